@@ -1,0 +1,126 @@
+//! Bytes that the kernel would not take yet, and the pool their memory comes from.
+//!
+//! A connection has a [`Buffer`] only while its peer is slower than we are. An idle connection owns none, which is
+//! why ten thousand of them cost so little.
+
+/// A queue of bytes: written at the back, sent from the front.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    /// What is before this was sent.
+    head: usize,
+}
+
+impl Buffer {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.head
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.head..]
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        // Moving the rest to the front costs less than growing, once what was sent is the larger part.
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() && self.head >= self.len() {
+            self.bytes.drain(..self.head);
+            self.head = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Forgets the first `count` bytes: they are sent.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.head += count;
+        debug_assert!(self.head <= self.bytes.len(), "more sent than there was");
+        if self.is_empty() {
+            self.bytes.clear();
+            self.head = 0;
+        }
+    }
+}
+
+/// The largest buffer the pool keeps, in bytes: a larger one is a peer's exceptional need, and goes back to the system.
+const KEEP_BYTES: usize = 128 * 1024;
+/// How many buffers the pool keeps: enough for a busy turn, and 8 MiB at the most.
+const KEEP_COUNT: usize = 64;
+
+/// Empty buffers that wait for their next use, so that a server under steady load does not allocate.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    // Boxed, since a connection's slot has room for a pointer only, and the box is reused with the buffer.
+    #[allow(clippy::vec_box)]
+    free: Vec<Box<Buffer>>,
+}
+
+impl BufferPool {
+    pub(crate) fn take(&mut self) -> Box<Buffer> {
+        self.free.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give(&mut self, mut buffer: Box<Buffer>) {
+        if self.free.len() < KEEP_COUNT && buffer.bytes.capacity() <= KEEP_BYTES {
+            buffer.consume(buffer.len());
+            self.free.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bytes_leave_in_the_order_they_came(steps in prop::collection::vec((0usize..300, 0usize..400), 1..100)) {
+            let (mut buffer, mut model, mut next) = (Buffer::default(), VecDeque::new(), 0u8);
+            for (push, consume) in steps {
+                let bytes: Vec<u8> = (0..push).map(|_| { next = next.wrapping_add(1); next }).collect();
+                buffer.push(&bytes);
+                model.extend(bytes);
+                let consume = consume.min(buffer.len());
+                buffer.consume(consume);
+                model.drain(..consume);
+                prop_assert_eq!(buffer.len(), model.len());
+                prop_assert!(buffer.as_slice().iter().eq(&model));
+            }
+        }
+    }
+
+    #[test]
+    fn a_queue_that_never_empties_does_not_grow() {
+        let mut buffer = Buffer::default();
+        buffer.push(&[0; 100]);
+        for _ in 0..10_000 {
+            buffer.push(&[0; 100]);
+            buffer.consume(100);
+        }
+        assert!(
+            buffer.bytes.capacity() < 1_000,
+            "{}",
+            buffer.bytes.capacity()
+        );
+    }
+
+    #[test]
+    fn the_pool_gives_memory_again_but_keeps_no_giant() {
+        let mut pool = BufferPool::default();
+        let mut buffer = pool.take();
+        buffer.push(&[1; 1000]);
+        pool.give(buffer);
+        let again = pool.take();
+        assert!(again.is_empty() && again.bytes.capacity() >= 1000);
+        let mut giant = pool.take();
+        giant.push(&vec![1; KEEP_BYTES + 1]);
+        pool.give(giant);
+        assert_eq!(pool.take().bytes.capacity(), 0);
+    }
+}

@@ -1,0 +1,576 @@
+//! All connections of a reactor, and the protocol that serves them; everything but epoll.
+//!
+//! [`Conn`] knows one stream. This file knows them all: which is whose, whose turn it is, what the protocol wants of
+//! them, and who is to be closed. It sees no descriptor and no clock either, so the tests run it on sockets and with
+//! a time of their own making.
+
+use std::mem;
+
+use slab::Slab;
+
+use crate::buffer::BufferPool;
+use crate::conn::{Conn, Deadline, Read, Shared, State, Stream, closed_by};
+use crate::conn_map::ConnMap;
+use crate::limits::{Limits, READ_BUFFER};
+use crate::outbox::{Current, Outbox, Parcel, Request};
+use crate::poll::Ready;
+use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
+use crate::stats::Stats;
+use crate::timers::{Millis, TimerKey, Timers};
+
+pub(crate) struct Connections<S, P> {
+    pub(crate) protocol: P,
+    pub(crate) outbox: Outbox,
+    pub(crate) stats: Stats,
+    pub(crate) timers: Timers,
+    pub(crate) limits: Limits,
+    pub(crate) now: Millis,
+    slots: Slab<Conn<S>>,
+    /// The last generation given out.
+    generation: u32,
+    /// The one buffer that everything is read into. What is not echoed or copied in the callback is gone with the next read.
+    received: Box<[u8]>,
+    pool: BufferPool,
+    /// What is known of connects under way, for `on_open`.
+    connecting: ConnMap<Opened>,
+    /// Who has more to do than the budget allowed.
+    ready: Vec<ConnId>,
+    /// Who was finished in this turn and may be ready to be closed.
+    finished: Vec<ConnId>,
+    /// Who is to be closed at the end of this turn.
+    doomed: Vec<(ConnId, Closed)>,
+    /// After `stop`, the cause of every regular end is the stop.
+    stopping: bool,
+}
+
+impl<S: Stream, P: Protocol> Connections<S, P> {
+    pub(crate) fn new(protocol: P, limits: Limits) -> Self {
+        Connections {
+            protocol,
+            outbox: Outbox::new(),
+            stats: Stats::default(),
+            timers: Timers::default(),
+            limits,
+            now: 0,
+            slots: Slab::new(),
+            generation: 0,
+            received: vec![0; READ_BUFFER].into_boxed_slice(),
+            pool: BufferPool::default(),
+            connecting: ConnMap::new(),
+            ready: Vec::new(),
+            finished: Vec::new(),
+            doomed: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    pub(crate) fn set_now(&mut self, now: Millis) {
+        self.now = now;
+        self.outbox.set_now(now);
+    }
+
+    /// Open connections, those still connecting included.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether the next wait must not wait.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Gives a stream a slot. The protocol hears of it with [`Connections::opened`].
+    pub(crate) fn insert(&mut self, stream: S, state: State) -> ConnId {
+        // Generation 0 marks the tokens of the reactor's own descriptors.
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let slot = self
+            .slots
+            .insert(Conn::new(stream, self.generation, state, self.now)) as u32;
+        ConnId {
+            slot,
+            generation: self.generation,
+        }
+    }
+
+    /// Takes a stream back that the protocol has not heard of.
+    pub(crate) fn remove(&mut self, id: ConnId) -> S {
+        self.timers.cancel(TimerKey::Conn(id.slot));
+        self.slots.remove(id.slot()).stream
+    }
+
+    pub(crate) fn stream(&self, id: ConnId) -> Option<&S> {
+        self.slots
+            .get(id.slot())
+            .filter(|conn| conn.generation == id.generation)
+            .map(|conn| &conn.stream)
+    }
+
+    /// This stream has no edges: it can be read and written at any time.
+    pub(crate) fn always_ready(&mut self, id: ConnId) {
+        if let Some(conn) = self.live(id) {
+            conn.state |= State::READABLE | State::WRITABLE | State::HANGUP;
+        }
+    }
+
+    /// A connect is under way: [`Connections::opened`] or `on_connect_error` will follow.
+    pub(crate) fn connecting(&mut self, id: ConnId, opened: Opened) {
+        self.connecting.insert(id, opened);
+        self.arm(id);
+    }
+
+    pub(crate) fn opened(&mut self, id: ConnId, opened: Opened) {
+        self.stats.count_opened();
+        if !self.limits.idle_timeout.is_zero() {
+            self.arm(id);
+        }
+        self.protocol.on_open(id, opened, &mut self.outbox);
+        self.after_callback();
+        // What is always ready, as files are, has no edge to start it.
+        if self
+            .live(id)
+            .is_some_and(|conn| conn.state.contains(State::READABLE))
+        {
+            self.list(id);
+        }
+    }
+
+    /// Takes in an event.
+    pub(crate) fn deliver(&mut self, id: ConnId, ready: Ready) {
+        let Some(conn) = self.live(id) else {
+            self.stats.stale += 1;
+            return;
+        };
+        conn.note(ready);
+        // Who is on the ready list has its turn later in this one.
+        if !conn.state.contains(State::LISTED) {
+            self.visit(id);
+        }
+    }
+
+    /// Those whose budget was spent go on with a new one.
+    pub(crate) fn run_ready(&mut self) {
+        let mut ready = mem::take(&mut self.ready);
+        for id in ready.drain(..) {
+            if let Some(conn) = self.live(id) {
+                conn.state -= State::LISTED;
+                self.visit(id);
+            }
+        }
+        // The emptied list keeps its memory, unless a new one was begun.
+        if self.ready.is_empty() {
+            self.ready = ready;
+        }
+    }
+
+    /// One deadline that is due.
+    pub(crate) fn run_timer(&mut self, key: TimerKey) {
+        match key {
+            TimerKey::Service => {
+                self.outbox.set_current(Current::Nobody);
+                self.protocol.on_service_timer(&mut self.outbox);
+                self.after_callback();
+            }
+            TimerKey::Protocol(slot) => {
+                let Some(conn) = self.slots.get(slot as usize) else {
+                    return;
+                };
+                let id = ConnId {
+                    slot,
+                    generation: conn.generation,
+                };
+                self.outbox.set_current(Current::Nobody);
+                self.protocol.on_timer(id, &mut self.outbox);
+                self.after_callback();
+            }
+            TimerKey::Conn(slot) => self.run_deadline(slot),
+            TimerKey::Accept | TimerKey::Stats | TimerKey::Grace => {}
+        }
+    }
+
+    /// Lets the protocol speak outside of any connection.
+    pub(crate) fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
+        self.outbox.set_current(Current::Nobody);
+        callback(&mut self.protocol, &mut self.outbox);
+        self.after_callback();
+    }
+
+    /// Carries out all that was said in this turn, and closes who is to be closed, until there is nothing more to do:
+    /// last words in `on_close` may doom others, but each round closes somebody.
+    pub(crate) fn settle(&mut self, mut closing: impl FnMut(S)) {
+        loop {
+            self.flush_outbox();
+            self.end_finished();
+            if self.doomed.is_empty() {
+                return;
+            }
+            self.reap(&mut closing);
+        }
+    }
+
+    /// Begins to end all connections: who has nothing pending is closed at once, the others when it is sent.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+        self.call(|protocol, out| protocol.on_stop(out));
+        self.flush_outbox();
+        let ids: Vec<ConnId> = self.ids().collect();
+        for id in ids {
+            let Some(conn) = self.live(id) else { continue };
+            conn.state |= State::FINISHED;
+            if conn.state.contains(State::CONNECTING)
+                || conn.unsent_bytes() == 0 && conn.stream.is_settled()
+            {
+                self.doom(id, Closed::Shutdown);
+            } else {
+                self.finished.push(id);
+            }
+        }
+    }
+
+    /// Ends all connections at once.
+    pub(crate) fn abort_all(&mut self) {
+        let ids: Vec<ConnId> = self.ids().collect();
+        for id in ids {
+            self.doom(id, Closed::Shutdown);
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.slots.iter().map(|(slot, conn)| ConnId {
+            slot: slot as u32,
+            generation: conn.generation,
+        })
+    }
+
+    /// The connection that an id names, unless it is gone or as good as gone.
+    fn live(&mut self, id: ConnId) -> Option<&mut Conn<S>> {
+        let conn = self.slots.get_mut(id.slot())?;
+        (conn.generation == id.generation && !conn.state.contains(State::DOOMED)).then_some(conn)
+    }
+
+    /// The same, with what its methods need.
+    fn at_work(&mut self, id: ConnId) -> Option<(&mut Conn<S>, &mut [u8], Shared<'_>)> {
+        let conn = self.slots.get_mut(id.slot())?;
+        if conn.generation != id.generation || conn.state.contains(State::DOOMED) {
+            return None;
+        }
+        let shared = Shared {
+            pool: &mut self.pool,
+            stats: &mut self.stats,
+            limits: &self.limits,
+            now: self.now,
+        };
+        Some((conn, &mut self.received, shared))
+    }
+
+    /// One connection's turn: flush, read, end. Flushing comes first, since it may be what reading waits for.
+    fn visit(&mut self, id: ConnId) {
+        if self
+            .live(id)
+            .is_some_and(|conn| conn.state.contains(State::CONNECTING))
+            && !self.finish_connect(id)
+        {
+            return;
+        }
+        self.flush(id);
+        let mut budget = self.limits.read_budget;
+        while let Some((conn, received, mut shared)) = self.at_work(id) {
+            let discard = conn.wants_discard();
+            if !discard && !conn.wants_read(shared.limits) {
+                break;
+            }
+            if budget == 0 {
+                shared.stats.budget_spent += 1;
+                self.list(id);
+                break;
+            }
+            match conn.read(received, &mut shared) {
+                Ok(Read::Data(count)) => {
+                    budget = budget.saturating_sub(count);
+                    if !discard {
+                        self.hand_over(id, count);
+                    }
+                }
+                Ok(Read::Eof) if !discard => {
+                    self.outbox.set_current(Current::Conn(id));
+                    self.protocol.on_eof(id, &mut self.outbox);
+                    self.after_callback();
+                }
+                Ok(Read::Eof | Read::Drained) => {}
+                Err(errno) => self.doom(id, closed_by(errno)),
+            }
+        }
+        self.end(id);
+    }
+
+    /// Gives the protocol what was read, and sends at once what it sends back: the buffer is needed for the next read.
+    fn hand_over(&mut self, id: ConnId, count: usize) {
+        self.outbox.set_current(Current::Conn(id));
+        self.protocol
+            .on_data(id, Data(&mut self.received[..count]), &mut self.outbox);
+        if self.outbox.take_send_back().is_some()
+            && let Some(parcel) = self.outbox.take_parcel_of(id)
+        {
+            self.deliver_parcel(parcel);
+            self.outbox.clear_if_delivered();
+        }
+        self.after_callback();
+    }
+
+    /// Whether a connect has ended well.
+    fn finish_connect(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.live(id) else {
+            return false;
+        };
+        // Before its end there may be other events, such as the hang-up of a socket that is not connected yet.
+        if !conn.state.contains(State::WRITABLE) {
+            return false;
+        }
+        if let Err(errno) = conn.stream.connect_result() {
+            self.doom(id, Closed::Error(errno));
+            return false;
+        }
+        conn.state -= State::CONNECTING;
+        if let Some(opened) = self.connecting.remove(id) {
+            self.stats.connected += 1;
+            self.opened(id, opened);
+        }
+        true
+    }
+
+    /// Carries out what a callback asked for, other than to send. That is done at the end of the turn.
+    pub(crate) fn after_callback(&mut self) {
+        if self.outbox.has_requests() {
+            let mut requests = self.outbox.take_requests();
+            requests
+                .drain(..)
+                .for_each(|request| self.carry_out(request));
+            self.outbox.return_requests(requests);
+        }
+        if self.outbox.is_full() {
+            self.flush_outbox();
+        }
+    }
+
+    fn carry_out(&mut self, request: Request) {
+        match request {
+            Request::Finish(id) => {
+                if let Some(conn) = self.live(id) {
+                    conn.state |= State::FINISHED;
+                    self.finished.push(id);
+                }
+            }
+            Request::Abort(id) => self.doom(id, Closed::Aborted),
+            Request::Pause(id) => {
+                if let Some(conn) = self.live(id) {
+                    conn.state |= State::PAUSED;
+                }
+            }
+            Request::Resume(id) => {
+                if let Some(conn) = self.live(id) {
+                    conn.state -= State::PAUSED;
+                    self.list(id);
+                }
+            }
+            Request::Timer(id, at) if self.live(id).is_some() => {
+                self.set_timer(TimerKey::Protocol(id.slot), at)
+            }
+            Request::Timer(..) => {}
+            Request::ServiceTimer(at) => self.set_timer(TimerKey::Service, at),
+        }
+    }
+
+    fn set_timer(&mut self, key: TimerKey, at: Option<Millis>) {
+        match at {
+            Some(at) => self.timers.arm(key, at),
+            None => self.timers.cancel(key),
+        }
+    }
+
+    /// Sends all that the callbacks of this turn have said: one system call for each peer.
+    fn flush_outbox(&mut self) {
+        // A protocol that is told of high water may say more, so the count may grow.
+        let mut index = 0;
+        while index < self.outbox.parcel_count() {
+            let parcel = self.outbox.take_parcel(index);
+            self.deliver_parcel(parcel);
+            index += 1;
+        }
+        self.outbox.clear();
+    }
+
+    /// Sends or queues what one peer is to get.
+    fn deliver_parcel(&mut self, parcel: Parcel) {
+        let id = parcel.id;
+        let Some(conn) = self.slots.get_mut(id.slot()) else {
+            return;
+        };
+        let gone = conn.generation != id.generation || conn.state.contains(State::DOOMED);
+        // What was said before the end was asked for is still sent; what came later is not.
+        if parcel.is_empty() || gone || conn.state.contains(State::FINISHED) && !parcel.finished {
+            return;
+        }
+        let mut shared = Shared {
+            pool: &mut self.pool,
+            stats: &mut self.stats,
+            limits: &self.limits,
+            now: self.now,
+        };
+        let was_waiting = conn.unsent_bytes() > 0;
+        let mut written = Ok(());
+        self.outbox
+            .for_each_slices(parcel, &self.received, |slices| {
+                if written.is_ok() {
+                    written = conn.write(slices, &mut shared);
+                }
+            });
+        let waiting = conn.unsent_bytes();
+        match written {
+            Err(errno) => self.doom(id, closed_by(errno)),
+            Ok(()) if waiting > self.limits.queue_limit => self.doom(id, Closed::SlowConsumer),
+            Ok(()) if waiting > 0 => self.has_to_wait(id, was_waiting),
+            Ok(()) => {}
+        }
+    }
+
+    /// Something waits for this peer: its patience is limited, and so is ours.
+    fn has_to_wait(&mut self, id: ConnId, was_waiting: bool) {
+        if !was_waiting {
+            self.arm(id);
+        }
+        let high_water = self.limits.high_water;
+        let Some(conn) = self.live(id) else { return };
+        if conn.unsent_bytes() > high_water && !conn.state.contains(State::HIGH_WATER) {
+            conn.state |= State::HIGH_WATER;
+            self.stats.paused += 1;
+            self.protocol.on_high_water(id, &mut self.outbox);
+            self.after_callback();
+        }
+    }
+
+    /// Sends what waits for a peer, if there may be room.
+    fn flush(&mut self, id: ConnId) {
+        let low_water = self.limits.high_water / 2;
+        let Some((conn, _, mut shared)) = self.at_work(id) else {
+            return;
+        };
+        if conn.unsent_bytes() == 0 {
+            return;
+        }
+        match conn.flush(&mut shared) {
+            Err(errno) => self.doom(id, closed_by(errno)),
+            Ok(())
+                if conn.state.contains(State::HIGH_WATER) && conn.unsent_bytes() <= low_water =>
+            {
+                conn.state -= State::HIGH_WATER;
+                self.outbox.set_current(Current::Nobody);
+                self.protocol.on_low_water(id, &mut self.outbox);
+                self.after_callback();
+            }
+            Ok(()) => {}
+        }
+    }
+
+    /// Connections that were finished in this turn and have all their bytes with the kernel go on towards their end.
+    fn end_finished(&mut self) {
+        let mut finished = mem::take(&mut self.finished);
+        for id in finished.drain(..) {
+            self.end(id);
+        }
+        self.finished = finished;
+    }
+
+    /// Takes the next step towards the end, if the connection is on its way there.
+    fn end(&mut self, id: ConnId) {
+        let (now, stopping) = (self.now, self.stopping);
+        let Some(conn) = self.live(id) else { return };
+        // Something that was finished in this turn may still have words in the outbox.
+        if conn.state.contains(State::FINISHED) && self.outbox.has_words_for(id) {
+            return;
+        }
+        let Some(conn) = self.live(id) else { return };
+        let lingered = conn.state.contains(State::LINGERING);
+        match conn.end(now) {
+            Some(_) if stopping => self.doom(id, Closed::Shutdown),
+            Some(why) => self.doom(id, why),
+            None if !lingered && conn.state.contains(State::LINGERING) => {
+                self.arm(id);
+                self.list(id);
+            }
+            None => {}
+        }
+    }
+
+    /// Puts a connection on the ready list.
+    fn list(&mut self, id: ConnId) {
+        if let Some(conn) = self.live(id)
+            && !conn.state.contains(State::LISTED)
+        {
+            conn.state |= State::LISTED;
+            self.ready.push(id);
+        }
+    }
+
+    pub(crate) fn doom(&mut self, id: ConnId, why: Closed) {
+        if let Some(conn) = self.live(id) {
+            conn.state |= State::DOOMED;
+            self.doomed.push((id, why));
+        }
+    }
+
+    /// The one place where connections are closed: nothing else of this turn will touch them.
+    fn reap(&mut self, closing: &mut impl FnMut(S)) {
+        let mut doomed = mem::take(&mut self.doomed);
+        for (id, why) in doomed.drain(..) {
+            self.timers.cancel(TimerKey::Conn(id.slot));
+            self.timers.cancel(TimerKey::Protocol(id.slot));
+            let conn = self.slots.remove(id.slot());
+            closing(conn.stream);
+            self.outbox.set_current(Current::Nobody);
+            if let Some(opened) = self.connecting.remove(id) {
+                self.stats.connect_errors += 1;
+                self.protocol
+                    .on_connect_error(opened.tag, why, &mut self.outbox);
+            } else {
+                self.stats.count_closed(why);
+                self.protocol.on_close(id, why, &mut self.outbox);
+            }
+            self.after_callback();
+        }
+        if self.doomed.is_empty() {
+            self.doomed = doomed;
+        }
+    }
+
+    /// Sets the connection's timer to what its state calls for, unless an earlier one is set: that one will find out.
+    fn arm(&mut self, id: ConnId) {
+        let (now, limits) = (self.now, &self.limits);
+        if let Some(conn) = self.slots.get(id.slot())
+            && let Some((left, _)) = conn.deadline(limits, now)
+        {
+            self.timers
+                .arm_no_later(TimerKey::Conn(id.slot), now + Millis::from(left));
+        }
+    }
+
+    /// A connection's timer is due; whether its deadline is, or has moved since, the connection knows.
+    fn run_deadline(&mut self, slot: u32) {
+        let Some(conn) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let id = ConnId {
+            slot,
+            generation: conn.generation,
+        };
+        match conn.deadline(&self.limits, self.now) {
+            Some((0, Deadline::Close(why))) => self.doom(id, why),
+            Some((0, Deadline::Retry)) => {
+                conn.state -= State::STARVED;
+                conn.state |= State::READABLE | State::WRITABLE;
+                self.visit(id);
+                self.arm(id);
+            }
+            Some(_) => self.arm(id),
+            None => {}
+        }
+    }
+}

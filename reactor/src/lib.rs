@@ -1,0 +1,34 @@
+//! edgeloop-reactor
+mod address;
+mod buffer;
+mod conn;
+mod conn_map;
+mod connections;
+mod descriptors;
+mod limits;
+mod listener;
+mod outbox;
+mod poll;
+mod protocol;
+mod reactor;
+mod script;
+mod signals;
+mod stats;
+mod stream;
+mod sys;
+mod timers;
+mod udp;
+mod waker;
+
+pub use address::{Address, HostPort, Peer};
+pub use conn_map::ConnMap;
+pub use descriptors::{open_descriptors, raise_descriptor_limit};
+pub use limits::Limits;
+pub use outbox::Outbox;
+pub use poll::{Event, Events, Interest, Poll, Ready, Token};
+pub use protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
+pub use reactor::Reactor;
+pub use script::{Script, every_split};
+pub use stats::Stats;
+pub use stream::Direction;
+pub use waker::Waker;

@@ -1,0 +1,55 @@
+//! Every bound of the reactor in one place.
+
+use std::time::Duration;
+
+/// What a reactor allows itself and its peers. Sizes are in bytes; a timeout of zero means never.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at one time; one more is closed as soon as it is accepted. Default: no bound but descriptors.
+    pub max_connections: usize,
+    /// Bytes waiting for one peer above which nothing more is read from it. Default 256 KiB.
+    pub high_water: usize,
+    /// Bytes waiting for one peer above which it is closed as a slow consumer. What a peer's own input causes stops at
+    /// `high_water`, so this bounds what others send to it. Default 16 MiB.
+    pub queue_limit: usize,
+    /// Bytes read from one connection before the others have their turn. Default 64 KiB, the size of the read buffer.
+    pub read_budget: usize,
+    /// Connections accepted from one listener before the others have their turn. Default 64.
+    pub accept_budget: usize,
+    /// Closes a connection that neither sent nor accepted a byte for so long. Default never.
+    pub idle_timeout: Duration,
+    /// Closes a peer that accepted none of the bytes waiting for it for so long. Default 60 s.
+    pub stall_timeout: Duration,
+    /// Gives up connecting after so long. Default 30 s.
+    pub connect_timeout: Duration,
+    /// After we have ended a stream: how long what the peer still sends is read and discarded, so that our last bytes
+    /// are not destroyed by a reset. Default 30 s, or 5 s of silence.
+    pub linger_timeout: Duration,
+    /// How long a stop waits for what is pending. Default 5 s.
+    pub grace: Duration,
+    /// Completed handshakes that the kernel keeps for us to accept; it takes no more than
+    /// `/proc/sys/net/core/somaxconn` (listen(2)). Default 4096.
+    pub backlog: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_connections: usize::MAX,
+            high_water: 256 * 1024,
+            queue_limit: 16 * 1024 * 1024,
+            read_budget: READ_BUFFER,
+            accept_budget: 64,
+            idle_timeout: Duration::ZERO,
+            stall_timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(30),
+            linger_timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(5),
+            backlog: 4096,
+        }
+    }
+}
+
+/// The size of the one read buffer: large enough that a call's cost is spread over many bytes, small enough to stay
+/// in the processor's cache.
+pub(crate) const READ_BUFFER: usize = 64 * 1024;

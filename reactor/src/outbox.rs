@@ -1,0 +1,424 @@
+//! What protocols say.
+//!
+//! Nothing said here happens at once. An [`Outbox`] collects what the callbacks of one turn want; the reactor carries
+//! it out when they have returned. So a callback cannot be re-entered, everything for one peer leaves in one system
+//! call however many callbacks had a part in it, and a protocol can be tested without a socket in sight.
+//!
+//! The bytes of a turn lie one after another in one vector. What each peer is to get is a chain of *pieces*, ranges of
+//! that vector. A broadcast stores its bytes once and adds a piece for each recipient, and where the piece continues
+//! the recipient's last one, as successive lines of a chat do, that one is made longer instead.
+
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::protocol::{ConnId, Data};
+use crate::timers::{Millis, millis};
+
+/// Where the bytes of a piece are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the outbox.
+    Outbox,
+    /// In the buffer just read into: they go back where they came from, without being copied.
+    Received,
+}
+
+/// A range of bytes on its way to one peer.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    place: Place,
+    start: u32,
+    end: u32,
+    next: u32,
+}
+
+/// What one peer is to get in this turn: a chain of pieces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parcel {
+    pub(crate) id: ConnId,
+    first: u32,
+    last: u32,
+    /// The protocol has finished this connection: what it sends later is ignored.
+    pub(crate) finished: bool,
+}
+
+impl Parcel {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first == NONE
+    }
+}
+
+/// Neither a piece nor a parcel.
+const NONE: u32 = u32::MAX;
+
+/// What a protocol wants of one connection, other than to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Finish(ConnId),
+    Abort(ConnId),
+    Pause(ConnId),
+    Resume(ConnId),
+    Timer(ConnId, Option<Millis>),
+    ServiceTimer(Option<Millis>),
+}
+
+/// What a protocol wants of the reactor as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    Connect {
+        to: Address,
+        tag: u32,
+    },
+    SendTo {
+        tag: u32,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    StopListening,
+    Stop,
+}
+
+/// Whose callback is running: where [`Outbox::send_back`] sends to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Current {
+    Nobody,
+    Conn(ConnId),
+    Datagram,
+}
+
+/// Where a protocol says what is to be done, after the callback, in the order it was said.
+#[derive(Debug)]
+pub struct Outbox {
+    now: Millis,
+    current: Current,
+    /// How much of the received bytes goes back; a datagram may have none and still be sent back.
+    send_back: Option<usize>,
+    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    parcels: Vec<Parcel>,
+    /// For each slot the number of its parcel, or NONE.
+    parcel_of: Vec<u32>,
+    requests: Vec<Request>,
+    errands: Vec<Errand>,
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Outbox {
+        Outbox {
+            now: 0,
+            current: Current::Nobody,
+            send_back: None,
+            bytes: Vec::new(),
+            pieces: Vec::new(),
+            parcels: Vec::new(),
+            parcel_of: Vec::new(),
+            requests: Vec::new(),
+            errands: Vec::new(),
+        }
+    }
+
+    /// The time of this turn: how long the reactor has been there, in milliseconds, on a clock that never goes back.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_millis(self.now)
+    }
+
+    /// Sends bytes to a connection. They are copied; what the kernel does not take at once waits in the reactor.
+    ///
+    /// Ignored if the connection is gone or finished.
+    pub fn send(&mut self, to: ConnId, bytes: &[u8]) {
+        self.broadcast([to], bytes);
+    }
+
+    /// Sends the same bytes to many connections, storing them once.
+    pub fn broadcast(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(bytes);
+        let end = self.bytes.len() as u32;
+        for id in to {
+            self.add_piece(id, Place::Outbox, start, end);
+        }
+    }
+
+    /// Sends what was just received, changed or not, back to where it came from, without copying it.
+    ///
+    /// Taking the [`Data`] by value is what makes that safe: nobody can change it any more.
+    pub fn send_back(&mut self, data: Data<'_>) {
+        match self.current {
+            Current::Conn(id) if !data.is_empty() => {
+                self.add_piece(id, Place::Received, 0, data.len() as u32);
+                self.send_back = Some(data.len());
+            }
+            Current::Datagram => self.send_back = Some(data.len()),
+            Current::Conn(_) | Current::Nobody => {}
+        }
+    }
+
+    /// Sends a datagram from the UDP socket that was given `tag` when it began to listen. Datagrams can get lost; one
+    /// that the kernel refuses is counted and dropped.
+    pub fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
+        self.errands.push(Errand::SendTo {
+            tag,
+            to,
+            bytes: bytes.to_vec(),
+        });
+    }
+
+    /// Ends a connection in good order: what was sent so far reaches the peer, then it sees the end of the stream.
+    /// Nothing more is heard of it but `on_close`, and later sends are ignored.
+    pub fn finish(&mut self, id: ConnId) {
+        let parcel = self.parcel(id);
+        self.parcels[parcel].finished = true;
+        self.requests.push(Request::Finish(id));
+    }
+
+    /// Ends a connection at once; what is pending is lost.
+    pub fn abort(&mut self, id: ConnId) {
+        self.requests.push(Request::Abort(id));
+    }
+
+    /// Stops reading from a connection: its peer is slowed down by TCP itself. Nothing is lost.
+    pub fn pause(&mut self, id: ConnId) {
+        self.requests.push(Request::Pause(id));
+    }
+
+    /// Reads from a paused connection again.
+    pub fn resume(&mut self, id: ConnId) {
+        self.requests.push(Request::Resume(id));
+    }
+
+    /// Sets the connection's timer, replacing what was set before: `on_timer` follows once, `after` at the earliest.
+    pub fn set_timer(&mut self, id: ConnId, after: Duration) {
+        self.requests.push(Request::Timer(
+            id,
+            Some(self.now.saturating_add(millis(after))),
+        ));
+    }
+
+    /// Forgets the connection's timer.
+    pub fn clear_timer(&mut self, id: ConnId) {
+        self.requests.push(Request::Timer(id, None));
+    }
+
+    /// Sets the protocol's own timer, replacing what was set before: `on_service_timer` follows once.
+    pub fn set_service_timer(&mut self, after: Duration) {
+        self.requests.push(Request::ServiceTimer(Some(
+            self.now.saturating_add(millis(after)),
+        )));
+    }
+
+    /// Forgets the protocol's own timer.
+    pub fn clear_service_timer(&mut self) {
+        self.requests.push(Request::ServiceTimer(None));
+    }
+
+    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not resolved here, which
+    /// would block the loop: the host must be a number.
+    pub fn connect(&mut self, to: Address, tag: u32) {
+        self.errands.push(Errand::Connect { to, tag });
+    }
+
+    /// Closes the listeners, now and for good; connections stay.
+    pub fn stop_listening(&mut self) {
+        self.errands.push(Errand::StopListening);
+    }
+
+    /// Stops the reactor in good order: no more connections, what is pending is sent within the grace period.
+    pub fn stop(&mut self) {
+        self.errands.push(Errand::Stop);
+    }
+
+    /// The parcel of a connection, a new one if it has none in this turn.
+    fn parcel(&mut self, id: ConnId) -> usize {
+        if self.parcel_of.len() <= id.slot() {
+            self.parcel_of.resize(id.slot() + 1, NONE);
+        }
+        let known = self.parcel_of[id.slot()] as usize;
+        if self
+            .parcels
+            .get(known)
+            .is_some_and(|parcel| parcel.id == id)
+        {
+            return known;
+        }
+        self.parcel_of[id.slot()] = self.parcels.len() as u32;
+        self.parcels.push(Parcel {
+            id,
+            first: NONE,
+            last: NONE,
+            finished: false,
+        });
+        self.parcels.len() - 1
+    }
+
+    fn add_piece(&mut self, id: ConnId, place: Place, start: u32, end: u32) {
+        let parcel = self.parcel(id);
+        let parcel = &mut self.parcels[parcel];
+        if parcel.finished {
+            return;
+        }
+        let next = self.pieces.len() as u32;
+        match self.pieces.get_mut(parcel.last as usize) {
+            Some(last) if last.place == place && last.end == start => {
+                last.end = end;
+                return;
+            }
+            Some(last) => last.next = next,
+            None => parcel.first = next,
+        }
+        parcel.last = next;
+        self.pieces.push(Piece {
+            place,
+            start,
+            end,
+            next: NONE,
+        });
+    }
+}
+
+/// A turn's worth of bytes after which the outbox is emptied before the turn ends, so that it stays bounded.
+const FULL_BYTES: usize = 256 * 1024;
+/// The memory an empty outbox may keep.
+const KEEP_BYTES: usize = 2 * FULL_BYTES;
+/// Pieces handed to one system call; more take another one.
+const SLICES: usize = 64;
+
+/// The reactor's side.
+impl Outbox {
+    pub(crate) fn set_now(&mut self, now: Millis) {
+        self.now = now;
+    }
+
+    pub(crate) fn set_current(&mut self, current: Current) {
+        self.current = current;
+    }
+
+    /// Whether the callback that has just returned sent back what it was given, and how many bytes.
+    pub(crate) fn take_send_back(&mut self) -> Option<usize> {
+        self.send_back.take()
+    }
+
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// Lends the requests out; [`Outbox::return_requests`] gives their memory back.
+    pub(crate) fn take_requests(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.requests)
+    }
+
+    pub(crate) fn return_requests(&mut self, mut requests: Vec<Request>) {
+        requests.clear();
+        if self.requests.is_empty() {
+            self.requests = requests;
+        }
+    }
+
+    pub(crate) fn has_errands(&self) -> bool {
+        !self.errands.is_empty()
+    }
+
+    pub(crate) fn take_errands(&mut self) -> Vec<Errand> {
+        std::mem::take(&mut self.errands)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() >= FULL_BYTES
+    }
+
+    pub(crate) fn parcel_count(&self) -> usize {
+        self.parcels.len()
+    }
+
+    /// Takes what parcel number `index` holds so far; pieces added later make a new chain.
+    pub(crate) fn take_parcel(&mut self, index: usize) -> Parcel {
+        let parcel = &mut self.parcels[index];
+        let taken = *parcel;
+        (parcel.first, parcel.last) = (NONE, NONE);
+        taken
+    }
+
+    /// Takes what the parcel of this connection holds so far.
+    pub(crate) fn take_parcel_of(&mut self, id: ConnId) -> Option<Parcel> {
+        let index = *self.parcel_of.get(id.slot())? as usize;
+        if self.parcels.get(index)?.id != id {
+            return None;
+        }
+        Some(self.take_parcel(index))
+    }
+
+    /// Calls `write` with the slices of a parcel, in order, as often as it takes.
+    pub(crate) fn for_each_slices(
+        &self,
+        parcel: Parcel,
+        received: &[u8],
+        mut write: impl FnMut(&mut [IoSlice<'_>]),
+    ) {
+        if parcel.first == parcel.last && parcel.first != NONE {
+            return write(&mut [self.slice(parcel.first, received).0]);
+        }
+        let mut piece = parcel.first;
+        while piece != NONE {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut count = 0;
+            while count < SLICES && piece != NONE {
+                (slices[count], piece) = self.slice(piece, received);
+                count += 1;
+            }
+            write(&mut slices[..count]);
+        }
+    }
+
+    /// The bytes of a piece, and the piece that follows.
+    fn slice<'a>(&'a self, piece: u32, received: &'a [u8]) -> (IoSlice<'a>, u32) {
+        let Piece {
+            place,
+            start,
+            end,
+            next,
+        } = self.pieces[piece as usize];
+        let bytes = if place == Place::Outbox {
+            &self.bytes
+        } else {
+            received
+        };
+        (IoSlice::new(&bytes[start as usize..end as usize]), next)
+    }
+
+    /// Whether bytes for this connection wait for the end of the turn.
+    pub(crate) fn has_words_for(&self, id: ConnId) -> bool {
+        let parcel = self
+            .parcel_of
+            .get(id.slot())
+            .and_then(|&index| self.parcels.get(index as usize));
+        parcel.is_some_and(|parcel| parcel.id == id && !parcel.is_empty())
+    }
+
+    /// Forgets a single parcel that has been taken: an echo server's turn has no other, and starts anew with each
+    /// connection.
+    pub(crate) fn clear_if_delivered(&mut self) {
+        if let [parcel] = self.parcels[..]
+            && parcel.is_empty()
+            && !parcel.finished
+        {
+            self.clear();
+        }
+    }
+
+    /// Forgets bytes, pieces and parcels: all are delivered.
+    pub(crate) fn clear(&mut self) {
+        for parcel in self.parcels.drain(..) {
+            self.parcel_of[parcel.id.slot()] = NONE;
+        }
+        self.pieces.clear();
+        self.bytes.clear();
+        if self.bytes.capacity() > KEEP_BYTES {
+            self.bytes.shrink_to(KEEP_BYTES);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a protocol hears.
+//!
+//! A [`Protocol`] is a state machine without I/O: it is told what happened and writes what it wants into an
+//! [`Outbox`]. It never sees a descriptor, never blocks and is never re-entered, so it is tested without sockets, with
+//! [`Script`](crate::Script).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+
+use nix::errno::Errno;
+
+use crate::address::Peer;
+use crate::outbox::Outbox;
+use crate::poll::Token;
+
+/// A connection: its slot in the reactor's table, and which of the slot's tenants it is.
+///
+/// Slots are reused, ids are not: an id kept after its connection has closed names nobody, and what is sent to it is
+/// dropped. Ids repeat after 2³² connections.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    pub(crate) slot: u32,
+    /// Never 0, which marks the tokens of the reactor's own descriptors.
+    pub(crate) generation: u32,
+}
+
+impl ConnId {
+    /// The slot: a small number, unique among the connections that are open at one time, and reused afterwards.
+    #[must_use]
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    pub(crate) fn token(self) -> Token {
+        Token(u64::from(self.generation) << 32 | u64::from(self.slot))
+    }
+
+    pub(crate) fn from_token(token: Token) -> ConnId {
+        ConnId {
+            slot: token.0 as u32,
+            generation: (token.0 >> 32) as u32,
+        }
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}", self.slot, self.generation)
+    }
+}
+
+/// Bytes that were received and the right to change them in place, lent for one callback.
+///
+/// They lie in the buffer that all connections share. What is to be kept must be copied; what is to go straight back
+/// to where it came from need not be: see [`Outbox::send_back`].
+#[derive(Debug)]
+pub struct Data<'a>(pub(crate) &'a mut [u8]);
+
+impl Deref for Data<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0
+    }
+}
+
+impl DerefMut for Data<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.0
+    }
+}
+
+/// How a connection came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// The tag given to `listen`, `connect` or `adopt`, so that a protocol can tell its connections apart.
+    pub tag: u32,
+}
+
+/// Why a connection closed. Each has a counter in [`Stats`](crate::Stats).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The peer ended, and had all its answers: the regular end.
+    Eof,
+    /// The protocol ended it with [`Outbox::finish`], and all that was pending was sent.
+    Finished,
+    /// The protocol ended it with [`Outbox::abort`].
+    Aborted,
+    /// The peer reset the connection, or vanished while there was something to send (`ECONNRESET`, `EPIPE`).
+    Reset,
+    /// Nothing was received or accepted for the idle timeout.
+    Idle,
+    /// The peer accepted none of the bytes that waited for it for the stall timeout.
+    Stalled,
+    /// More bytes waited for the peer than the queue limit.
+    SlowConsumer,
+    /// A connect got no answer in time.
+    TimedOut,
+    /// The reactor stopped.
+    Shutdown,
+    /// A system call failed in another way.
+    Error(Errno),
+}
+
+impl Closed {
+    /// The cause in words, for logs.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Closed::Eof => "end of file",
+            Closed::Finished => "finished",
+            Closed::Aborted => "aborted",
+            Closed::Reset => "reset by peer",
+            Closed::Idle => "idle for too long",
+            Closed::Stalled => "accepted nothing for too long",
+            Closed::SlowConsumer => "too slow a reader",
+            Closed::TimedOut => "timed out",
+            Closed::Shutdown => "server stopped",
+            Closed::Error(errno) => errno.desc(),
+        }
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.reason())
+    }
+}
+
+/// A datagram that arrived.
+#[derive(Debug)]
+pub struct Datagram<'a> {
+    /// Its sender; port 0 is possible and cannot be answered.
+    pub from: SocketAddr,
+    /// The tag given to `listen`.
+    pub tag: u32,
+    /// Its bytes, 0 to 65,507 of them: an empty datagram is a message like any other.
+    pub data: Data<'a>,
+}
+
+/// A server or a client, as a state machine that is told what happens to its connections.
+///
+/// One value serves all connections of a reactor. What belongs to one connection is kept in a
+/// [`ConnMap`](crate::ConnMap). Every callback may say anything to anyone through the [`Outbox`]; it takes effect
+/// after the callback has returned.
+pub trait Protocol {
+    /// A connection is open: accepted, connected or adopted. The first thing heard of it.
+    fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
+        let _ = (id, opened, out);
+    }
+
+    /// Bytes arrived, at least one. TCP splits and joins messages as it likes: never take one call for one message.
+    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox);
+
+    /// The peer will send no more, but may go on reading (half-close). Unless overridden, what is pending is sent and
+    /// the connection ends.
+    fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
+        out.finish(id);
+    }
+
+    /// The connection is gone, and `id` with it: the last thing heard of it.
+    fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
+        let _ = (id, why, out);
+    }
+
+    /// The timer set with [`Outbox::set_timer`] is due. Set it again for another round.
+    fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
+        let _ = (id, out);
+    }
+
+    /// The timer set with [`Outbox::set_service_timer`] is due. Set it again for another round.
+    fn on_service_timer(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+
+    /// More than [`Limits::high_water`](crate::Limits::high_water) bytes wait for this peer. Its own input is paused
+    /// already; a protocol that feeds it from elsewhere pauses that with [`Outbox::pause`].
+    fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
+        let _ = (id, out);
+    }
+
+    /// After [`Protocol::on_high_water`]: no more than half of the high-water mark is waiting.
+    fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
+        let _ = (id, out);
+    }
+
+    /// A connect with this tag failed; there is no connection.
+    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+        let _ = (tag, why, out);
+    }
+
+    /// A datagram arrived.
+    fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+        let _ = (datagram, out);
+    }
+
+    /// A [`Waker`](crate::Waker) was used, once or more since the last call.
+    fn on_wake(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+
+    /// The reactor begins to stop: the moment for last words. All connections are finished after this.
+    fn on_stop(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_survive_the_trip_through_a_token() {
+        for (slot, generation) in [(0, 1), (u32::MAX, u32::MAX), (7, 0x8000_0000)] {
+            let id = ConnId { slot, generation };
+            assert_eq!(ConnId::from_token(id.token()), id);
+        }
+    }
+}

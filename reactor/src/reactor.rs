@@ -1,0 +1,679 @@
+//! The loop.
+//!
+//! One turn is: wait for events, give each to whom it is for, go on with those who had more to do than their budget
+//! allowed, run the timers, send what was said, close who is to be closed. [`Reactor::turn`] reads like this list.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
+    setsockopt, socket, sockopt,
+};
+
+use crate::address::{Address, Peer};
+use crate::conn::{State, closed_by};
+use crate::connections::Connections;
+use crate::descriptors::Spare;
+use crate::limits::Limits;
+use crate::listener::{Accept, Listener, Pending, inet_socket};
+use crate::outbox::{Errand, Outbox};
+use crate::poll::{Events, Interest, Poll, Ready, Token};
+use crate::protocol::{ConnId, Opened, Protocol};
+use crate::signals::{Asked, Signals};
+use crate::stats::Stats;
+use crate::stream::{Direction, Fd};
+use crate::timers::{Millis, TimerKey, millis};
+use crate::udp::Udp;
+use crate::waker::Waker;
+
+/// Events fetched by one wait.
+const EVENTS: usize = 512;
+/// How soon a listener that ran out of something tries again, unless a connection closes before.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Complaints of one kind are logged no more often than this.
+const COMPLAINT_INTERVAL: Millis = 1_000;
+
+/// Whose descriptor a token stands for: a connection's, or one of the reactor's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Conn(ConnId),
+    Signals,
+    Waker,
+    Listener(usize),
+    Udp(usize),
+}
+
+impl Source {
+    fn token(self) -> Token {
+        // A generation of 0, in the upper half, is never a connection's.
+        match self {
+            Source::Conn(id) => id.token(),
+            Source::Signals => Token(0),
+            Source::Waker => Token(1),
+            Source::Listener(index) => Token(2 + 2 * index as u64),
+            Source::Udp(index) => Token(3 + 2 * index as u64),
+        }
+    }
+
+    fn from_token(token: Token) -> Source {
+        match token.0 {
+            0 => Source::Signals,
+            1 => Source::Waker,
+            own if own >> 32 == 0 && own.is_multiple_of(2) => {
+                Source::Listener(own as usize / 2 - 1)
+            }
+            own if own >> 32 == 0 => Source::Udp(own as usize / 2 - 1),
+            _ => Source::Conn(ConnId::from_token(token)),
+        }
+    }
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Stopping,
+}
+
+type Report = Box<dyn FnMut(&Stats)>;
+
+/// An event loop, its connections and the one [`Protocol`] that serves them.
+///
+/// Single-threaded: everything happens inside [`Reactor::turn`], on the thread that calls it.
+pub struct Reactor<P> {
+    poll: Poll,
+    events: Events,
+    connections: Connections<Fd, P>,
+    listeners: Vec<Listener>,
+    udp: Vec<Udp>,
+    signals: Option<Signals>,
+    waker: Option<Waker>,
+    spare: Spare,
+    complaint: Complaint,
+    report: Option<Report>,
+    report_every: Option<Duration>,
+    started: Instant,
+    phase: Phase,
+}
+
+impl<P: Protocol> Reactor<P> {
+    /// A reactor without any sources yet. Errors: those of epoll_create1(2).
+    pub fn new(protocol: P, limits: Limits) -> io::Result<Self> {
+        let mut spare = Spare::default();
+        spare.hold();
+        Ok(Reactor {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            connections: Connections::new(protocol, limits),
+            listeners: Vec::new(),
+            udp: Vec::new(),
+            signals: None,
+            waker: None,
+            spare,
+            complaint: Complaint::default(),
+            report: None,
+            report_every: None,
+            started: Instant::now(),
+            phase: Phase::Running,
+        })
+    }
+
+    /// Listens on an address, on every one that a name stands for, and returns what is listened on, with the ports
+    /// that the kernel chose. `tag` comes back in [`Opened`] and in [`Datagram`](crate::Datagram).
+    ///
+    /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a stale socket.
+    pub fn listen(&mut self, address: &Address, tag: u32) -> io::Result<Vec<Address>> {
+        if let Address::Unix(path) = address {
+            let listener = Listener::unix(path, tag, self.connections.limits.backlog)?;
+            return Ok(vec![self.add_listener(listener, address.clone())?]);
+        }
+        let resolved = address.resolve()?;
+        resolved
+            .into_iter()
+            .map(|at| self.listen_inet(address, at, tag))
+            .collect()
+    }
+
+    fn listen_inet(&mut self, address: &Address, at: SocketAddr, tag: u32) -> io::Result<Address> {
+        if let Address::Udp(_) = address {
+            let udp = Udp::bind(at, tag)?;
+            let bound = Address::Udp(udp.local_address().unwrap_or(at).into());
+            self.control(
+                &udp,
+                Source::Udp(self.udp.len()),
+                Interest::IN | Interest::OUT,
+            )?;
+            self.udp.push(udp);
+            return Ok(bound);
+        }
+        let listener = Listener::tcp(at, tag, self.connections.limits.backlog)?;
+        let bound = Address::Tcp(listener.local_address().unwrap_or(at).into());
+        self.add_listener(listener, bound)
+    }
+
+    fn add_listener(&mut self, listener: Listener, bound: Address) -> io::Result<Address> {
+        self.control(
+            &listener,
+            Source::Listener(self.listeners.len()),
+            Interest::IN,
+        )?;
+        self.listeners.push(listener);
+        Ok(bound)
+    }
+
+    /// Begins to connect, to the first address that a name stands for: `on_open` with this tag follows, or
+    /// `on_connect_error`. Resolving a name may take its time; within the loop use [`Outbox::connect`].
+    pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
+        let (fd, peer, under_way) = start_connect(to)?;
+        let state = if under_way {
+            State::CONNECTING
+        } else {
+            State::empty()
+        };
+        let id = self.connections.insert(Fd::socket(fd), state);
+        self.watch(id, Direction::Both)?;
+        let opened = Opened { peer, tag };
+        if under_way {
+            self.connections.connecting(id, opened);
+        } else {
+            self.connections.stats.connected += 1;
+            self.connections.opened(id, opened);
+        }
+        Ok(())
+    }
+
+    /// Makes a connection of an existing descriptor: a socket, a terminal, a pipe, a file, `/dev/null`.
+    ///
+    /// `O_NONBLOCK` is not set on what others may share, such as the user's terminal. What cannot be waited for
+    /// (epoll_ctl(2), `EPERM`) is always ready, and read within the budget of a turn like everything else.
+    pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u32) -> io::Result<ConnId> {
+        let state = if direction == Direction::Output {
+            State::EOF
+        } else {
+            State::empty()
+        };
+        let id = self.connections.insert(Fd::adopt(fd, direction)?, state);
+        self.watch(id, direction)?;
+        self.connections.opened(
+            id,
+            Opened {
+                peer: Peer::Stream,
+                tag,
+            },
+        );
+        Ok(id)
+    }
+
+    /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a report; ignores
+    /// SIGHUP and SIGPIPE. Call it before other threads are started: they inherit the blocked signals.
+    pub fn handle_signals(&mut self) -> io::Result<()> {
+        let signals = Signals::new()?;
+        self.control(&signals, Source::Signals, Interest::IN)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// Calls `report` with the counters on SIGUSR1, and `every` so often if that is given.
+    pub fn report(&mut self, every: Option<Duration>, report: impl FnMut(&Stats) + 'static) {
+        self.report = Some(Box::new(report));
+        self.report_every = every.filter(|every| !every.is_zero());
+        self.connections.set_now(self.clock());
+        self.arm_report();
+    }
+
+    /// A handle that wakes this reactor from any thread. As long as one was made, the reactor waits for it.
+    pub fn waker(&mut self) -> io::Result<Waker> {
+        if let Some(waker) = &self.waker {
+            return Ok(waker.clone());
+        }
+        let waker = Waker::new()?;
+        self.control(&waker, Source::Waker, Interest::IN)?;
+        self.waker = Some(waker.clone());
+        Ok(waker)
+    }
+
+    /// The counters as they are now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.connections.stats;
+        stats.datagrams_missed += self
+            .udp
+            .iter()
+            .map(|udp| u64::from(udp.missed()))
+            .sum::<u64>();
+        stats
+    }
+
+    /// The protocol.
+    pub fn protocol(&self) -> &P {
+        &self.connections.protocol
+    }
+
+    /// Lets the protocol speak from outside of a callback; it is carried out in the next turn.
+    pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
+        self.connections.call(callback);
+    }
+
+    /// Turns until there is nothing left to wait for: stopped, or without connections, listeners and timers.
+    ///
+    /// Errors: those of epoll_wait(2), none of which a running loop can bring about.
+    pub fn run(&mut self) -> io::Result<()> {
+        // What was said before the first turn, by on_open of what was adopted, or through `call`.
+        self.carry_out_and_close();
+        while !self.is_done() {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// One turn of the loop.
+    pub fn turn(&mut self) -> io::Result<()> {
+        self.wait()?;
+        self.dispatch();
+        self.connections.run_ready();
+        self.go_on_listening();
+        self.run_timers();
+        self.carry_out_and_close();
+        Ok(())
+    }
+
+    /// Stops in good order: closes the listeners, ends connections as soon as what is pending is sent, all of them
+    /// after the grace period.
+    pub fn stop(&mut self) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
+        self.phase = Phase::Stopping;
+        self.stop_listening();
+        self.connections.stop();
+        let grace = self.connections.now + millis(self.connections.limits.grace);
+        self.connections.timers.arm(TimerKey::Grace, grace);
+    }
+
+    fn is_done(&self) -> bool {
+        let sources = !self.listeners.is_empty() || !self.udp.is_empty() || self.waker.is_some();
+        let waits = sources || self.connections.timers.is_armed(TimerKey::Service);
+        self.connections.len() == 0 && (self.phase == Phase::Stopping || !waits)
+    }
+
+    /// Milliseconds since the start, on CLOCK_MONOTONIC: setting the wall clock changes nothing here.
+    fn clock(&self) -> Millis {
+        self.started.elapsed().as_millis() as Millis
+    }
+
+    /// Waits for events, until the next deadline; not at all if there is work left. The clock is read once a turn.
+    fn wait(&mut self) -> io::Result<()> {
+        let has_work = self.connections.has_work()
+            || self
+                .listeners
+                .iter()
+                .any(|listener| listener.pending == Pending::Budget)
+            || self.udp.iter().any(Udp::has_work);
+        let timeout = if has_work {
+            Some(Duration::ZERO)
+        } else {
+            let next = self.connections.timers.next();
+            next.map(|at| Duration::from_millis(at.saturating_sub(self.connections.now)))
+        };
+        self.poll.wait(&mut self.events, timeout)?;
+        self.connections.set_now(self.clock());
+        self.connections.stats.turns += 1;
+        self.connections.stats.events += self.events.len() as u64;
+        Ok(())
+    }
+
+    fn dispatch(&mut self) {
+        let mut index = 0;
+        while let Some(event) = self.events.get(index) {
+            index += 1;
+            match Source::from_token(event.token) {
+                Source::Conn(id) => self.connections.deliver(id, event.ready),
+                Source::Listener(index) => self.accept(index),
+                Source::Udp(index) => self.visit_udp(index, event.ready),
+                Source::Signals => self.take_signals(),
+                Source::Waker => self.wake(),
+            }
+        }
+    }
+
+    /// Accepts until there is nothing left or the budget is spent.
+    fn accept(&mut self, index: usize) {
+        for _ in 0..self.connections.limits.accept_budget {
+            // An `on_open` may have closed the listeners.
+            self.run_errands();
+            let Some(listener) = self.listeners.get_mut(index) else {
+                return;
+            };
+            listener.pending = Pending::No;
+            self.connections.stats.accepts += 1;
+            match listener.accept() {
+                Accept::Connection(fd, peer) => {
+                    let opened = Opened {
+                        peer,
+                        tag: listener.tag,
+                    };
+                    self.admit(fd, opened);
+                }
+                Accept::Vanished => {}
+                Accept::Drained => return,
+                Accept::NoDescriptor(errno) => {
+                    if !self.refuse_with_spare(index, errno) {
+                        return self.put_off(index, errno);
+                    }
+                }
+                Accept::Failed(errno) => return self.put_off(index, errno),
+            }
+        }
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.pending = Pending::Budget;
+        }
+    }
+
+    /// Makes a connection of what was accepted, or closes it.
+    fn admit(&mut self, fd: OwnedFd, opened: Opened) {
+        let limit = self.connections.limits.max_connections;
+        if self.connections.len() >= limit {
+            self.connections.stats.refused_limit += 1;
+            return self.refused(format_args!(
+                "{limit} connections are the limit (--max-connections)"
+            ));
+        }
+        let id = self.connections.insert(Fd::socket(fd), State::empty());
+        match self.watch(id, Direction::Both) {
+            Ok(()) => {
+                self.connections.stats.accepted += 1;
+                self.connections.opened(id, opened);
+            }
+            Err(error) => {
+                self.connections.stats.refused_setup += 1;
+                self.refused(format_args!("cannot watch a connection: {error}"));
+            }
+        }
+    }
+
+    /// Gives up the spare descriptor to accept a client and close it at once; false if even that is not possible.
+    fn refuse_with_spare(&mut self, index: usize, errno: Errno) -> bool {
+        if !self.spare.release() {
+            return false;
+        }
+        self.connections.stats.accepts += 1;
+        let accepted = self.listeners[index].accept();
+        let refused = matches!(accepted, Accept::Connection(..));
+        drop(accepted);
+        self.spare.hold();
+        if refused {
+            self.connections.stats.refused_descriptors += 1;
+            self.refused(format_args!(
+                "{} (RLIMIT_NOFILE, fs.file-max)",
+                errno.desc()
+            ));
+        }
+        refused
+    }
+
+    fn refused(&mut self, why: fmt::Arguments) {
+        self.connections.stats.refused += 1;
+        self.complaint.log(
+            self.connections.now,
+            format_args!("connection refused: {why}"),
+        );
+    }
+
+    /// There is more to accept, but something is missing, and no edge tells when it is there again: the listener
+    /// tries when a connection closes, and after a while.
+    fn put_off(&mut self, index: usize, errno: Errno) {
+        self.listeners[index].pending = Pending::Resources;
+        self.connections.stats.accept_paused += 1;
+        self.complaint.log(
+            self.connections.now,
+            format_args!("accepting is put off: {}", errno.desc()),
+        );
+        self.connections.timers.arm(
+            TimerKey::Accept,
+            self.connections.now + millis(ACCEPT_RETRY),
+        );
+    }
+
+    /// Listeners whose budget was spent go on.
+    fn go_on_listening(&mut self) {
+        for index in 0..self.listeners.len() {
+            if self
+                .listeners
+                .get(index)
+                .is_some_and(|listener| listener.pending == Pending::Budget)
+            {
+                self.accept(index);
+            }
+        }
+        for index in 0..self.udp.len() {
+            if self.udp.get(index).is_some_and(Udp::has_work) {
+                self.visit_udp(index, Ready::empty());
+            }
+        }
+    }
+
+    /// Listeners that ran out of something try again.
+    fn retry_accept(&mut self) {
+        self.spare.hold();
+        for index in 0..self.listeners.len() {
+            if self
+                .listeners
+                .get(index)
+                .is_some_and(|listener| listener.pending == Pending::Resources)
+            {
+                self.accept(index);
+            }
+        }
+    }
+
+    fn visit_udp(&mut self, index: usize, ready: Ready) {
+        // Taken out of the list for the time being, since the protocol may close it.
+        if let Some(udp) = self.udp.get_mut(index) {
+            udp.note(ready);
+            udp.visit(&mut self.connections);
+            self.run_errands();
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(asked) = self.signals.as_ref().and_then(Signals::next) {
+            match asked {
+                Asked::Report => self.make_report(),
+                Asked::Nothing => log::info!("SIGHUP ignored"),
+                Asked::Stop if self.phase == Phase::Stopping => {
+                    log::warn!(
+                        "stopping at once; connections cut off: {}",
+                        self.connections.len()
+                    );
+                    self.connections.abort_all();
+                }
+                Asked::Stop => {
+                    log::info!("stopping; connections open: {}", self.connections.len());
+                    self.stop();
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = &self.waker {
+            waker.reset();
+            self.connections.call(|protocol, out| protocol.on_wake(out));
+        }
+    }
+
+    fn run_timers(&mut self) {
+        while let Some(key) = self.connections.timers.expire(self.connections.now) {
+            self.connections.stats.timers += 1;
+            match key {
+                TimerKey::Accept => self.retry_accept(),
+                TimerKey::Stats => {
+                    self.make_report();
+                    self.arm_report();
+                }
+                TimerKey::Grace => {
+                    log::warn!(
+                        "the grace period is over; connections cut off: {}",
+                        self.connections.len()
+                    );
+                    self.connections.abort_all();
+                }
+                TimerKey::Service | TimerKey::Conn(_) | TimerKey::Protocol(_) => {
+                    self.connections.run_timer(key)
+                }
+            }
+        }
+    }
+
+    fn make_report(&mut self) {
+        let stats = self.stats();
+        if let Some(report) = &mut self.report {
+            report(&stats);
+        }
+    }
+
+    fn arm_report(&mut self) {
+        if let Some(every) = self.report_every {
+            self.connections
+                .timers
+                .arm(TimerKey::Stats, self.connections.now + millis(every).max(1));
+        }
+    }
+
+    /// The end of a turn: what was said is sent, who is doomed is closed.
+    fn carry_out_and_close(&mut self) {
+        self.run_errands();
+        let was_open = self.connections.len();
+        self.connections.settle(drop);
+        // Last words may hold an errand; and every descriptor that became free may be what a listener waits for.
+        self.run_errands();
+        if self.connections.len() < was_open {
+            self.retry_accept();
+        }
+    }
+
+    /// What protocols want of the reactor.
+    fn run_errands(&mut self) {
+        if !self.connections.outbox.has_errands() {
+            return;
+        }
+        for errand in self.connections.outbox.take_errands() {
+            match errand {
+                Errand::StopListening => self.stop_listening(),
+                Errand::Stop => self.stop(),
+                Errand::Connect { to, tag } => {
+                    if let Err(error) = self.connect(&to, tag) {
+                        let why = closed_by(Errno::from_raw(
+                            error.raw_os_error().unwrap_or(libc::EINVAL),
+                        ));
+                        self.connections.stats.connect_errors += 1;
+                        self.connections
+                            .call(|protocol, out| protocol.on_connect_error(tag, why, out));
+                    }
+                }
+                Errand::SendTo { tag, to, bytes } => {
+                    let sent = self
+                        .udp
+                        .iter()
+                        .find(|udp| udp.tag == tag)
+                        .is_some_and(|udp| udp.send_to(to, &bytes));
+                    self.connections.stats.datagrams_out += u64::from(sent);
+                    self.connections.stats.datagrams_lost += u64::from(!sent);
+                }
+            }
+        }
+    }
+
+    fn stop_listening(&mut self) {
+        self.connections.stats = self.stats();
+        self.listeners.clear();
+        self.udp.clear();
+    }
+
+    /// Adds a connection's descriptor to the interest list: the one epoll_ctl(2) of its life. What epoll cannot wait
+    /// for is ready at all times.
+    fn watch(&mut self, id: ConnId, direction: Direction) -> io::Result<()> {
+        self.connections.stats.controls += 1;
+        let stream = self.connections.stream(id).expect("inserted a moment ago");
+        match self
+            .poll
+            .add(stream, Source::Conn(id).token(), direction.interest())
+        {
+            Ok(()) => Ok(()),
+            Err(Errno::EPERM) => {
+                self.connections.always_ready(id);
+                Ok(())
+            }
+            Err(errno) => {
+                self.connections.remove(id);
+                Err(errno.into())
+            }
+        }
+    }
+
+    /// Adds one of the reactor's own descriptors to the interest list.
+    fn control(&self, fd: &impl AsFd, source: Source, interest: Interest) -> io::Result<()> {
+        Ok(self.poll.add(fd, source.token(), interest)?)
+    }
+}
+
+impl<P> fmt::Debug for Reactor<P> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Reactor")
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A non-blocking connect(2): the socket, its peer, and whether the end of it is still to come.
+fn start_connect(to: &Address) -> io::Result<(OwnedFd, Peer, bool)> {
+    let (fd, peer, address): (OwnedFd, Peer, Box<dyn SockaddrLike>) = match to {
+        Address::Unix(path) => {
+            let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+            let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+            (fd, Peer::Unix, Box::new(UnixAddr::new(path)?))
+        }
+        Address::Tcp(_) => {
+            let at = to
+                .resolve()?
+                .into_iter()
+                .next()
+                .ok_or(Errno::EADDRNOTAVAIL)?;
+            let fd = inet_socket(&at, SockType::Stream)?;
+            setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+            (fd, Peer::Inet(at), Box::new(SockaddrStorage::from(at)))
+        }
+        Address::Udp(_) => return Err(Errno::EPROTOTYPE.into()),
+    };
+    match connect(fd.as_raw_fd(), &*address) {
+        Ok(()) => Ok((fd, peer, false)),
+        Err(Errno::EINPROGRESS) => Ok((fd, peer, true)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Complaints that many clients can cause at once: one a second is logged, and how many were left out.
+#[derive(Debug, Default)]
+struct Complaint {
+    next: Millis,
+    left_out: u64,
+}
+
+impl Complaint {
+    fn log(&mut self, now: Millis, text: fmt::Arguments) {
+        if now < self.next {
+            self.left_out += 1;
+            return;
+        }
+        match std::mem::take(&mut self.left_out) {
+            0 => log::warn!("{text}"),
+            left_out => log::warn!("{text} ({left_out} more in between)"),
+        }
+        self.next = now + COMPLAINT_INTERVAL;
+    }
+}

@@ -1,0 +1,64 @@
+//! Signals as events: signalfd(2).
+//!
+//! A signal handler interrupts the program anywhere, and may call next to nothing (signal-safety(7)). Blocked and read
+//! from a descriptor, a signal is an event like any other, handled in the loop's own time.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::Result;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::sys;
+
+/// What a signal asks of the reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// SIGTERM, SIGINT: stop in good order; the second time, at once.
+    Stop,
+    /// SIGUSR1: report the counters.
+    Report,
+    /// SIGHUP: the terminal has closed, which is no reason for a server to end.
+    Nothing,
+}
+
+/// The signals that the reactor handles, blocked in this thread as long as they are.
+///
+/// Threads started later inherit the blocking; one started before could still be interrupted.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    fd: SignalFd,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Signals> {
+        let handled: SigSet = [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGUSR1,
+            Signal::SIGHUP,
+        ]
+        .into_iter()
+        .collect();
+        handled.thread_block()?;
+        sys::ignore_sigpipe()?;
+        let fd = SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Signals { fd })
+    }
+
+    /// The next signal that has arrived. Signals of one kind that arrive together are one (signal(7)).
+    pub(crate) fn next(&self) -> Option<Asked> {
+        let info = self.fd.read_signal().ok()??;
+        Some(match Signal::try_from(info.ssi_signo as i32) {
+            Ok(Signal::SIGTERM | Signal::SIGINT) => Asked::Stop,
+            Ok(Signal::SIGUSR1) => Asked::Report,
+            _ => Asked::Nothing,
+        })
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,161 @@
+//! Streams that are descriptors: sockets, terminals, pipes and files.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt};
+use nix::sys::stat::{Mode, SFlag, fstat};
+
+use crate::conn::Stream;
+use crate::poll::Interest;
+use crate::sys;
+
+/// Which way the bytes of an adopted descriptor go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Only read from: standard input.
+    Input,
+    /// Only written to: standard output.
+    Output,
+    /// Both: a socket.
+    Both,
+}
+
+impl Direction {
+    pub(crate) fn interest(self) -> Interest {
+        match self {
+            Direction::Input => Interest::IN | Interest::RDHUP,
+            Direction::Output => Interest::OUT,
+            Direction::Both => Interest::all(),
+        }
+    }
+}
+
+/// How to ask a descriptor not to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Each call says `MSG_DONTWAIT`.
+    Socket,
+    /// `O_NONBLOCK` is set, on an open file of our own. Or it is a regular file, which never waits.
+    File,
+    /// Neither is possible: poll(2) first. Another reader of the same pipe could still make us wait.
+    Asked,
+}
+
+/// A descriptor as a stream.
+#[derive(Debug)]
+pub(crate) struct Fd {
+    fd: OwnedFd,
+    kind: Kind,
+}
+
+impl Fd {
+    pub(crate) fn socket(fd: OwnedFd) -> Fd {
+        Fd {
+            fd,
+            kind: Kind::Socket,
+        }
+    }
+
+    /// Takes over any descriptor without changing how it behaves for those who share it.
+    ///
+    /// `O_NONBLOCK` belongs to the open file, which an inherited terminal or pipe has in common with the user's shell
+    /// (open(2), "open file description"). So a terminal or pipe is opened anew through `/proc`, which makes an open
+    /// file of our own. A regular file must keep its shared offset, and needs no such care.
+    pub(crate) fn adopt(fd: OwnedFd, direction: Direction) -> Result<Fd> {
+        let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
+        if kind == SFlag::S_IFSOCK {
+            return Ok(Fd::socket(fd));
+        }
+        if kind == SFlag::S_IFREG {
+            return Ok(Fd {
+                fd,
+                kind: Kind::File,
+            });
+        }
+        let access = match direction {
+            Direction::Input => OFlag::O_RDONLY,
+            Direction::Output => OFlag::O_WRONLY,
+            Direction::Both => OFlag::O_RDWR,
+        };
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let own = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        match open(path.as_str(), access | own, Mode::empty()) {
+            Ok(fd) => Ok(Fd {
+                fd,
+                kind: Kind::File,
+            }),
+            // Somebody else's terminal after su(1), or a pipe whose other end is gone.
+            Err(_) => Ok(Fd {
+                fd,
+                kind: Kind::Asked,
+            }),
+        }
+    }
+
+    fn ask(&self, flags: PollFlags) -> Result<()> {
+        if self.kind == Kind::Asked
+            && poll(
+                &mut [PollFd::new(self.fd.as_fd(), flags)],
+                PollTimeout::ZERO,
+            )? == 0
+        {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Stream for Fd {
+    fn recv(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if self.kind == Kind::Socket {
+            return sys::recv(self.fd.as_fd(), buffer);
+        }
+        self.ask(PollFlags::POLLIN)?;
+        match nix::unistd::read(&self.fd, buffer) {
+            // A terminal whose other side has gone has ended.
+            Err(Errno::EIO) => Ok(0),
+            result => result,
+        }
+    }
+
+    fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        if self.kind == Kind::Socket {
+            return sys::send(self.fd.as_fd(), slices);
+        }
+        self.ask(PollFlags::POLLOUT)?;
+        match self.kind {
+            // A pipe that poll(2) calls writable takes PIPE_BUF bytes without waiting (pipe(7)).
+            Kind::Asked => slices.first().map_or(Ok(0), |first| {
+                nix::unistd::write(&self.fd, &first[..first.len().min(libc::PIPE_BUF)])
+            }),
+            _ => nix::sys::uio::writev(&self.fd, slices),
+        }
+    }
+
+    fn shutdown_write(&mut self) -> Result<()> {
+        shutdown(self.fd.as_raw_fd(), Shutdown::Write)
+    }
+
+    fn connect_result(&mut self) -> Result<()> {
+        match getsockopt(&self.fd, sockopt::SocketError)? {
+            0 => Ok(()),
+            errno => Err(Errno::from_raw(errno)),
+        }
+    }
+
+    fn is_settled(&mut self) -> bool {
+        let fd = self.fd.as_fd();
+        self.kind != Kind::Socket || sys::unacknowledged(fd) == Ok(0) && sys::unread(fd) == Ok(0)
+    }
+}

@@ -1,0 +1,164 @@
+//! The system calls that nix does not wrap as thinly as the loop needs them, and the only `unsafe` of the crate.
+//!
+//! Each function is one call: arguments in, `Result<_, Errno>` out. What to do about an error is decided
+//! elsewhere. The arrays of `recvmmsg(2)` and `sendmmsg(2)`, which point at one another, have a file of their own
+//! below this one: [`mmsg`].
+
+#![allow(
+    unsafe_code,
+    reason = "the border to the kernel: every other file of the crate is safe Rust"
+)]
+
+pub(crate) mod mmsg;
+
+use std::io::IoSlice;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
+
+/// `epoll_create1(2)` with `EPOLL_CLOEXEC`.
+pub(crate) fn epoll_create() -> Result<OwnedFd> {
+    // SAFETY: no pointers; a non-negative result is a descriptor that nobody else owns.
+    unsafe {
+        Errno::result(libc::epoll_create1(libc::EPOLL_CLOEXEC)).map(|fd| OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// `epoll_ctl(2)`; `operation` is one of `EPOLL_CTL_ADD`, `_MOD`, `_DEL`.
+pub(crate) fn epoll_ctl(
+    epoll: BorrowedFd,
+    operation: i32,
+    fd: BorrowedFd,
+    events: u32,
+    token: u64,
+) -> Result<()> {
+    let mut interest = libc::epoll_event { events, u64: token };
+    // SAFETY: `interest` is a valid epoll_event for the length of the call, and the kernel copies it.
+    Errno::result(unsafe {
+        libc::epoll_ctl(
+            epoll.as_raw_fd(),
+            operation,
+            fd.as_raw_fd(),
+            &raw mut interest,
+        )
+    })
+    .map(drop)
+}
+
+/// `epoll_wait(2)`: how many of `events` the kernel filled; `timeout_ms` -1 waits for ever.
+pub(crate) fn epoll_wait(
+    epoll: BorrowedFd,
+    events: &mut [libc::epoll_event],
+    timeout_ms: i32,
+) -> Result<usize> {
+    let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
+    // SAFETY: the kernel writes at most `room` events, which is no more than the slice holds.
+    Errno::result(unsafe {
+        libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, timeout_ms)
+    })
+    .map(|count| count as usize)
+}
+
+/// `listen(2)`; the kernel caps the backlog at `/proc/sys/net/core/somaxconn`, nix at a number of its own.
+pub(crate) fn listen(fd: BorrowedFd, backlog: i32) -> Result<()> {
+    // SAFETY: no pointers.
+    Errno::result(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// `accept4(2)`, non-blocking and close-on-exec, with the peer's address where the family has one.
+pub(crate) fn accept(listener: BorrowedFd) -> Result<(OwnedFd, Option<SockaddrStorage>)> {
+    // SAFETY: all zeroes is a valid sockaddr_storage, whose family is then AF_UNSPEC.
+    let mut address: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: `address` has room for `length` bytes; a non-negative result is a descriptor that nobody else owns.
+    unsafe {
+        let fd = libc::accept4(
+            listener.as_raw_fd(),
+            (&raw mut address).cast(),
+            &raw mut length,
+            flags,
+        );
+        let fd = OwnedFd::from_raw_fd(Errno::result(fd)?);
+        Ok((
+            fd,
+            SockaddrStorage::from_raw((&raw const address).cast(), Some(length)),
+        ))
+    }
+}
+
+/// `recv(2)` with `MSG_DONTWAIT`, so that a descriptor which others share need not be made non-blocking.
+pub(crate) fn recv(fd: BorrowedFd, buffer: &mut [u8]) -> Result<usize> {
+    // SAFETY: the kernel writes at most `buffer.len()` bytes to it.
+    let count = unsafe {
+        libc::recv(
+            fd.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_DONTWAIT,
+        )
+    };
+    Errno::result(count).map(|count| count as usize)
+}
+
+/// `send(2)`, or `sendmsg(2)` for more than one slice, without waiting and without SIGPIPE.
+pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let count = if let [slice] = slices {
+        // SAFETY: the kernel reads `slice.len()` bytes from a live slice.
+        unsafe { libc::send(fd.as_raw_fd(), slice.as_ptr().cast(), slice.len(), flags) }
+    } else {
+        // SAFETY: all zeroes is a valid msghdr: no address, no slices, no control data.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        // An IoSlice is an iovec, by the standard library's promise; sendmsg does not write through it.
+        message.msg_iov = slices.as_ptr().cast_mut().cast();
+        message.msg_iovlen = slices.len();
+        // SAFETY: `message` names `slices.len()` live slices, which the kernel only reads.
+        unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, flags) }
+    };
+    Errno::result(count).map(|count| count as usize)
+}
+
+/// `ioctl(2)` `SIOCOUTQ`: bytes sent that the peer has not acknowledged (tcp(7)) or not read (unix(7)).
+pub(crate) fn unacknowledged(fd: BorrowedFd) -> Result<usize> {
+    nix::ioctl_read_bad!(outq, libc::TIOCOUTQ, libc::c_int);
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one int, and `bytes` is one.
+    unsafe { outq(fd.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
+}
+
+/// `ioctl(2)` `FIONREAD`: bytes received that nobody has read.
+pub(crate) fn unread(fd: BorrowedFd) -> Result<usize> {
+    nix::ioctl_read_bad!(inq, libc::FIONREAD, libc::c_int);
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one int, and `bytes` is one.
+    unsafe { inq(fd.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
+}
+
+/// Datagrams that the kernel dropped because the socket's receive buffer was full (`SO_MEMINFO`, Linux 4.12).
+pub(crate) fn dropped_datagrams(fd: BorrowedFd) -> Result<u32> {
+    const DROPS: usize = 8;
+    let mut info = [0u32; DROPS + 1];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `info`.
+    Errno::result(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(info[DROPS])
+}
+
+/// Sets SIGPIPE to be ignored for the whole process: a vanished reader is an `EPIPE` like any other error.
+pub(crate) fn ignore_sigpipe() -> Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map(drop)
+}

@@ -1,0 +1,302 @@
+//! Deadlines: a heap that knows where each entry lies.
+//!
+//! Every key has at most one entry, so re-arming moves it and nothing piles up. All operations are O(log n), and
+//! arming later than everything else, which is what a new connection's idle timeout does, is O(1).
+//!
+//! The trick that makes idle timeouts nearly free is not here but in the users: a connection that is busy only notes
+//! the time ("lazily"). When its entry comes due, the deadline is computed again from that note, and if it has moved,
+//! the entry is armed anew. A connection that moves a million messages a minute touches the heap once a minute.
+
+use std::time::Duration;
+
+/// Milliseconds since the reactor was made, on the monotonic clock.
+pub(crate) type Millis = u64;
+
+/// A duration in whole milliseconds, rounded up, so that nothing fires before its time.
+pub(crate) fn millis(duration: Duration) -> Millis {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// Whose deadline it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimerKey {
+    /// The protocol's own timer, of no connection.
+    Service,
+    /// Listeners that ran out of a resource try again.
+    Accept,
+    /// A line of counters is due.
+    Stats,
+    /// The patience of a graceful stop ends.
+    Grace,
+    /// The reactor's own deadline of the connection in this slot: idle, stalled, lingering, connecting.
+    Conn(u32),
+    /// The protocol's timer of the connection in this slot.
+    Protocol(u32),
+}
+
+/// Keys below this are the reactor's own; then two for each slot.
+const FIRST_SLOT: u32 = 4;
+
+impl TimerKey {
+    fn index(self) -> u32 {
+        match self {
+            TimerKey::Service => 0,
+            TimerKey::Accept => 1,
+            TimerKey::Stats => 2,
+            TimerKey::Grace => 3,
+            TimerKey::Conn(slot) => FIRST_SLOT + 2 * slot,
+            TimerKey::Protocol(slot) => FIRST_SLOT + 2 * slot + 1,
+        }
+    }
+
+    fn from_index(index: u32) -> TimerKey {
+        match index {
+            0 => TimerKey::Service,
+            1 => TimerKey::Accept,
+            2 => TimerKey::Stats,
+            3 => TimerKey::Grace,
+            _ if index.is_multiple_of(2) => TimerKey::Conn((index - FIRST_SLOT) / 2),
+            _ => TimerKey::Protocol((index - FIRST_SLOT) / 2),
+        }
+    }
+}
+
+/// A deadline and its key in one word, so that comparing entries compares deadlines first: 40 bits of milliseconds
+/// (34 years) and 24 bits of key (8 million connections).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry(u64);
+
+const KEY_BITS: u32 = 24;
+const LAST_MILLIS: Millis = (1 << (64 - KEY_BITS)) - 1;
+
+impl Entry {
+    fn new(at: Millis, index: u32) -> Entry {
+        debug_assert!(index < 1 << KEY_BITS, "more connections than timer keys");
+        Entry(at.min(LAST_MILLIS) << KEY_BITS | u64::from(index))
+    }
+
+    fn at(self) -> Millis {
+        self.0 >> KEY_BITS
+    }
+
+    fn index(self) -> u32 {
+        self.0 as u32 & ((1 << KEY_BITS) - 1)
+    }
+}
+
+/// Children per node: four make the heap half as deep as two, and lie in one cache line.
+const ARITY: usize = 4;
+const ABSENT: u32 = u32::MAX;
+
+/// All deadlines of a reactor.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    /// A heap in the usual array form: no entry is before its parent.
+    heap: Vec<Entry>,
+    /// Where in the heap each key's entry is.
+    position: Vec<u32>,
+}
+
+impl Timers {
+    /// Sets the deadline of `key`, moving it if there was one.
+    pub(crate) fn arm(&mut self, key: TimerKey, at: Millis) {
+        let index = key.index();
+        if self.position.len() <= index as usize {
+            self.position.resize(index as usize + 1, ABSENT);
+        }
+        let entry = Entry::new(at, index);
+        match self.position[index as usize] {
+            ABSENT => {
+                self.heap.push(entry);
+                self.sift_up(self.heap.len() - 1);
+            }
+            place => self.replace(place as usize, entry),
+        }
+    }
+
+    /// Like [`Timers::arm`], but keeps an earlier deadline: it will be looked at again when that one comes due.
+    pub(crate) fn arm_no_later(&mut self, key: TimerKey, at: Millis) {
+        if self.deadline(key).is_none_or(|armed| at < armed) {
+            self.arm(key, at);
+        }
+    }
+
+    /// Forgets the deadline of `key`, if there is one.
+    pub(crate) fn cancel(&mut self, key: TimerKey) {
+        let index = key.index() as usize;
+        let Some(&place) = self.position.get(index).filter(|&&place| place != ABSENT) else {
+            return;
+        };
+        self.position[index] = ABSENT;
+        let last = self
+            .heap
+            .pop()
+            .expect("an entry that has a position is in the heap");
+        if (place as usize) < self.heap.len() {
+            self.replace(place as usize, last);
+        }
+    }
+
+    /// Whether `key` has a deadline.
+    pub(crate) fn is_armed(&self, key: TimerKey) -> bool {
+        self.deadline(key).is_some()
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn next(&self) -> Option<Millis> {
+        self.heap.first().map(|entry| entry.at())
+    }
+
+    /// Takes out one key whose deadline is `now` or earlier, the earliest first.
+    pub(crate) fn expire(&mut self, now: Millis) -> Option<TimerKey> {
+        let entry = *self.heap.first().filter(|entry| entry.at() <= now)?;
+        let key = TimerKey::from_index(entry.index());
+        self.cancel(key);
+        Some(key)
+    }
+
+    fn deadline(&self, key: TimerKey) -> Option<Millis> {
+        let place = *self.position.get(key.index() as usize)?;
+        (place != ABSENT).then(|| self.heap[place as usize].at())
+    }
+
+    /// Puts `entry` where another was, and moves it to where it belongs.
+    fn replace(&mut self, place: usize, entry: Entry) {
+        let before = std::mem::replace(&mut self.heap[place], entry);
+        if entry < before {
+            self.sift_up(place)
+        } else {
+            self.sift_down(place)
+        }
+    }
+
+    fn sift_up(&mut self, mut place: usize) {
+        let entry = self.heap[place];
+        while place > 0 {
+            let parent = (place - 1) / ARITY;
+            if self.heap[parent] <= entry {
+                break;
+            }
+            self.put(place, self.heap[parent]);
+            place = parent;
+        }
+        self.put(place, entry);
+    }
+
+    fn sift_down(&mut self, mut place: usize) {
+        let entry = self.heap[place];
+        loop {
+            let first = place * ARITY + 1;
+            let children = first..(first + ARITY).min(self.heap.len());
+            let Some(least) = children.min_by_key(|&child| self.heap[child]) else {
+                break;
+            };
+            if self.heap[least] >= entry {
+                break;
+            }
+            self.put(place, self.heap[least]);
+            place = least;
+        }
+        self.put(place, entry);
+    }
+
+    fn put(&mut self, place: usize, entry: Entry) {
+        self.heap[place] = entry;
+        self.position[entry.index() as usize] = place as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn keys_survive_the_trip_through_a_number() {
+        let own = [
+            TimerKey::Service,
+            TimerKey::Accept,
+            TimerKey::Stats,
+            TimerKey::Grace,
+        ];
+        let slots = (0..100).flat_map(|slot| [TimerKey::Conn(slot), TimerKey::Protocol(slot)]);
+        for (expected, key) in own.into_iter().chain(slots).enumerate() {
+            assert_eq!(key.index() as usize, expected);
+            assert_eq!(TimerKey::from_index(key.index()), key);
+        }
+    }
+
+    #[test]
+    fn durations_are_rounded_up_and_far_deadlines_do_not_overflow() {
+        assert_eq!(millis(Duration::from_nanos(1)), 1);
+        assert_eq!(millis(Duration::from_millis(2)), 2);
+        let mut timers = Timers::default();
+        timers.arm(TimerKey::Service, millis(Duration::MAX));
+        timers.arm(TimerKey::Stats, 5);
+        assert_eq!(timers.next(), Some(5));
+    }
+
+    #[test]
+    fn a_hundred_thousand_rearms_leave_one_entry() {
+        let mut timers = Timers::default();
+        for at in 0..100_000 {
+            timers.arm(TimerKey::Conn(3), at);
+        }
+        assert_eq!(timers.heap.len(), 1);
+        assert_eq!(timers.next(), Some(99_999));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Arm(u32, Millis),
+        NoLater(u32, Millis),
+        Cancel(u32),
+        Expire(Millis),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (slot, at) = (0u32..20, 0u64..1000);
+        prop_oneof![
+            (slot.clone(), at.clone()).prop_map(|(slot, at)| Step::Arm(slot, at)),
+            (slot.clone(), at.clone()).prop_map(|(slot, at)| Step::NoLater(slot, at)),
+            slot.prop_map(Step::Cancel),
+            at.prop_map(Step::Expire),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_heap_agrees_with_a_table(steps in prop::collection::vec(step(), 1..300)) {
+            let (mut timers, mut table) = (Timers::default(), HashMap::<u32, Millis>::new());
+            for step in steps {
+                match step {
+                    Step::Arm(slot, at) => {
+                        timers.arm(TimerKey::Conn(slot), at);
+                        table.insert(slot, at);
+                    }
+                    Step::NoLater(slot, at) => {
+                        timers.arm_no_later(TimerKey::Conn(slot), at);
+                        table.entry(slot).and_modify(|armed| *armed = at.min(*armed)).or_insert(at);
+                    }
+                    Step::Cancel(slot) => {
+                        timers.cancel(TimerKey::Conn(slot));
+                        table.remove(&slot);
+                    }
+                    Step::Expire(now) => while let Some(key) = timers.expire(now) {
+                        let TimerKey::Conn(slot) = key else { panic!("{key:?} was never armed") };
+                        let earliest = *table.values().min().unwrap();
+                        prop_assert_eq!(table.remove(&slot), Some(earliest));
+                        prop_assert!(earliest <= now);
+                    },
+                }
+                prop_assert_eq!(timers.next(), table.values().min().copied());
+                prop_assert_eq!(timers.heap.len(), table.len());
+            }
+            while timers.expire(Millis::MAX).is_some() {}
+            prop_assert!(timers.position.iter().all(|&place| place == ABSENT));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A UDP socket: datagrams fetched by the batch, answered from where they lie.
+//!
+//! The edge rules are those of streams with one difference: what is not sent is never queued. While answers wait for
+//! room in the send buffer nothing more is fetched, and the kernel's receive buffer is the queue, as bounded as the
+//! administrator made it.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, bind, sendto, setsockopt, sockopt};
+
+use crate::address::is_wildcard;
+use crate::conn::Stream;
+use crate::connections::Connections;
+use crate::listener::{inet_socket, local_address};
+use crate::outbox::Current;
+use crate::poll::Ready;
+use crate::protocol::{Data, Datagram, Protocol};
+use crate::sys;
+use crate::sys::mmsg::{BATCH, Batch};
+
+/// Batches fetched before others have their turn.
+const BATCH_BUDGET: usize = 4;
+/// Asked for as receive buffer, to ride out bursts; the kernel gives `/proc/sys/net/core/rmem_max` at most.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+
+/// A bound UDP socket.
+pub(crate) struct Udp {
+    fd: OwnedFd,
+    pub(crate) tag: u32,
+    batch: Batch,
+    /// Slots of the batch whose answers the kernel has not taken yet, in order.
+    answers: Vec<u8>,
+    readable: bool,
+    writable: bool,
+    /// An error is waiting in the socket: only `EAGAIN` ends the reading.
+    failed: bool,
+}
+
+impl AsFd for Udp {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Udp {
+    pub(crate) fn bind(address: SocketAddr, tag: u32) -> Result<Udp> {
+        let fd = inet_socket(&address, SockType::Datagram)?;
+        if is_wildcard(&address) {
+            // Without it, the routing table would choose the address that an answer comes from.
+            if address.is_ipv4() {
+                setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+            } else {
+                setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+            }
+        }
+        // Larger is better, but what the system gives will do.
+        let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+        let batch = Batch::new();
+        Ok(Udp {
+            fd,
+            tag,
+            batch,
+            answers: Vec::with_capacity(BATCH),
+            readable: false,
+            writable: true,
+            failed: false,
+        })
+    }
+
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        local_address(self.fd.as_fd())
+    }
+
+    /// Datagrams that came while the receive buffer was full.
+    pub(crate) fn missed(&self) -> u32 {
+        sys::dropped_datagrams(self.fd.as_fd()).unwrap_or(0)
+    }
+
+    pub(crate) fn note(&mut self, ready: Ready) {
+        self.readable |= ready.intersects(Ready::IN | Ready::ERR);
+        self.writable |= ready.intersects(Ready::OUT | Ready::ERR);
+        self.failed |= ready.contains(Ready::ERR);
+    }
+
+    /// Whether there is more to do without a new edge.
+    pub(crate) fn has_work(&self) -> bool {
+        self.writable && (self.readable || !self.answers.is_empty())
+    }
+
+    /// Fetches, hands over, answers, until there is nothing more or the budget is spent.
+    pub(crate) fn visit<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) {
+        for _ in 0..BATCH_BUDGET {
+            self.answer(connections);
+            if !self.answers.is_empty() || !self.readable {
+                return;
+            }
+            self.fetch(connections);
+        }
+        self.answer(connections);
+    }
+
+    /// One recvmmsg(2), and the protocol's word on each datagram.
+    fn fetch<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) {
+        connections.stats.reads += 1;
+        let count = match self.batch.receive(self.fd.as_fd()) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => return,
+            Err(Errno::EAGAIN) => {
+                connections.stats.again += 1;
+                (self.readable, self.failed) = (false, false);
+                return;
+            }
+            // What an ICMP message said about an earlier answer of ours; fetching it has cleared it.
+            Err(errno) => {
+                log::debug!("UDP receive: {}", errno.desc());
+                return;
+            }
+        };
+        self.readable = count == BATCH || self.failed;
+        for slot in 0..count {
+            self.hand_over(slot, connections);
+        }
+    }
+
+    fn hand_over<S: Stream, P: Protocol>(
+        &mut self,
+        slot: usize,
+        connections: &mut Connections<S, P>,
+    ) {
+        let Some(from) = self.batch.from(slot) else {
+            return;
+        };
+        let data = self.batch.data_mut(slot);
+        connections.stats.datagrams_in += 1;
+        connections.stats.bytes_in += data.len() as u64;
+        connections.outbox.set_current(Current::Datagram);
+        let datagram = Datagram {
+            from,
+            tag: self.tag,
+            data: Data(data),
+        };
+        connections
+            .protocol
+            .on_datagram(datagram, &mut connections.outbox);
+        if connections.outbox.take_send_back().is_some() {
+            self.answers.push(slot as u8);
+        }
+        connections.after_callback();
+    }
+
+    /// Sends the answers, as far as the kernel takes them.
+    fn answer<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) {
+        let stats = &mut connections.stats;
+        while self.writable && !self.answers.is_empty() {
+            stats.writes += 1;
+            match self.batch.send_back(self.fd.as_fd(), &self.answers) {
+                Ok(count) => {
+                    stats.datagrams_out += count as u64;
+                    for slot in self.answers.drain(..count) {
+                        stats.bytes_out += self.batch.data_mut(slot.into()).len() as u64;
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    stats.again += 1;
+                    self.writable = false;
+                }
+                // No edge would follow upon these, and the next datagram may fare better: this one is lost.
+                Err(errno) => {
+                    log::debug!("UDP send: {}", errno.desc());
+                    self.answers.remove(0);
+                    stats.datagrams_lost += 1;
+                }
+            }
+        }
+    }
+
+    /// Sends one datagram; false if the kernel would not take it.
+    pub(crate) fn send_to(&self, to: SocketAddr, bytes: &[u8]) -> bool {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        sendto(
+            self.fd.as_raw_fd(),
+            bytes,
+            &SockaddrStorage::from(to),
+            flags,
+        )
+        .is_ok()
+    }
+}

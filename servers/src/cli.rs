@@ -1,0 +1,154 @@
+//! What the user types.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+use edgeloop_reactor::Address;
+
+/// Servers of the classic socket notes on an edge-triggered epoll reactor
+#[derive(Debug, Parser)]
+#[command(name = "edgeloop", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Server {
+    /// Send back what comes in (RFC 862), over TCP, UDP and Unix sockets
+    #[command(after_help = ECHO_EXAMPLE)]
+    Echo(EchoOptions),
+}
+
+const ECHO_EXAMPLE: &str = "\
+Example:
+  edgeloop echo 9876 udp://127.0.0.1:9876 unix:/tmp/echo.sock
+  nc 127.0.0.1 9876";
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoOptions {
+    #[command(flatten)]
+    pub(crate) common: Options,
+
+    /// Answer UDP datagrams from ports below 1024 too, which may be another server's
+    #[arg(long, env = "EDGELOOP_ANSWER_LOW_PORTS")]
+    pub(crate) answer_low_ports: bool,
+}
+
+/// What every server takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every server")]
+pub(crate) struct Options {
+    /// Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH, on 127.0.0.1 unless a host
+    /// is given; default TCP port of echo: 9876
+    #[arg(value_name = "ADDR")]
+    pub(crate) addresses: Vec<Address>,
+
+    /// Serve one connection (or one datagram) and exit
+    #[arg(long, env = "EDGELOOP_ONCE")]
+    pub(crate) once: bool,
+
+    /// Refuse connections above this number [default: as many as there are descriptors]
+    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", value_parser = positive)]
+    pub(crate) max_connections: Option<usize>,
+
+    /// Close a connection that neither sent nor accepted a byte for so long; 0 is never
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_IDLE_TIMEOUT", default_value = "0", value_parser = duration)]
+    pub(crate) idle_timeout: Duration,
+
+    /// Close a peer that accepts none of the bytes waiting for it for so long; 0 is never
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_STALL_TIMEOUT", default_value = "60s", value_parser = duration)]
+    pub(crate) stall_timeout: Duration,
+
+    /// Bytes waiting for one peer before its input is paused
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_HIGH_WATER", default_value = "256KiB", value_parser = size)]
+    pub(crate) high_water: usize,
+
+    /// Connections that the kernel keeps until they are accepted
+    #[arg(long, value_name = "N", env = "EDGELOOP_BACKLOG", default_value = "4096", value_parser = positive)]
+    pub(crate) backlog: usize,
+
+    /// How long SIGTERM and SIGINT wait for pending output; a second signal ends at once
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_GRACE", default_value = "5s", value_parser = duration)]
+    pub(crate) grace: Duration,
+
+    /// Print a line of counters so often; SIGUSR1 prints one at any time
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_STATS", value_parser = duration)]
+    pub(crate) stats: Option<Duration>,
+
+    /// Log each connection (-v), and more (-vv)
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+
+    /// Log warnings and errors only
+    #[arg(short, long, env = "EDGELOOP_QUIET")]
+    pub(crate) quiet: bool,
+
+    /// Log to this file rather than to stderr
+    #[arg(long, value_name = "PATH", env = "EDGELOOP_LOG_FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+}
+
+/// `500ms`, `30s`, `5m`, `1h`, and `0`.
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}: write 500ms, 30s, 5m, 1h or 0"))
+}
+
+/// `4096`, `64KiB`, `1MiB`.
+fn size(text: &str) -> Result<usize, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| "write a size as 4096, 64KiB or 1MiB".to_owned())?;
+    usize::try_from(size.as_u64()).map_err(|error| error.to_string())
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a number of at least 1 is needed".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_and_sizes_are_read_as_documented() {
+        for (text, expected) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("0", 0),
+        ] {
+            assert_eq!(
+                duration(text),
+                Ok(Duration::from_millis(expected)),
+                "{text}"
+            );
+        }
+        for (text, expected) in [("4096", 4096), ("64KiB", 65_536), ("1MiB", 1 << 20)] {
+            assert_eq!(size(text), Ok(expected), "{text}");
+        }
+        for text in ["", "5", "-1s", "soon"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        for text in ["", "-1", "many", "1 elephant"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

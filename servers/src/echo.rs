@@ -1,0 +1,72 @@
+//! The echo server (RFC 862): everything goes back to where it came from.
+
+use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
+
+/// Ports below this belong to servers. A datagram that claims to come from one may be forged, to make two servers
+/// answer each other for ever (CERT advisory CA-1996-01).
+const FIRST_CLIENT_PORT: u16 = 1024;
+
+pub(crate) struct Echo {
+    pub(crate) answers_low_ports: bool,
+}
+
+impl Protocol for Echo {
+    fn on_data(&mut self, _: ConnId, data: Data<'_>, out: &mut Outbox) {
+        out.send_back(data);
+    }
+
+    fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+        if self.answers_low_ports || datagram.from.port() >= FIRST_CLIENT_PORT {
+            out.send_back(datagram.data);
+        } else {
+            log::debug!(
+                "no answer to {}: ports below {FIRST_CLIENT_PORT} are servers'",
+                datagram.from
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use edgeloop_reactor::{Closed, Script, every_split};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STRICT: Echo = Echo {
+        answers_low_ports: false,
+    };
+
+    proptest! {
+        #[test]
+        fn every_byte_comes_back_wherever_the_input_is_cut(input in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(every_split(|| STRICT, &input), input);
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_clients_stream_ends_ours() {
+        let mut script = Script::new(STRICT);
+        let client = script.open();
+        script.eof(client);
+        assert_eq!(script.closed(client), Some(Closed::Finished));
+    }
+
+    #[test]
+    fn a_datagram_from_a_servers_port_is_not_answered_unless_asked_for() {
+        let from = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        for (answers_low_ports, expected) in [(false, vec![1024]), (true, vec![7, 1023, 1024])] {
+            let mut script = Script::new(Echo { answers_low_ports });
+            [7, 1023, 1024].map(|port| script.datagram(from(port), b"x"));
+            let answered: Vec<u16> = script
+                .take_datagrams()
+                .iter()
+                .map(|(to, _)| to.port())
+                .collect();
+            assert_eq!(answered, expected);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What all servers have in common, put in front of a protocol: a log line for each connection, and `--once`.
+
+use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
+use log::{Level, log_enabled};
+
+pub(crate) struct Front<P> {
+    protocol: P,
+    /// Serve one connection or one datagram, and stop.
+    once: bool,
+    /// Who is there, for the log; empty if connections are not logged.
+    peers: ConnMap<Peer>,
+}
+
+impl<P> Front<P> {
+    pub(crate) fn new(protocol: P, once: bool) -> Self {
+        Front {
+            protocol,
+            once,
+            peers: ConnMap::new(),
+        }
+    }
+}
+
+impl<P: Protocol> Protocol for Front<P> {
+    fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
+        if log_enabled!(Level::Debug) {
+            log::debug!("connection {id:?} from {}", opened.peer);
+            self.peers.insert(id, opened.peer);
+        }
+        if self.once {
+            out.stop_listening();
+        }
+        self.protocol.on_open(id, opened, out);
+    }
+
+    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+        self.protocol.on_data(id, data, out);
+    }
+
+    fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
+        self.protocol.on_eof(id, out);
+    }
+
+    fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
+        if let Some(peer) = self.peers.remove(id) {
+            log::debug!("connection {id:?} from {peer} closed: {why}");
+        }
+        self.protocol.on_close(id, why, out);
+        if self.once {
+            out.stop();
+        }
+    }
+
+    fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
+        self.protocol.on_timer(id, out);
+    }
+
+    fn on_service_timer(&mut self, out: &mut Outbox) {
+        self.protocol.on_service_timer(out);
+    }
+
+    fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
+        log::trace!("connection {id:?}: the peer is slow, its input is paused");
+        self.protocol.on_high_water(id, out);
+    }
+
+    fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
+        log::trace!("connection {id:?}: the peer has caught up");
+        self.protocol.on_low_water(id, out);
+    }
+
+    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+        self.protocol.on_connect_error(tag, why, out);
+    }
+
+    fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+        log::trace!(
+            "datagram from {}: {} bytes",
+            datagram.from,
+            datagram.data.len()
+        );
+        self.protocol.on_datagram(datagram, out);
+        if self.once {
+            out.stop();
+        }
+    }
+
+    fn on_wake(&mut self, out: &mut Outbox) {
+        self.protocol.on_wake(out);
+    }
+
+    fn on_stop(&mut self, out: &mut Outbox) {
+        self.protocol.on_stop(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use edgeloop_reactor::Script;
+
+    use super::*;
+    use crate::echo::Echo;
+
+    #[test]
+    fn once_serves_one_connection_and_stops() {
+        let mut script = Script::new(Front::new(
+            Echo {
+                answers_low_ports: false,
+            },
+            true,
+        ));
+        assert!(script.is_listening());
+        let client = script.open();
+        assert!(!script.is_listening() && !script.is_stopped());
+        script.data(client, b"x");
+        assert_eq!(script.take_output(client), b"x");
+        script.eof(client);
+        assert!(script.is_stopped());
+    }
+
+    #[test]
+    fn once_answers_one_datagram_and_stops() {
+        let mut script = Script::new(Front::new(
+            Echo {
+                answers_low_ports: false,
+            },
+            true,
+        ));
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 5000));
+        script.datagram(from, b"x");
+        assert_eq!(script.take_datagrams(), [(from, b"x".to_vec())]);
+        assert!(script.is_stopped());
+    }
+}

@@ -1,0 +1,153 @@
+//! Puts a protocol on the reactor: limits, listeners, banner, signals.
+
+use std::io::{self, IsTerminal};
+
+use edgeloop_reactor::{
+    Address, Limits, Protocol, Reactor, open_descriptors, raise_descriptor_limit,
+};
+use log::LevelFilter;
+use nix::errno::Errno;
+
+use crate::cli::Options;
+use crate::front::Front;
+use crate::logging::{self, say};
+
+/// Descriptors kept free for what is not a connection: listeners, a log file, the spare one.
+const RESERVED_DESCRIPTORS: usize = 16;
+
+/// Serves until a signal, or until `--once` is fulfilled.
+pub(crate) fn serve(
+    protocol: impl Protocol,
+    options: &Options,
+    default_port: u16,
+) -> Result<(), String> {
+    logging::start(log_level(options), options.log_file.as_deref())?;
+    let limits = limits(options)?;
+    let mut reactor =
+        Reactor::new(Front::new(protocol, options.once), limits).map_err(|error| reason(&error))?;
+    reactor
+        .handle_signals()
+        .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
+    reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
+    listen(&mut reactor, options, default_port)?;
+    reactor.run().map_err(|error| reason(&error))
+}
+
+fn log_level(options: &Options) -> LevelFilter {
+    match (options.quiet, options.verbose) {
+        (true, _) => LevelFilter::Warn,
+        (false, 0) => LevelFilter::Info,
+        (false, 1) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    }
+}
+
+fn limits(options: &Options) -> Result<Limits, String> {
+    Ok(Limits {
+        max_connections: max_connections(options)?,
+        high_water: options.high_water,
+        // A peer's own input stops at the high-water mark; nothing of an answer to it may count as too much.
+        queue_limit: options
+            .high_water
+            .saturating_add(Limits::default().queue_limit),
+        idle_timeout: options.idle_timeout,
+        stall_timeout: options.stall_timeout,
+        grace: options.grace,
+        backlog: options.backlog,
+        ..Limits::default()
+    })
+}
+
+/// As many as the user wants, and as there are descriptors.
+fn max_connections(options: &Options) -> Result<usize, String> {
+    let limit = raise_descriptor_limit()
+        .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))?;
+    let in_use = open_descriptors()
+        .map_err(|error| format!("cannot read /proc/self/fd: {}", reason(&error)))?;
+    let reserved = in_use + options.addresses.len() + RESERVED_DESCRIPTORS;
+    let possible = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(reserved)
+        .max(1);
+    let wanted = options.max_connections.unwrap_or(possible);
+    if wanted > possible {
+        log::warn!("--max-connections {wanted} is lowered to {possible}: RLIMIT_NOFILE is {limit}");
+    }
+    let most = wanted.min(possible);
+    log::info!("up to {most} connections (RLIMIT_NOFILE is {limit})");
+    Ok(most)
+}
+
+/// Listens on every address, and says so.
+fn listen<P: Protocol>(
+    reactor: &mut Reactor<P>,
+    options: &Options,
+    default_port: u16,
+) -> Result<(), String> {
+    let default = [default_port
+        .to_string()
+        .parse()
+        .expect("a port is an address")];
+    let addresses = if options.addresses.is_empty() {
+        &default[..]
+    } else {
+        &options.addresses
+    };
+    for address in addresses {
+        let bound = reactor.listen(address, 0);
+        for bound in
+            bound.map_err(|error| format!("cannot listen on {address}: {}", reason(&error)))?
+        {
+            say(&format!("listening on {bound}"));
+            if io::stderr().is_terminal() {
+                say(&format!("  try it: {}", hint(&bound)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How to talk to an address with netcat.
+fn hint(address: &Address) -> String {
+    let near = |host_port: &str| {
+        let (host, port) = host_port
+            .rsplit_once(':')
+            .unwrap_or(("127.0.0.1", host_port));
+        match host.trim_matches(['[', ']']) {
+            "0.0.0.0" | "::" => format!("127.0.0.1 {port}"),
+            host => format!("{host} {port}"),
+        }
+    };
+    match address {
+        Address::Tcp(at) => format!("nc {}", near(&at.to_string())),
+        Address::Udp(at) => format!("nc -u {}", near(&at.to_string())),
+        Address::Unix(path) => format!("nc -U {}", path.display()),
+    }
+}
+
+/// The words of an error, without the number.
+fn reason(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(
+        || error.to_string(),
+        |number| Errno::from_raw(number).desc().to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_can_be_typed() {
+        for (address, expected) in [
+            ("9876", "nc 127.0.0.1 9876"),
+            ("0.0.0.0:9876", "nc 127.0.0.1 9876"),
+            ("[::]:9876", "nc 127.0.0.1 9876"),
+            ("[::1]:9876", "nc ::1 9876"),
+            ("udp://127.0.0.1:5678", "nc -u 127.0.0.1 5678"),
+            ("unix:/tmp/echo.sock", "nc -U /tmp/echo.sock"),
+        ] {
+            assert_eq!(hint(&address.parse().unwrap()), expected);
+        }
+    }
+}
