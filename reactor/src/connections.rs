@@ -33,8 +33,10 @@ pub(crate) struct Connections<S, P> {
     pool: BufferPool,
     /// What is known of connects under way, for `on_open`.
     connecting: ConnMap<Opened>,
-    /// Who has more to do than the budget allowed.
+    /// Who has more to do than the budget allowed, for the next turn.
     ready: Vec<ConnId>,
+    /// The same, from the last turn: a list for each, so that nobody has two budgets in one turn.
+    ready_now: Vec<ConnId>,
     /// Who was finished in this turn and may be ready to be closed.
     finished: Vec<ConnId>,
     /// Who is to be closed at the end of this turn.
@@ -58,6 +60,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             pool: BufferPool::default(),
             connecting: ConnMap::new(),
             ready: Vec::new(),
+            ready_now: Vec::new(),
             finished: Vec::new(),
             doomed: Vec::new(),
             stopping: false,
@@ -67,6 +70,12 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     pub(crate) fn set_now(&mut self, now: Millis) {
         self.now = now;
         self.outbox.set_now(now);
+    }
+
+    /// A turn begins: this is its time, and who was listed in the last one has its turn in this one.
+    pub(crate) fn begin_turn(&mut self, now: Millis) {
+        self.set_now(now);
+        mem::swap(&mut self.ready, &mut self.ready_now);
     }
 
     /// Open connections, those still connecting included.
@@ -147,19 +156,16 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// Those whose budget was spent go on with a new one.
+    /// Those whose budget was spent in the last turn go on with a new one.
     pub(crate) fn run_ready(&mut self) {
-        let mut ready = mem::take(&mut self.ready);
+        let mut ready = mem::take(&mut self.ready_now);
         for id in ready.drain(..) {
             if let Some(conn) = self.live(id) {
                 conn.state -= State::LISTED;
                 self.visit(id);
             }
         }
-        // The emptied list keeps its memory, unless a new one was begun.
-        if self.ready.is_empty() {
-            self.ready = ready;
-        }
+        self.ready_now = ready;
     }
 
     /// One deadline that is due.
@@ -298,6 +304,12 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 Ok(Read::Eof | Read::Drained) => {}
                 Err(errno) => self.doom(id, closed_by(errno)),
             }
+        }
+        if self
+            .live(id)
+            .is_some_and(|conn| conn.state.contains(State::STARVED))
+        {
+            self.arm(id);
         }
         self.end(id);
     }
@@ -574,3 +586,6 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 }
+
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,743 @@
+//! The edge rules against a kernel that is as nasty as a kernel may be.
+//!
+//! [`Wire`] is a socket's other half and the kernel between: it splits, delays, refuses and interrupts wherever the
+//! manual pages allow it, and raises an edge only where they promise one. Whatever happens in whatever order, an echo
+//! must neither lose nor repeat a byte, and every connection must come to its end.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::Result;
+use nix::errno::Errno;
+use proptest::prelude::*;
+
+use super::Connections;
+use crate::address::Peer;
+use crate::conn::{State, Stream};
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::poll::Ready;
+use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
+
+/// A small read buffer, budget and high-water mark, so that short inputs reach every limit.
+const BUFFER: usize = 8;
+const BUDGET: usize = 20;
+const HIGH_WATER: usize = 24;
+/// The room in a wire's send buffer.
+const ROOM: usize = 30;
+/// The byte upon which the protocol finishes.
+const QUIT: u8 = 0xff;
+
+/// What the kernel does instead of what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    Interrupted,
+    NoMemory,
+    /// Less than was possible: of a write always allowed, of a read after a hang-up or urgent data.
+    Short,
+    /// A write is refused though there is room, and the edge that this promises comes at once.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Wire {
+    /// Sent by the peer and not read yet.
+    inbound: VecDeque<u8>,
+    fin: bool,
+    rst: bool,
+    /// An event has told of a hang-up or of urgent data, so that a short read is no proof.
+    warned: bool,
+    /// Written and not fetched by the peer yet.
+    in_flight: VecDeque<u8>,
+    /// Fetched by the peer.
+    delivered: Vec<u8>,
+    /// A write was refused: room will be an edge.
+    refused: bool,
+    /// Something happened since the last event.
+    edge: bool,
+    urgent: bool,
+    /// What the next event says besides the truth.
+    spurious: Ready,
+    we_shut: bool,
+    closed: bool,
+    /// Closed with unread input while bytes were in flight: the reset destroys them.
+    destroyed: bool,
+    faults: VecDeque<Fault>,
+}
+
+impl Wire {
+    fn new() -> Rc<RefCell<Wire>> {
+        Rc::new(RefCell::new(Wire {
+            inbound: VecDeque::new(),
+            fin: false,
+            rst: false,
+            warned: false,
+            in_flight: VecDeque::new(),
+            delivered: Vec::new(),
+            refused: false,
+            edge: false,
+            urgent: false,
+            spurious: Ready::empty(),
+            we_shut: false,
+            closed: false,
+            destroyed: false,
+            faults: VecDeque::new(),
+        }))
+    }
+
+    fn fault(&mut self) -> Result<bool> {
+        match self.faults.pop_front().unwrap_or(Fault::None) {
+            Fault::Interrupted => Err(Errno::EINTR),
+            Fault::NoMemory => Err(Errno::ENOBUFS),
+            Fault::Short => Ok(true),
+            Fault::None | Fault::Refused => Ok(false),
+        }
+    }
+
+    /// What poll(2) would say.
+    fn ready(&self) -> Ready {
+        let mut ready = Ready::empty();
+        ready.set(Ready::IN, !self.inbound.is_empty() || self.fin || self.rst);
+        ready.set(Ready::OUT, self.in_flight.len() < ROOM || self.rst);
+        ready.set(Ready::RDHUP, self.fin || self.rst);
+        ready.set(Ready::HUP, self.rst || self.fin && self.we_shut);
+        ready.set(Ready::ERR, self.rst);
+        ready.set(Ready::PRI, self.urgent);
+        ready
+    }
+
+    fn fetch(&mut self, count: usize) {
+        let count = count.min(self.in_flight.len());
+        self.delivered.extend(self.in_flight.drain(..count));
+        if count > 0 && std::mem::take(&mut self.refused) {
+            self.edge = true;
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Fake(Rc<RefCell<Wire>>);
+
+impl Stream for Fake {
+    fn recv(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let wire = &mut *self.0.borrow_mut();
+        let short = wire.fault()?;
+        if wire.inbound.is_empty() {
+            return match (wire.rst, wire.fin) {
+                (true, _) => Err(Errno::ECONNRESET),
+                (_, true) => Ok(0),
+                _ => Err(Errno::EAGAIN),
+            };
+        }
+        let mut count = buffer.len().min(wire.inbound.len());
+        if short && wire.warned {
+            count = count.div_ceil(2);
+        }
+        wire.inbound
+            .drain(..count)
+            .zip(buffer)
+            .for_each(|(byte, place)| *place = byte);
+        Ok(count)
+    }
+
+    fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        let wire = &mut *self.0.borrow_mut();
+        assert!(!wire.we_shut, "written after the end");
+        if wire.faults.front() == Some(&Fault::Refused) {
+            wire.faults.pop_front();
+            wire.edge = true;
+            return Err(Errno::EAGAIN);
+        }
+        let short = wire.fault()?;
+        if wire.rst {
+            return Err(Errno::EPIPE);
+        }
+        let room = ROOM - wire.in_flight.len();
+        if room == 0 {
+            wire.refused = true;
+            return Err(Errno::EAGAIN);
+        }
+        let bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .take(room)
+            .collect();
+        let count = if short {
+            bytes.len().div_ceil(2)
+        } else {
+            bytes.len()
+        };
+        wire.in_flight.extend(&bytes[..count]);
+        // Like Linux: a write that was cut for want of room is a refusal of the rest.
+        wire.refused |= count == room;
+        Ok(count)
+    }
+
+    fn shutdown_write(&mut self) -> Result<()> {
+        let wire = &mut *self.0.borrow_mut();
+        wire.we_shut = true;
+        wire.edge |= wire.fin;
+        Ok(())
+    }
+
+    fn connect_result(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_settled(&mut self) -> bool {
+        let wire = self.0.borrow();
+        wire.in_flight.is_empty() && wire.inbound.is_empty()
+    }
+}
+
+/// Echoes in one of three ways, and finishes after a QUIT.
+#[derive(Default)]
+struct Echo {
+    closed: Vec<(ConnId, Closed)>,
+    over_high_water: usize,
+}
+
+impl Protocol for Echo {
+    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+        if let Some(quit) = data.iter().position(|&byte| byte == QUIT) {
+            out.send(id, &data[..=quit]);
+            out.finish(id);
+            out.send(id, b"after the end");
+        } else if id.slot().is_multiple_of(3) {
+            out.send_back(data);
+        } else if id.slot() % 3 == 1 {
+            out.send(id, &data);
+        } else {
+            let (first, rest) = data.split_at(data.len() / 2);
+            out.broadcast([id], first);
+            out.send(id, rest);
+        }
+    }
+
+    fn on_close(&mut self, id: ConnId, why: Closed, _: &mut Outbox) {
+        self.closed.push((id, why));
+    }
+
+    fn on_high_water(&mut self, _: ConnId, _: &mut Outbox) {
+        self.over_high_water += 1;
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Arrive(usize, usize),
+    Urgent(usize),
+    Quit(usize),
+    Fin(usize),
+    Rst(usize),
+    /// The peer reads so much.
+    Fetch(usize, usize),
+    /// An event that means nothing.
+    Spurious(usize, u32),
+    Fault(usize, Fault),
+    /// Only one connection's event is delivered in this turn.
+    TurnOf(usize),
+    Turn,
+    Sleep(u64),
+}
+
+fn step(peers: usize) -> impl Strategy<Value = Step> {
+    let fault = prop_oneof![
+        Just(Fault::None),
+        Just(Fault::Interrupted),
+        Just(Fault::NoMemory),
+        Just(Fault::Short),
+        Just(Fault::Refused)
+    ];
+    prop_oneof![
+        6 => (0..peers, 1usize..60).prop_map(|(peer, count)| Step::Arrive(peer, count)),
+        1 => (0..peers).prop_map(Step::Urgent),
+        1 => (0..peers).prop_map(Step::Quit),
+        1 => (0..peers).prop_map(Step::Fin),
+        1 => (0..peers).prop_map(Step::Rst),
+        4 => (0..peers, 1usize..40).prop_map(|(peer, count)| Step::Fetch(peer, count)),
+        1 => (0..peers, any::<u32>()).prop_map(|(peer, bits)| Step::Spurious(peer, bits)),
+        6 => (0..peers, fault).prop_map(|(peer, fault)| Step::Fault(peer, fault)),
+        3 => (0..peers).prop_map(Step::TurnOf),
+        3 => Just(Step::Turn),
+        1 => (1u64..300).prop_map(Step::Sleep),
+    ]
+}
+
+/// The reactor's loop without epoll, around the real connections.
+struct World {
+    connections: Connections<Fake, Echo>,
+    wires: Vec<(ConnId, Rc<RefCell<Wire>>)>,
+    /// What each peer has sent, and may expect back.
+    sent: Vec<Vec<u8>>,
+    now: u64,
+}
+
+impl World {
+    fn new(peers: usize) -> World {
+        let limits = Limits {
+            high_water: HIGH_WATER,
+            read_budget: BUDGET,
+            ..Limits::default()
+        };
+        let mut connections = Connections::new(Echo::default(), limits);
+        connections.received = vec![0; BUFFER].into_boxed_slice();
+        let wires = (0..peers).map(|_| {
+            let wire = Wire::new();
+            let id = connections.insert(Fake(wire.clone()), State::empty());
+            connections.opened(
+                id,
+                Opened {
+                    peer: Peer::Unix,
+                    tag: 0,
+                },
+            );
+            (id, wire)
+        });
+        World {
+            wires: wires.collect(),
+            sent: vec![Vec::new(); peers],
+            now: 0,
+            connections,
+        }
+    }
+
+    fn wire(&self, peer: usize) -> std::cell::RefMut<'_, Wire> {
+        self.wires[peer].1.borrow_mut()
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Arrive(peer, count) => {
+                let bytes: Vec<u8> = (0..count)
+                    .map(|index| ((self.sent[peer].len() + index) % 251) as u8)
+                    .collect();
+                self.arrive(peer, &bytes);
+            }
+            Step::Quit(peer) => self.arrive(peer, &[QUIT]),
+            Step::Urgent(peer) => {
+                let mut wire = self.wire(peer);
+                (wire.urgent, wire.edge) = (true, true);
+            }
+            Step::Fin(peer) => {
+                let mut wire = self.wire(peer);
+                (wire.fin, wire.edge) = (true, true);
+            }
+            Step::Rst(peer) => {
+                let mut wire = self.wire(peer);
+                (wire.rst, wire.edge) = (true, true);
+            }
+            Step::Fetch(peer, count) => self.wire(peer).fetch(count),
+            Step::Spurious(peer, bits) => {
+                let mut wire = self.wire(peer);
+                wire.spurious = Ready::from_bits_truncate(bits) & (Ready::IN | Ready::OUT);
+                wire.edge = true;
+            }
+            Step::Fault(peer, fault) => self.wire(peer).faults.push_back(fault),
+            Step::TurnOf(peer) => self.turn(|candidate| candidate == peer),
+            Step::Turn => self.turn(|_| true),
+            Step::Sleep(millis) => self.now += millis,
+        }
+        for (id, wire) in &self.wires {
+            let unsent = self
+                .connections
+                .live(*id)
+                .map_or(0, |conn| conn.unsent_bytes());
+            // What is not sent straight back waits for the end of the turn: a budget, of an event and of a timer.
+            assert!(
+                unsent <= HIGH_WATER + 2 * (BUDGET + BUFFER),
+                "{unsent} bytes are queued for {id:?}: {wire:?}"
+            );
+        }
+    }
+
+    fn arrive(&mut self, peer: usize, bytes: &[u8]) {
+        let mut wire = self.wires[peer].1.borrow_mut();
+        if !wire.fin && !wire.rst && !wire.closed {
+            wire.inbound.extend(bytes);
+            wire.edge = true;
+            self.sent[peer].extend(bytes);
+        }
+    }
+
+    fn turn(&mut self, chosen: impl Fn(usize) -> bool) {
+        self.connections.begin_turn(self.now);
+        for (peer, (id, wire)) in self.wires.iter().enumerate() {
+            let ready = {
+                let mut wire = wire.borrow_mut();
+                if !chosen(peer) || !std::mem::take(&mut wire.edge) {
+                    continue;
+                }
+                wire.warned |= wire.urgent || wire.fin || wire.rst;
+                let spurious = std::mem::replace(&mut wire.spurious, Ready::empty());
+                wire.ready() | spurious
+            };
+            self.connections.deliver(*id, ready);
+        }
+        self.connections.run_ready();
+        while let Some(key) = self.connections.timers.expire(self.now) {
+            self.connections.run_timer(key);
+        }
+        self.connections.settle(|Fake(wire)| {
+            let mut wire = wire.borrow_mut();
+            wire.closed = true;
+            wire.destroyed = !wire.inbound.is_empty() && !wire.in_flight.is_empty();
+        });
+    }
+
+    /// The peers become friendly: they read everything and end. Everything must come to its end then.
+    fn come_to_an_end(&mut self) {
+        for round in 0..2_000 {
+            for peer in 0..self.wires.len() {
+                let mut wire = self.wire(peer);
+                wire.fetch(usize::MAX);
+                if round == 0 && !wire.fin {
+                    (wire.fin, wire.edge) = (true, true);
+                }
+            }
+            self.now += 50;
+            self.turn(|_| true);
+            if self.connections.len() == 0 {
+                break;
+            }
+        }
+        for peer in 0..self.wires.len() {
+            self.wire(peer).fetch(usize::MAX);
+        }
+    }
+
+    fn check(&mut self) {
+        assert_eq!(
+            self.connections.len(),
+            0,
+            "a connection never ended: {:?}",
+            self.wires
+        );
+        assert!(
+            self.connections.timers.next().is_none(),
+            "a timer outlived its connection"
+        );
+        for (peer, (id, wire)) in self.wires.iter().enumerate() {
+            let (wire, sent) = (wire.borrow(), &self.sent[peer]);
+            let why = self
+                .connections
+                .protocol
+                .closed
+                .iter()
+                .filter(|(closed, _)| closed == id);
+            let [(_, why)] = why.collect::<Vec<_>>()[..] else {
+                panic!("{id:?} was not closed once")
+            };
+            let quit = sent.iter().position(|&byte| byte == QUIT);
+            let expected = &sent[..quit.map_or(sent.len(), |quit| quit + 1)];
+            if wire.rst {
+                assert!(
+                    expected.starts_with(&wire.delivered),
+                    "{id:?} was answered what it did not send"
+                );
+            } else {
+                assert_eq!(wire.delivered, expected, "{id:?} closed by {why}");
+                assert!(
+                    matches!(why, Closed::Eof | Closed::Finished),
+                    "{id:?} closed by {why}"
+                );
+                assert!(
+                    !wire.destroyed,
+                    "{id:?}: a close destroyed what was in flight"
+                );
+            }
+        }
+        let stats = self.connections.stats;
+        assert_eq!(
+            (stats.connections, stats.closed, stats.peak),
+            (0, stats.peak, self.wires.len() as u64)
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_kernel_does_nothing_is_lost_or_repeated(steps in prop::collection::vec(step(3), 1..120)) {
+        let mut world = World::new(3);
+        steps.iter().for_each(|step| world.take(step));
+        world.come_to_an_end();
+        world.check();
+    }
+}
+
+fn run(steps: &[Step]) -> World {
+    let mut world = World::new(1);
+    steps.iter().for_each(|step| world.take(step));
+    world
+}
+
+#[test]
+fn data_and_fin_in_one_edge_are_both_heard_of() {
+    let mut world = run(&[Step::Arrive(0, 3), Step::Fin(0), Step::Turn]);
+    assert_eq!(
+        world.connections.protocol.closed,
+        [(world.wires[0].0, Closed::Eof)]
+    );
+    world.wire(0).fetch(usize::MAX);
+    assert_eq!(world.wire(0).delivered, [0, 1, 2]);
+}
+
+#[test]
+fn data_before_a_reset_is_read_first() {
+    let world = run(&[Step::Arrive(0, 3), Step::Rst(0), Step::Turn]);
+    assert_eq!(world.connections.stats.bytes_in, 3);
+    assert_eq!(
+        world.connections.protocol.closed,
+        [(world.wires[0].0, Closed::Reset)]
+    );
+}
+
+#[test]
+fn a_paused_peer_goes_on_without_a_new_read_edge() {
+    let mut world = run(&[
+        Step::Arrive(0, 200),
+        Step::Turn,
+        Step::Turn,
+        Step::Turn,
+        Step::Turn,
+        Step::Turn,
+    ]);
+    assert!(
+        world
+            .connections
+            .live(world.wires[0].0)
+            .unwrap()
+            .unsent_bytes()
+            > HIGH_WATER
+    );
+    assert_eq!(world.connections.protocol.over_high_water, 1);
+    let reads = world.connections.stats.reads;
+    world.take(&Step::Turn);
+    assert_eq!(
+        world.connections.stats.reads, reads,
+        "while it is paused nothing is read"
+    );
+    // From here on only write edges: all input was there before.
+    for _ in 0..100 {
+        world.take(&Step::Fetch(0, 10));
+        world.take(&Step::Turn);
+    }
+    world.wire(0).fetch(usize::MAX);
+    assert_eq!(world.wire(0).delivered, world.sent[0]);
+}
+
+#[test]
+fn one_firehose_delays_another_by_one_budget_only() {
+    let mut world = World::new(21);
+    (0..20).for_each(|peer| world.take(&Step::Arrive(peer, 25)));
+    world.take(&Step::Arrive(20, 1));
+    world.take(&Step::Turn);
+    assert_eq!(
+        world.wire(20).in_flight,
+        [0],
+        "answered in the first turn, though twenty others have more to read"
+    );
+    assert!(
+        world.wires[..20]
+            .iter()
+            .all(|(_, wire)| !wire.borrow().inbound.is_empty())
+    );
+    assert_eq!(world.connections.stats.budget_spent, 20);
+    assert!(world.connections.has_work(), "the next wait does not wait");
+    world.take(&Step::Turn);
+    assert!(
+        world
+            .wires
+            .iter()
+            .all(|(_, wire)| wire.borrow().inbound.is_empty())
+    );
+}
+
+#[test]
+fn events_for_a_former_tenant_of_a_slot_reach_nobody() {
+    let mut world = run(&[Step::Rst(0), Step::Turn]);
+    let gone = world.wires[0].0;
+    let wire = Wire::new();
+    let id = world.connections.insert(Fake(wire.clone()), State::empty());
+    world.connections.opened(
+        id,
+        Opened {
+            peer: Peer::Unix,
+            tag: 0,
+        },
+    );
+    assert_eq!(gone.slot(), id.slot(), "the slot has a new tenant");
+    wire.borrow_mut().inbound.extend(b"x");
+    world
+        .connections
+        .deliver(gone, Ready::IN | Ready::HUP | Ready::ERR);
+    world.connections.call(|_, out| {
+        out.send(gone, b"for nobody");
+        out.abort(gone);
+    });
+    world.connections.settle(drop);
+    let wire = wire.borrow();
+    assert_eq!(
+        (wire.inbound.len(), wire.in_flight.len(), wire.closed),
+        (1, 0, false)
+    );
+    assert_eq!(world.connections.stats.stale, 1);
+    assert_eq!(world.connections.len(), 1);
+}
+
+#[test]
+fn a_finished_peer_that_goes_on_sending_is_read_until_it_ends() {
+    let mut world = run(&[Step::Quit(0), Step::Arrive(0, 50), Step::Turn]);
+    assert!(world.wire(0).we_shut && !world.wire(0).closed);
+    (0..10).for_each(|_| world.take(&Step::Turn));
+    assert!(
+        world.wire(0).inbound.is_empty(),
+        "what it still sends is discarded"
+    );
+    world.take(&Step::Fin(0));
+    world.take(&Step::Turn);
+    assert!(world.wire(0).closed && !world.wire(0).destroyed);
+    assert_eq!(
+        world.connections.protocol.closed,
+        [(world.wires[0].0, Closed::Finished)]
+    );
+}
+
+#[test]
+fn lingering_ends_after_silence_and_after_a_long_time_of_noise() {
+    let mut quiet = run(&[Step::Quit(0), Step::Turn, Step::Sleep(4_999), Step::Turn]);
+    assert!(!quiet.wire(0).closed);
+    quiet.take(&Step::Sleep(1));
+    quiet.take(&Step::Turn);
+    assert!(quiet.wire(0).closed);
+    let mut noisy = run(&[Step::Quit(0), Step::Turn]);
+    for _ in 0..29 {
+        [Step::Sleep(1_000), Step::Arrive(0, 1), Step::Turn]
+            .iter()
+            .for_each(|step| noisy.take(step));
+    }
+    assert!(!noisy.wire(0).closed);
+    [Step::Sleep(1_000), Step::Arrive(0, 1), Step::Turn]
+        .iter()
+        .for_each(|step| noisy.take(step));
+    assert!(noisy.wire(0).closed);
+}
+
+#[test]
+fn idle_and_stalled_peers_are_closed_on_time_and_busy_ones_are_not() {
+    let mut world = World::new(3);
+    world.connections.limits.idle_timeout = Duration::from_secs(10);
+    world.connections.limits.stall_timeout = Duration::from_secs(3);
+    world
+        .wires
+        .iter()
+        .for_each(|(id, _)| world.connections.arm(*id));
+    // The first is silent, the second reads nothing, the third plays ping-pong.
+    world.take(&Step::Arrive(1, 60));
+    (0..10).for_each(|_| world.take(&Step::Turn));
+    let closed_at = |world: &mut World| {
+        for second in 1..30 {
+            [
+                Step::Sleep(1_000),
+                Step::Arrive(2, 1),
+                Step::Fetch(2, 1),
+                Step::Turn,
+            ]
+            .iter()
+            .for_each(|step| world.take(step));
+            if let Some((id, why)) = world.connections.protocol.closed.pop() {
+                return (second, id, why);
+            }
+        }
+        panic!("nobody was closed")
+    };
+    assert_eq!(
+        closed_at(&mut world),
+        (3, world.wires[1].0, Closed::Stalled)
+    );
+    assert_eq!(closed_at(&mut world), (7, world.wires[0].0, Closed::Idle));
+    assert_eq!(world.connections.len(), 1);
+}
+
+#[test]
+fn the_clocks_of_a_connection_run_over_without_harm() {
+    let mut world = World::new(1);
+    world.connections.limits.idle_timeout = Duration::from_secs(10);
+    world.now = u64::from(u32::MAX) - 2_000;
+    [Step::Arrive(0, 1), Step::Turn]
+        .iter()
+        .for_each(|step| world.take(step));
+    world.connections.arm(world.wires[0].0);
+    for (millis, closed) in [(5_000, false), (4_999, false), (1, true)] {
+        [Step::Sleep(millis), Step::Turn]
+            .iter()
+            .for_each(|step| world.take(step));
+        assert_eq!(world.wire(0).closed, closed, "at {}", world.now);
+    }
+}
+
+#[test]
+fn a_stop_waits_for_what_is_pending_and_for_nothing_else() {
+    let mut world = World::new(2);
+    [Step::Arrive(1, 60), Step::Turn, Step::Turn]
+        .iter()
+        .for_each(|step| world.take(step));
+    world.connections.stop();
+    world.take(&Step::Turn);
+    assert!(world.wire(0).closed, "the idle one is closed at once");
+    assert!(!world.wire(1).closed && !world.wire(1).we_shut);
+    for _ in 0..5 {
+        [Step::Fetch(1, 30), Step::Turn]
+            .iter()
+            .for_each(|step| world.take(step));
+    }
+    assert!(world.wire(1).we_shut);
+    [Step::Fin(1), Step::Turn]
+        .iter()
+        .for_each(|step| world.take(step));
+    assert!(world.wire(1).closed);
+    assert!(
+        world
+            .connections
+            .protocol
+            .closed
+            .iter()
+            .all(|(_, why)| *why == Closed::Shutdown)
+    );
+}
+
+#[test]
+fn who_is_sent_too_much_by_others_is_closed_as_a_slow_consumer() {
+    let mut world = World::new(1);
+    world.connections.limits.queue_limit = 100;
+    let id = world.wires[0].0;
+    for _ in 0..4 {
+        world.connections.call(|_, out| out.send(id, &[1; 40]));
+        world.turn(|_| true);
+    }
+    assert_eq!(
+        world.connections.protocol.closed,
+        [(id, Closed::SlowConsumer)]
+    );
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    // What slab adds is a tag that fits into a niche; this has the same form.
+    #[allow(dead_code)]
+    enum Slot {
+        Vacant(usize),
+        Occupied(crate::conn::Conn<crate::stream::Fd>),
+    }
+    assert!(
+        size_of::<Slot>() <= 32,
+        "{} bytes a slot",
+        size_of::<Slot>()
+    );
+}
