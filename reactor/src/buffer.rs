@@ -3,6 +3,8 @@
 //! A connection has a [`Buffer`] only while its peer is slower than we are. An idle connection owns none, which is
 //! why ten thousand of them cost so little.
 
+use std::ops::{Deref, DerefMut};
+
 /// A queue of bytes: written at the back, sent from the front.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
@@ -41,6 +43,40 @@ impl Buffer {
             self.bytes.clear();
             self.head = 0;
         }
+    }
+}
+
+/// The one buffer of a reactor that everything is read into.
+///
+/// It begins where a page begins: the kernel copies faster to there.
+#[derive(Debug)]
+pub(crate) struct ReadBuffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    len: usize,
+}
+
+const PAGE: usize = 4096;
+
+impl ReadBuffer {
+    pub(crate) fn new(len: usize) -> ReadBuffer {
+        let bytes = vec![0; len + PAGE].into_boxed_slice();
+        let start = bytes.as_ptr().align_offset(PAGE).min(PAGE);
+        ReadBuffer { bytes, start, len }
+    }
+}
+
+impl Deref for ReadBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.len]
+    }
+}
+
+impl DerefMut for ReadBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.len]
     }
 }
 

@@ -4,15 +4,16 @@
 //! them, and who is to be closed. It sees no descriptor and no clock either, so the tests run it on sockets and with
 //! a time of their own making.
 
+use std::io::IoSlice;
 use std::mem;
 
 use slab::Slab;
 
-use crate::buffer::BufferPool;
+use crate::buffer::{BufferPool, ReadBuffer};
 use crate::conn::{Conn, Deadline, Read, Shared, State, Stream, closed_by};
 use crate::conn_map::ConnMap;
 use crate::limits::{Limits, READ_BUFFER};
-use crate::outbox::{Current, Outbox, Parcel, Request};
+use crate::outbox::{Current, Outbox, Parcel, Request, SendBack};
 use crate::poll::Ready;
 use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
 use crate::stats::Stats;
@@ -28,8 +29,8 @@ pub(crate) struct Connections<S, P> {
     slots: Slab<Conn<S>>,
     /// The last generation given out.
     generation: u32,
-    /// The one buffer that everything is read into. What is not echoed or copied in the callback is gone with the next read.
-    received: Box<[u8]>,
+    /// What was read last, for the length of one callback.
+    received: ReadBuffer,
     pool: BufferPool,
     /// What is known of connects under way, for `on_open`.
     connecting: ConnMap<Opened>,
@@ -56,7 +57,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             now: 0,
             slots: Slab::new(),
             generation: 0,
-            received: vec![0; READ_BUFFER].into_boxed_slice(),
+            received: ReadBuffer::new(READ_BUFFER),
             pool: BufferPool::default(),
             connecting: ConnMap::new(),
             ready: Vec::new(),
@@ -282,12 +283,11 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         while let Some((conn, received, mut shared)) = self.at_work(id) {
             let discard = conn.wants_discard();
             if !discard && !conn.wants_read(shared.limits) {
-                break;
+                return self.conclude(id);
             }
             if budget == 0 {
                 shared.stats.budget_spent += 1;
-                self.list(id);
-                break;
+                return self.list(id);
             }
             match conn.read(received, &mut shared) {
                 Ok(Read::Data(count)) => {
@@ -305,13 +305,6 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 Err(errno) => self.doom(id, closed_by(errno)),
             }
         }
-        if self
-            .live(id)
-            .is_some_and(|conn| conn.state.contains(State::STARVED))
-        {
-            self.arm(id);
-        }
-        self.end(id);
     }
 
     /// Gives the protocol what was read, and sends at once what it sends back: the buffer is needed for the next read.
@@ -319,13 +312,27 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         self.outbox.set_current(Current::Conn(id));
         self.protocol
             .on_data(id, Data(&mut self.received[..count]), &mut self.outbox);
-        if self.outbox.take_send_back().is_some()
-            && let Some(parcel) = self.outbox.take_parcel_of(id)
-        {
-            self.deliver_parcel(parcel);
-            self.outbox.clear_if_delivered();
+        match self.outbox.take_send_back() {
+            SendBack::No => {}
+            SendBack::Alone(len) => self.write_back(id, len),
+            SendBack::InParcel => {
+                if let Some(parcel) = self.outbox.take_parcel_of(id) {
+                    self.deliver_parcel(parcel);
+                }
+            }
         }
         self.after_callback();
+    }
+
+    /// An echo server's way: from the read buffer to the socket.
+    fn write_back(&mut self, id: ConnId, len: usize) {
+        let Some((conn, received, mut shared)) = self.at_work(id) else {
+            return;
+        };
+        let was_waiting = conn.unsent_bytes() > 0;
+        let written = conn.write(&mut [IoSlice::new(&received[..len])], &mut shared);
+        let waiting = conn.unsent_bytes();
+        self.written(id, written, was_waiting, waiting);
     }
 
     /// Whether a connect has ended well.
@@ -436,6 +443,11 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 }
             });
         let waiting = conn.unsent_bytes();
+        self.written(id, written, was_waiting, waiting);
+    }
+
+    /// What became of a write.
+    fn written(&mut self, id: ConnId, written: nix::Result<()>, was_waiting: bool, waiting: usize) {
         match written {
             Err(errno) => self.doom(id, closed_by(errno)),
             Ok(()) if waiting > self.limits.queue_limit => self.doom(id, Closed::SlowConsumer),
@@ -491,15 +503,25 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         self.finished = finished;
     }
 
-    /// Takes the next step towards the end, if the connection is on its way there.
-    fn end(&mut self, id: ConnId) {
-        let (now, stopping) = (self.now, self.stopping);
+    /// After a visit: most connections are as they were, the others are on their way to the end, or short of memory.
+    fn conclude(&mut self, id: ConnId) {
         let Some(conn) = self.live(id) else { return };
-        // Something that was finished in this turn may still have words in the outbox.
-        if conn.state.contains(State::FINISHED) && self.outbox.has_words_for(id) {
+        if conn.state.contains(State::STARVED) {
+            self.arm(id);
+        } else if !conn.state.intersects(State::FINISHED | State::EOF) {
             return;
         }
-        let Some(conn) = self.live(id) else { return };
+        self.end(id);
+    }
+
+    /// Takes the next step towards the end, if the connection is on its way there.
+    fn end(&mut self, id: ConnId) {
+        // Something that was finished in this turn may still have words in the outbox.
+        let waits = self.outbox.has_words_for(id);
+        let (now, stopping) = (self.now, self.stopping);
+        let Some(conn) = self.live(id).filter(|_| !waits) else {
+            return;
+        };
         let lingered = conn.state.contains(State::LINGERING);
         match conn.end(now) {
             Some(_) if stopping => self.doom(id, Closed::Shutdown),

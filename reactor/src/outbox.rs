@@ -88,13 +88,22 @@ pub(crate) enum Current {
     Datagram,
 }
 
+/// Whether the callback that is running sends back what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendBack {
+    No,
+    /// Alone: so many bytes, which may be none if it was a datagram.
+    Alone(usize),
+    /// As a piece of the parcel, since other bytes go before or after it.
+    InParcel,
+}
+
 /// Where a protocol says what is to be done, after the callback, in the order it was said.
 #[derive(Debug)]
 pub struct Outbox {
     now: Millis,
     current: Current,
-    /// How much of the received bytes goes back; a datagram may have none and still be sent back.
-    send_back: Option<usize>,
+    send_back: SendBack,
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     parcels: Vec<Parcel>,
@@ -109,7 +118,7 @@ impl Outbox {
         Outbox {
             now: 0,
             current: Current::Nobody,
-            send_back: None,
+            send_back: SendBack::No,
             bytes: Vec::new(),
             pieces: Vec::new(),
             parcels: Vec::new(),
@@ -150,12 +159,9 @@ impl Outbox {
     /// Taking the [`Data`] by value is what makes that safe: nobody can change it any more.
     pub fn send_back(&mut self, data: Data<'_>) {
         match self.current {
-            Current::Conn(id) if !data.is_empty() => {
-                self.add_piece(id, Place::Received, 0, data.len() as u32);
-                self.send_back = Some(data.len());
-            }
-            Current::Datagram => self.send_back = Some(data.len()),
-            Current::Conn(_) | Current::Nobody => {}
+            Current::Conn(id) if self.has_words_for(id) => self.send_back_in_parcel(id, data.len()),
+            Current::Conn(_) | Current::Datagram => self.send_back = SendBack::Alone(data.len()),
+            Current::Nobody => {}
         }
     }
 
@@ -256,7 +262,18 @@ impl Outbox {
         self.parcels.len() - 1
     }
 
+    fn send_back_in_parcel(&mut self, id: ConnId, len: usize) {
+        self.send_back = SendBack::InParcel;
+        self.add_piece(id, Place::Received, 0, len as u32);
+    }
+
     fn add_piece(&mut self, id: ConnId, place: Place, start: u32, end: u32) {
+        if let SendBack::Alone(len) = self.send_back
+            && self.current == Current::Conn(id)
+        {
+            // What is sent after it must not overtake it.
+            self.send_back_in_parcel(id, len);
+        }
         let parcel = self.parcel(id);
         let parcel = &mut self.parcels[parcel];
         if parcel.finished {
@@ -298,9 +315,9 @@ impl Outbox {
         self.current = current;
     }
 
-    /// Whether the callback that has just returned sent back what it was given, and how many bytes.
-    pub(crate) fn take_send_back(&mut self) -> Option<usize> {
-        self.send_back.take()
+    /// Whether the callback that has just returned sent back what it was given.
+    pub(crate) fn take_send_back(&mut self) -> SendBack {
+        std::mem::replace(&mut self.send_back, SendBack::No)
     }
 
     pub(crate) fn has_requests(&self) -> bool {
@@ -397,17 +414,6 @@ impl Outbox {
             .get(id.slot())
             .and_then(|&index| self.parcels.get(index as usize));
         parcel.is_some_and(|parcel| parcel.id == id && !parcel.is_empty())
-    }
-
-    /// Forgets a single parcel that has been taken: an echo server's turn has no other, and starts anew with each
-    /// connection.
-    pub(crate) fn clear_if_delivered(&mut self) {
-        if let [parcel] = self.parcels[..]
-            && parcel.is_empty()
-            && !parcel.finished
-        {
-            self.clear();
-        }
     }
 
     /// Forgets bytes, pieces and parcels: all are delivered.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::address::Peer;
 use crate::conn_map::ConnMap;
-use crate::outbox::{Current, Errand, Outbox, Request};
+use crate::outbox::{Current, Errand, Outbox, Request, SendBack};
 use crate::protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
 use crate::timers::{Millis, TimerKey, Timers, millis};
 
@@ -102,7 +102,11 @@ impl<P: Protocol> Script<P> {
         self.outbox.set_current(Current::Conn(id));
         self.protocol
             .on_data(id, Data(&mut received), &mut self.outbox);
-        self.outbox.take_send_back();
+        if let SendBack::Alone(len) = self.outbox.take_send_back()
+            && let Some(peer) = self.peers.get_mut(id)
+        {
+            peer.output.extend(&received[..len]);
+        }
         self.carry_out(&received);
     }
 
@@ -142,7 +146,7 @@ impl<P: Protocol> Script<P> {
             data: Data(&mut received),
         };
         self.protocol.on_datagram(datagram, &mut self.outbox);
-        if self.outbox.take_send_back().is_some() {
+        if self.outbox.take_send_back() != SendBack::No {
             self.datagrams.push((from, received));
         }
         self.carry_out(&[]);

@@ -15,7 +15,7 @@ use crate::address::is_wildcard;
 use crate::conn::Stream;
 use crate::connections::Connections;
 use crate::listener::{inet_socket, local_address};
-use crate::outbox::Current;
+use crate::outbox::{Current, SendBack};
 use crate::poll::Ready;
 use crate::protocol::{Data, Datagram, Protocol};
 use crate::sys;
@@ -146,7 +146,7 @@ impl Udp {
         connections
             .protocol
             .on_datagram(datagram, &mut connections.outbox);
-        if connections.outbox.take_send_back().is_some() {
+        if connections.outbox.take_send_back() != SendBack::No {
             self.answers.push(slot as u8);
         }
         connections.after_callback();

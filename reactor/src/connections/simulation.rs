@@ -16,6 +16,7 @@ use proptest::prelude::*;
 
 use super::Connections;
 use crate::address::Peer;
+use crate::buffer::ReadBuffer;
 use crate::conn::{State, Stream};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
@@ -285,7 +286,7 @@ impl World {
             ..Limits::default()
         };
         let mut connections = Connections::new(Echo::default(), limits);
-        connections.received = vec![0; BUFFER].into_boxed_slice();
+        connections.received = ReadBuffer::new(BUFFER);
         let wires = (0..peers).map(|_| {
             let wire = Wire::new();
             let id = connections.insert(Fake(wire.clone()), State::empty());
@@ -460,7 +461,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_the_kernel_does_nothing_is_lost_or_repeated(steps in prop::collection::vec(step(3), 1..120)) {
