@@ -19,7 +19,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-const RUNGS: [&str; 1] = ["raw_epoll"];
+const RUNGS: [&str; 3] = ["raw_epoll", "on_poll", "on_reactor"];
 
 /// Nothing here takes long; whatever takes this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
