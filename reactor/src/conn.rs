@@ -76,6 +76,10 @@ bitflags! {
         const STARVED = 1 << 11;
         /// The peer is gone in both directions: once it is read to its end, nothing can come of it any more.
         const GONE = 1 << 12;
+        /// The protocol has ended our side only; what is queued is still to be sent.
+        const HALF_CLOSED = 1 << 13;
+        /// The peer was told that nothing more will come.
+        const SHUT = 1 << 14;
     }
 }
 
@@ -274,25 +278,39 @@ impl<S: Stream> Conn<S> {
         if self.unsent.is_some() {
             return None;
         }
-        if !self.state.contains(State::FINISHED) {
-            // A protocol may keep a half-closed connection; nobody keeps one whose other half is gone too.
-            return self
-                .state
-                .contains(State::EOF | State::GONE)
-                .then_some(Closed::Reset);
+        let (finished, eof) = (
+            self.state.contains(State::FINISHED),
+            self.state.contains(State::EOF),
+        );
+        if finished && eof {
+            let lingered = self.state.contains(State::LINGERING);
+            return Some(if lingered {
+                Closed::Finished
+            } else {
+                Closed::Eof
+            });
         }
-        if self.state.contains(State::LINGERING) {
-            return self.state.contains(State::EOF).then_some(Closed::Finished);
+        if self.state.intersects(State::FINISHED | State::HALF_CLOSED)
+            && !self.state.contains(State::SHUT)
+        {
+            self.state |= State::SHUT;
+            if self.stream.shutdown_write().is_err() {
+                return Some(Closed::Finished);
+            }
         }
-        if self.state.contains(State::EOF) {
-            return Some(Closed::Eof);
+        if finished && !self.state.contains(State::LINGERING) {
+            self.state |= State::LINGERING;
+            (self.since_ms, self.active_ms) = (now as u32, now as u32);
         }
-        if self.stream.shutdown_write().is_err() {
-            return Some(Closed::Finished);
+        if !eof {
+            return None;
         }
-        self.state |= State::LINGERING;
-        (self.since_ms, self.active_ms) = (now as u32, now as u32);
-        None
+        // A protocol may keep a half-closed connection; nobody keeps one whose other half has ended too.
+        match self.state {
+            state if state.contains(State::SHUT) => Some(Closed::Eof),
+            state if state.contains(State::GONE) => Some(Closed::Reset),
+            _ => None,
+        }
     }
 
     /// What time will do to this connection if nothing else happens, and in how many milliseconds.

@@ -372,12 +372,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
 
     fn carry_out(&mut self, request: Request) {
         match request {
-            Request::Finish(id) => {
-                if let Some(conn) = self.live(id) {
-                    conn.state |= State::FINISHED;
-                    self.finished.push(id);
-                }
-            }
+            Request::Finish(id) => self.begin_end(id, State::FINISHED),
+            Request::HalfClose(id) => self.begin_end(id, State::HALF_CLOSED),
             Request::Abort(id) => self.doom(id, Closed::Aborted),
             Request::Pause(id) => {
                 if let Some(conn) = self.live(id) {
@@ -395,6 +391,13 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             }
             Request::Timer(..) => {}
             Request::ServiceTimer(at) => self.set_timer(TimerKey::Service, at),
+        }
+    }
+
+    fn begin_end(&mut self, id: ConnId, how: State) {
+        if let Some(conn) = self.live(id) {
+            conn.state |= how;
+            self.finished.push(id);
         }
     }
 
@@ -425,7 +428,10 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         };
         let gone = conn.generation != id.generation || conn.state.contains(State::DOOMED);
         // What was said before the end was asked for is still sent; what came later is not.
-        if parcel.is_empty() || gone || conn.state.contains(State::FINISHED) && !parcel.finished {
+        if parcel.is_empty()
+            || gone
+            || conn.state.intersects(State::FINISHED | State::HALF_CLOSED) && !parcel.finished
+        {
             return;
         }
         let mut shared = Shared {
@@ -508,7 +514,10 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         let Some(conn) = self.live(id) else { return };
         if conn.state.contains(State::STARVED) {
             self.arm(id);
-        } else if !conn.state.intersects(State::FINISHED | State::EOF) {
+        } else if !conn
+            .state
+            .intersects(State::FINISHED | State::HALF_CLOSED | State::EOF)
+        {
             return;
         }
         self.end(id);

@@ -40,7 +40,7 @@ pub(crate) struct Parcel {
     pub(crate) id: ConnId,
     first: u32,
     last: u32,
-    /// The protocol has finished this connection: what it sends later is ignored.
+    /// The protocol has ended its side of this connection: what it sends later is ignored.
     pub(crate) finished: bool,
 }
 
@@ -57,6 +57,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Finish(ConnId),
+    HalfClose(ConnId),
     Abort(ConnId),
     Pause(ConnId),
     Resume(ConnId),
@@ -181,6 +182,14 @@ impl Outbox {
         let parcel = self.parcel(id);
         self.parcels[parcel].finished = true;
         self.requests.push(Request::Finish(id));
+    }
+
+    /// Ends our side of a connection: what was sent so far reaches the peer, then it sees the end of
+    /// the stream. What the peer still sends is heard of as before; later sends are ignored.
+    pub fn half_close(&mut self, id: ConnId) {
+        let parcel = self.parcel(id);
+        self.parcels[parcel].finished = true;
+        self.requests.push(Request::HalfClose(id));
     }
 
     /// Ends a connection at once; what is pending is lost.

@@ -53,6 +53,7 @@ struct Imagined {
     output: Vec<u8>,
     paused: bool,
     ended: bool,
+    half_closed: bool,
     closed: Option<Closed>,
 }
 
@@ -194,6 +195,12 @@ impl<P: Protocol> Script<P> {
         self.peers.get(id).is_some_and(|peer| peer.paused)
     }
 
+    /// Whether the protocol has ended its side of a connection, and hears on.
+    #[must_use]
+    pub fn is_half_closed(&self, id: ConnId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.half_closed)
+    }
+
     /// Takes the datagrams that were sent.
     pub fn take_datagrams(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         std::mem::take(&mut self.datagrams)
@@ -243,11 +250,8 @@ impl<P: Protocol> Script<P> {
     fn carry_out(&mut self, received: &[u8]) {
         for index in 0..self.outbox.parcel_count() {
             let parcel = self.outbox.take_parcel(index);
-            if let Some(peer) = self
-                .peers
-                .get_mut(parcel.id)
-                .filter(|peer| peer.closed.is_none() && !peer.ended)
-            {
+            let open = |peer: &&mut Imagined| peer.closed.is_none() && !peer.half_closed;
+            if let Some(peer) = self.peers.get_mut(parcel.id).filter(open) {
                 let keep = |slices: &mut [IoSlice<'_>]| {
                     slices.iter().for_each(|slice| peer.output.extend(&**slice))
                 };
@@ -275,6 +279,11 @@ impl<P: Protocol> Script<P> {
                     peer.ended = true;
                 }
                 self.close(id, Closed::Finished);
+            }
+            Request::HalfClose(id) => {
+                if let Some(peer) = self.peers.get_mut(id) {
+                    peer.half_closed = true;
+                }
             }
             Request::Abort(id) => self.close(id, Closed::Aborted),
             Request::Pause(id) | Request::Resume(id) => {

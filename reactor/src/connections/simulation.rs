@@ -18,6 +18,7 @@ use super::Connections;
 use crate::address::Peer;
 use crate::buffer::ReadBuffer;
 use crate::conn::{State, Stream};
+use crate::conn_map::ConnMap;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::poll::Ready;
@@ -31,6 +32,8 @@ const HIGH_WATER: usize = 24;
 const ROOM: usize = 30;
 /// The byte upon which the protocol finishes.
 const QUIT: u8 = 0xff;
+/// The byte upon which it ends its own side, and only listens from then on.
+const HALF: u8 = 0xfe;
 
 /// What the kernel does instead of what it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,13 +201,21 @@ impl Stream for Fake {
 /// Echoes in one of three ways, and finishes after a QUIT.
 #[derive(Default)]
 struct Echo {
+    listening: ConnMap<usize>,
     closed: Vec<(ConnId, Closed)>,
     over_high_water: usize,
 }
 
 impl Protocol for Echo {
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
-        if let Some(quit) = data.iter().position(|&byte| byte == QUIT) {
+        let half = data.iter().position(|&byte| byte == HALF);
+        if let Some(heard) = self.listening.get_mut(id) {
+            *heard += data.len();
+        } else if let Some(half) = half {
+            out.send(id, &data[..=half]);
+            out.half_close(id);
+            self.listening.insert(id, data.len() - half - 1);
+        } else if let Some(quit) = data.iter().position(|&byte| byte == QUIT) {
             out.send(id, &data[..=quit]);
             out.finish(id);
             out.send(id, b"after the end");
@@ -233,6 +244,7 @@ enum Step {
     Arrive(usize, usize),
     Urgent(usize),
     Quit(usize),
+    Half(usize),
     Fin(usize),
     Rst(usize),
     /// The peer reads so much.
@@ -258,6 +270,7 @@ fn step(peers: usize) -> impl Strategy<Value = Step> {
         6 => (0..peers, 1usize..60).prop_map(|(peer, count)| Step::Arrive(peer, count)),
         1 => (0..peers).prop_map(Step::Urgent),
         1 => (0..peers).prop_map(Step::Quit),
+        1 => (0..peers).prop_map(Step::Half),
         1 => (0..peers).prop_map(Step::Fin),
         1 => (0..peers).prop_map(Step::Rst),
         4 => (0..peers, 1usize..40).prop_map(|(peer, count)| Step::Fetch(peer, count)),
@@ -320,6 +333,7 @@ impl World {
                 self.arrive(peer, &bytes);
             }
             Step::Quit(peer) => self.arrive(peer, &[QUIT]),
+            Step::Half(peer) => self.arrive(peer, &[HALF]),
             Step::Urgent(peer) => {
                 let mut wire = self.wire(peer);
                 (wire.urgent, wire.edge) = (true, true);
@@ -433,8 +447,22 @@ impl World {
             let [(_, why)] = why.collect::<Vec<_>>()[..] else {
                 panic!("{id:?} was not closed once")
             };
-            let quit = sent.iter().position(|&byte| byte == QUIT);
-            let expected = &sent[..quit.map_or(sent.len(), |quit| quit + 1)];
+            // The first end wins; but a HALF within the same read as an earlier QUIT is seen first.
+            let quit = |byte| sent.iter().position(|&sent| sent == byte);
+            let heard = self.connections.protocol.listening.get(*id);
+            let end = if heard.is_some() {
+                quit(HALF)
+            } else {
+                quit(QUIT)
+            };
+            let expected = &sent[..end.map_or(sent.len(), |end| end + 1)];
+            if let (Some(heard), false) = (heard, wire.rst) {
+                assert_eq!(
+                    expected.len() + heard,
+                    sent.len(),
+                    "{id:?} was not listened to"
+                );
+            }
             if wire.rst {
                 assert!(
                     expected.starts_with(&wire.delivered),
