@@ -88,12 +88,15 @@ const KEEP_COUNT: usize = 64;
 /// Empty buffers that wait for their next use, so that a server under steady load does not allocate.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
-    // Boxed, since a connection's slot has room for a pointer only, and the box is reused with the buffer.
-    #[allow(clippy::vec_box)]
+    #[allow(
+        clippy::vec_box,
+        reason = "a connection has room for a pointer only, and the box is used again"
+    )]
     free: Vec<Box<Buffer>>,
 }
 
 impl BufferPool {
+    #[allow(clippy::unnecessary_box_returns, reason = "the box is what is pooled")]
     pub(crate) fn take(&mut self) -> Box<Buffer> {
         self.free.pop().unwrap_or_default()
     }

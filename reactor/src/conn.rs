@@ -10,8 +10,8 @@
 //! 3. `HUP` and `ERR` are hints, never a reason to close: data that came before is still there to be read.
 //! 4. What the kernel will not take is queued, and goes out before anything newer. A write is tried until `EAGAIN`,
 //!    since only that promises an edge.
-//! 5. Backpressure is *not calling read*. `READABLE` stays set, and reading goes on when the queue has gone down;
-//!    epoll has nothing to do with it.
+//! 5. Backpressure is *not calling read*. `READABLE` stays set, and reading goes on when the pause is over; epoll has
+//!    nothing to do with it.
 //! 6. The end is: flush, `shutdown(2)`, discard what the peer still sends, close. A `close` while there is unread input
 //!    makes the kernel send a reset, which destroys what the peer has not fetched yet.
 //!
@@ -112,7 +112,6 @@ pub(crate) struct Conn<S> {
 pub(crate) struct Shared<'a> {
     pub(crate) pool: &'a mut BufferPool,
     pub(crate) stats: &'a mut Stats,
-    pub(crate) limits: &'a Limits,
     pub(crate) now: Millis,
 }
 
@@ -157,12 +156,10 @@ impl<S: Stream> Conn<S> {
     }
 
     /// Rule 5: whether to read for the protocol.
-    pub(crate) fn wants_read(&self, limits: &Limits) -> bool {
+    pub(crate) fn wants_read(&self) -> bool {
         let never =
             State::EOF | State::FINISHED | State::PAUSED | State::DOOMED | State::CONNECTING;
-        self.state.contains(State::READABLE)
-            && !self.state.intersects(never)
-            && self.unsent_bytes() <= limits.high_water
+        self.state.contains(State::READABLE) && !self.state.intersects(never)
     }
 
     /// Whether to read in order to discard (rule 6).
@@ -210,12 +207,11 @@ impl<S: Stream> Conn<S> {
         shared: &mut Shared,
     ) -> Result<()> {
         while self.unsent.is_none() && !slices.is_empty() {
-            match self.send(slices, shared)? {
-                Some(count) => IoSlice::advance_slices(&mut slices, count),
-                None => {
-                    self.since_ms = shared.now as u32;
-                    self.unsent = Some(shared.pool.take());
-                }
+            if let Some(count) = self.send(slices, shared)? {
+                IoSlice::advance_slices(&mut slices, count);
+            } else {
+                self.since_ms = shared.now as u32;
+                self.unsent = Some(shared.pool.take());
             }
         }
         if let Some(unsent) = &mut self.unsent {

@@ -263,7 +263,6 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         let shared = Shared {
             pool: &mut self.pool,
             stats: &mut self.stats,
-            limits: &self.limits,
             now: self.now,
         };
         Some((conn, &mut self.received, shared))
@@ -282,7 +281,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         let mut budget = self.limits.read_budget;
         while let Some((conn, received, mut shared)) = self.at_work(id) {
             let discard = conn.wants_discard();
-            if !discard && !conn.wants_read(shared.limits) {
+            if !discard && !conn.wants_read() {
                 return self.conclude(id);
             }
             if budget == 0 {
@@ -387,7 +386,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 }
             }
             Request::Timer(id, at) if self.live(id).is_some() => {
-                self.set_timer(TimerKey::Protocol(id.slot), at)
+                self.set_timer(TimerKey::Protocol(id.slot), at);
             }
             Request::Timer(..) => {}
             Request::ServiceTimer(at) => self.set_timer(TimerKey::Service, at),
@@ -437,7 +436,6 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         let mut shared = Shared {
             pool: &mut self.pool,
             stats: &mut self.stats,
-            limits: &self.limits,
             now: self.now,
         };
         let was_waiting = conn.unsent_bytes() > 0;

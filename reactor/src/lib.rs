@@ -24,6 +24,7 @@ pub use address::{Address, HostPort, Peer};
 pub use conn_map::ConnMap;
 pub use descriptors::{open_descriptors, raise_descriptor_limit};
 pub use limits::Limits;
+pub use nix::errno::Errno;
 pub use outbox::Outbox;
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};

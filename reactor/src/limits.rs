@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections open at one time; one more is closed as soon as it is accepted. Default: no bound but descriptors.
     pub max_connections: usize,
-    /// Bytes waiting for one peer above which nothing more is read from it. Default 256 KiB.
+    /// Bytes waiting for one peer above which nothing more is read from whoever causes them: from the peer itself,
+    /// unless the protocol says otherwise. Default 256 KiB.
     pub high_water: usize,
     /// Bytes waiting for one peer above which it is closed as a slow consumer. What a peer's own input causes stops at
     /// `high_water`, so this bounds what others send to it. Default 16 MiB.

@@ -158,6 +158,7 @@ impl Outbox {
     /// Sends what was just received, changed or not, back to where it came from, without copying it.
     ///
     /// Taking the [`Data`] by value is what makes that safe: nobody can change it any more.
+    #[allow(clippy::needless_pass_by_value, reason = "to consume it is the point")]
     pub fn send_back(&mut self, data: Data<'_>) {
         match self.current {
             Current::Conn(id) if self.has_words_for(id) => self.send_back_in_parcel(id, data.len()),

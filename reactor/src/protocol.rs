@@ -176,15 +176,18 @@ pub trait Protocol {
         let _ = out;
     }
 
-    /// More than [`Limits::high_water`](crate::Limits::high_water) bytes wait for this peer. Its own input is paused
-    /// already; a protocol that feeds it from elsewhere pauses that with [`Outbox::pause`].
+    /// More than [`Limits::high_water`](crate::Limits::high_water) bytes wait for this peer: whoever causes them is to
+    /// be paused. Unless overridden, that is the peer itself, as it is where answers follow upon questions.
+    ///
+    /// A protocol that feeds the peer from elsewhere pauses that instead, and must not pause the peer: two programs
+    /// that each stop reading because the other does would wait for each other for ever.
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
-        let _ = (id, out);
+        out.pause(id);
     }
 
-    /// After [`Protocol::on_high_water`]: no more than half of the high-water mark is waiting.
+    /// After [`Protocol::on_high_water`]: no more than half of the high-water mark waits any more.
     fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
-        let _ = (id, out);
+        out.resume(id);
     }
 
     /// A connect with this tag failed; there is no connection.

@@ -524,7 +524,7 @@ impl<P: Protocol> Reactor<P> {
                     self.connections.abort_all();
                 }
                 TimerKey::Service | TimerKey::Conn(_) | TimerKey::Protocol(_) => {
-                    self.connections.run_timer(key)
+                    self.connections.run_timer(key);
                 }
             }
         }

@@ -89,7 +89,7 @@ impl<P: Protocol> Script<P> {
         self.opened += 1;
         self.peers.insert(id, Imagined::default());
         self.tell(Current::Nobody, |protocol, out| {
-            protocol.on_open(id, opened, out)
+            protocol.on_open(id, opened, out);
         });
         id
     }
@@ -124,7 +124,7 @@ impl<P: Protocol> Script<P> {
             peer.closed = Some(why);
             self.timers.cancel(TimerKey::Protocol(id.slot));
             self.tell(Current::Nobody, |protocol, out| {
-                protocol.on_close(id, why, out)
+                protocol.on_close(id, why, out);
             });
         }
     }
@@ -160,7 +160,7 @@ impl<P: Protocol> Script<P> {
             self.set_now(at);
             match self.timers.expire(at) {
                 Some(TimerKey::Service) => self.tell(Current::Nobody, |protocol, out| {
-                    protocol.on_service_timer(out)
+                    protocol.on_service_timer(out);
                 }),
                 Some(TimerKey::Protocol(slot)) => {
                     let id = ConnId {
@@ -253,7 +253,7 @@ impl<P: Protocol> Script<P> {
             let open = |peer: &&mut Imagined| peer.closed.is_none() && !peer.half_closed;
             if let Some(peer) = self.peers.get_mut(parcel.id).filter(open) {
                 let keep = |slices: &mut [IoSlice<'_>]| {
-                    slices.iter().for_each(|slice| peer.output.extend(&**slice))
+                    slices.iter().for_each(|slice| peer.output.extend(&**slice));
                 };
                 self.outbox.for_each_slices(parcel, received, keep);
             }

@@ -164,9 +164,9 @@ impl Timers {
     fn replace(&mut self, place: usize, entry: Entry) {
         let before = std::mem::replace(&mut self.heap[place], entry);
         if entry < before {
-            self.sift_up(place)
+            self.sift_up(place);
         } else {
-            self.sift_down(place)
+            self.sift_down(place);
         }
     }
 

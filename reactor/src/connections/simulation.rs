@@ -48,6 +48,10 @@ enum Fault {
 }
 
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the state of a socket, as it is"
+)]
 struct Wire {
     /// Sent by the peer and not read yet.
     inbound: VecDeque<u8>,
@@ -234,8 +238,9 @@ impl Protocol for Echo {
         self.closed.push((id, why));
     }
 
-    fn on_high_water(&mut self, _: ConnId, _: &mut Outbox) {
+    fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
         self.over_high_water += 1;
+        out.pause(id);
     }
 }
 
@@ -508,7 +513,7 @@ fn run(steps: &[Step]) -> World {
 
 #[test]
 fn data_and_fin_in_one_edge_are_both_heard_of() {
-    let mut world = run(&[Step::Arrive(0, 3), Step::Fin(0), Step::Turn]);
+    let world = run(&[Step::Arrive(0, 3), Step::Fin(0), Step::Turn]);
     assert_eq!(
         world.connections.protocol.closed,
         [(world.wires[0].0, Closed::Eof)]
