@@ -47,7 +47,10 @@ pub(crate) struct Connections<S, P> {
 }
 
 impl<S: Stream, P: Protocol> Connections<S, P> {
-    pub(crate) fn new(protocol: P, limits: Limits) -> Self {
+    pub(crate) fn new(protocol: P, mut limits: Limits) -> Self {
+        // With a budget of nothing nobody would ever have had its turn.
+        limits.read_budget = limits.read_budget.max(1);
+        limits.accept_budget = limits.accept_budget.max(1);
         Connections {
             protocol,
             outbox: Outbox::new(),
@@ -86,7 +89,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
 
     /// Whether the next wait must not wait.
     pub(crate) fn has_work(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.doomed.is_empty() || self.outbox.is_busy()
     }
 
     /// Gives a stream a slot. The protocol hears of it with [`Connections::opened`].

@@ -24,7 +24,7 @@ pub struct Limits {
     /// Gives up connecting after so long. Default 30 s.
     pub connect_timeout: Duration,
     /// After we have ended a stream: how long what the peer still sends is read and discarded, so that our last bytes
-    /// are not destroyed by a reset. Default 30 s, or 5 s of silence.
+    /// are not destroyed by a reset. Zero: not at all. Default 30 s, or 5 s of silence.
     pub linger_timeout: Duration,
     /// How long a stop waits for what is pending. Default 5 s.
     pub grace: Duration,

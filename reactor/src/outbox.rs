@@ -354,6 +354,11 @@ impl Outbox {
         std::mem::take(&mut self.errands)
     }
 
+    /// Whether there is anything that the end of a turn would carry out.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.parcels.is_empty() || !self.errands.is_empty()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() >= FULL_BYTES
     }

@@ -170,6 +170,7 @@ impl<P: Protocol> Reactor<P> {
     /// `on_connect_error`. Resolving a name may take its time; within the loop use [`Outbox::connect`].
     pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
         let (fd, peer, under_way) = start_connect(to)?;
+        self.connections.set_now(self.clock());
         let state = if under_way {
             State::CONNECTING
         } else {
@@ -192,6 +193,7 @@ impl<P: Protocol> Reactor<P> {
     /// `O_NONBLOCK` is not set on what others may share, such as the user's terminal. What cannot be waited for
     /// (epoll_ctl(2), `EPERM`) is always ready, and read within the budget of a turn like everything else.
     pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u32) -> io::Result<ConnId> {
+        self.connections.set_now(self.clock());
         let state = if direction == Direction::Output {
             State::EOF
         } else {
@@ -256,6 +258,7 @@ impl<P: Protocol> Reactor<P> {
 
     /// Lets the protocol speak from outside of a callback; it is carried out in the next turn.
     pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
+        self.connections.set_now(self.clock());
         self.connections.call(callback);
     }
 
@@ -263,6 +266,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// Errors: those of epoll_wait(2), none of which a running loop can bring about.
     pub fn run(&mut self) -> io::Result<()> {
+        self.connections.set_now(self.clock());
         // What was said before the first turn, by on_open of what was adopted, or through `call`.
         self.carry_out_and_close();
         while !self.is_done() {
@@ -379,9 +383,7 @@ impl<P: Protocol> Reactor<P> {
         let limit = self.connections.limits.max_connections;
         if self.connections.len() >= limit {
             self.connections.stats.refused_limit += 1;
-            return self.refused(format_args!(
-                "{limit} connections are the limit (--max-connections)"
-            ));
+            return self.refused(format_args!("the limit is {limit} connections"));
         }
         let id = self.connections.insert(Fd::socket(fd), State::empty());
         match self.watch(id, Direction::Both) {
@@ -472,7 +474,6 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn visit_udp(&mut self, index: usize, ready: Ready) {
-        // Taken out of the list for the time being, since the protocol may close it.
         if let Some(udp) = self.udp.get_mut(index) {
             udp.note(ready);
             udp.visit(&mut self.connections);
@@ -550,11 +551,12 @@ impl<P: Protocol> Reactor<P> {
         self.run_errands();
         let was_open = self.connections.len();
         self.connections.settle(drop);
-        // Last words may hold an errand; and every descriptor that became free may be what a listener waits for.
-        self.run_errands();
+        // Every descriptor that became free may be what a listener waits for.
         if self.connections.len() < was_open {
             self.retry_accept();
         }
+        // Last words may hold an errand. What that leads to is the next turn's affair, which comes at once.
+        self.run_errands();
     }
 
     /// What protocols want of the reactor.

@@ -7,6 +7,8 @@ pub(crate) struct Front<P> {
     protocol: P,
     /// Serve one connection or one datagram, and stop.
     once: bool,
+    /// That one datagram was served; others may have come with it.
+    served: bool,
     /// Who is there, for the log; empty if connections are not logged.
     peers: ConnMap<Peer>,
 }
@@ -16,6 +18,7 @@ impl<P> Front<P> {
         Front {
             protocol,
             once,
+            served: false,
             peers: ConnMap::new(),
         }
     }
@@ -79,8 +82,12 @@ impl<P: Protocol> Protocol for Front<P> {
             datagram.from,
             datagram.data.len()
         );
+        if self.served {
+            return;
+        }
         self.protocol.on_datagram(datagram, out);
         if self.once {
+            self.served = true;
             out.stop();
         }
     }
@@ -130,6 +137,7 @@ mod tests {
         ));
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 5000));
         script.datagram(from, b"x");
+        script.datagram(from, b"fetched by the same call");
         assert_eq!(script.take_datagrams(), [(from, b"x".to_vec())]);
         assert!(script.is_stopped());
     }
