@@ -19,6 +19,10 @@ use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
 use crate::stats::Stats;
 use crate::timers::{Millis, TimerKey, Timers};
 
+/// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
+/// memory page by page as they come.
+const EXPECTED_CONNECTIONS: usize = 64 * 1024;
+
 pub(crate) struct Connections<S, P> {
     pub(crate) protocol: P,
     pub(crate) outbox: Outbox,
@@ -51,14 +55,15 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         // With a budget of nothing nobody would ever have had its turn.
         limits.read_budget = limits.read_budget.max(1);
         limits.accept_budget = limits.accept_budget.max(1);
+        let expected = limits.max_connections.min(EXPECTED_CONNECTIONS);
         Connections {
             protocol,
             outbox: Outbox::new(),
             stats: Stats::default(),
-            timers: Timers::default(),
+            timers: Timers::with_capacity(expected),
             limits,
             now: 0,
-            slots: Slab::new(),
+            slots: Slab::with_capacity(expected),
             generation: 0,
             received: ReadBuffer::new(READ_BUFFER),
             pool: BufferPool::default(),

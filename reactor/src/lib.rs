@@ -1,4 +1,84 @@
-//! edgeloop-reactor
+//! An edge-triggered epoll reactor for Linux, written to be read.
+//!
+//! A server on it is a [`Protocol`]: a state machine that is told what happened and says what it
+//! wants. This one sends everything back, to thousands of clients at once, on one thread:
+//!
+//! ```no_run
+//! use edgeloop_reactor::{Address, ConnId, Data, Limits, Outbox, Protocol, Reactor};
+//!
+//! struct Echo;
+//! impl Protocol for Echo {
+//!     fn on_data(&mut self, _: ConnId, data: Data<'_>, out: &mut Outbox) {
+//!         out.send_back(data);
+//!     }
+//! }
+//!
+//! let mut reactor = Reactor::new(Echo, Limits::default())?;
+//! reactor.listen(&"127.0.0.1:9876".parse::<Address>()?, 0)?;
+//! reactor.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Three floors
+//!
+//! ```text
+//!   protocols      echo, upper, chat, yours     what is said and heard      no descriptors, no clock
+//!       |
+//!   Reactor        connections, buffers,        the turn of the loop        protocol.rs, outbox.rs,
+//!       |          timers, listeners, UDP                                   connections.rs, reactor.rs
+//!   Poll           epoll, and nothing more      tokens and readiness        poll.rs, sys.rs
+//! ```
+//!
+//! Each knows only the floor below. [`Poll`] can be used alone.
+//!
+//! # One message, from wire to wire
+//!
+//! A client that has been connected for a while sends 64 bytes to the echo server above.
+//!
+//! 1. The kernel puts them into the socket's receive buffer and, the descriptor being on the
+//!    interest list, raises an edge. `Reactor::wait` returns from epoll_wait(2) with an [`Event`]:
+//!    the [`Token`] that was given at accept, and `IN OUT`. The clock is read, once for this turn.
+//! 2. `Connections::deliver` takes the token apart: a slot in a table, and the generation of its
+//!    tenant. If the tenant has changed, the event is for nobody. Otherwise `Conn::note` remembers
+//!    that there is something to read.
+//! 3. `Connections::visit` reads, into the one buffer that all connections share. 64 bytes are
+//!    fewer than it has room for, so the stream is drained: no second read is needed to hear
+//!    `EAGAIN`.
+//! 4. [`Protocol::on_data`] is lent those bytes, and says [`Outbox::send_back`].
+//! 5. The callback has returned. Nothing waits for this peer, so `Conn::write` offers the bytes to
+//!    the kernel straight from the read buffer, and it takes them all: they were never copied.
+//!    Had it refused some, they would wait in a [buffer](crate::Limits::high_water) until the next
+//!    `OUT` edge.
+//!
+//! Two system calls, and a share of one epoll_wait(2). Nothing was allocated, hashed or logged, and
+//! epoll_ctl(2) was not called: that happened once, at accept.
+//!
+//! # Where to read
+//!
+//! Begin with the ladder in `examples/`: the same server on bare system calls (`raw_epoll`), on
+//! [`Poll`] (`on_poll`) and on [`Reactor`] (`on_reactor`). Then, from the bottom up:
+//!
+//! | file | subject |
+//! |---|---|
+//! | `poll.rs` | epoll as a type; what an edge is |
+//! | `conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
+//! | `buffer.rs` | bytes that the kernel would not take yet |
+//! | `protocol.rs`, `outbox.rs` | what protocols hear, and what they say |
+//! | `timers.rs` | deadlines; why idle timeouts cost next to nothing |
+//! | `connections.rs` | all streams: whose turn it is, who is to be closed |
+//! | `connections/simulation.rs` | the rules against a kernel as nasty as a kernel may be |
+//! | `listener.rs`, `udp.rs`, `stream.rs` | the kinds of descriptors |
+//! | `reactor.rs` | the turn of the loop, and running out of descriptors |
+//! | `script.rs` | testing a protocol without sockets |
+//!
+//! # What is left out on purpose
+//!
+//! - *Other systems.* Linux only: one set of rules, stated exactly.
+//! - *Threads.* A reactor lives on one. For more cores, run several that share nothing.
+//! - *async/await.* A future hides the state machine that is the subject here.
+//! - *TLS and name resolution* within the loop. [`Reactor::connect`] resolves before it runs.
+//! - *Level-triggered mode.* It needs an epoll_ctl(2) each time backpressure begins or ends.
+
 mod address;
 mod buffer;
 mod conn;
@@ -33,3 +113,8 @@ pub use script::{Script, every_split};
 pub use stats::Stats;
 pub use stream::Direction;
 pub use waker::Waker;
+
+/// Compiles and runs the README's code.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -88,24 +88,39 @@ impl Entry {
 const ARITY: usize = 4;
 const ABSENT: u32 = u32::MAX;
 
+/// In which table, and in which row of it, the position of a key is kept.
+fn place_of(index: u32) -> (usize, usize) {
+    (index as usize % 2, index as usize / 2)
+}
+
 /// All deadlines of a reactor.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     /// A heap in the usual array form: no entry is before its parent.
     heap: Vec<Entry>,
-    /// Where in the heap each key's entry is.
-    position: Vec<u32>,
+    /// Where in the heap each key's entry is: even keys in the first table, odd ones in the second,
+    /// which stays empty as long as no protocol sets a timer.
+    position: [Vec<u32>; 2],
 }
 
 impl Timers {
+    /// Room for the deadlines of so many connections. It is address space, not memory, until used.
+    pub(crate) fn with_capacity(connections: usize) -> Timers {
+        let keys = FIRST_SLOT as usize / 2 + connections;
+        Timers {
+            heap: Vec::with_capacity(keys),
+            position: [Vec::with_capacity(keys), Vec::new()],
+        }
+    }
+
     /// Sets the deadline of `key`, moving it if there was one.
     pub(crate) fn arm(&mut self, key: TimerKey, at: Millis) {
-        let index = key.index();
-        if self.position.len() <= index as usize {
-            self.position.resize(index as usize + 1, ABSENT);
+        let entry = Entry::new(at, key.index());
+        let (table, row) = place_of(key.index());
+        if self.position[table].len() <= row {
+            self.position[table].resize(row + 1, ABSENT);
         }
-        let entry = Entry::new(at, index);
-        match self.position[index as usize] {
+        match self.position[table][row] {
             ABSENT => {
                 self.heap.push(entry);
                 self.sift_up(self.heap.len() - 1);
@@ -123,17 +138,15 @@ impl Timers {
 
     /// Forgets the deadline of `key`, if there is one.
     pub(crate) fn cancel(&mut self, key: TimerKey) {
-        let index = key.index() as usize;
-        let Some(&place) = self.position.get(index).filter(|&&place| place != ABSENT) else {
-            return;
-        };
-        self.position[index] = ABSENT;
+        let Some(place) = self.find(key) else { return };
+        let (table, row) = place_of(key.index());
+        self.position[table][row] = ABSENT;
         let last = self
             .heap
             .pop()
             .expect("an entry that has a position is in the heap");
-        if (place as usize) < self.heap.len() {
-            self.replace(place as usize, last);
+        if place < self.heap.len() {
+            self.replace(place, last);
         }
     }
 
@@ -156,8 +169,16 @@ impl Timers {
     }
 
     fn deadline(&self, key: TimerKey) -> Option<Millis> {
-        let place = *self.position.get(key.index() as usize)?;
-        (place != ABSENT).then(|| self.heap[place as usize].at())
+        self.find(key).map(|place| self.heap[place].at())
+    }
+
+    /// Where in the heap the entry of `key` is.
+    fn find(&self, key: TimerKey) -> Option<usize> {
+        let (table, row) = place_of(key.index());
+        self.position[table]
+            .get(row)
+            .filter(|&&place| place != ABSENT)
+            .map(|&place| place as usize)
     }
 
     /// Puts `entry` where another was, and moves it to where it belongs.
@@ -202,7 +223,8 @@ impl Timers {
 
     fn put(&mut self, place: usize, entry: Entry) {
         self.heap[place] = entry;
-        self.position[entry.index() as usize] = place as u32;
+        let (table, row) = place_of(entry.index());
+        self.position[table][row] = place as u32;
     }
 }
 
@@ -296,7 +318,7 @@ mod tests {
                 prop_assert_eq!(timers.heap.len(), table.len());
             }
             while timers.expire(Millis::MAX).is_some() {}
-            prop_assert!(timers.position.iter().all(|&place| place == ABSENT));
+            prop_assert!(timers.position.iter().flatten().all(|&place| place == ABSENT));
         }
     }
 }
