@@ -1,6 +1,7 @@
 //! `edgecall`: clients on the reactor.
 //!
-//! [`stream`] is the protocol that joins standard input, a server and standard output; this file is the command line.
+//! [`stream`] is the protocol that joins standard input, a server and standard output; this file is
+//! the command line.
 
 mod stream;
 
@@ -35,7 +36,8 @@ struct EchoOptions {
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:9876")]
     address: Address,
 
-    /// How long to wait for the connection, and for the next bytes of the answer once all is sent; 0 is for ever
+    /// How long to wait for the connection, and for the next bytes of the answer once all is sent;
+    /// 0 is for ever
     #[arg(long, value_name = "DURATION", env = "EDGECALL_TIMEOUT", default_value = "30s", value_parser = duration)]
     timeout: Duration,
 }

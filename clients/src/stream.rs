@@ -1,7 +1,7 @@
 //! Standard input to a server, the server to standard output, both at once.
 //!
-//! Three connections in one reactor, so nothing can deadlock: whoever cannot take more has its source paused, and the
-//! others go on.
+//! Three connections in one reactor, so nothing can deadlock: whoever cannot take more has its
+//! source paused, and the others go on.
 
 use std::io;
 use std::time::Duration;
@@ -50,7 +50,8 @@ impl StreamClient {
         out.stop();
     }
 
-    /// Pauses or resumes whoever fills what is full: standard input fills the server, the server standard output.
+    /// Pauses or resumes whoever fills what is full: standard input fills the server, the server
+    /// standard output.
     fn source_of(&self, id: ConnId) -> Option<ConnId> {
         if Some(id) == self.server {
             self.stdin

@@ -1,8 +1,9 @@
 //! Rung 1: the echo server of rung 0 (`raw_epoll`), on [`Poll`].
 //!
-//! What this rung adds: the system calls have become methods, so there is no `unsafe` left. Sockets are those of the
-//! standard library, set not to wait. A token is no longer a descriptor but a place in a slab, our own affair. And no
-//! client can keep the others waiting: each has a budget a turn, and who has more to do stands on a list.
+//! What this rung adds: the system calls have become methods, so there is no `unsafe` left. Sockets
+//! are those of the standard library, set not to wait. A token is no longer a descriptor but a
+//! place in a slab, our own affair. And no client can keep the others waiting: each has a budget a
+//! turn, and who has more to do stands on a list.
 //!
 //! Try it, in two terminals:
 //!

@@ -1,16 +1,17 @@
 //! Rung 2: the echo server of the rungs below (`raw_epoll`, `on_poll`), on [`Reactor`].
 //!
-//! What this rung adds: everything but the protocol has gone into the reactor. Fair turns, backpressure, half-close,
-//! limits and timeouts, stale events, running out of descriptors, signals and an orderly end come with it; what is
-//! left to write is what makes an echo server an echo server, and it can be tested without a socket.
+//! What this rung adds: everything but the protocol has gone into the reactor. Fair turns,
+//! backpressure, half-close, limits and timeouts, stale events, running out of descriptors, signals
+//! and an orderly end come with it; what is left to write is what makes an echo server an echo
+//! server, and it can be tested without a socket.
 //!
 //! ```sh
 //! cargo run -p edgeloop-reactor --example on_reactor
 //! nc -N 127.0.0.1 9876
 //! ```
 //!
-//! What is still missing is a program around it: options, a log, a way to run several. That is `edgeloop echo`, in
-//! `servers/`.
+//! What is still missing is a program around it: options, a log, a way to run several. That is
+//! `edgeloop echo`, in `servers/`.
 
 use edgeloop_reactor::{Address, ConnId, Data, Limits, Outbox, Protocol, Reactor};
 

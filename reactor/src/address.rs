@@ -10,8 +10,8 @@ use nix::sys::socket::SockaddrStorage;
 
 /// Where to listen or to connect: `[SCHEME]HOST:PORT`, `PORT` alone, or a path.
 ///
-/// `tcp://` is the default scheme and 127.0.0.1 the host of a port alone. Parsing looks at the form only;
-/// [`Address::resolve`] asks for a name's addresses.
+/// `tcp://` is the default scheme and 127.0.0.1 the host of a port alone. Parsing looks at the form
+/// only; [`Address::resolve`] asks for a name's addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A byte stream over IPv4 or IPv6.
@@ -30,8 +30,8 @@ pub struct HostPort {
 }
 
 impl Address {
-    /// The socket addresses meant, in the resolver's order: one for a number, perhaps several for a name, none for a
-    /// Unix path.
+    /// The socket addresses meant, in the resolver's order: one for a number, perhaps several for a
+    /// name, none for a Unix path.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         match self {
             Address::Tcp(at) | Address::Udp(at) => {
@@ -151,7 +151,8 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// From the address that accept4(2) gave: it is known even when the peer has reset the connection already.
+    /// From the address that accept4(2) gave: it is known even when the peer has reset the
+    /// connection already.
     pub(crate) fn accepted(address: Option<&SockaddrStorage>) -> Peer {
         address
             .and_then(to_socket_addr)
@@ -169,7 +170,8 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The standard library's form of a kernel address; an IPv4 address mapped into IPv6 becomes IPv4 again.
+/// The standard library's form of a kernel address; an IPv4 address mapped into IPv6 becomes IPv4
+/// again.
 pub(crate) fn to_socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(SocketAddrV4::new(v4.ip(), v4.port()).into());

@@ -1,7 +1,7 @@
 //! Bytes that the kernel would not take yet, and the pool their memory comes from.
 //!
-//! A connection has a [`Buffer`] only while its peer is slower than we are. An idle connection owns none, which is
-//! why ten thousand of them cost so little.
+//! A connection has a [`Buffer`] only while its peer is slower than we are. An idle connection owns
+//! none, which is why ten thousand of them cost so little.
 
 use std::ops::{Deref, DerefMut};
 
@@ -27,7 +27,8 @@ impl Buffer {
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        // Moving the rest to the front costs less than growing, once what was sent is the larger part.
+        // Moving the rest to the front costs less than growing, once what was sent is the larger
+        // part.
         if self.bytes.capacity() - self.bytes.len() < bytes.len() && self.head >= self.len() {
             self.bytes.drain(..self.head);
             self.head = 0;
@@ -80,12 +81,14 @@ impl DerefMut for ReadBuffer {
     }
 }
 
-/// The largest buffer the pool keeps, in bytes: a larger one is a peer's exceptional need, and goes back to the system.
-const KEEP_BYTES: usize = 128 * 1024;
-/// How many buffers the pool keeps: enough for a busy turn, and 8 MiB at the most.
-const KEEP_COUNT: usize = 64;
+/// What the pool keeps at the most: the buffers of a few dozen peers that are slow at the same
+/// time, at the default high-water mark. The rest goes back to the system.
+const KEEP_BYTES: usize = 8 * 1024 * 1024;
+/// A single buffer above this is one peer's exceptional need.
+const KEEP_EACH_BYTES: usize = 1024 * 1024;
 
-/// Empty buffers that wait for their next use, so that a server under steady load does not allocate.
+/// Empty buffers that wait for their next use, so that a server under steady load does not
+/// allocate.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     #[allow(
@@ -93,17 +96,23 @@ pub(crate) struct BufferPool {
         reason = "a connection has room for a pointer only, and the box is used again"
     )]
     free: Vec<Box<Buffer>>,
+    /// The capacity of all of them.
+    bytes: usize,
 }
 
 impl BufferPool {
     #[allow(clippy::unnecessary_box_returns, reason = "the box is what is pooled")]
     pub(crate) fn take(&mut self) -> Box<Buffer> {
-        self.free.pop().unwrap_or_default()
+        let buffer = self.free.pop().unwrap_or_default();
+        self.bytes -= buffer.bytes.capacity();
+        buffer
     }
 
     pub(crate) fn give(&mut self, mut buffer: Box<Buffer>) {
-        if self.free.len() < KEEP_COUNT && buffer.bytes.capacity() <= KEEP_BYTES {
+        let bytes = buffer.bytes.capacity();
+        if bytes <= KEEP_EACH_BYTES && self.bytes + bytes <= KEEP_BYTES {
             buffer.consume(buffer.len());
+            self.bytes += bytes;
             self.free.push(buffer);
         }
     }
@@ -150,16 +159,24 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_gives_memory_again_but_keeps_no_giant() {
+    fn the_pool_gives_memory_again_but_keeps_no_giant_and_not_too_much() {
+        let filled = |pool: &mut BufferPool, bytes: usize| {
+            let mut buffer = pool.take();
+            buffer.push(&vec![1; bytes]);
+            buffer
+        };
         let mut pool = BufferPool::default();
-        let mut buffer = pool.take();
-        buffer.push(&[1; 1000]);
+        let buffer = filled(&mut pool, 1000);
         pool.give(buffer);
         let again = pool.take();
         assert!(again.is_empty() && again.bytes.capacity() >= 1000);
-        let mut giant = pool.take();
-        giant.push(&vec![1; KEEP_BYTES + 1]);
+        let giant = filled(&mut pool, KEEP_EACH_BYTES + 1);
         pool.give(giant);
         assert_eq!(pool.take().bytes.capacity(), 0);
+        let many: Vec<_> = (0..20)
+            .map(|_| filled(&mut pool, KEEP_EACH_BYTES))
+            .collect();
+        many.into_iter().for_each(|buffer| pool.give(buffer));
+        assert_eq!((pool.free.len(), pool.bytes), (8, KEEP_BYTES));
     }
 }

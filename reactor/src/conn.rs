@@ -1,22 +1,26 @@
 //! One stream, and the rules of edge-triggered I/O: here and nowhere else.
 //!
-//! An edge says that something is new since the last edge, never what is left over. So a connection remembers what it
-//! was told, and forgets it only when the kernel says that there is no more:
+//! An edge says that something is new since the last edge, never what is left over. So a connection
+//! remembers what it was told, and forgets it only when the kernel says that there is no more:
 //!
-//! 1. `READABLE` is set by an event and cleared when a read shows that the stream is drained: by `EAGAIN`, or by a
-//!    *short read*, which saves the read that would say `EAGAIN` (epoll(7), "Questions and answers").
-//! 2. A short read proves nothing once the peer has hung up or sent urgent data: data and FIN may come as one edge,
-//!    and a reader that stops at the data never hears of the end. `HANGUP` is sticky, and makes us read on.
-//! 3. `HUP` and `ERR` are hints, never a reason to close: data that came before is still there to be read.
-//! 4. What the kernel will not take is queued, and goes out before anything newer. A write is tried until `EAGAIN`,
-//!    since only that promises an edge.
-//! 5. Backpressure is *not calling read*. `READABLE` stays set, and reading goes on when the pause is over; epoll has
-//!    nothing to do with it.
-//! 6. The end is: flush, `shutdown(2)`, discard what the peer still sends, close. A `close` while there is unread input
-//!    makes the kernel send a reset, which destroys what the peer has not fetched yet.
+//! 1. `READABLE` is set by an event and cleared when a read shows that the stream is drained: by
+//!    `EAGAIN`, or by a *short read*, which saves the read that would say `EAGAIN` (epoll(7),
+//!    "Questions and answers").
+//! 2. A short read proves nothing once the peer has hung up or sent urgent data: data and FIN may
+//!    come as one edge, and a reader that stops at the data never hears of the end. `HANGUP` is
+//!    sticky, and makes us read on.
+//! 3. `HUP` and `ERR` are hints, never a reason to close: data that came before is still there to
+//!    be read.
+//! 4. What the kernel will not take is queued, and goes out before anything newer. A write is tried
+//!    until `EAGAIN`, since only that promises an edge.
+//! 5. Backpressure is *not calling read*. `READABLE` stays set, and reading goes on when the pause
+//!    is over; epoll has nothing to do with it.
+//! 6. The end is: flush, `shutdown(2)`, discard what the peer still sends, close. A `close` while
+//!    there is unread input makes the kernel send a reset, which destroys what the peer has not
+//!    fetched yet.
 //!
-//! The file knows no descriptor: [`Stream`] is what it asks of one, so that the tests can play a kernel that is as
-//! nasty as a kernel may be.
+//! The file knows no descriptor: [`Stream`] is what it asks of one, so that the tests can play a
+//! kernel that is as nasty as a kernel may be.
 
 use std::io::IoSlice;
 use std::time::Duration;
@@ -42,7 +46,8 @@ pub(crate) trait Stream {
     fn shutdown_write(&mut self) -> Result<()>;
     /// How a connect ended.
     fn connect_result(&mut self) -> Result<()>;
-    /// Whether a close now would lose nothing: all sent bytes are with the peer, and none of the peer's is unread.
+    /// Whether a close now would lose nothing: all sent bytes are with the peer, and none of the
+    /// peer's is unread.
     fn is_settled(&mut self) -> bool;
 }
 
@@ -54,7 +59,8 @@ bitflags! {
         const READABLE = 1;
         /// There may be room to write, for what is queued.
         const WRITABLE = 1 << 1;
-        /// The peer hung up, failed or sent urgent data: only `EAGAIN`, the end or an error end the reading.
+        /// The peer hung up, failed or sent urgent data: only `EAGAIN`, the end or an error end the
+        /// reading.
         const HANGUP = 1 << 2;
         /// Nothing more can be read: the end was reached, or the stream is for writing only.
         const EOF = 1 << 3;
@@ -74,7 +80,8 @@ bitflags! {
         const DOOMED = 1 << 10;
         /// The kernel had no memory for us, for which there is no edge: a timer tries again.
         const STARVED = 1 << 11;
-        /// The peer is gone in both directions: once it is read to its end, nothing can come of it any more.
+        /// The peer is gone in both directions: once it is read to its end, nothing can come of it
+        /// any more.
         const GONE = 1 << 12;
         /// The protocol has ended our side only; what is queued is still to be sent.
         const HALF_CLOSED = 1 << 13;
@@ -94,7 +101,8 @@ pub(crate) enum Read {
     Drained,
 }
 
-/// A connection. Sixteen thousand of them fit in half a megabyte, so every byte counts: a test watches the size.
+/// A connection. Sixteen thousand of them fit in half a megabyte, so every byte counts: a test
+/// watches the size.
 #[derive(Debug)]
 pub(crate) struct Conn<S> {
     pub(crate) stream: S,
@@ -104,7 +112,8 @@ pub(crate) struct Conn<S> {
     unsent: Option<Box<Buffer>>,
     /// When a byte last went either way: milliseconds, the lower half.
     active_ms: u32,
-    /// When the present trouble began or was last seen to ease: stalled, lingering, connecting, starved.
+    /// When the present trouble began or was last seen to ease: stalled, lingering, connecting,
+    /// starved.
     since_ms: u32,
 }
 
@@ -200,7 +209,8 @@ impl<S: Stream> Conn<S> {
         }
     }
 
-    /// Rule 4: writes the slices, or queues what the kernel will not take. Errors are fatal to the connection.
+    /// Rule 4: writes the slices, or queues what the kernel will not take. Errors are fatal to the
+    /// connection.
     pub(crate) fn write(
         &mut self,
         mut slices: &mut [IoSlice<'_>],
@@ -301,7 +311,8 @@ impl<S: Stream> Conn<S> {
         if !eof {
             return None;
         }
-        // A protocol may keep a half-closed connection; nobody keeps one whose other half has ended too.
+        // A protocol may keep a half-closed connection; nobody keeps one whose other half has ended
+        // too.
         match self.state {
             state if state.contains(State::SHUT) => Some(Closed::Eof),
             state if state.contains(State::GONE) => Some(Closed::Reset),

@@ -4,8 +4,9 @@ use crate::protocol::ConnId;
 
 /// A table from connections to values: O(1), by the slot in the [`ConnId`].
 ///
-/// A value is found only under the id it was inserted with: the next tenant of a slot never sees its predecessor's.
-/// Memory is that of the values up to the highest slot in use, plus 4 bytes each.
+/// A value is found only under the id it was inserted with: the next tenant of a slot never sees
+/// its predecessor's. Memory is that of the values up to the highest slot in use, plus 4 bytes
+/// each.
 #[derive(Debug)]
 pub struct ConnMap<T> {
     slots: Vec<(u32, Option<T>)>,
@@ -40,7 +41,8 @@ impl<T> ConnMap<T> {
         self.count == 0
     }
 
-    /// Sets the value of a connection, and returns the one it had. A value left by a closed connection is dropped.
+    /// Sets the value of a connection, and returns the one it had. A value left by a closed
+    /// connection is dropped.
     pub fn insert(&mut self, id: ConnId, value: T) -> Option<T> {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || (0, None));

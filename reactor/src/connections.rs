@@ -1,8 +1,8 @@
 //! All connections of a reactor, and the protocol that serves them; everything but epoll.
 //!
-//! [`Conn`] knows one stream. This file knows them all: which is whose, whose turn it is, what the protocol wants of
-//! them, and who is to be closed. It sees no descriptor and no clock either, so the tests run it on sockets and with
-//! a time of their own making.
+//! [`Conn`] knows one stream. This file knows them all: which is whose, whose turn it is, what the
+//! protocol wants of them, and who is to be closed. It sees no descriptor and no clock either, so
+//! the tests run it on sockets and with a time of their own making.
 
 use std::io::IoSlice;
 use std::mem;
@@ -81,7 +81,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         self.outbox.set_now(now);
     }
 
-    /// A turn begins: this is its time, and who was listed in the last one has its turn in this one.
+    /// A turn begins: this is its time, and who was listed in the last one has its turn in this
+    /// one.
     pub(crate) fn begin_turn(&mut self, now: Millis) {
         self.set_now(now);
         mem::swap(&mut self.ready, &mut self.ready_now);
@@ -209,8 +210,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         self.after_callback();
     }
 
-    /// Carries out all that was said in this turn, and closes who is to be closed, until there is nothing more to do:
-    /// last words in `on_close` may doom others, but each round closes somebody.
+    /// Carries out all that was said in this turn, and closes who is to be closed, until there is
+    /// nothing more to do: last words in `on_close` may doom others, but each round closes
+    /// somebody.
     pub(crate) fn settle(&mut self, mut closing: impl FnMut(S)) {
         loop {
             self.flush_outbox();
@@ -222,7 +224,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// Begins to end all connections: who has nothing pending is closed at once, the others when it is sent.
+    /// Begins to end all connections: who has nothing pending is closed at once, the others when it
+    /// is sent.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
         self.call(|protocol, out| protocol.on_stop(out));
@@ -276,7 +279,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         Some((conn, &mut self.received, shared))
     }
 
-    /// One connection's turn: flush, read, end. Flushing comes first, since it may be what reading waits for.
+    /// One connection's turn: flush, read, end. Flushing comes first, since it may be what reading
+    /// waits for.
     fn visit(&mut self, id: ConnId) {
         if self
             .live(id)
@@ -314,7 +318,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// Gives the protocol what was read, and sends at once what it sends back: the buffer is needed for the next read.
+    /// Gives the protocol what was read, and sends at once what it sends back: the buffer is needed
+    /// for the next read.
     fn hand_over(&mut self, id: ConnId, count: usize) {
         self.outbox.set_current(Current::Conn(id));
         self.protocol
@@ -347,7 +352,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         let Some(conn) = self.live(id) else {
             return false;
         };
-        // Before its end there may be other events, such as the hang-up of a socket that is not connected yet.
+        // Before its end there may be other events, such as the hang-up of a socket that is not
+        // connected yet.
         if !conn.state.contains(State::WRITABLE) {
             return false;
         }
@@ -363,7 +369,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         true
     }
 
-    /// Carries out what a callback asked for, other than to send. That is done at the end of the turn.
+    /// Carries out what a callback asked for, other than to send. That is done at the end of the
+    /// turn.
     pub(crate) fn after_callback(&mut self) {
         if self.outbox.has_requests() {
             let mut requests = self.outbox.take_requests();
@@ -506,7 +513,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// Connections that were finished in this turn and have all their bytes with the kernel go on towards their end.
+    /// Connections that were finished in this turn and have all their bytes with the kernel go on
+    /// towards their end.
     fn end_finished(&mut self) {
         let mut finished = mem::take(&mut self.finished);
         for id in finished.drain(..) {
@@ -515,7 +523,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         self.finished = finished;
     }
 
-    /// After a visit: most connections are as they were, the others are on their way to the end, or short of memory.
+    /// After a visit: most connections are as they were, the others are on their way to the end, or
+    /// short of memory.
     fn conclude(&mut self, id: ConnId) {
         let Some(conn) = self.live(id) else { return };
         if conn.state.contains(State::STARVED) {
@@ -590,7 +599,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// Sets the connection's timer to what its state calls for, unless an earlier one is set: that one will find out.
+    /// Sets the connection's timer to what its state calls for, unless an earlier one is set: that
+    /// one will find out.
     fn arm(&mut self, id: ConnId) {
         let (now, limits) = (self.now, &self.limits);
         if let Some(conn) = self.slots.get(id.slot())
@@ -601,7 +611,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// A connection's timer is due; whether its deadline is, or has moved since, the connection knows.
+    /// A connection's timer is due; whether its deadline is, or has moved since, the connection
+    /// knows.
     fn run_deadline(&mut self, slot: u32) {
         let Some(conn) = self.slots.get_mut(slot as usize) else {
             return;

@@ -5,8 +5,9 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit of open descriptors to the most that the process may have (getrlimit(2), `RLIMIT_NOFILE`), and
-/// returns it. The usual soft limit of 1024 is there for programs that use select(2).
+/// Raises the limit of open descriptors to the most that the process may have (getrlimit(2),
+/// `RLIMIT_NOFILE`), and returns it. The usual soft limit of 1024 is there for programs that use
+/// select(2).
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -21,8 +22,8 @@ pub fn open_descriptors() -> io::Result<usize> {
 
 /// A descriptor held for the moment when there is none left.
 ///
-/// A client that cannot be accepted would otherwise stay in the kernel's queue and learn nothing. Giving up the spare
-/// makes room to accept it and close it at once.
+/// A client that cannot be accepted would otherwise stay in the kernel's queue and learn nothing.
+/// Giving up the spare makes room to accept it and close it at once.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
     file: Option<File>,

@@ -5,15 +5,17 @@ use std::time::Duration;
 /// What a reactor allows itself and its peers. Sizes are in bytes; a timeout of zero means never.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at one time; one more is closed as soon as it is accepted. Default: no bound but descriptors.
+    /// Connections open at one time; one more is closed as soon as it is accepted. Default: no
+    /// bound but descriptors.
     pub max_connections: usize,
-    /// Bytes waiting for one peer above which nothing more is read from whoever causes them: from the peer itself,
-    /// unless the protocol says otherwise. Default 256 KiB.
+    /// Bytes waiting for one peer above which nothing more is read from whoever causes them: from
+    /// the peer itself, unless the protocol says otherwise. Default 256 KiB.
     pub high_water: usize,
-    /// Bytes waiting for one peer above which it is closed as a slow consumer. What a peer's own input causes stops at
-    /// `high_water`, so this bounds what others send to it. Default 16 MiB.
+    /// Bytes waiting for one peer above which it is closed as a slow consumer. What a peer's own
+    /// input causes stops at `high_water`, so this bounds what others send to it. Default 16 MiB.
     pub queue_limit: usize,
-    /// Bytes read from one connection before the others have their turn. Default 64 KiB, the size of the read buffer.
+    /// Bytes read from one connection before the others have their turn. Default 64 KiB, the size
+    /// of the read buffer.
     pub read_budget: usize,
     /// Connections accepted from one listener before the others have their turn. Default 64.
     pub accept_budget: usize,
@@ -23,8 +25,9 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// Gives up connecting after so long. Default 30 s.
     pub connect_timeout: Duration,
-    /// After we have ended a stream: how long what the peer still sends is read and discarded, so that our last bytes
-    /// are not destroyed by a reset. Zero: not at all. Default 30 s, or 5 s of silence.
+    /// After we have ended a stream: how long what the peer still sends is read and discarded, so
+    /// that our last bytes are not destroyed by a reset. Zero: not at all. Default 30 s, or 5 s of
+    /// silence.
     pub linger_timeout: Duration,
     /// How long a stop waits for what is pending. Default 5 s.
     pub grace: Duration,
@@ -51,6 +54,6 @@ impl Default for Limits {
     }
 }
 
-/// The size of the one read buffer: large enough that a call's cost is spread over many bytes, small enough to stay
-/// in the processor's cache.
+/// The size of the one read buffer: large enough that a call's cost is spread over many bytes,
+/// small enough to stay in the processor's cache.
 pub(crate) const READ_BUFFER: usize = 64 * 1024;

@@ -34,7 +34,8 @@ impl AsFd for Listener {
     }
 }
 
-/// Whether accepting stopped before there was nothing left to accept, so that no edge will tell us to go on.
+/// Whether accepting stopped before there was nothing left to accept, so that no edge will tell us
+/// to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pending {
     No,
@@ -55,7 +56,8 @@ pub(crate) enum Accept {
     Vanished,
     /// The process or the system has no descriptor left (`EMFILE`, `ENFILE`).
     NoDescriptor(Errno),
-    /// The system is short of memory (`ENOBUFS`, `ENOMEM`), or something is wrong with the listener.
+    /// The system is short of memory (`ENOBUFS`, `ENOMEM`), or something is wrong with the
+    /// listener.
     Failed(Errno),
 }
 
@@ -67,13 +69,15 @@ impl Listener {
         setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
         // Urgent data stays in the stream, where a peer that echoes is expected to find it.
         setsockopt(&fd, sockopt::OobInline, &true)?;
-        // Addresses of connections that ended a moment ago are in TIME_WAIT, and shall not keep us from restarting.
+        // Addresses of connections that ended a moment ago are in TIME_WAIT, and shall not keep us
+        // from restarting.
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
         Listener::start(fd, tag, backlog, None)
     }
 
-    /// Listens on a Unix path. A socket file that nobody listens on is replaced; any other file is an error.
+    /// Listens on a Unix path. A socket file that nobody listens on is replaced; any other file is
+    /// an error.
     pub(crate) fn unix(path: &Path, tag: u32, backlog: usize) -> io::Result<Listener> {
         remove_stale(path)?;
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
@@ -107,8 +111,8 @@ impl Listener {
     }
 }
 
-/// The classes of accept(2)'s errors. Network errors of a connection that is not ours yet are passed on through the
-/// listener on Linux, and mean nothing for the next one.
+/// The classes of accept(2)'s errors. Network errors of a connection that is not ours yet are
+/// passed on through the listener on Linux, and mean nothing for the next one.
 fn sort(errno: Errno) -> Accept {
     match errno {
         Errno::EAGAIN => Accept::Drained,
@@ -123,7 +127,8 @@ fn sort(errno: Errno) -> Accept {
     }
 }
 
-/// A socket of the address's family, non-blocking and close-on-exec, open to both families where that can be.
+/// A socket of the address's family, non-blocking and close-on-exec, open to both families where
+/// that can be.
 pub(crate) fn inet_socket(address: &SocketAddr, kind: SockType) -> Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::Inet

@@ -1,12 +1,14 @@
 //! What protocols say.
 //!
-//! Nothing said here happens at once. An [`Outbox`] collects what the callbacks of one turn want; the reactor carries
-//! it out when they have returned. So a callback cannot be re-entered, everything for one peer leaves in one system
-//! call however many callbacks had a part in it, and a protocol can be tested without a socket in sight.
+//! Nothing said here happens at once. An [`Outbox`] collects what the callbacks of one turn want;
+//! the reactor carries it out when they have returned. So a callback cannot be re-entered,
+//! everything for one peer leaves in one system call however many callbacks had a part in it, and a
+//! protocol can be tested without a socket in sight.
 //!
-//! The bytes of a turn lie one after another in one vector. What each peer is to get is a chain of *pieces*, ranges of
-//! that vector. A broadcast stores its bytes once and adds a piece for each recipient, and where the piece continues
-//! the recipient's last one, as successive lines of a chat do, that one is made longer instead.
+//! The bytes of a turn lie one after another in one vector. What each peer is to get is a chain of
+//! *pieces*, ranges of that vector. A broadcast stores its bytes once and adds a piece for each
+//! recipient, and where the piece continues the recipient's last one, as successive lines of a chat
+//! do, that one is made longer instead.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -129,13 +131,15 @@ impl Outbox {
         }
     }
 
-    /// The time of this turn: how long the reactor has been there, in milliseconds, on a clock that never goes back.
+    /// The time of this turn: how long the reactor has been there, in milliseconds, on a clock that
+    /// never goes back.
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_millis(self.now)
     }
 
-    /// Sends bytes to a connection. They are copied; what the kernel does not take at once waits in the reactor.
+    /// Sends bytes to a connection. They are copied; what the kernel does not take at once waits in
+    /// the reactor.
     ///
     /// Ignored if the connection is gone or finished.
     pub fn send(&mut self, to: ConnId, bytes: &[u8]) {
@@ -155,7 +159,8 @@ impl Outbox {
         }
     }
 
-    /// Sends what was just received, changed or not, back to where it came from, without copying it.
+    /// Sends what was just received, changed or not, back to where it came from, without copying
+    /// it.
     ///
     /// Taking the [`Data`] by value is what makes that safe: nobody can change it any more.
     #[allow(clippy::needless_pass_by_value, reason = "to consume it is the point")]
@@ -167,8 +172,8 @@ impl Outbox {
         }
     }
 
-    /// Sends a datagram from the UDP socket that was given `tag` when it began to listen. Datagrams can get lost; one
-    /// that the kernel refuses is counted and dropped.
+    /// Sends a datagram from the UDP socket that was given `tag` when it began to listen. Datagrams
+    /// can get lost; one that the kernel refuses is counted and dropped.
     pub fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
         self.errands.push(Errand::SendTo {
             tag,
@@ -177,16 +182,16 @@ impl Outbox {
         });
     }
 
-    /// Ends a connection in good order: what was sent so far reaches the peer, then it sees the end of the stream.
-    /// Nothing more is heard of it but `on_close`, and later sends are ignored.
+    /// Ends a connection in good order: what was sent so far reaches the peer, then it sees the end
+    /// of the stream. Nothing more is heard of it but `on_close`, and later sends are ignored.
     pub fn finish(&mut self, id: ConnId) {
         let parcel = self.parcel(id);
         self.parcels[parcel].finished = true;
         self.requests.push(Request::Finish(id));
     }
 
-    /// Ends our side of a connection: what was sent so far reaches the peer, then it sees the end of
-    /// the stream. What the peer still sends is heard of as before; later sends are ignored.
+    /// Ends our side of a connection: what was sent so far reaches the peer, then it sees the end
+    /// of the stream. What the peer still sends is heard of as before; later sends are ignored.
     pub fn half_close(&mut self, id: ConnId) {
         let parcel = self.parcel(id);
         self.parcels[parcel].finished = true;
@@ -208,7 +213,8 @@ impl Outbox {
         self.requests.push(Request::Resume(id));
     }
 
-    /// Sets the connection's timer, replacing what was set before: `on_timer` follows once, `after` at the earliest.
+    /// Sets the connection's timer, replacing what was set before: `on_timer` follows once, `after`
+    /// at the earliest.
     pub fn set_timer(&mut self, id: ConnId, after: Duration) {
         self.requests.push(Request::Timer(
             id,
@@ -221,7 +227,8 @@ impl Outbox {
         self.requests.push(Request::Timer(id, None));
     }
 
-    /// Sets the protocol's own timer, replacing what was set before: `on_service_timer` follows once.
+    /// Sets the protocol's own timer, replacing what was set before: `on_service_timer` follows
+    /// once.
     pub fn set_service_timer(&mut self, after: Duration) {
         self.requests.push(Request::ServiceTimer(Some(
             self.now.saturating_add(millis(after)),
@@ -233,8 +240,8 @@ impl Outbox {
         self.requests.push(Request::ServiceTimer(None));
     }
 
-    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not resolved here, which
-    /// would block the loop: the host must be a number.
+    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not
+    /// resolved here, which would block the loop: the host must be a number.
     pub fn connect(&mut self, to: Address, tag: u32) {
         self.errands.push(Errand::Connect { to, tag });
     }
@@ -244,7 +251,8 @@ impl Outbox {
         self.errands.push(Errand::StopListening);
     }
 
-    /// Stops the reactor in good order: no more connections, what is pending is sent within the grace period.
+    /// Stops the reactor in good order: no more connections, what is pending is sent within the
+    /// grace period.
     pub fn stop(&mut self) {
         self.errands.push(Errand::Stop);
     }
@@ -308,7 +316,8 @@ impl Outbox {
     }
 }
 
-/// A turn's worth of bytes after which the outbox is emptied before the turn ends, so that it stays bounded.
+/// A turn's worth of bytes after which the outbox is emptied before the turn ends, so that it stays
+/// bounded.
 const FULL_BYTES: usize = 256 * 1024;
 /// The memory an empty outbox may keep.
 const KEEP_BYTES: usize = 2 * FULL_BYTES;

@@ -1,9 +1,10 @@
 //! The kernel's epoll and nothing more: [`Poll`], [`Token`], [`Interest`], [`Ready`].
 //!
-//! This floor can be used alone; `examples/on_poll.rs` is an echo server on it. An interest list is kept by the
-//! kernel: a descriptor is added once, with a [`Token`] of the caller's choice, and every [`Poll::wait`] says for which
-//! tokens something happened. Everything is edge-triggered ([`Interest`] sets `EPOLLET`): an edge says that there is
-//! something new, not that there is something left. See epoll(7).
+//! This floor can be used alone; `examples/on_poll.rs` is an echo server on it. An interest list is
+//! kept by the kernel: a descriptor is added once, with a [`Token`] of the caller's choice, and
+//! every [`Poll::wait`] says for which tokens something happened. Everything is edge-triggered
+//! ([`Interest`] sets `EPOLLET`): an edge says that there is something new, not that there is
+//! something left. See epoll(7).
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +16,8 @@ use nix::errno::Errno;
 
 use crate::sys;
 
-/// What the caller wants to see again when an event for a descriptor arrives: any 64 bits (`epoll_data` in epoll_ctl(2)).
+/// What the caller wants to see again when an event for a descriptor arrives: any 64 bits
+/// (`epoll_data` in epoll_ctl(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
@@ -141,27 +143,32 @@ pub struct Poll {
 }
 
 impl Poll {
-    /// A new instance, closed in child programs (epoll_create1(2)). Errors: `EMFILE`, `ENFILE`, `ENOMEM`.
+    /// A new instance, closed in child programs (epoll_create1(2)). Errors: `EMFILE`, `ENFILE`,
+    /// `ENOMEM`.
     pub fn new() -> Result<Poll> {
         Ok(Poll {
             epoll: sys::epoll_create()?,
         })
     }
 
-    /// Adds a descriptor, edge-triggered (epoll_ctl(2)). If it is ready already, the next wait says so.
+    /// Adds a descriptor, edge-triggered (epoll_ctl(2)). If it is ready already, the next wait says
+    /// so.
     ///
-    /// Errors: `EPERM` for what is always ready and cannot be waited for (a regular file, a directory, `/dev/null`),
-    /// `EEXIST` if it is there already, `ENOSPC` over `/proc/sys/fs/epoll/max_user_watches`, `ENOMEM`.
+    /// Errors: `EPERM` for what is always ready and cannot be waited for (a regular file, a
+    /// directory, `/dev/null`), `EEXIST` if it is there already, `ENOSPC` over
+    /// `/proc/sys/fs/epoll/max_user_watches`, `ENOMEM`.
     pub fn add(&self, fd: impl AsFd, token: Token, interest: Interest) -> Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
-    /// Changes token and interest, and raises the edge anew: what is ready now is reported by the next wait.
+    /// Changes token and interest, and raises the edge anew: what is ready now is reported by the
+    /// next wait.
     pub fn modify(&self, fd: impl AsFd, token: Token, interest: Interest) -> Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
     }
 
-    /// Removes a descriptor. Closing its last copy does the same; a copy held by a forked child keeps it alive.
+    /// Removes a descriptor. Closing its last copy does the same; a copy held by a forked child
+    /// keeps it alive.
     pub fn delete(&self, fd: impl AsFd) -> Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd, Token(0), Interest::empty())
     }
@@ -177,10 +184,12 @@ impl Poll {
         sys::epoll_ctl(self.epoll.as_fd(), operation, fd.as_fd(), events, token.0)
     }
 
-    /// Waits until something happens or `timeout` has passed, `None` meaning for ever (epoll_wait(2)).
+    /// Waits until something happens or `timeout` has passed, `None` meaning for ever
+    /// (epoll_wait(2)).
     ///
-    /// The timeout is rounded up to whole milliseconds: rounded down, the last fraction before a deadline would be
-    /// spent spinning. A signal (also SIGSTOP and SIGCONT, signal(7)) ends the wait early with no events.
+    /// The timeout is rounded up to whole milliseconds: rounded down, the last fraction before a
+    /// deadline would be spent spinning. A signal (also SIGSTOP and SIGCONT, signal(7)) ends the
+    /// wait early with no events.
     pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
         events.count =
             match sys::epoll_wait(self.epoll.as_fd(), &mut events.room, timeout_ms(timeout)) {

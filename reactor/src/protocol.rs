@@ -1,8 +1,8 @@
 //! What a protocol hears.
 //!
-//! A [`Protocol`] is a state machine without I/O: it is told what happened and writes what it wants into an
-//! [`Outbox`]. It never sees a descriptor, never blocks and is never re-entered, so it is tested without sockets, with
-//! [`Script`](crate::Script).
+//! A [`Protocol`] is a state machine without I/O: it is told what happened and writes what it wants
+//! into an [`Outbox`]. It never sees a descriptor, never blocks and is never re-entered, so it is
+//! tested without sockets, with [`Script`](crate::Script).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use crate::poll::Token;
 
 /// A connection: its slot in the reactor's table, and which of the slot's tenants it is.
 ///
-/// Slots are reused, ids are not: an id kept after its connection has closed names nobody, and what is sent to it is
-/// dropped. Ids repeat after 2³² connections.
+/// Slots are reused, ids are not: an id kept after its connection has closed names nobody, and what
+/// is sent to it is dropped. Ids repeat after 2³² connections.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     pub(crate) slot: u32,
@@ -26,7 +26,8 @@ pub struct ConnId {
 }
 
 impl ConnId {
-    /// The slot: a small number, unique among the connections that are open at one time, and reused afterwards.
+    /// The slot: a small number, unique among the connections that are open at one time, and reused
+    /// afterwards.
     #[must_use]
     pub fn slot(self) -> usize {
         self.slot as usize
@@ -52,8 +53,8 @@ impl fmt::Debug for ConnId {
 
 /// Bytes that were received and the right to change them in place, lent for one callback.
 ///
-/// They lie in the buffer that all connections share. What is to be kept must be copied; what is to go straight back
-/// to where it came from need not be: see [`Outbox::send_back`].
+/// They lie in the buffer that all connections share. What is to be kept must be copied; what is to
+/// go straight back to where it came from need not be: see [`Outbox::send_back`].
 #[derive(Debug)]
 pub struct Data<'a>(pub(crate) &'a mut [u8]);
 
@@ -76,7 +77,8 @@ impl DerefMut for Data<'_> {
 pub struct Opened {
     /// Who is at the other end.
     pub peer: Peer,
-    /// The tag given to `listen`, `connect` or `adopt`, so that a protocol can tell its connections apart.
+    /// The tag given to `listen`, `connect` or `adopt`, so that a protocol can tell its connections
+    /// apart.
     pub tag: u32,
 }
 
@@ -89,7 +91,8 @@ pub enum Closed {
     Finished,
     /// The protocol ended it with [`Outbox::abort`].
     Aborted,
-    /// The peer reset the connection, or vanished while there was something to send (`ECONNRESET`, `EPIPE`).
+    /// The peer reset the connection, or vanished while there was something to send (`ECONNRESET`,
+    /// `EPIPE`).
     Reset,
     /// Nothing was received or accepted for the idle timeout.
     Idle,
@@ -144,19 +147,20 @@ pub struct Datagram<'a> {
 /// A server or a client, as a state machine that is told what happens to its connections.
 ///
 /// One value serves all connections of a reactor. What belongs to one connection is kept in a
-/// [`ConnMap`](crate::ConnMap). Every callback may say anything to anyone through the [`Outbox`]; it takes effect
-/// after the callback has returned.
+/// [`ConnMap`](crate::ConnMap). Every callback may say anything to anyone through the [`Outbox`];
+/// it takes effect after the callback has returned.
 pub trait Protocol {
     /// A connection is open: accepted, connected or adopted. The first thing heard of it.
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
         let _ = (id, opened, out);
     }
 
-    /// Bytes arrived, at least one. TCP splits and joins messages as it likes: never take one call for one message.
+    /// Bytes arrived, at least one. TCP splits and joins messages as it likes: never take one call
+    /// for one message.
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox);
 
-    /// The peer will send no more, but may go on reading (half-close). Unless overridden, what is pending is sent and
-    /// the connection ends.
+    /// The peer will send no more, but may go on reading (half-close). Unless overridden, what is
+    /// pending is sent and the connection ends.
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
         out.finish(id);
     }
@@ -176,11 +180,13 @@ pub trait Protocol {
         let _ = out;
     }
 
-    /// More than [`Limits::high_water`](crate::Limits::high_water) bytes wait for this peer: whoever causes them is to
-    /// be paused. Unless overridden, that is the peer itself, as it is where answers follow upon questions.
+    /// More than [`Limits::high_water`](crate::Limits::high_water) bytes wait for this peer:
+    /// whoever causes them is to be paused. Unless overridden, that is the peer itself, as it is
+    /// where answers follow upon questions.
     ///
-    /// A protocol that feeds the peer from elsewhere pauses that instead, and must not pause the peer: two programs
-    /// that each stop reading because the other does would wait for each other for ever.
+    /// A protocol that feeds the peer from elsewhere pauses that instead, and must not pause the
+    /// peer: two programs that each stop reading because the other does would wait for each other
+    /// for ever.
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
         out.pause(id);
     }
@@ -205,7 +211,8 @@ pub trait Protocol {
         let _ = out;
     }
 
-    /// The reactor begins to stop: the moment for last words. All connections are finished after this.
+    /// The reactor begins to stop: the moment for last words. All connections are finished after
+    /// this.
     fn on_stop(&mut self, out: &mut Outbox) {
         let _ = out;
     }

@@ -1,7 +1,8 @@
 //! The loop.
 //!
-//! One turn is: wait for events, give each to whom it is for, go on with those who had more to do than their budget
-//! allowed, run the timers, send what was said, close who is to be closed. [`Reactor::turn`] reads like this list.
+//! One turn is: wait for events, give each to whom it is for, go on with those who had more to do
+//! than their budget allowed, run the timers, send what was said, close who is to be closed.
+//! [`Reactor::turn`] reads like this list.
 
 use std::fmt;
 use std::io;
@@ -123,10 +124,12 @@ impl<P: Protocol> Reactor<P> {
         })
     }
 
-    /// Listens on an address, on every one that a name stands for, and returns what is listened on, with the ports
-    /// that the kernel chose. `tag` comes back in [`Opened`] and in [`Datagram`](crate::Datagram).
+    /// Listens on an address, on every one that a name stands for, and returns what is listened on,
+    /// with the ports that the kernel chose. `tag` comes back in [`Opened`] and in
+    /// [`Datagram`](crate::Datagram).
     ///
-    /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a stale socket.
+    /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
+    /// stale socket.
     pub fn listen(&mut self, address: &Address, tag: u32) -> io::Result<Vec<Address>> {
         if let Address::Unix(path) = address {
             let listener = Listener::unix(path, tag, self.connections.limits.backlog)?;
@@ -166,8 +169,9 @@ impl<P: Protocol> Reactor<P> {
         Ok(bound)
     }
 
-    /// Begins to connect, to the first address that a name stands for: `on_open` with this tag follows, or
-    /// `on_connect_error`. Resolving a name may take its time; within the loop use [`Outbox::connect`].
+    /// Begins to connect, to the first address that a name stands for: `on_open` with this tag
+    /// follows, or `on_connect_error`. Resolving a name may take its time; within the loop use
+    /// [`Outbox::connect`].
     pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
         let (fd, peer, under_way) = start_connect(to)?;
         self.connections.set_now(self.clock());
@@ -188,10 +192,12 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Makes a connection of an existing descriptor: a socket, a terminal, a pipe, a file, `/dev/null`.
+    /// Makes a connection of an existing descriptor: a socket, a terminal, a pipe, a file,
+    /// `/dev/null`.
     ///
-    /// `O_NONBLOCK` is not set on what others may share, such as the user's terminal. What cannot be waited for
-    /// (epoll_ctl(2), `EPERM`) is always ready, and read within the budget of a turn like everything else.
+    /// `O_NONBLOCK` is not set on what others may share, such as the user's terminal. What cannot
+    /// be waited for (epoll_ctl(2), `EPERM`) is always ready, and read within the budget of a turn
+    /// like everything else.
     pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u32) -> io::Result<ConnId> {
         self.connections.set_now(self.clock());
         let state = if direction == Direction::Output {
@@ -211,8 +217,9 @@ impl<P: Protocol> Reactor<P> {
         Ok(id)
     }
 
-    /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a report; ignores
-    /// SIGHUP and SIGPIPE. Call it before other threads are started: they inherit the blocked signals.
+    /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a
+    /// report; ignores SIGHUP and SIGPIPE. Call it before other threads are started: they inherit
+    /// the blocked signals.
     pub fn handle_signals(&mut self) -> io::Result<()> {
         let signals = Signals::new()?;
         self.control(&signals, Source::Signals, Interest::IN)?;
@@ -228,7 +235,8 @@ impl<P: Protocol> Reactor<P> {
         self.arm_report();
     }
 
-    /// A handle that wakes this reactor from any thread. As long as one was made, the reactor waits for it.
+    /// A handle that wakes this reactor from any thread. As long as one was made, the reactor waits
+    /// for it.
     pub fn waker(&mut self) -> io::Result<Waker> {
         if let Some(waker) = &self.waker {
             return Ok(waker.clone());
@@ -262,7 +270,8 @@ impl<P: Protocol> Reactor<P> {
         self.connections.call(callback);
     }
 
-    /// Turns until there is nothing left to wait for: stopped, or without connections, listeners and timers.
+    /// Turns until there is nothing left to wait for: stopped, or without connections, listeners
+    /// and timers.
     ///
     /// Errors: those of epoll_wait(2), none of which a running loop can bring about.
     pub fn run(&mut self) -> io::Result<()> {
@@ -286,8 +295,8 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Stops in good order: closes the listeners, ends connections as soon as what is pending is sent, all of them
-    /// after the grace period.
+    /// Stops in good order: closes the listeners, ends connections as soon as what is pending is
+    /// sent, all of them after the grace period.
     pub fn stop(&mut self) {
         if self.phase == Phase::Stopping {
             return;
@@ -305,12 +314,14 @@ impl<P: Protocol> Reactor<P> {
         self.connections.len() == 0 && (self.phase == Phase::Stopping || !waits)
     }
 
-    /// Milliseconds since the start, on CLOCK_MONOTONIC: setting the wall clock changes nothing here.
+    /// Milliseconds since the start, on CLOCK_MONOTONIC: setting the wall clock changes nothing
+    /// here.
     fn clock(&self) -> Millis {
         self.started.elapsed().as_millis() as Millis
     }
 
-    /// Waits for events, until the next deadline; not at all if there is work left. The clock is read once a turn.
+    /// Waits for events, until the next deadline; not at all if there is work left. The clock is
+    /// read once a turn.
     fn wait(&mut self) -> io::Result<()> {
         let has_work = self.connections.has_work()
             || self
@@ -398,7 +409,8 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// Gives up the spare descriptor to accept a client and close it at once; false if even that is not possible.
+    /// Gives up the spare descriptor to accept a client and close it at once; false if even that is
+    /// not possible.
     fn refuse_with_spare(&mut self, index: usize, errno: Errno) -> bool {
         if !self.spare.release() {
             return false;
@@ -426,8 +438,8 @@ impl<P: Protocol> Reactor<P> {
         );
     }
 
-    /// There is more to accept, but something is missing, and no edge tells when it is there again: the listener
-    /// tries when a connection closes, and after a while.
+    /// There is more to accept, but something is missing, and no edge tells when it is there again:
+    /// the listener tries when a connection closes, and after a while.
     fn put_off(&mut self, index: usize, errno: Errno) {
         self.listeners[index].pending = Pending::Resources;
         self.connections.stats.accept_paused += 1;
@@ -555,7 +567,8 @@ impl<P: Protocol> Reactor<P> {
         if self.connections.len() < was_open {
             self.retry_accept();
         }
-        // Last words may hold an errand. What that leads to is the next turn's affair, which comes at once.
+        // Last words may hold an errand. What that leads to is the next turn's affair, which comes
+        // at once.
         self.run_errands();
     }
 
@@ -597,8 +610,8 @@ impl<P: Protocol> Reactor<P> {
         self.udp.clear();
     }
 
-    /// Adds a connection's descriptor to the interest list: the one epoll_ctl(2) of its life. What epoll cannot wait
-    /// for is ready at all times.
+    /// Adds a connection's descriptor to the interest list: the one epoll_ctl(2) of its life. What
+    /// epoll cannot wait for is ready at all times.
     fn watch(&mut self, id: ConnId, direction: Direction) -> io::Result<()> {
         self.connections.stats.controls += 1;
         let stream = self.connections.stream(id).expect("inserted a moment ago");
@@ -659,7 +672,8 @@ fn start_connect(to: &Address) -> io::Result<(OwnedFd, Peer, bool)> {
     }
 }
 
-/// Complaints that many clients can cause at once: one a second is logged, and how many were left out.
+/// Complaints that many clients can cause at once: one a second is logged, and how many were left
+/// out.
 #[derive(Debug, Default)]
 struct Complaint {
     next: Millis,

@@ -1,8 +1,8 @@
 //! Testing a protocol without sockets.
 //!
-//! A [`Script`] takes the reactor's place: it tells a [`Protocol`] what happens, keeps what the protocol sends, and
-//! moves the clock by hand. [`every_split`] is the test that each protocol over TCP deserves: wherever the input is
-//! cut, the output must be the same.
+//! A [`Script`] takes the reactor's place: it tells a [`Protocol`] what happens, keeps what the
+//! protocol sends, and moves the clock by hand. [`every_split`] is the test that each protocol over
+//! TCP deserves: wherever the input is cut, the output must be the same.
 
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -233,7 +233,8 @@ impl<P: Protocol> Script<P> {
         self.outbox.set_now(now);
     }
 
-    /// Whether nothing more is heard of a connection: it is closed, or the protocol has finished it.
+    /// Whether nothing more is heard of a connection: it is closed, or the protocol has finished
+    /// it.
     fn is_deaf(&self, id: ConnId) -> bool {
         self.peers
             .get(id)
@@ -299,8 +300,9 @@ impl<P: Protocol> Script<P> {
     }
 }
 
-/// Feeds `input` to one client of a fresh protocol, whole, then cut in two at every place, then byte by byte, each
-/// time followed by the end of the stream, and checks that the client is always sent the same.
+/// Feeds `input` to one client of a fresh protocol, whole, then cut in two at every place, then
+/// byte by byte, each time followed by the end of the stream, and checks that the client is always
+/// sent the same.
 ///
 /// # Panics
 ///
@@ -335,7 +337,8 @@ pub fn every_split<P: Protocol>(mut fresh: impl FnMut() -> P, input: &[u8]) -> V
 mod tests {
     use super::*;
 
-    /// Greets, answers each byte with a count, relays to the first client, says farewell after a second.
+    /// Greets, answers each byte with a count, relays to the first client, says farewell after a
+    /// second.
     #[derive(Default)]
     struct Talkative {
         first: Option<ConnId>,

@@ -1,7 +1,8 @@
 //! Signals as events: signalfd(2).
 //!
-//! A signal handler interrupts the program anywhere, and may call next to nothing (signal-safety(7)). Blocked and read
-//! from a descriptor, a signal is an event like any other, handled in the loop's own time.
+//! A signal handler interrupts the program anywhere, and may call next to nothing
+//! (signal-safety(7)). Blocked and read from a descriptor, a signal is an event like any other,
+//! handled in the loop's own time.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -46,7 +47,8 @@ impl Signals {
         Ok(Signals { fd })
     }
 
-    /// The next signal that has arrived. Signals of one kind that arrive together are one (signal(7)).
+    /// The next signal that has arrived. Signals of one kind that arrive together are one
+    /// (signal(7)).
     pub(crate) fn next(&self) -> Option<Asked> {
         let info = self.fd.read_signal().ok()??;
         Some(match Signal::try_from(info.ssi_signo as i32) {

@@ -42,7 +42,8 @@ enum Kind {
     Socket,
     /// `O_NONBLOCK` is set, on an open file of our own. Or it is a regular file, which never waits.
     File,
-    /// Neither is possible: poll(2) first. Another reader of the same pipe could still make us wait.
+    /// Neither is possible: poll(2) first. Another reader of the same pipe could still make us
+    /// wait.
     Asked,
 }
 
@@ -63,9 +64,10 @@ impl Fd {
 
     /// Takes over any descriptor without changing how it behaves for those who share it.
     ///
-    /// `O_NONBLOCK` belongs to the open file, which an inherited terminal or pipe has in common with the user's shell
-    /// (open(2), "open file description"). So a terminal or pipe is opened anew through `/proc`, which makes an open
-    /// file of our own. A regular file must keep its shared offset, and needs no such care.
+    /// `O_NONBLOCK` belongs to the open file, which an inherited terminal or pipe has in common
+    /// with the user's shell (open(2), "open file description"). So a terminal or pipe is opened
+    /// anew through `/proc`, which makes an open file of our own. A regular file must keep its
+    /// shared offset, and needs no such care.
     pub(crate) fn adopt(fd: OwnedFd, direction: Direction) -> Result<Fd> {
         let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
         if kind == SFlag::S_IFSOCK {

@@ -1,8 +1,9 @@
-//! The system calls that nix does not wrap as thinly as the loop needs them, and the only `unsafe` of the crate.
+//! The system calls that nix does not wrap as thinly as the loop needs them, and the only `unsafe`
+//! of the crate.
 //!
-//! Each function is one call: arguments in, `Result<_, Errno>` out. What to do about an error is decided
-//! elsewhere. The arrays of `recvmmsg(2)` and `sendmmsg(2)`, which point at one another, have a file of their own
-//! below this one: [`mmsg`].
+//! Each function is one call: arguments in, `Result<_, Errno>` out. What to do about an error is
+//! decided elsewhere. The arrays of `recvmmsg(2)` and `sendmmsg(2)`, which point at one another,
+//! have a file of their own below this one: [`mmsg`].
 
 #![allow(
     unsafe_code,
@@ -36,7 +37,8 @@ pub(crate) fn epoll_ctl(
     token: u64,
 ) -> Result<()> {
     let mut interest = libc::epoll_event { events, u64: token };
-    // SAFETY: `interest` is a valid epoll_event for the length of the call, and the kernel copies it.
+    // SAFETY: `interest` is a valid epoll_event for the length of the call, and the kernel copies
+    // it.
     Errno::result(unsafe {
         libc::epoll_ctl(
             epoll.as_raw_fd(),
@@ -62,7 +64,8 @@ pub(crate) fn epoll_wait(
     .map(|count| count as usize)
 }
 
-/// `listen(2)`; the kernel caps the backlog at `/proc/sys/net/core/somaxconn`, nix at a number of its own.
+/// `listen(2)`; the kernel caps the backlog at `/proc/sys/net/core/somaxconn`, nix at a number of
+/// its own.
 pub(crate) fn listen(fd: BorrowedFd, backlog: i32) -> Result<()> {
     // SAFETY: no pointers.
     Errno::result(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
@@ -74,7 +77,8 @@ pub(crate) fn accept(listener: BorrowedFd) -> Result<(OwnedFd, Option<SockaddrSt
     let mut address: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: `address` has room for `length` bytes; a non-negative result is a descriptor that nobody else owns.
+    // SAFETY: `address` has room for `length` bytes; a non-negative result is a descriptor that
+    // nobody else owns.
     unsafe {
         let fd = libc::accept4(
             listener.as_raw_fd(),
@@ -90,7 +94,8 @@ pub(crate) fn accept(listener: BorrowedFd) -> Result<(OwnedFd, Option<SockaddrSt
     }
 }
 
-/// `recv(2)` with `MSG_DONTWAIT`, so that a descriptor which others share need not be made non-blocking.
+/// `recv(2)` with `MSG_DONTWAIT`, so that a descriptor which others share need not be made
+/// non-blocking.
 pub(crate) fn recv(fd: BorrowedFd, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: the kernel writes at most `buffer.len()` bytes to it.
     let count = unsafe {
@@ -113,7 +118,8 @@ pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {
     } else {
         // SAFETY: all zeroes is a valid msghdr: no address, no slices, no control data.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        // An IoSlice is an iovec, by the standard library's promise; sendmsg does not write through it.
+        // An IoSlice is an iovec, by the standard library's promise; sendmsg does not write through
+        // it.
         message.msg_iov = slices.as_ptr().cast_mut().cast();
         message.msg_iovlen = slices.len();
         // SAFETY: `message` names `slices.len()` live slices, which the kernel only reads.
@@ -122,7 +128,8 @@ pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {
     Errno::result(count).map(|count| count as usize)
 }
 
-/// `ioctl(2)` `SIOCOUTQ`: bytes sent that the peer has not acknowledged (tcp(7)) or not read (unix(7)).
+/// `ioctl(2)` `SIOCOUTQ`: bytes sent that the peer has not acknowledged (tcp(7)) or not read
+/// (unix(7)).
 pub(crate) fn unacknowledged(fd: BorrowedFd) -> Result<usize> {
     nix::ioctl_read_bad!(outq, libc::TIOCOUTQ, libc::c_int);
     let mut bytes = 0;
@@ -138,7 +145,8 @@ pub(crate) fn unread(fd: BorrowedFd) -> Result<usize> {
     unsafe { inq(fd.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
 }
 
-/// Datagrams that the kernel dropped because the socket's receive buffer was full (`SO_MEMINFO`, Linux 4.12).
+/// Datagrams that the kernel dropped because the socket's receive buffer was full (`SO_MEMINFO`,
+/// Linux 4.12).
 pub(crate) fn dropped_datagrams(fd: BorrowedFd) -> Result<u32> {
     const DROPS: usize = 8;
     let mut info = [0u32; DROPS + 1];
@@ -156,7 +164,8 @@ pub(crate) fn dropped_datagrams(fd: BorrowedFd) -> Result<u32> {
     Ok(info[DROPS])
 }
 
-/// Sets SIGPIPE to be ignored for the whole process: a vanished reader is an `EPIPE` like any other error.
+/// Sets SIGPIPE to be ignored for the whole process: a vanished reader is an `EPIPE` like any other
+/// error.
 pub(crate) fn ignore_sigpipe() -> Result<()> {
     use nix::sys::signal::{SigHandler, Signal, signal};
     // SAFETY: SIG_IGN runs no code of ours.

@@ -1,11 +1,13 @@
 //! Deadlines: a heap that knows where each entry lies.
 //!
-//! Every key has at most one entry, so re-arming moves it and nothing piles up. All operations are O(log n), and
-//! arming later than everything else, which is what a new connection's idle timeout does, is O(1).
+//! Every key has at most one entry, so re-arming moves it and nothing piles up. All operations are
+//! O(log n), and arming later than everything else, which is what a new connection's idle timeout
+//! does, is O(1).
 //!
-//! The trick that makes idle timeouts nearly free is not here but in the users: a connection that is busy only notes
-//! the time ("lazily"). When its entry comes due, the deadline is computed again from that note, and if it has moved,
-//! the entry is armed anew. A connection that moves a million messages a minute touches the heap once a minute.
+//! The trick that makes idle timeouts nearly free is not here but in the users: a connection that
+//! is busy only notes the time ("lazily"). When its entry comes due, the deadline is computed again
+//! from that note, and if it has moved, the entry is armed anew. A connection that moves a million
+//! messages a minute touches the heap once a minute.
 
 use std::time::Duration;
 
@@ -28,7 +30,8 @@ pub(crate) enum TimerKey {
     Stats,
     /// The patience of a graceful stop ends.
     Grace,
-    /// The reactor's own deadline of the connection in this slot: idle, stalled, lingering, connecting.
+    /// The reactor's own deadline of the connection in this slot: idle, stalled, lingering,
+    /// connecting.
     Conn(u32),
     /// The protocol's timer of the connection in this slot.
     Protocol(u32),
@@ -61,8 +64,8 @@ impl TimerKey {
     }
 }
 
-/// A deadline and its key in one word, so that comparing entries compares deadlines first: 40 bits of milliseconds
-/// (34 years) and 24 bits of key (8 million connections).
+/// A deadline and its key in one word, so that comparing entries compares deadlines first: 40 bits
+/// of milliseconds (34 years) and 24 bits of key (8 million connections).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry(u64);
 
@@ -129,7 +132,8 @@ impl Timers {
         }
     }
 
-    /// Like [`Timers::arm`], but keeps an earlier deadline: it will be looked at again when that one comes due.
+    /// Like [`Timers::arm`], but keeps an earlier deadline: it will be looked at again when that
+    /// one comes due.
     pub(crate) fn arm_no_later(&mut self, key: TimerKey, at: Millis) {
         if self.deadline(key).is_none_or(|armed| at < armed) {
             self.arm(key, at);

@@ -1,8 +1,8 @@
 //! A UDP socket: datagrams fetched by the batch, answered from where they lie.
 //!
-//! The edge rules are those of streams with one difference: what is not sent is never queued. While answers wait for
-//! room in the send buffer nothing more is fetched, and the kernel's receive buffer is the queue, as bounded as the
-//! administrator made it.
+//! The edge rules are those of streams with one difference: what is not sent is never queued. While
+//! answers wait for room in the send buffer nothing more is fetched, and the kernel's receive
+//! buffer is the queue, as bounded as the administrator made it.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -23,7 +23,8 @@ use crate::sys::mmsg::{BATCH, Batch};
 
 /// Batches fetched before others have their turn.
 const BATCH_BUDGET: usize = 4;
-/// Asked for as receive buffer, to ride out bursts; the kernel gives `/proc/sys/net/core/rmem_max` at most.
+/// Asked for as receive buffer, to ride out bursts; the kernel gives `/proc/sys/net/core/rmem_max`
+/// at most.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
 /// A bound UDP socket.
@@ -114,7 +115,8 @@ impl Udp {
                 (self.readable, self.failed) = (false, false);
                 return;
             }
-            // What an ICMP message said about an earlier answer of ours; fetching it has cleared it.
+            // What an ICMP message said about an earlier answer of ours; fetching it has cleared
+            // it.
             Err(errno) => {
                 log::debug!("UDP receive: {}", errno.desc());
                 return;
@@ -169,7 +171,8 @@ impl Udp {
                     stats.again += 1;
                     self.writable = false;
                 }
-                // No edge would follow upon these, and the next datagram may fare better: this one is lost.
+                // No edge would follow upon these, and the next datagram may fare better: this one
+                // is lost.
                 Err(errno) => {
                     log::debug!("UDP send: {}", errno.desc());
                     self.answers.remove(0);

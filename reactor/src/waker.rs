@@ -7,7 +7,8 @@ use nix::Result;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// Makes a reactor's wait end, from any thread; the protocol hears `on_wake`. Clones wake the same reactor.
+/// Makes a reactor's wait end, from any thread; the protocol hears `on_wake`. Clones wake the same
+/// reactor.
 ///
 /// Rests on eventfd(2). Several wake-ups before the reactor looks are one.
 #[derive(Clone, Debug)]

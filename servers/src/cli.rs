@@ -41,8 +41,8 @@ pub(crate) struct EchoOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every server")]
 pub(crate) struct Options {
-    /// Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH, on 127.0.0.1 unless a host
-    /// is given; default TCP port of echo: 9876
+    /// Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH, on
+    /// 127.0.0.1 unless a host is given; default TCP port of echo: 9876
     #[arg(value_name = "ADDR")]
     pub(crate) addresses: Vec<Address>,
 

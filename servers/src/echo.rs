@@ -2,8 +2,8 @@
 
 use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
-/// Ports below this belong to servers. A datagram that claims to come from one may be forged, to make two servers
-/// answer each other for ever (CERT advisory CA-1996-01).
+/// Ports below this belong to servers. A datagram that claims to come from one may be forged, to
+/// make two servers answer each other for ever (CERT advisory CA-1996-01).
 const FIRST_CLIENT_PORT: u16 = 1024;
 
 pub(crate) struct Echo {

@@ -1,4 +1,5 @@
-//! What all servers have in common, put in front of a protocol: a log line for each connection, and `--once`.
+//! What all servers have in common, put in front of a protocol: a log line for each connection, and
+//! `--once`.
 
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
 use log::{Level, log_enabled};

@@ -31,13 +31,14 @@ pub(crate) fn start(level: LevelFilter, file: Option<&Path>) -> Result<(), Strin
     started.map_err(|error| error.to_string())
 }
 
-/// Writes one line to stderr that is no part of the log, such as the banner. A failure to do so is nobody's concern.
+/// Writes one line to stderr that is no part of the log, such as the banner. A failure to do so is
+/// nobody's concern.
 pub(crate) fn say(line: &str) {
     let _ = Stderr.write_all(format!("{line}\n").as_bytes());
 }
 
-/// Standard error, without waiting for it: a line that a stopped terminal or a full pipe would not take is dropped,
-/// so that whoever looks at the log cannot stop the server by looking away.
+/// Standard error, without waiting for it: a line that a stopped terminal or a full pipe would not
+/// take is dropped, so that whoever looks at the log cannot stop the server by looking away.
 struct Stderr;
 
 impl Write for Stderr {

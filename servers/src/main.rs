@@ -1,7 +1,8 @@
 //! `edgeloop`: servers on the reactor.
 //!
-//! A newcomer starts at [`echo`], the smallest protocol. [`cli`] is what the user types, [`mod@serve`] puts a protocol
-//! on the reactor. A new server is one file with its protocol and one line in [`run`].
+//! A newcomer starts at [`echo`], the smallest protocol. [`cli`] is what the user types,
+//! [`mod@serve`] puts a protocol on the reactor. A new server is one file with its protocol and one
+//! line in [`run`].
 
 mod cli;
 mod echo;

@@ -46,7 +46,8 @@ fn limits(options: &Options) -> Result<Limits, String> {
     Ok(Limits {
         max_connections: max_connections(options)?,
         high_water: options.high_water,
-        // A peer's own input stops at the high-water mark; nothing of an answer to it may count as too much.
+        // A peer's own input stops at the high-water mark; nothing of an answer to it may count as
+        // too much.
         queue_limit: options
             .high_water
             .saturating_add(Limits::default().queue_limit),

@@ -1,8 +1,9 @@
 //! The edge rules against a kernel that is as nasty as a kernel may be.
 //!
-//! [`Wire`] is a socket's other half and the kernel between: it splits, delays, refuses and interrupts wherever the
-//! manual pages allow it, and raises an edge only where they promise one. Whatever happens in whatever order, an echo
-//! must neither lose nor repeat a byte, and every connection must come to its end.
+//! [`Wire`] is a socket's other half and the kernel between: it splits, delays, refuses and
+//! interrupts wherever the manual pages allow it, and raises an edge only where they promise one.
+//! Whatever happens in whatever order, an echo must neither lose nor repeat a byte, and every
+//! connection must come to its end.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -367,7 +368,8 @@ impl World {
                 .connections
                 .live(*id)
                 .map_or(0, |conn| conn.unsent_bytes());
-            // What is not sent straight back waits for the end of the turn: a budget, of an event and of a timer.
+            // What is not sent straight back waits for the end of the turn: a budget, of an event
+            // and of a timer.
             assert!(
                 unsent <= HIGH_WATER + 2 * (BUDGET + BUFFER),
                 "{unsent} bytes are queued for {id:?}: {wire:?}"
@@ -409,7 +411,8 @@ impl World {
         });
     }
 
-    /// The peers become friendly: they read everything and end. Everything must come to its end then.
+    /// The peers become friendly: they read everything and end. Everything must come to its end
+    /// then.
     fn come_to_an_end(&mut self) {
         for round in 0..2_000 {
             for peer in 0..self.wires.len() {

@@ -1,7 +1,8 @@
 //! Many datagrams per system call: `recvmmsg(2)` and `sendmmsg(2)`.
 //!
-//! The kernel wants an array of headers, each pointing at an address, a buffer and control data. [`Batch`] allocates
-//! the four arrays once and aims the pointers at every call, so the batch itself can move.
+//! The kernel wants an array of headers, each pointing at an address, a buffer and control data.
+//! [`Batch`] allocates the four arrays once and aims the pointers at every call, so the batch
+//! itself can move.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -37,7 +38,8 @@ struct Meta {
 
 /// [`BATCH`] datagrams, received together and answered together from where they lie.
 pub(crate) struct Batch {
-    /// One allocation of zero pages: a slot that only ever sees short datagrams costs one page of memory.
+    /// One allocation of zero pages: a slot that only ever sees short datagrams costs one page of
+    /// memory.
     data: Vec<u8>,
     meta: Vec<Meta>,
     control: Vec<Control>,
@@ -83,8 +85,8 @@ impl Batch {
             self.aim(slot, slot);
         }
         let (headers, room) = (self.headers.as_mut_ptr(), BATCH as libc::c_uint);
-        // SAFETY: `aim` made each of the `room` headers point into our own arrays, none of which moves or is
-        // touched during the call, with the lengths that those arrays have.
+        // SAFETY: `aim` made each of the `room` headers point into our own arrays, none of which
+        // moves or is touched during the call, with the lengths that those arrays have.
         let count = Errno::result(unsafe {
             libc::recvmmsg(
                 fd.as_raw_fd(),
@@ -104,14 +106,15 @@ impl Batch {
         Ok(count)
     }
 
-    /// `sendmmsg(2)` without waiting: sends each of `slots` back to where it came from, from the local address it
-    /// was sent to; how many, counted from the first, the kernel took.
+    /// `sendmmsg(2)` without waiting: sends each of `slots` back to where it came from, from the
+    /// local address it was sent to; how many, counted from the first, the kernel took.
     pub(crate) fn send_back(&mut self, fd: BorrowedFd, slots: &[u8]) -> Result<usize> {
         for (header, &slot) in slots.iter().enumerate() {
             self.aim(header, slot.into());
         }
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: as in `receive`; `slots` holds at most BATCH entries, or `aim` would have panicked.
+        // SAFETY: as in `receive`; `slots` holds at most BATCH entries, or `aim` would have
+        // panicked.
         let count = unsafe {
             libc::sendmmsg(
                 fd.as_raw_fd(),
@@ -142,8 +145,8 @@ impl Batch {
 }
 
 impl Control {
-    /// What a received `IP_PKTINFO` says can be sent back as it is, to answer from the address that was asked, but
-    /// for the interface: the way back is the routing table's affair.
+    /// What a received `IP_PKTINFO` says can be sent back as it is, to answer from the address that
+    /// was asked, but for the interface: the way back is the routing table's affair.
     fn forget_interface(&mut self, length: usize) {
         let info = size_of::<libc::cmsghdr>();
         if length < info + size_of::<libc::in_pktinfo>() {

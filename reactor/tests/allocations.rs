@@ -1,0 +1,360 @@
+//! A reactor that is warm does not allocate, and an idle connection costs 44 bytes.
+//!
+//! Every test turns a reactor by hand and is its own client, on one thread: what is counted is what
+//! [`Reactor::turn`] allocates, and nothing else. The counters belong to the thread, so the tests
+//! may run side by side.
+
+#![allow(
+    unsafe_code,
+    reason = "to count allocations is to implement GlobalAlloc"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use edgeloop_reactor::{
+    Closed, ConnId, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor, Stats, Waker,
+    raise_descriptor_limit,
+};
+
+const MESSAGE_BYTES: usize = 64;
+const CLIENTS: usize = 10;
+/// Rounds in which every client speaks once: 300 messages to get warm, 10,000 that count.
+const WARM_UP_ROUNDS: usize = 30;
+const ROUNDS: usize = 1_000;
+
+#[test]
+fn sending_back_allocates_nothing() {
+    let mut rig = Rig::new(Echo, Limits::default(), CLIENTS);
+    assert_eq!(rig.allocations_of_messages(1), 0);
+}
+
+#[test]
+fn sending_a_copy_allocates_nothing() {
+    let mut rig = Rig::new(Copier, Limits::default(), CLIENTS);
+    assert_eq!(rig.allocations_of_messages(1), 0);
+}
+
+#[test]
+fn broadcasting_allocates_nothing() {
+    let mut rig = Rig::new(Room::default(), Limits::default(), CLIENTS);
+    assert_eq!(rig.allocations_of_messages(CLIENTS), 0);
+}
+
+/// A busy connection notes the time and leaves its timer alone; so do the timeouts cost no memory.
+#[test]
+fn timeouts_allocate_nothing() {
+    let limits = Limits {
+        idle_timeout: Duration::from_secs(60),
+        ..Limits::default()
+    };
+    let mut rig = Rig::new(Echo, limits, CLIENTS);
+    assert_eq!(rig.allocations_of_messages(1), 0);
+}
+
+/// What the kernel refuses is queued in a buffer from the pool, and the buffer goes back there.
+#[test]
+fn a_slow_reader_of_what_it_sent_allocates_nothing() {
+    let mut rig = Rig::new(Echo, Limits::default(), 1);
+    let allocations = rig.allocations_of_backlogs(1, BACKLOG_BYTES);
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn slow_readers_of_what_others_sent_allocate_nothing() {
+    let mut rig = Rig::new(Room::default(), Limits::default(), CLIENTS);
+    let allocations = rig.allocations_of_backlogs(CLIENTS, BACKLOG_BYTES);
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_reader_slow_enough_to_be_paused_allocates_nothing() {
+    let limits = Limits::default();
+    let backlog = limits.high_water;
+    let mut rig = Rig::new(Echo, limits, 1);
+    let allocations = rig.allocations_of_backlogs(1, backlog);
+    assert_eq!(allocations, 0);
+}
+
+/// Accepting and closing are part of a server's day as well.
+#[test]
+fn connections_that_come_and_go_allocate_nothing() {
+    let mut rig = Rig::new(Echo, Limits::default(), 0);
+    let address = rig.listen();
+    let visit = |rig: &mut Rig<Echo>| {
+        let mut client = TcpStream::connect(&address).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client.write_all(&[b'x'; MESSAGE_BYTES]).unwrap();
+        rig.receive(&mut client, MESSAGE_BYTES);
+        client.shutdown(Shutdown::Write).unwrap();
+        rig.until("the end is answered", |_| {
+            matches!(client.read(&mut [0]), Ok(0))
+        });
+    };
+    (0..100).for_each(|_| visit(&mut rig));
+    rig.allocations = 0;
+    (0..1_000).for_each(|_| visit(&mut rig));
+    rig.until("all are closed", |stats| stats.connections == 0);
+    assert_eq!(rig.reactor.stats().closed_eof, 1_100);
+    assert_eq!(rig.allocations, 0);
+}
+
+/// The tables are as large as they will ever be from the start; the kernel makes memory of them as
+/// connections come. So a connection's share of them is what one more of them adds.
+#[test]
+fn an_idle_connection_costs_44_bytes() {
+    const CONNECTIONS: usize = 1_000;
+    raise_descriptor_limit().unwrap();
+    let limits = |max_connections| Limits {
+        idle_timeout: Duration::from_secs(60),
+        max_connections,
+        ..Limits::default()
+    };
+    let reserved = |max_connections| {
+        let before = LIVE_BYTES.get();
+        let reactor = Reactor::new(Echo, limits(max_connections)).unwrap();
+        let bytes = LIVE_BYTES.get() - before;
+        drop(reactor);
+        usize::try_from(bytes).unwrap()
+    };
+    let each = (reserved(20_000) - reserved(10_000)).div_ceil(10_000);
+    assert_eq!(each, 44, "32 for the connection, 12 for its deadline");
+
+    // And that is all: no connection allocates anything of its own.
+    let mut rig = Rig::new(Echo, limits(CONNECTIONS), 0);
+    let address = rig.listen();
+    let mut clients: Vec<TcpStream> = Vec::new();
+    while clients.len() < CONNECTIONS {
+        clients.push(TcpStream::connect(&address).unwrap());
+        let accepted = clients.len() as u64;
+        rig.until("it is accepted", |stats| stats.accepted == accepted);
+    }
+    for client in &mut clients {
+        client.set_nonblocking(true).unwrap();
+        client.write_all(&[b'x'; MESSAGE_BYTES]).unwrap();
+        rig.receive(client, MESSAGE_BYTES);
+    }
+    assert_eq!(rig.reactor.stats().connections, CONNECTIONS as u64);
+    assert!(rig.live_bytes < 1_000, "{} bytes", rig.live_bytes);
+}
+
+/// Sends back what it is given.
+struct Echo;
+
+impl Protocol for Echo {
+    fn on_data(&mut self, _: ConnId, data: Data<'_>, out: &mut Outbox) {
+        out.send_back(data);
+    }
+}
+
+/// Does the same by way of the outbox.
+struct Copier;
+
+impl Protocol for Copier {
+    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+        out.send(id, &data);
+    }
+}
+
+/// Sends everything to everybody.
+#[derive(Default)]
+struct Room {
+    members: Vec<ConnId>,
+}
+
+impl Protocol for Room {
+    fn on_open(&mut self, id: ConnId, _: Opened, _: &mut Outbox) {
+        self.members.push(id);
+    }
+
+    fn on_data(&mut self, _: ConnId, data: Data<'_>, out: &mut Outbox) {
+        out.broadcast(self.members.iter().copied(), &data);
+    }
+
+    fn on_close(&mut self, id: ConnId, _: Closed, _: &mut Outbox) {
+        self.members.retain(|&member| member != id);
+    }
+}
+
+/// What is sent when buffers are to be filled, and how often that is done: to get warm, and to
+/// count.
+const LARGE_BYTES: usize = 16 * 1024;
+const WARM_UP_BACKLOGS: u64 = 5;
+const BACKLOGS: u64 = 50;
+/// A backlog that is far from the high-water mark.
+const BACKLOG_BYTES: usize = 40 * 1024;
+/// More turns than anything here takes.
+const PATIENCE_TURNS: usize = 10_000;
+
+/// A reactor turned by hand, its clients, and what its turns allocated.
+struct Rig<P> {
+    reactor: Reactor<P>,
+    waker: Waker,
+    clients: Vec<UnixStream>,
+    allocations: u64,
+    live_bytes: isize,
+}
+
+impl<P: Protocol> Rig<P> {
+    fn new(protocol: P, limits: Limits, clients: usize) -> Self {
+        let mut reactor = Reactor::new(protocol, limits).unwrap();
+        let waker = reactor.waker().unwrap();
+        let connect = |_| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            reactor.adopt(theirs.into(), Direction::Both, 0).unwrap();
+            ours
+        };
+        let clients = (0..clients).map(connect).collect();
+        Rig {
+            reactor,
+            waker,
+            clients,
+            allocations: 0,
+            live_bytes: 0,
+        }
+    }
+
+    /// Listens on a port of its own, and returns where.
+    fn listen(&mut self) -> String {
+        let bound = self.reactor.listen(&"0".parse().unwrap(), 0).unwrap();
+        let url = bound[0].to_string();
+        url.strip_prefix("tcp://").unwrap().to_owned()
+    }
+
+    /// One turn, which counts.
+    fn turn(&mut self) {
+        // So that it does not wait, even if there is nothing to do.
+        self.waker.wake().unwrap();
+        let (allocations, live_bytes) = (ALLOCATIONS.get(), LIVE_BYTES.get());
+        self.reactor.turn().unwrap();
+        self.allocations += ALLOCATIONS.get() - allocations;
+        self.live_bytes += LIVE_BYTES.get() - live_bytes;
+    }
+
+    fn until(&mut self, what: &str, mut condition: impl FnMut(&Stats) -> bool) {
+        for _ in 0..PATIENCE_TURNS {
+            if condition(&self.reactor.stats()) {
+                return;
+            }
+            self.turn();
+        }
+        panic!("not after {PATIENCE_TURNS} turns: {what}");
+    }
+
+    /// Reads so many bytes, and turns the reactor where they are not there yet.
+    fn receive(&mut self, client: &mut impl Read, bytes: usize) {
+        let (mut missing, mut buffer) = (bytes, [0; LARGE_BYTES]);
+        self.until("all bytes came", |_| {
+            while missing > 0 {
+                let length = missing.min(LARGE_BYTES);
+                match client.read(&mut buffer[..length]) {
+                    Ok(0) => panic!("the stream ended"),
+                    Ok(count) => missing -= count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            true
+        });
+    }
+
+    /// In every round all clients speak, and then all get what was said `hearers` times in all:
+    /// only their own words, or everybody's.
+    fn allocations_of_messages(&mut self, hearers: usize) -> u64 {
+        let mut clients = std::mem::take(&mut self.clients);
+        for round in 0..WARM_UP_ROUNDS + ROUNDS {
+            if round == WARM_UP_ROUNDS {
+                self.allocations = 0;
+            }
+            for client in &mut clients {
+                client.write_all(&[b'x'; MESSAGE_BYTES]).unwrap();
+            }
+            for client in &mut clients {
+                self.receive(client, hearers * MESSAGE_BYTES);
+            }
+        }
+        let messages = (WARM_UP_ROUNDS + ROUNDS) * CLIENTS;
+        let bytes_in = self.reactor.stats().bytes_in;
+        assert_eq!(bytes_in, (messages * MESSAGE_BYTES) as u64);
+        self.allocations
+    }
+
+    /// The first client speaks and nobody reads until so many bytes wait in the reactor for each of
+    /// the `hearers`; then all read everything. Repeated.
+    fn allocations_of_backlogs(&mut self, hearers: usize, backlog: usize) -> u64 {
+        let mut clients = std::mem::take(&mut self.clients);
+        for repetition in 0..WARM_UP_BACKLOGS + BACKLOGS {
+            if repetition == WARM_UP_BACKLOGS {
+                self.allocations = 0;
+            }
+            let mut said = 0;
+            while self.unsent_bytes(hearers) < backlog * hearers {
+                clients[0].write_all(&[b'x'; LARGE_BYTES]).unwrap();
+                said += LARGE_BYTES;
+                self.turn();
+            }
+            for client in &mut clients {
+                self.receive(client, said);
+            }
+            assert_eq!(self.unsent_bytes(hearers), 0);
+        }
+        self.allocations
+    }
+
+    /// What waits in the reactor, if everything that was read is for so many.
+    fn unsent_bytes(&self, hearers: usize) -> usize {
+        let stats = self.reactor.stats();
+        usize::try_from(stats.bytes_in).unwrap() * hearers
+            - usize::try_from(stats.bytes_out).unwrap()
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// The system's allocator, and what the current thread asked of it.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(allocations: u64, before: usize, after: usize) {
+    ALLOCATIONS.set(ALLOCATIONS.get() + allocations);
+    // No layout is larger than isize::MAX.
+    LIVE_BYTES.set(LIVE_BYTES.get() + after.cast_signed() - before.cast_signed());
+}
+
+// SAFETY: everything is passed on to `System` as it came, and its answers are returned. Counting
+// does not allocate: the cells are initialised at compile time and have no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, 0, layout.size());
+        // SAFETY: what the caller promised to us, it promised to `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(1, 0, layout.size());
+        // SAFETY: as in `alloc`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, layout.size(), 0);
+        // SAFETY: as in `alloc`; the pointer came from `System`, as all of ours do.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(1, layout.size(), size);
+        // SAFETY: as in `dealloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
