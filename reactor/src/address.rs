@@ -146,7 +146,7 @@ pub enum Peer {
     Inet(SocketAddr),
     /// A Unix socket peer; they rarely have a name.
     Unix,
-    /// Something that is no socket: a terminal, a pipe, a file.
+    /// An adopted descriptor: a terminal, a pipe, a file, a socket that somebody else has made.
     Stream,
 }
 

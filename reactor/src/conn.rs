@@ -87,6 +87,8 @@ bitflags! {
         const HALF_CLOSED = 1 << 13;
         /// The peer was told that nothing more will come.
         const SHUT = 1 << 14;
+        /// There is no peer that could end: `EOF` was set from the start.
+        const WRITE_ONLY = 1 << 15;
     }
 }
 
@@ -289,8 +291,8 @@ impl<S: Stream> Conn<S> {
             self.state.contains(State::EOF),
         );
         if finished && eof {
-            let lingered = self.state.contains(State::LINGERING);
-            return Some(if lingered {
+            let ours = State::LINGERING | State::WRITE_ONLY;
+            return Some(if self.state.intersects(ours) {
                 Closed::Finished
             } else {
                 Closed::Eof

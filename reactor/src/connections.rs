@@ -44,6 +44,8 @@ pub(crate) struct Connections<S, P> {
     ready_now: Vec<ConnId>,
     /// Who was finished in this turn and may be ready to be closed.
     finished: Vec<ConnId>,
+    /// Who has risen above the high-water mark, and the protocol does not know it yet.
+    risen: Vec<ConnId>,
     /// Who is to be closed at the end of this turn.
     doomed: Vec<(ConnId, Closed)>,
     /// After `stop`, the cause of every regular end is the stop.
@@ -71,6 +73,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             ready: Vec::new(),
             ready_now: Vec::new(),
             finished: Vec::new(),
+            risen: Vec::new(),
             doomed: Vec::new(),
             stopping: false,
         }
@@ -181,11 +184,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     /// One deadline that is due.
     pub(crate) fn run_timer(&mut self, key: TimerKey) {
         match key {
-            TimerKey::Service => {
-                self.outbox.set_current(Current::Nobody);
-                self.protocol.on_service_timer(&mut self.outbox);
-                self.after_callback();
-            }
+            TimerKey::Service => self.call(Protocol::on_service_timer),
             TimerKey::Protocol(slot) => {
                 let Some(conn) = self.slots.get(slot as usize) else {
                     return;
@@ -194,9 +193,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                     slot,
                     generation: conn.generation,
                 };
-                self.outbox.set_current(Current::Nobody);
-                self.protocol.on_timer(id, &mut self.outbox);
-                self.after_callback();
+                if self.live(id).is_some() {
+                    self.call(|protocol, out| protocol.on_timer(id, out));
+                }
             }
             TimerKey::Conn(slot) => self.run_deadline(slot),
             TimerKey::Accept | TimerKey::Stats | TimerKey::Grace => {}
@@ -228,7 +227,6 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     /// is sent.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
-        self.call(|protocol, out| protocol.on_stop(out));
         self.flush_outbox();
         let ids: Vec<ConnId> = self.ids().collect();
         for id in ids {
@@ -239,6 +237,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             {
                 self.doom(id, Closed::Shutdown);
             } else {
+                self.timers.cancel(TimerKey::Protocol(id.slot));
                 self.finished.push(id);
             }
         }
@@ -333,6 +332,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 }
             }
         }
+        self.tell_of_high_water();
         self.after_callback();
     }
 
@@ -372,6 +372,13 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     /// Carries out what a callback asked for, other than to send. That is done at the end of the
     /// turn.
     pub(crate) fn after_callback(&mut self) {
+        self.carry_out_requests();
+        if self.outbox.is_full() {
+            self.flush_outbox();
+        }
+    }
+
+    fn carry_out_requests(&mut self) {
         if self.outbox.has_requests() {
             let mut requests = self.outbox.take_requests();
             requests
@@ -379,14 +386,14 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 .for_each(|request| self.carry_out(request));
             self.outbox.return_requests(requests);
         }
-        if self.outbox.is_full() {
-            self.flush_outbox();
-        }
     }
 
     fn carry_out(&mut self, request: Request) {
         match request {
-            Request::Finish(id) => self.begin_end(id, State::FINISHED),
+            Request::Finish(id) => {
+                self.begin_end(id, State::FINISHED);
+                self.set_conn_timer(id, None);
+            }
             Request::HalfClose(id) => self.begin_end(id, State::HALF_CLOSED),
             Request::Abort(id) => self.doom(id, Closed::Aborted),
             Request::Pause(id) => {
@@ -400,11 +407,14 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                     self.list(id);
                 }
             }
-            Request::Timer(id, at) if self.live(id).is_some() => {
-                self.set_timer(TimerKey::Protocol(id.slot), at);
+            Request::Timer(id, after) => {
+                // Nothing is heard any more of who has finished.
+                let hears = |conn: &mut Conn<S>| !conn.state.contains(State::FINISHED);
+                if self.live(id).is_some_and(hears) {
+                    self.set_conn_timer(id, after);
+                }
             }
-            Request::Timer(..) => {}
-            Request::ServiceTimer(at) => self.set_timer(TimerKey::Service, at),
+            Request::ServiceTimer(after) => self.set_timer(TimerKey::Service, after),
         }
     }
 
@@ -415,23 +425,36 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    fn set_timer(&mut self, key: TimerKey, at: Option<Millis>) {
-        match at {
-            Some(at) => self.timers.arm(key, at),
+    fn set_conn_timer(&mut self, id: ConnId, after: Option<Millis>) {
+        if self.live(id).is_some() {
+            self.set_timer(TimerKey::Protocol(id.slot), after);
+        }
+    }
+
+    fn set_timer(&mut self, key: TimerKey, after: Option<Millis>) {
+        match after {
+            // The present millisecond has begun already: one more, so that nothing fires early.
+            Some(after) => self
+                .timers
+                .arm(key, self.now.saturating_add(after).saturating_add(1)),
             None => self.timers.cancel(key),
         }
     }
 
     /// Sends all that the callbacks of this turn have said: one system call for each peer.
     fn flush_outbox(&mut self) {
-        // A protocol that is told of high water may say more, so the count may grow.
-        let mut index = 0;
-        while index < self.outbox.parcel_count() {
-            let parcel = self.outbox.take_parcel(index);
-            self.deliver_parcel(parcel);
-            index += 1;
+        loop {
+            for index in 0..self.outbox.parcel_count() {
+                let parcel = self.outbox.take_parcel(index);
+                self.deliver_parcel(parcel);
+            }
+            self.outbox.clear();
+            if self.risen.is_empty() {
+                return;
+            }
+            // What is said to that takes another round; nobody rises twice.
+            self.tell_of_high_water();
         }
-        self.outbox.clear();
     }
 
     /// Sends or queues what one peer is to get.
@@ -475,18 +498,28 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// Something waits for this peer: its patience is limited, and so is ours.
+    /// Something waits for this peer: our patience is limited, and so is our memory.
     fn has_to_wait(&mut self, id: ConnId, was_waiting: bool) {
         if !was_waiting {
             self.arm(id);
         }
         let high_water = self.limits.high_water;
         let Some(conn) = self.live(id) else { return };
-        if conn.unsent_bytes() > high_water && !conn.state.contains(State::HIGH_WATER) {
+        let told = State::HIGH_WATER | State::FINISHED;
+        if conn.unsent_bytes() > high_water && !conn.state.intersects(told) {
             conn.state |= State::HIGH_WATER;
             self.stats.paused += 1;
+            self.risen.push(id);
+        }
+    }
+
+    /// Tells the protocol who has risen above the high-water mark, so that it pauses whoever is the
+    /// cause.
+    fn tell_of_high_water(&mut self) {
+        while let Some(id) = self.risen.pop() {
+            self.outbox.set_current(Current::Nobody);
             self.protocol.on_high_water(id, &mut self.outbox);
-            self.after_callback();
+            self.carry_out_requests();
         }
     }
 
@@ -505,6 +538,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 if conn.state.contains(State::HIGH_WATER) && conn.unsent_bytes() <= low_water =>
             {
                 conn.state -= State::HIGH_WATER;
+                if conn.state.contains(State::FINISHED) {
+                    return;
+                }
                 self.outbox.set_current(Current::Nobody);
                 self.protocol.on_low_water(id, &mut self.outbox);
                 self.after_callback();

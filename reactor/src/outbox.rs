@@ -55,7 +55,7 @@ impl Parcel {
 /// Neither a piece nor a parcel.
 const NONE: u32 = u32::MAX;
 
-/// What a protocol wants of one connection, other than to send.
+/// What a protocol wants of one connection, other than to send; timers in milliseconds from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Finish(ConnId),
@@ -216,10 +216,7 @@ impl Outbox {
     /// Sets the connection's timer, replacing what was set before: `on_timer` follows once, `after`
     /// at the earliest.
     pub fn set_timer(&mut self, id: ConnId, after: Duration) {
-        self.requests.push(Request::Timer(
-            id,
-            Some(self.now.saturating_add(millis(after))),
-        ));
+        self.requests.push(Request::Timer(id, Some(millis(after))));
     }
 
     /// Forgets the connection's timer.
@@ -230,9 +227,8 @@ impl Outbox {
     /// Sets the protocol's own timer, replacing what was set before: `on_service_timer` follows
     /// once.
     pub fn set_service_timer(&mut self, after: Duration) {
-        self.requests.push(Request::ServiceTimer(Some(
-            self.now.saturating_add(millis(after)),
-        )));
+        self.requests
+            .push(Request::ServiceTimer(Some(millis(after))));
     }
 
     /// Forgets the protocol's own timer.

@@ -24,7 +24,7 @@ use crate::limits::Limits;
 use crate::listener::{Accept, Listener, Pending, inet_socket};
 use crate::outbox::{Errand, Outbox};
 use crate::poll::{Events, Interest, Poll, Ready, Token};
-use crate::protocol::{ConnId, Opened, Protocol};
+use crate::protocol::{Closed, ConnId, Opened, Protocol};
 use crate::signals::{Asked, Signals};
 use crate::stats::Stats;
 use crate::stream::{Direction, Fd};
@@ -200,12 +200,9 @@ impl<P: Protocol> Reactor<P> {
     /// like everything else.
     pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u32) -> io::Result<ConnId> {
         self.connections.set_now(self.clock());
-        let state = if direction == Direction::Output {
-            State::EOF
-        } else {
-            State::empty()
-        };
-        let id = self.connections.insert(Fd::adopt(fd, direction)?, state);
+        let stream = Fd::adopt(fd, direction)?;
+        let state = stream.first_state(direction);
+        let id = self.connections.insert(stream, state);
         self.watch(id, direction)?;
         self.connections.opened(
             id,
@@ -302,6 +299,9 @@ impl<P: Protocol> Reactor<P> {
             return;
         }
         self.phase = Phase::Stopping;
+        self.connections.call(Protocol::on_stop);
+        // Last words may be datagrams.
+        self.run_errands();
         self.stop_listening();
         self.connections.stop();
         let grace = self.connections.now + millis(self.connections.limits.grace);
@@ -311,6 +311,7 @@ impl<P: Protocol> Reactor<P> {
     fn is_done(&self) -> bool {
         let sources = !self.listeners.is_empty() || !self.udp.is_empty() || self.waker.is_some();
         let waits = sources || self.connections.timers.is_armed(TimerKey::Service);
+        let waits = waits || self.connections.has_work();
         self.connections.len() == 0 && (self.phase == Phase::Stopping || !waits)
     }
 
@@ -581,31 +582,40 @@ impl<P: Protocol> Reactor<P> {
             match errand {
                 Errand::StopListening => self.stop_listening(),
                 Errand::Stop => self.stop(),
-                Errand::Connect { to, tag } => {
-                    if let Err(error) = self.connect(&to, tag) {
-                        let why = closed_by(Errno::from_raw(
-                            error.raw_os_error().unwrap_or(libc::EINVAL),
-                        ));
-                        self.connections.stats.connect_errors += 1;
-                        self.connections
-                            .call(|protocol, out| protocol.on_connect_error(tag, why, out));
-                    }
-                }
-                Errand::SendTo { tag, to, bytes } => {
-                    let sent = self
-                        .udp
-                        .iter()
-                        .find(|udp| udp.tag == tag)
-                        .is_some_and(|udp| udp.send_to(to, &bytes));
-                    self.connections.stats.datagrams_out += u64::from(sent);
-                    self.connections.stats.datagrams_lost += u64::from(!sent);
-                }
+                Errand::Connect { to, tag } => self.connect_for_protocol(&to, tag),
+                Errand::SendTo { tag, to, bytes } => self.send_to(tag, to, &bytes),
             }
+        }
+    }
+
+    fn connect_for_protocol(&mut self, to: &Address, tag: u32) {
+        let why = match self.phase {
+            // A client that connects again whenever it is closed would keep us from stopping.
+            Phase::Stopping => Closed::Shutdown,
+            Phase::Running => match self.connect(to, tag) {
+                Ok(()) => return,
+                Err(error) => closed_by(Errno::from_raw(
+                    error.raw_os_error().unwrap_or(libc::EINVAL),
+                )),
+            },
+        };
+        self.connections.stats.connect_errors += 1;
+        self.connections
+            .call(|protocol, out| protocol.on_connect_error(tag, why, out));
+    }
+
+    fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
+        let stats = &mut self.connections.stats;
+        match self.udp.iter().find(|udp| udp.tag == tag) {
+            Some(udp) => udp.send_to(to, bytes, stats),
+            None => stats.datagrams_lost += 1,
         }
     }
 
     fn stop_listening(&mut self) {
         self.connections.stats = self.stats();
+        let unanswered: usize = self.udp.iter().map(Udp::unanswered).sum();
+        self.connections.stats.datagrams_lost += unanswered as u64;
         self.listeners.clear();
         self.udp.clear();
     }

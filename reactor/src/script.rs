@@ -292,9 +292,15 @@ impl<P: Protocol> Script<P> {
                     peer.paused = matches!(request, Request::Pause(_));
                 }
             }
-            Request::Timer(id, Some(at)) => self.timers.arm(TimerKey::Protocol(id.slot), at),
+            Request::Timer(id, Some(after)) => {
+                self.timers
+                    .arm(TimerKey::Protocol(id.slot), self.now.saturating_add(after));
+            }
             Request::Timer(id, None) => self.timers.cancel(TimerKey::Protocol(id.slot)),
-            Request::ServiceTimer(Some(at)) => self.timers.arm(TimerKey::Service, at),
+            Request::ServiceTimer(Some(after)) => {
+                self.timers
+                    .arm(TimerKey::Service, self.now.saturating_add(after));
+            }
             Request::ServiceTimer(None) => self.timers.cancel(TimerKey::Service),
         }
     }

@@ -2,15 +2,16 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::Result;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt};
+use nix::sys::socket::{Shutdown, SockType, getsockopt, shutdown, sockopt};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use crate::conn::Stream;
+use crate::conn::{State, Stream};
 use crate::poll::Interest;
 use crate::sys;
 
@@ -26,6 +27,14 @@ pub enum Direction {
 }
 
 impl Direction {
+    fn access(self) -> OFlag {
+        match self {
+            Direction::Input => OFlag::O_RDONLY,
+            Direction::Output => OFlag::O_WRONLY,
+            Direction::Both => OFlag::O_RDWR,
+        }
+    }
+
     pub(crate) fn interest(self) -> Interest {
         match self {
             Direction::Input => Interest::IN | Interest::RDHUP,
@@ -79,24 +88,38 @@ impl Fd {
                 kind: Kind::File,
             });
         }
-        let access = match direction {
-            Direction::Input => OFlag::O_RDONLY,
-            Direction::Output => OFlag::O_WRONLY,
-            Direction::Both => OFlag::O_RDWR,
-        };
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        // Who opens a named pipe waits for its next writer, and would never hear that the last one
+        // is gone.
+        let named_pipe =
+            kind == SFlag::S_IFIFO && readlink(path.as_str())?.as_bytes().starts_with(b"/");
         let own = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        match open(path.as_str(), access | own, Mode::empty()) {
-            Ok(fd) => Ok(Fd {
+        match open(path.as_str(), direction.access() | own, Mode::empty()) {
+            Ok(fd) if !named_pipe => Ok(Fd {
                 fd,
                 kind: Kind::File,
             }),
-            // Somebody else's terminal after su(1), or a pipe whose other end is gone.
-            Err(_) => Ok(Fd {
+            // Nor can somebody else's terminal be opened, after su(1), nor a pipe whose other end
+            // is gone.
+            _ => Ok(Fd {
                 fd,
                 kind: Kind::Asked,
             }),
         }
+    }
+
+    /// What is known of such a stream from the start.
+    pub(crate) fn first_state(&self, direction: Direction) -> State {
+        let mut state = State::empty();
+        // Only a stream of bytes is drained by a short read: a terminal gives a line at a time,
+        // some sockets a packet.
+        let byte_stream = getsockopt(&self.fd, sockopt::SockType) == Ok(SockType::Stream);
+        state.set(State::HANGUP, !byte_stream);
+        state.set(
+            State::EOF | State::WRITE_ONLY,
+            direction == Direction::Output,
+        );
+        state
     }
 
     fn ask(&self, flags: PollFlags) -> Result<()> {

@@ -18,6 +18,7 @@ use crate::listener::{inet_socket, local_address};
 use crate::outbox::{Current, SendBack};
 use crate::poll::Ready;
 use crate::protocol::{Data, Datagram, Protocol};
+use crate::stats::Stats;
 use crate::sys;
 use crate::sys::mmsg::{BATCH, Batch};
 
@@ -182,15 +183,24 @@ impl Udp {
         }
     }
 
-    /// Sends one datagram; false if the kernel would not take it.
-    pub(crate) fn send_to(&self, to: SocketAddr, bytes: &[u8]) -> bool {
+    /// Sends one datagram, or counts it as lost.
+    pub(crate) fn send_to(&self, to: SocketAddr, bytes: &[u8], stats: &mut Stats) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        sendto(
+        let sent = sendto(
             self.fd.as_raw_fd(),
             bytes,
             &SockaddrStorage::from(to),
             flags,
-        )
-        .is_ok()
+        );
+        stats.count_write(sent);
+        match sent {
+            Ok(_) => stats.datagrams_out += 1,
+            Err(_) => stats.datagrams_lost += 1,
+        }
+    }
+
+    /// Answers that wait for room in the send buffer.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.answers.len()
     }
 }

@@ -1,0 +1,313 @@
+//! Descriptors that others made: pipes, files, terminals, sockets.
+
+mod common;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write, pipe};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+
+use common::{
+    Heard, Notes, adopt_socket, alone, echo, is_nonblocking, noise, reactor, read_some, sink,
+    turn_at_once, turn_until, write_some,
+};
+use edgeloop_reactor::{Closed, Direction, Limits, Outbox, Reactor};
+use nix::errno::Errno;
+use nix::pty::{OpenptyResult, openpty};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+#[test]
+fn the_read_end_of_a_pipe_is_read_to_its_end() {
+    alone(|| {
+        let (ours, mut theirs) = pipe().unwrap();
+        let (mut reactor, sent) = (reactor(sink), noise(50_000));
+        let id = reactor.adopt(ours.into(), Direction::Input, 0).unwrap();
+        theirs.write_all(&sent).unwrap();
+        turn_until(&mut reactor, |notes| notes.received(id).len() == sent.len());
+        drop(theirs);
+        reactor.run().unwrap();
+        let notes = reactor.protocol();
+        assert!(notes.received(id) == sent, "not the same bytes");
+        assert_eq!(notes.count(&Heard::Eof(id)), 1);
+        assert_eq!(notes.closed(), [Closed::Eof]);
+    });
+}
+
+#[test]
+fn the_write_end_of_a_pipe_takes_what_the_reader_takes() {
+    alone(|| {
+        let (mut theirs, ours) = pipe().unwrap();
+        let sent = noise(1024 * 1024);
+        let mut reactor = speaker(sent.clone());
+        reactor.adopt(ours.into(), Direction::Output, 0).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            theirs.read_to_end(&mut received).unwrap();
+            received
+        });
+        reactor.run().unwrap();
+        assert!(reader.join().unwrap() == sent, "not the same bytes");
+        assert_eq!(reactor.protocol().closed(), [Closed::Finished]);
+    });
+}
+
+#[test]
+fn a_pipe_whose_reader_vanishes_is_reset() {
+    alone(|| {
+        let (theirs, ours) = pipe().unwrap();
+        let mut theirs = Some(theirs);
+        let mut reactor = reactor(|_, _| {});
+        let id = reactor.adopt(ours.into(), Direction::Output, 0).unwrap();
+        // More than the pipe holds, so that some of it waits for the reader.
+        reactor.call(|_, out| out.send(id, &noise(1024 * 1024)));
+        turn_until(&mut reactor, |notes| {
+            theirs.take();
+            !notes.closed().is_empty()
+        });
+        assert_eq!(reactor.protocol().closed(), [Closed::Reset]);
+    });
+}
+
+#[test]
+fn a_pipe_without_a_reader_is_reset_without_a_word_to_send() {
+    alone(|| {
+        let (theirs, ours) = pipe().unwrap();
+        drop(theirs);
+        let mut reactor = reactor(|_, _| {});
+        reactor.adopt(ours.into(), Direction::Output, 0).unwrap();
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().closed(), [Closed::Reset]);
+    });
+}
+
+/// All that the writer of a named pipe had to say was said before we came, as in `server < fifo`.
+#[test]
+fn a_named_pipe_whose_writer_has_gone_ends() {
+    alone(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let both = OpenOptions::new().read(true).write(true).open(&path);
+        let mut writer = both.unwrap();
+        let reader = File::open(&path).unwrap();
+        writer.write_all(b"hello").unwrap();
+        drop(writer);
+        let mut reactor = reactor(sink);
+        let id = reactor.adopt(reader.into(), Direction::Input, 0).unwrap();
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().received(id), b"hello");
+        assert_eq!(reactor.protocol().closed(), [Closed::Eof]);
+    });
+}
+
+#[test]
+fn a_file_is_read_from_where_it_stands() {
+    alone(|| {
+        let (mut file, bytes) = (tempfile::tempfile().unwrap(), noise(300_000));
+        file.write_all(&bytes).unwrap();
+        file.seek(SeekFrom::Start(1_000)).unwrap();
+        let mut reactor = reactor(sink);
+        let id = reactor.adopt(file.into(), Direction::Input, 0).unwrap();
+        reactor.run().unwrap();
+        let notes = reactor.protocol();
+        assert!(notes.received(id) == bytes[1_000..], "not the same bytes");
+        assert_eq!(notes.count(&Heard::Eof(id)), 1);
+        assert_eq!(notes.closed(), [Closed::Eof]);
+    });
+}
+
+#[test]
+fn a_file_opened_for_appending_is_appended_to() {
+    alone(|| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "before ").unwrap();
+        let ours = OpenOptions::new().append(true).open(file.path()).unwrap();
+        let mut reactor = reactor(|_, _| {});
+        let id = reactor.adopt(ours.into(), Direction::Output, 0).unwrap();
+        reactor.call(|_, out| out.send(id, b"mine "));
+        turn_at_once(&mut reactor);
+        let mut other = OpenOptions::new().append(true).open(file.path()).unwrap();
+        other.write_all(b"theirs ").unwrap();
+        reactor.call(|_, out| {
+            out.send(id, b"mine again");
+            out.finish(id);
+        });
+        turn_at_once(&mut reactor);
+        assert_eq!(reactor.stats().closed, 1);
+        let whole = fs::read_to_string(file.path()).unwrap();
+        assert_eq!(whole, "before mine theirs mine again");
+    });
+}
+
+#[test]
+fn a_file_is_written_where_it_stands() {
+    alone(|| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"before ").unwrap();
+        let ours = file.try_clone().unwrap();
+        let mut reactor = speaker(b"after".to_vec());
+        reactor.adopt(ours.into(), Direction::Output, 0).unwrap();
+        reactor.run().unwrap();
+        let mut whole = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut whole).unwrap();
+        assert_eq!(whole, "before after");
+    });
+}
+
+/// A file is ready at any time, and yet a peer waits for no more than one budget.
+#[test]
+fn a_big_file_delays_nobody() {
+    alone(|| {
+        const LEN: usize = 16 * 1024 * 1024;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(LEN as u64).unwrap();
+        let mut read = 0;
+        let mut reactor = reactor(move |heard, out| match heard {
+            Heard::Data(_, bytes) if bytes[0] == 0 => {
+                read += bytes.len();
+                assert!(read <= LEN);
+            }
+            other => echo(other, out),
+        });
+        let (_, mut peer) = adopt_socket(&mut reactor, 0);
+        let id = reactor.adopt(file.into(), Direction::Input, 0).unwrap();
+        let mut turns = 0;
+        while reactor.protocol().count(&Heard::Eof(id)) == 0 {
+            peer.write_all(b"ping").unwrap();
+            reactor.turn().unwrap();
+            turns += 1;
+            assert_eq!(read_some(&peer), b"ping", "in turn {turns}");
+        }
+        assert_eq!(reactor.protocol().received(id).len(), LEN);
+        assert!(turns >= LEN / Limits::default().read_budget, "{turns}");
+    });
+}
+
+#[test]
+fn the_null_device_is_empty_and_takes_everything() {
+    alone(|| {
+        for direction in [Direction::Input, Direction::Output, Direction::Both] {
+            let null = open("/dev/null");
+            let mut reactor = reactor(sink);
+            let id = reactor.adopt(null.into(), direction, 0).unwrap();
+            if direction != Direction::Input {
+                reactor.call(|_, out| out.send(id, &noise(100_000)));
+            }
+            if direction == Direction::Output {
+                reactor.call(|_, out| out.finish(id));
+            }
+            reactor.run().unwrap();
+            let eofs = usize::from(direction != Direction::Output);
+            assert_eq!(reactor.protocol().count(&Heard::Eof(id)), eofs);
+            assert_eq!(reactor.stats().closed_error, 0);
+        }
+    });
+}
+
+#[test]
+fn a_full_device_is_an_error_of_its_connection() {
+    alone(|| {
+        let mut reactor = speaker(b"hello".to_vec());
+        let full = open("/dev/full");
+        reactor.adopt(full.into(), Direction::Output, 0).unwrap();
+        reactor.run().unwrap();
+        let full = Closed::Error(Errno::ENOSPC);
+        assert_eq!(reactor.protocol().closed(), [full]);
+    });
+}
+
+#[test]
+fn a_socket_goes_both_ways() {
+    alone(|| {
+        let mut reactor = reactor(echo);
+        let (_, peer) = adopt_socket(&mut reactor, 0);
+        write_some(&peer, b"hello");
+        let mut answer = Vec::new();
+        turn_until(&mut reactor, |_| {
+            answer.extend(read_some(&peer));
+            answer == b"hello"
+        });
+        drop(peer);
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().closed(), [Closed::Eof]);
+    });
+}
+
+/// `O_NONBLOCK` belongs to the open file, which the user's shell may have, too.
+#[test]
+fn nobody_else_s_reads_stop_waiting() {
+    alone(|| {
+        let (input, output) = pipe().unwrap();
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+        for (fd, direction) in [
+            (input.into(), Direction::Input),
+            (output.into(), Direction::Output),
+            (socket.into(), Direction::Both),
+            (slave, Direction::Both),
+            (master, Direction::Both),
+            (open("/dev/null").into(), Direction::Both),
+        ] {
+            let shared: OwnedFd = fd;
+            let mut reactor = reactor(sink);
+            let ours = shared.try_clone().unwrap();
+            reactor.adopt(ours, direction, 0).unwrap();
+            turn_at_once(&mut reactor);
+            assert!(!is_nonblocking(&shared), "{shared:?} {direction:?}");
+        }
+    });
+}
+
+/// A terminal hands out one line per read, however many were typed: a short read is no sign of the
+/// end.
+#[test]
+fn every_line_typed_ahead_is_read() {
+    alone(|| {
+        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+        let mut keyboard = File::from(master);
+        keyboard.write_all(b"one\ntwo\nthree\n").unwrap();
+        let mut reactor = reactor(sink);
+        let id = reactor.adopt(slave, Direction::Input, 0).unwrap();
+        turn_until(&mut reactor, |notes| {
+            notes.received(id) == b"one\ntwo\nthree\n"
+        });
+    });
+}
+
+#[test]
+fn a_terminal_ends_with_its_hangup() {
+    alone(|| {
+        for (direction, why) in [
+            (Direction::Input, Closed::Eof),
+            (Direction::Output, Closed::Reset),
+            (Direction::Both, Closed::Eof),
+        ] {
+            let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+            let mut reactor = reactor(sink);
+            reactor.adopt(slave, direction, 0).unwrap();
+            turn_at_once(&mut reactor);
+            drop(master);
+            turn_until(&mut reactor, |notes| !notes.closed().is_empty());
+            assert_eq!(reactor.protocol().closed(), [why], "{direction:?}");
+        }
+    });
+}
+
+/// A reactor that says `words` to whatever it is given, and that is all.
+fn speaker(words: Vec<u8>) -> Reactor<Notes<impl FnMut(&Heard, &mut Outbox)>> {
+    reactor(move |heard, out| {
+        if let Heard::Open(id, _) = heard {
+            out.send(*id, &words);
+            out.finish(*id);
+        }
+    })
+}
+
+fn open(path: &str) -> File {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true);
+    options.custom_flags(libc::O_NOCTTY).open(path).unwrap()
+}

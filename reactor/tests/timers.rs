@@ -1,0 +1,222 @@
+//! Time as it passes. Only what is too early is wrong: late a loaded machine may be.
+
+mod common;
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::{Heard, adopt_socket, alone, reactor, reactor_with, sink, turn_at_once, turn_until};
+use edgeloop_reactor::{Closed, Limits, raise_descriptor_limit};
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn timers_fire_in_the_order_of_their_deadlines() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let peers = [(); 4].map(|()| adopt_socket(&mut reactor, 0));
+        let [first, second, third, fourth] = [0, 1, 2, 3].map(|index: usize| peers[index].0);
+        let start = Instant::now();
+        reactor.call(|_, out| {
+            out.set_timer(fourth, 60 * MS);
+            out.set_timer(third, 40 * MS);
+            out.set_timer(second, 10 * MS);
+            out.set_service_timer(30 * MS);
+            out.set_timer(first, 20 * MS);
+            // The first stays, the second moves behind all others, the fourth goes.
+            out.set_timer(second, 50 * MS);
+            out.clear_timer(fourth);
+        });
+        turn_until(&mut reactor, |notes| {
+            notes.count(&Heard::Timer(second)) == 1
+        });
+        assert!(start.elapsed() >= 49 * MS, "{:?}", start.elapsed());
+        drop(peers);
+        sleep(20 * MS);
+        turn_at_once(&mut reactor);
+        let timers: Vec<_> = (reactor.protocol().heard.iter())
+            .filter(|heard| matches!(heard, Heard::Timer(_) | Heard::ServiceTimer))
+            .collect();
+        let (first, second) = (Heard::Timer(first), Heard::Timer(second));
+        let third = Heard::Timer(third);
+        assert_eq!(timers, [&first, &Heard::ServiceTimer, &third, &second]);
+    });
+}
+
+#[test]
+fn a_timer_fires_once_for_each_time_it_is_set() {
+    alone(|| {
+        let mut left = 5;
+        let mut reactor = reactor(move |_, out| {
+            left -= 1;
+            if left > 0 {
+                out.set_service_timer(5 * MS);
+            }
+        });
+        let start = Instant::now();
+        reactor.call(|_, out| out.set_service_timer(5 * MS));
+        reactor.run().unwrap();
+        assert!(start.elapsed() >= 5 * 4 * MS, "{:?}", start.elapsed());
+        assert_eq!(reactor.protocol().heard, [const { Heard::ServiceTimer }; 5]);
+    });
+}
+
+/// The loop turns all the time here, so that a timer has every occasion to be early.
+#[test]
+fn no_timer_fires_before_its_time() {
+    alone(|| {
+        const AFTER: Duration = Duration::from_millis(3);
+        let mut reactor = reactor(|heard, out| {
+            if *heard == Heard::ServiceTimer {
+                out.set_service_timer(AFTER);
+            }
+        });
+        let start = Instant::now();
+        let mut set_in = start;
+        reactor.call(|_, out| out.set_service_timer(AFTER));
+        let mut fired = 0;
+        while start.elapsed() < 200 * MS {
+            let this_turn = Instant::now();
+            turn_at_once(&mut reactor);
+            if reactor.protocol().count(&Heard::ServiceTimer) > fired {
+                let waited = set_in.elapsed();
+                assert!(waited >= AFTER, "{waited:?} instead of {AFTER:?}");
+                (fired, set_in) = (fired + 1, this_turn);
+            }
+        }
+        assert!(fired > 0);
+    });
+}
+
+/// What is set between two turns counts from then, not from the turn before.
+#[test]
+fn time_passes_between_turns_too() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        sleep(50 * MS);
+        reactor.call(|_, out| out.set_service_timer(40 * MS));
+        let start = Instant::now();
+        while reactor.protocol().count(&Heard::ServiceTimer) == 0 {
+            turn_at_once(&mut reactor);
+        }
+        assert!(start.elapsed() >= 39 * MS, "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn a_connection_that_is_new_is_not_idle() {
+    alone(|| {
+        let limits = Limits {
+            idle_timeout: 40 * MS,
+            ..Limits::default()
+        };
+        let mut reactor = reactor_with(limits, sink);
+        sleep(50 * MS);
+        let (_, _peer) = adopt_socket(&mut reactor, 0);
+        let start = Instant::now();
+        turn_until(&mut reactor, |notes| !notes.closed().is_empty());
+        assert!(start.elapsed() >= 39 * MS, "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn who_is_idle_is_closed_and_who_is_not_is_not() {
+    alone(|| {
+        let limits = Limits {
+            idle_timeout: 400 * MS,
+            ..Limits::default()
+        };
+        let start = Instant::now();
+        let mut reactor = reactor_with(limits, |heard, out| {
+            if let Heard::Timer(id) = heard {
+                out.send(*id, b"still here");
+                out.set_timer(*id, 10 * MS);
+            }
+        });
+        let (idle, _silent) = adopt_socket(&mut reactor, 0);
+        let (busy, _peer) = adopt_socket(&mut reactor, 0);
+        reactor.call(|_, out| out.set_timer(busy, 10 * MS));
+        turn_until(&mut reactor, |notes| !notes.closed().is_empty());
+        assert!(start.elapsed() >= 399 * MS, "{:?}", start.elapsed());
+        let notes = reactor.protocol();
+        assert_eq!(notes.count(&Heard::Close(idle, Closed::Idle)), 1);
+        assert_eq!(reactor.stats().closed_idle, 1);
+        assert_eq!(reactor.stats().connections, 1);
+    });
+}
+
+/// What finish promises: nothing more is heard but the end.
+#[test]
+fn the_timer_of_a_finished_connection_does_not_fire() {
+    alone(|| {
+        let limits = Limits {
+            stall_timeout: 50 * MS,
+            ..Limits::default()
+        };
+        let mut reactor = reactor_with(limits, |_, _| {});
+        let (id, _peer) = adopt_socket(&mut reactor, 0);
+        reactor.call(|_, out| {
+            out.set_timer(id, MS);
+            out.send(id, &vec![0; 4 * 1024 * 1024]);
+            out.finish(id);
+        });
+        reactor.run().unwrap();
+        let heard = &reactor.protocol().heard[1..];
+        assert_eq!(heard, [Heard::Close(id, Closed::Stalled)]);
+    });
+}
+
+#[test]
+fn a_reactor_with_nothing_to_wait_for_returns() {
+    alone(|| {
+        let mut empty = reactor(|_, _| {});
+        empty.run().unwrap();
+        assert_eq!(empty.stats().turns, 0);
+
+        let mut timed = reactor(|_, _| {});
+        timed.call(|_, out| out.set_service_timer(MS));
+        timed.run().unwrap();
+        assert_eq!(timed.protocol().heard, [Heard::ServiceTimer]);
+
+        let mut listening = reactor(|_, out| out.stop_listening());
+        listening.listen(&"0".parse().unwrap(), 0).unwrap();
+        listening.listen(&"udp://0".parse().unwrap(), 0).unwrap();
+        listening.call(|_, out| out.set_service_timer(MS));
+        listening.run().unwrap();
+
+        let mut connected = reactor(sink);
+        let (_, peer) = adopt_socket(&mut connected, 0);
+        drop(peer);
+        connected.run().unwrap();
+        assert_eq!(connected.stats().closed_eof, 1);
+    });
+}
+
+/// Idle connections cost no time, though each has a deadline.
+#[test]
+fn ten_thousand_idle_connections_cause_no_turns() {
+    alone(|| {
+        let descriptors = raise_descriptor_limit().unwrap() as usize;
+        let count = (descriptors.saturating_sub(100) / 2).min(10_000);
+        let limits = Limits {
+            idle_timeout: Duration::from_secs(3_600),
+            ..Limits::default()
+        };
+        let mut reactor = reactor_with(limits, |_, _| {});
+        let peers: Vec<_> = (0..count).map(|_| adopt_socket(&mut reactor, 0)).collect();
+        // Each can be written to, which is news at first.
+        while reactor.stats().events < peers.len() as u64 {
+            reactor.turn().unwrap();
+        }
+        let before = reactor.stats();
+        reactor.call(|_, out| out.set_service_timer(300 * MS));
+        turn_until(&mut reactor, |notes| {
+            notes.heard.last() == Some(&Heard::ServiceTimer)
+        });
+        let after = reactor.stats();
+        let turns = after.turns - before.turns;
+        assert!(turns <= 2, "{turns} turns with {count} idle connections");
+        assert_eq!(after.events, before.events);
+        assert_eq!(after.timers, before.timers + 1);
+    });
+}

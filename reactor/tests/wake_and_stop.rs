@@ -1,0 +1,260 @@
+//! Being woken by other threads, and the end.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{
+    Heard, Notes, PATIENCE, adopt_socket, alone, echo, noise, reactor, reactor_with, read_some,
+    sink, turn_at_once, turn_until, write_some,
+};
+use edgeloop_reactor::{Address, Closed, Limits, Outbox, Reactor};
+
+/// More than the kernel holds for a peer that does not read.
+const PENDING: usize = 8 * 1024 * 1024;
+
+/// Each message is followed by a wake, so that none is left over however the two threads meet.
+#[test]
+fn no_wake_is_lost() {
+    alone(|| {
+        const THREADS: usize = 4;
+        const MESSAGES: usize = 10_000;
+        let (sender, messages) = mpsc::channel();
+        let mut got = 0;
+        let mut reactor = reactor(move |_, out| {
+            got += messages.try_iter().count();
+            if got == THREADS * MESSAGES {
+                out.stop();
+            }
+        });
+        let waker = reactor.waker().unwrap();
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let (sender, waker) = (sender.clone(), waker.clone());
+                scope.spawn(move || {
+                    for message in 0..MESSAGES {
+                        sender.send(message).unwrap();
+                        waker.wake().unwrap();
+                    }
+                });
+            }
+            reactor.run().unwrap();
+        });
+        let heard = reactor.protocol().count(&Heard::Wake);
+        assert!((1..=THREADS * MESSAGES).contains(&heard), "{heard}");
+    });
+}
+
+#[test]
+fn a_waker_ends_a_wait_and_many_are_one() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let waker = reactor.waker().unwrap();
+        for _ in 0..10 {
+            waker.wake().unwrap();
+        }
+        thread::scope(|scope| {
+            reactor.turn().unwrap();
+            scope.spawn(|| waker.wake().unwrap());
+            reactor.turn().unwrap();
+        });
+        assert_eq!(reactor.protocol().heard, [Heard::Wake, Heard::Wake]);
+        drop(reactor);
+        waker.wake().unwrap();
+    });
+}
+
+#[test]
+fn a_stop_sends_what_is_pending() {
+    alone(|| {
+        let sent = noise(PENDING);
+        let mut reactor = reactor(|_, _| {});
+        let (id, mut peer) = adopt_socket(&mut reactor, 0);
+        reactor.call(|_, out| {
+            out.send(id, &sent);
+            out.stop();
+        });
+        peer.set_nonblocking(false).unwrap();
+        let reader = thread::spawn(move || {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).unwrap();
+            received
+        });
+        reactor.run().unwrap();
+        assert!(reader.join().unwrap() == sent, "not the same bytes");
+        assert_eq!(reactor.protocol().closed(), [Closed::Shutdown]);
+    });
+}
+
+#[test]
+fn a_stop_waits_for_nobody_longer_than_its_grace() {
+    alone(|| {
+        let grace = Duration::from_millis(100);
+        let mut reactor = reactor_with(with_grace(grace), |_, _| {});
+        let (id, _reads_nothing) = adopt_socket(&mut reactor, 0);
+        let (_, _says_nothing) = adopt_socket(&mut reactor, 0);
+        reactor.call(|_, out| out.send(id, &noise(PENDING)));
+        turn_at_once(&mut reactor);
+        let start = Instant::now();
+        reactor.stop();
+        reactor.run().unwrap();
+        assert!(start.elapsed() + Duration::from_millis(1) >= grace);
+        assert_eq!(reactor.protocol().closed(), [Closed::Shutdown; 2]);
+    });
+}
+
+#[test]
+fn a_stop_from_outside_is_carried_out_by_the_next_turn() {
+    alone(|| {
+        let mut reactor = reactor_with(with_grace(PATIENCE), |_, _| {});
+        let (_, peer) = adopt_socket(&mut reactor, 0);
+        turn_at_once(&mut reactor);
+        reactor.stop();
+        reactor.turn().unwrap();
+        assert_eq!(reactor.protocol().closed(), [Closed::Shutdown]);
+        assert_eq!(read_some(&peer), b"");
+    });
+}
+
+/// Like a stop, what is said from outside needs no event to be heard.
+#[test]
+fn a_call_from_outside_is_carried_out_by_the_next_turn() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let (id, peer) = adopt_socket(&mut reactor, 0);
+        turn_until(&mut reactor, |_| true);
+        turn_at_once(&mut reactor);
+        reactor.call(|_, out| out.send(id, b"hello"));
+        reactor.turn().unwrap();
+        assert_eq!(read_some(&peer), b"hello");
+    });
+}
+
+#[test]
+fn last_words_arrive() {
+    alone(|| {
+        let mut open = Vec::new();
+        let mut reactor = reactor(move |heard, out| match heard {
+            Heard::Open(id, _) => open.push(*id),
+            Heard::Data(..) => out.stop(),
+            Heard::Stop => out.broadcast(open.iter().copied(), b"farewell"),
+            _ => {}
+        });
+        let (_, mut peer) = adopt_socket(&mut reactor, 0);
+        let (_, other) = adopt_socket(&mut reactor, 0);
+        peer.write_all(b"stop").unwrap();
+        // The peers read and close when they have heard the end.
+        let readers = [peer, other].map(|mut peer| {
+            thread::spawn(move || {
+                peer.set_nonblocking(false).unwrap();
+                let mut words = String::new();
+                peer.read_to_string(&mut words).unwrap();
+                words
+            })
+        });
+        reactor.run().unwrap();
+        assert_eq!(
+            readers.map(|reader| reader.join().unwrap()),
+            ["farewell"; 2]
+        );
+        assert_eq!(reactor.protocol().count(&Heard::Stop), 1);
+        assert_eq!(reactor.protocol().closed(), [Closed::Shutdown; 2]);
+    });
+}
+
+#[test]
+fn last_words_may_be_datagrams() {
+    alone(|| {
+        let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
+        listener.set_read_timeout(Some(PATIENCE)).unwrap();
+        let to = listener.local_addr().unwrap();
+        let mut reactor = reactor(move |heard, out| {
+            if *heard == Heard::Stop {
+                out.send_to(1, to, b"farewell");
+            }
+        });
+        reactor.listen(&"udp://0".parse().unwrap(), 1).unwrap();
+        reactor.call(|_, out| out.stop());
+        reactor.run().unwrap();
+        assert_eq!(reactor.stats().datagrams_out, 1);
+        let mut words = [0; 8];
+        listener.recv(&mut words).unwrap();
+        assert_eq!(&words, b"farewell");
+    });
+}
+
+/// A client that always comes back is the reason why a stop must not let anything new begin.
+#[test]
+fn who_connects_again_on_close_does_not_outlive_a_stop() {
+    alone(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let to = Address::Unix(path.clone());
+        let elsewhere = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let again = to.clone();
+        let grace = Duration::from_millis(50);
+        let mut reactor = reactor_with(with_grace(grace), move |heard, out| match heard {
+            Heard::Open(..) => out.stop(),
+            Heard::Close(..) => out.connect(again.clone(), 0),
+            _ => {}
+        });
+        reactor.connect(&to, 0).unwrap();
+        reactor.run().unwrap();
+        let refused = Heard::ConnectError(0, Closed::Shutdown);
+        assert_eq!(reactor.protocol().count(&refused), 1);
+        drop(elsewhere);
+    });
+}
+
+#[test]
+fn who_stops_listening_keeps_the_connections() {
+    alone(|| {
+        let mut reactor = reactor(|heard, out| {
+            if let Heard::Open(..) = heard {
+                out.stop_listening();
+            }
+            echo(heard, out);
+        });
+        let at = listen(&mut reactor);
+        let client = TcpStream::connect(at).unwrap();
+        turn_until(&mut reactor, |notes| !notes.heard.is_empty());
+        assert!(TcpStream::connect(at).is_err(), "nobody listens");
+        write_some(&client, b"hello");
+        client.set_nonblocking(true).unwrap();
+        turn_until(&mut reactor, |_| read_some(&client) == b"hello");
+        drop(client);
+        reactor.run().unwrap();
+        assert_eq!(reactor.stats().accepted, 1);
+        assert_eq!(reactor.protocol().closed(), [Closed::Eof]);
+    });
+}
+
+#[test]
+fn the_port_is_free_again_at_once() {
+    alone(|| {
+        let mut first = reactor(sink);
+        let at = listen(&mut first);
+        let _client = TcpStream::connect(at).unwrap();
+        turn_until(&mut first, |notes| !notes.heard.is_empty());
+        first.stop();
+        first.run().unwrap();
+        let mut second = reactor(sink);
+        second.listen(&Address::Tcp(at.into()), 0).unwrap();
+    });
+}
+
+fn with_grace(grace: Duration) -> Limits {
+    Limits {
+        grace,
+        ..Limits::default()
+    }
+}
+
+fn listen<F: FnMut(&Heard, &mut Outbox)>(reactor: &mut Reactor<Notes<F>>) -> SocketAddr {
+    let bound = reactor.listen(&"0".parse().unwrap(), 0).unwrap();
+    bound[0].resolve().unwrap()[0]
+}
