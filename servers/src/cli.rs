@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use edgeloop_reactor::Address;
 
@@ -23,6 +24,8 @@ pub(crate) enum Server {
 }
 
 const ECHO_EXAMPLE: &str = "\
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
 Example:
   edgeloop echo 9876 udp://127.0.0.1:9876 unix:/tmp/echo.sock
   nc 127.0.0.1 9876";
@@ -33,7 +36,12 @@ pub(crate) struct EchoOptions {
     pub(crate) common: Options,
 
     /// Answer UDP datagrams from ports below 1024 too, which may be another server's
-    #[arg(long, env = "EDGELOOP_ANSWER_LOW_PORTS")]
+    #[arg(
+        long,
+        help_heading = "Options of echo",
+        env = "EDGELOOP_ANSWER_LOW_PORTS",
+        hide_env = true, value_parser = FalseyValueParser::new()
+    )]
     pub(crate) answer_low_ports: bool,
 }
 
@@ -43,51 +51,51 @@ pub(crate) struct EchoOptions {
 pub(crate) struct Options {
     /// Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH, on
     /// 127.0.0.1 unless a host is given; default TCP port of echo: 9876
-    #[arg(value_name = "ADDR")]
+    #[arg(value_name = "ADDR", help_heading = "Arguments")]
     pub(crate) addresses: Vec<Address>,
 
     /// Serve one connection (or one datagram) and exit
-    #[arg(long, env = "EDGELOOP_ONCE")]
+    #[arg(long, env = "EDGELOOP_ONCE", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) once: bool,
 
     /// Refuse connections above this number [default: as many as there are descriptors]
-    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", value_parser = positive)]
+    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", hide_env = true, value_parser = positive)]
     pub(crate) max_connections: Option<usize>,
 
     /// Close a connection that neither sent nor accepted a byte for so long; 0 is never
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_IDLE_TIMEOUT", default_value = "0", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_IDLE_TIMEOUT", hide_env = true, default_value = "0", value_parser = duration)]
     pub(crate) idle_timeout: Duration,
 
     /// Close a peer that accepts none of the bytes waiting for it for so long; 0 is never
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_STALL_TIMEOUT", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_STALL_TIMEOUT", hide_env = true, default_value = "60s", value_parser = duration)]
     pub(crate) stall_timeout: Duration,
 
     /// Bytes waiting for one peer before its input is paused
-    #[arg(long, value_name = "SIZE", env = "EDGELOOP_HIGH_WATER", default_value = "256KiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_HIGH_WATER", hide_env = true, default_value = "256KiB", value_parser = size)]
     pub(crate) high_water: usize,
 
     /// Connections that the kernel keeps until they are accepted
-    #[arg(long, value_name = "N", env = "EDGELOOP_BACKLOG", default_value = "4096", value_parser = positive)]
+    #[arg(long, value_name = "N", env = "EDGELOOP_BACKLOG", hide_env = true, default_value = "4096", value_parser = positive)]
     pub(crate) backlog: usize,
 
     /// How long SIGTERM and SIGINT wait for pending output; a second signal ends at once
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_GRACE", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_GRACE", hide_env = true, default_value = "5s", value_parser = duration)]
     pub(crate) grace: Duration,
 
     /// Print a line of counters so often; SIGUSR1 prints one at any time
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_STATS", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_STATS", hide_env = true, value_parser = duration)]
     pub(crate) stats: Option<Duration>,
 
     /// Log each connection (-v), and more (-vv)
-    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", env = "EDGELOOP_VERBOSE", hide_env = true)]
     pub(crate) verbose: u8,
 
     /// Log warnings and errors only
-    #[arg(short, long, env = "EDGELOOP_QUIET")]
+    #[arg(short, long, env = "EDGELOOP_QUIET", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) quiet: bool,
 
     /// Log to this file rather than to stderr
-    #[arg(long, value_name = "PATH", env = "EDGELOOP_LOG_FILE")]
+    #[arg(long, value_name = "PATH", env = "EDGELOOP_LOG_FILE", hide_env = true)]
     pub(crate) log_file: Option<PathBuf>,
 }
 
