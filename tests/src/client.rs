@@ -1,0 +1,301 @@
+//! Connections with deadlines, resets, filling a connection up.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use nix::libc::linger;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
+
+use crate::PATIENCE;
+
+/// Connects to `server`; reading and writing fail after [`PATIENCE`].
+#[must_use]
+pub fn dial(server: SocketAddr) -> TcpStream {
+    with_deadlines(TcpStream::connect_timeout(&server, PATIENCE).expect("connect"))
+}
+
+/// Connects from the address `source`: each has its own 28,000 ports.
+#[must_use]
+pub fn dial_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .expect("socket");
+    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true).expect("IP_BIND_ADDRESS_NO_PORT");
+    let source = SockaddrStorage::from(SocketAddr::new(IpAddr::V4(source), 0));
+    bind(socket.as_raw_fd(), &source).expect("bind");
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(server)).expect("connect");
+    with_deadlines(TcpStream::from(socket))
+}
+
+/// Connects with a receive buffer of about `bytes`, so that the server's answers soon have to wait.
+#[must_use]
+pub fn dial_narrow(server: SocketAddr, bytes: usize) -> TcpStream {
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .expect("socket");
+    setsockopt(&socket, sockopt::RcvBuf, &bytes).expect("SO_RCVBUF");
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(server)).expect("connect");
+    with_deadlines(TcpStream::from(socket))
+}
+
+fn with_deadlines(stream: TcpStream) -> TcpStream {
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("SO_RCVTIMEO");
+    stream
+        .set_write_timeout(Some(PATIENCE))
+        .expect("SO_SNDTIMEO");
+    stream.set_nodelay(true).expect("TCP_NODELAY");
+    stream
+}
+
+/// Connects to a Unix socket; reading and writing fail after [`PATIENCE`].
+#[must_use]
+pub fn dial_unix(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).expect("connect");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("SO_RCVTIMEO");
+    stream
+        .set_write_timeout(Some(PATIENCE))
+        .expect("SO_SNDTIMEO");
+    stream
+}
+
+/// A socket for datagrams to and from `server` only; receiving fails after [`PATIENCE`].
+#[must_use]
+pub fn dial_udp(server: SocketAddr) -> UdpSocket {
+    let any: SocketAddr = match server {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+    };
+    let socket = UdpSocket::bind(any).expect("bind");
+    socket.connect(server).expect("connect");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("SO_RCVTIMEO");
+    socket
+}
+
+/// Sends `message` and checks that it comes back.
+pub fn ping(mut stream: impl Read + Write, message: &[u8]) {
+    stream
+        .write_all(message)
+        .expect("the server takes the message");
+    expect(stream, message);
+}
+
+/// Sends `message` on each connection in turn and checks that it comes back.
+pub fn ping_all<'a>(streams: impl IntoIterator<Item = &'a TcpStream>, message: &[u8]) {
+    for stream in streams {
+        ping(stream, message);
+    }
+}
+
+/// Checks that `message` is what comes next.
+pub fn expect(mut stream: impl Read, message: &[u8]) {
+    let mut answer = vec![0; message.len()];
+    stream.read_exact(&mut answer).expect("the server answers");
+    assert!(
+        answer == message,
+        "not what was sent: {}",
+        difference(&answer, message)
+    );
+}
+
+/// Checks that `rest` and then the end of the stream is what comes next.
+pub fn expect_end(mut stream: impl Read, rest: &[u8]) {
+    let mut answer = Vec::new();
+    stream
+        .read_to_end(&mut answer)
+        .expect("the server ends the stream in order");
+    assert!(
+        answer == rest,
+        "not what was sent: {}",
+        difference(&answer, rest)
+    );
+}
+
+/// Sends `message`, ends our half of the stream, checks that all comes back and the server's half
+/// ends.
+pub fn ping_and_end(mut stream: &TcpStream, message: &[u8]) {
+    stream
+        .write_all(message)
+        .expect("the server takes the message");
+    stream.shutdown(Shutdown::Write).expect("shutdown");
+    expect_end(stream, message);
+}
+
+/// Where two texts part, in words.
+#[must_use]
+pub fn difference(answer: &[u8], expected: &[u8]) -> String {
+    let common = answer
+        .iter()
+        .zip(expected)
+        .take_while(|(a, b)| a == b)
+        .count();
+    format!(
+        "{} bytes instead of {}, the same up to byte {common}",
+        answer.len(),
+        expected.len()
+    )
+}
+
+/// Whether the server has closed the connection: waits for the next thing to happen on it, which
+/// must not be data.
+pub fn is_closed(mut stream: impl Read) -> bool {
+    match stream.read(&mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            true
+        }
+    }
+}
+
+/// Closes the connection with an RST.
+pub fn reset(stream: TcpStream) {
+    setsockopt(
+        &stream,
+        sockopt::Linger,
+        &linger {
+            l_onoff: 1,
+            l_linger: 0,
+        },
+    )
+    .expect("SO_LINGER");
+    drop(stream);
+}
+
+/// Waits up to `patience_ms` for `events` on a descriptor; false if there are none.
+pub fn ready(descriptor: impl AsFd, events: PollFlags, patience_ms: u16) -> bool {
+    let mut descriptors = [PollFd::new(descriptor.as_fd(), events)];
+    poll(&mut descriptors, PollTimeout::from(patience_ms)).expect("poll") > 0
+}
+
+/// Sends `block` over and over, but no more than `limit` bytes, until the connection has taken
+/// nothing for half a second: all buffers on the way are full. Returns how many bytes went out.
+#[must_use]
+pub fn fill(mut stream: &TcpStream, block: &[u8], limit: usize) -> usize {
+    stream.set_nonblocking(true).expect("O_NONBLOCK");
+    let mut sent = 0;
+    while sent < limit && ready(stream, PollFlags::POLLOUT, 500) {
+        let start = sent % block.len();
+        let end = block.len().min(start + limit - sent);
+        match stream.write(&block[start..end]) {
+            Ok(count) => sent += count,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+    }
+    stream.set_nonblocking(false).expect("O_NONBLOCK");
+    sent
+}
+
+/// What became of a client that came when there may have been no room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// It was answered.
+    Served,
+    /// The server closed the connection.
+    Refused,
+    /// Neither: it is still in the backlog.
+    Waiting,
+}
+
+/// A client with one question, which must be answered exactly or not at all.
+#[derive(Debug)]
+pub struct Probe {
+    /// The connection; non-blocking.
+    pub stream: TcpStream,
+    question: Vec<u8>,
+    answered: usize,
+    /// What became of it so far.
+    pub fate: Fate,
+}
+
+impl Probe {
+    /// Connects and asks.
+    #[must_use]
+    pub fn ask(server: SocketAddr, question: &str) -> Self {
+        let mut stream = dial(server);
+        // An error means that the server has refused already; reading will tell.
+        let _ = stream.write_all(question.as_bytes());
+        stream.set_nonblocking(true).expect("O_NONBLOCK");
+        Self {
+            stream,
+            question: question.into(),
+            answered: 0,
+            fate: Fate::Waiting,
+        }
+    }
+
+    /// Asks the same once more, on the same connection, and waits for the answer.
+    pub fn ask_again(&self) {
+        self.stream.set_nonblocking(false).expect("O_NONBLOCK");
+        ping(&self.stream, &self.question);
+    }
+
+    fn look(&mut self) {
+        let mut answer = [0; 256];
+        match self.stream.read(&mut answer) {
+            Ok(0) => self.fate = Fate::Refused,
+            Ok(count) => {
+                let expected = &self.question[self.answered..];
+                assert!(expected.starts_with(&answer[..count]), "not what was sent");
+                self.answered += count;
+                if self.answered == self.question.len() {
+                    self.fate = Fate::Served;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                self.fate = Fate::Refused;
+            }
+        }
+    }
+}
+
+/// Watches `probes` until all are served or refused, or nothing has happened for `quiet_ms`.
+pub fn watch(probes: &mut [Probe], quiet_ms: u16) {
+    loop {
+        let mut waiting: Vec<_> = probes
+            .iter_mut()
+            .filter(|probe| probe.fate == Fate::Waiting)
+            .collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let mut descriptors: Vec<_> = waiting
+            .iter()
+            .map(|probe| PollFd::new(probe.stream.as_fd(), PollFlags::POLLIN))
+            .collect();
+        if poll(&mut descriptors, PollTimeout::from(quiet_ms)).expect("poll") == 0 {
+            return;
+        }
+        for probe in &mut waiting {
+            probe.look();
+        }
+    }
+}
+
+/// How many of `probes` met that fate.
+#[must_use]
+pub fn count(probes: &[Probe], fate: Fate) -> usize {
+    probes.iter().filter(|probe| probe.fate == fate).count()
+}

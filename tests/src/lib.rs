@@ -1,0 +1,71 @@
+//! What the tests of the servers share.
+//!
+//! The servers are tested as their users meet them: as processes, over real sockets, with real
+//! `nc`, and with the faults that a kernel can produce. Nothing here links against the reactor;
+//! what is known about the servers is what their interface promises.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`server`] | start a server, learn its addresses, read its log and its counters, end it |
+//! | [`client`] | connections with deadlines, resets, filling a connection up |
+//! | [`netcat`] | the real `nc`, fed from a file |
+//! | [`process`] | what `/proc` says about a process; limits; waiting with a deadline |
+//! | [`strace`] | let system calls fail, or count them |
+//! | [`random`] | numbers and bytes that a seed repeats |
+//!
+//! Three rules keep these tests honest. No test sleeps and hopes: each waits for the event it
+//! needs, and [`PATIENCE`] is only how long until it calls that event missing. No test says how
+//! fast something is. Every server ends with its [`server::Server`], also when the test fails.
+//!
+//! The server under test is built once per run by `cargo build`; set `EDGELOOP_BIN` to the path of
+//! a program to test that one instead.
+
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "a test harness reports by panicking"
+)]
+
+pub mod client;
+pub mod netcat;
+pub mod process;
+pub mod random;
+pub mod server;
+pub mod strace;
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+
+/// How long a test waits for something that must happen before it fails.
+///
+/// Long, because it is never reached by a server that works, however slow the machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A mebibyte.
+pub const MIB: usize = 1024 * 1024;
+
+/// Waits until `condition` holds, and fails with `what` if it does not within [`PATIENCE`].
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "still not so after {PATIENCE:?}: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Lets one test at a time through, of all that ask, in whatever process they run.
+///
+/// For the tests that open thousands of connections: side by side they would only starve each
+/// other. The turn ends when the returned value is dropped.
+#[must_use]
+pub fn one_at_a_time() -> Flock<File> {
+    let path = std::env::temp_dir().join("edgeloop-tests.lock");
+    let file = File::create(&path).expect("the lock file cannot be created");
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .expect("flock")
+}

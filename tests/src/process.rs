@@ -1,0 +1,91 @@
+//! What `/proc` says about a process; limits; waiting with a deadline.
+
+use std::fs;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{SysconfVar, sysconf};
+
+/// Waits for `child` to end; `None` if it has not within `patience`.
+pub fn wait_for_exit(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait().expect("waitpid") {
+            return Some(status);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The resident memory of a process, in bytes.
+#[must_use]
+pub fn resident_bytes(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("/proc/PID/status");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("VmRSS");
+    let kib: usize = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .expect("VmRSS");
+    kib * 1024
+}
+
+/// How many descriptors a process has open.
+#[must_use]
+pub fn open_descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("/proc/PID/fd")
+        .count()
+}
+
+/// The processor time that a process has used, all its threads together.
+#[must_use]
+pub fn cpu_time(pid: u32) -> Duration {
+    let fields = stat_fields(pid);
+    let ticks: u64 = fields[11..=12]
+        .iter()
+        .map(|field| field.parse::<u64>().expect("ticks"))
+        .sum();
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .expect("CLK_TCK");
+    Duration::from_millis(ticks * 1000 / ticks_per_second.cast_unsigned())
+}
+
+/// The state of a process as `ps` shows it: `R` runs, `S` waits, `T` or `t` is stopped.
+#[must_use]
+pub fn state(pid: u32) -> char {
+    stat_fields(pid)[0].chars().next().expect("state")
+}
+
+/// The fields of `/proc/PID/stat` from the state on (the name before it may hold anything).
+fn stat_fields(pid: u32) -> Vec<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("/proc/PID/stat");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    fields.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Sets the soft limit of descriptors of a running process.
+pub fn limit_descriptors(pid: u32, soft: u64) {
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &format!("--nofile={soft}:")])
+        .status()
+        .expect("prlimit is part of util-linux");
+    assert!(status.success(), "prlimit: {status}");
+}
+
+/// Raises this process's soft limit of descriptors to the hard one and returns it.
+#[must_use]
+pub fn raise_own_descriptor_limit() -> usize {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("setrlimit");
+    usize::try_from(hard).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,364 @@
+//! The command line: what is accepted, what is printed, how the program ends.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use tempfile::{TempDir, tempdir};
+
+use tests::client::{dial, dial_udp, dial_unix, is_closed, ping, ping_all};
+use tests::server::Launch;
+use tests::{PATIENCE, until};
+
+/// A directory with a path for a socket in it, and the address that names it.
+fn socket_path() -> (TempDir, PathBuf, String) {
+    let directory = tempdir().expect("a temporary directory");
+    let path = directory.path().join("echo.sock");
+    let address = format!("unix:{}", path.display());
+    (directory, path, address)
+}
+
+#[test]
+fn wrong_command_lines() {
+    let wrong: &[&[&str]] = &[
+        &["--no-such-option"],
+        &["--idle-timeout", "soon"],
+        &["--idle-timeout"],
+        &["--grace", "-5s"],
+        &["--stall-timeout", "5 parsecs"],
+        &["--high-water", "much"],
+        &["--max-connections", "-1"],
+        &["--max-connections", "many"],
+        &["--backlog", "x"],
+        &["--once=maybe"],
+        &["127.0.0.1:99999"],
+        &["127.0.0.1:port"],
+        &["gopher://127.0.0.1:70"],
+        &["[::1"],
+        &["unix:"],
+    ];
+    for arguments in wrong {
+        let finished = Launch::new("echo", &[]).args(arguments).run();
+        assert_eq!(finished.code, 2, "{arguments:?}: {finished:?}");
+        assert!(!finished.stderr.is_empty(), "{arguments:?}");
+        assert_eq!(finished.stdout, "", "{arguments:?}");
+    }
+    let finished = Launch::new("ohce", &[]).run();
+    assert_eq!(finished.code, 2, "{finished:?}");
+}
+
+#[test]
+fn help_names_every_option() {
+    let finished = Launch::new("echo", &[]).args(&["--help"]).run();
+    assert_eq!(finished.code, 0);
+    assert_eq!(finished.stderr, "");
+    let options = [
+        "--once",
+        "--max-connections",
+        "--idle-timeout",
+        "--stall-timeout",
+        "--high-water",
+        "--backlog",
+        "--grace",
+        "--stats",
+        "--log-file",
+        "--answer-low-ports",
+        "-v",
+        "-q",
+        "EDGELOOP_IDLE_TIMEOUT",
+    ];
+    for option in options {
+        assert!(
+            finished.stdout.contains(option),
+            "no {option} in\n{}",
+            finished.stdout
+        );
+    }
+    let finished = Launch::new("--help", &[]).run();
+    assert_eq!(finished.code, 0);
+    assert!(finished.stdout.contains("echo"), "{}", finished.stdout);
+    assert_eq!(Launch::new("--version", &[]).run().code, 0);
+}
+
+#[test]
+fn an_address_that_is_not_ours_cannot_be_bound() {
+    // From the block that is reserved for documentation.
+    let finished = Launch::new("echo", &["192.0.2.1:9876"]).run();
+    assert_eq!(finished.code, 1);
+    let complaint =
+        "edgeloop: cannot listen on tcp://192.0.2.1:9876: Cannot assign requested address";
+    assert_eq!(finished.complaint(), complaint);
+}
+
+#[test]
+fn one_address_that_fails_ends_the_program() {
+    let (_directory, path, address) = socket_path();
+    let finished = Launch::new("echo", &[&address, "192.0.2.1:9876"]).run();
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let complaint =
+        "edgeloop: cannot listen on tcp://192.0.2.1:9876: Cannot assign requested address";
+    assert_eq!(finished.complaint(), complaint);
+    assert!(
+        !path.exists(),
+        "the socket of the address that did not fail is still there"
+    );
+}
+
+#[test]
+fn environment_variables() {
+    let server = Launch::echo().env("EDGELOOP_IDLE_TIMEOUT", "300ms").start();
+    assert!(is_closed(dial(server.tcp())));
+    drop(server);
+    let finished = Launch::echo().env("EDGELOOP_IDLE_TIMEOUT", "soon").run();
+    assert_eq!(finished.code, 2);
+    // The command line has the last word.
+    let server = Launch::echo()
+        .env("EDGELOOP_MAX_CONNECTIONS", "1")
+        .args(&["--max-connections", "2"])
+        .start();
+    let both = [dial(server.tcp()), dial(server.tcp())];
+    ping_all(&both, b"two");
+    assert!(is_closed(dial(server.tcp())));
+}
+
+#[test]
+fn units() {
+    for arguments in [
+        ["--idle-timeout", "0"],
+        ["--idle-timeout", "1h"],
+        ["--idle-timeout", "5m"],
+        ["--stall-timeout", "500ms"],
+        ["--high-water", "4096"],
+        ["--high-water", "64KiB"],
+        ["--high-water", "1MiB"],
+        ["--backlog", "1"],
+    ] {
+        let server = Launch::echo().args(&arguments).start();
+        ping(dial(server.tcp()), b"understood");
+    }
+}
+
+#[test]
+fn the_banner_names_the_real_port() {
+    let server = Launch::echo().start();
+    assert_ne!(server.tcp().port(), 0);
+    assert_eq!(server.tcp().ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    assert_eq!(server.addresses(), [format!("tcp://{}", server.tcp())]);
+    assert_eq!(server.stdout().text(), "");
+    // Hints are for terminals.
+    assert!(
+        !server.stderr().text().contains("nc "),
+        "{}",
+        server.stderr().text()
+    );
+}
+
+#[test]
+fn several_addresses_of_every_scheme() {
+    let (_directory, path, unix) = socket_path();
+    let addresses = [
+        "tcp://127.0.0.1:0",
+        "[::1]:0",
+        &unix,
+        "udp://127.0.0.1:0",
+        "127.0.0.2:0",
+    ];
+    let mut server = Launch::new("echo", &addresses).start();
+    let schemes: Vec<_> = server
+        .addresses()
+        .iter()
+        .map(|address| address.split(':').next().unwrap_or_default())
+        .collect();
+    assert_eq!(schemes, ["tcp", "tcp", "unix", "udp", "tcp"]);
+    let streams: Vec<SocketAddr> = server
+        .addresses()
+        .iter()
+        .filter_map(|address| address.strip_prefix("tcp://")?.parse().ok())
+        .collect();
+    assert_eq!(streams.len(), 3);
+    assert_eq!(streams[1].ip(), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    let open: Vec<_> = streams.into_iter().map(dial).collect();
+    let open_unix = dial_unix(&path);
+    for _ in 0..3 {
+        ping_all(&open, b"one server, several doors");
+        ping(&open_unix, b"another door");
+        let socket = dial_udp(server.udp());
+        socket.send(b"and a window").expect("send");
+        let mut answer = [0; 100];
+        let length = socket.recv(&mut answer).expect("the server answers");
+        assert_eq!(&answer[..length], b"and a window");
+    }
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    assert!(!path.exists(), "the socket file is still there");
+}
+
+#[test]
+fn names_are_resolved() {
+    let server = Launch::new("echo", &["localhost:0"]).start();
+    assert!(server.tcp().ip().is_loopback());
+    ping(dial(server.tcp()), b"by name");
+    let finished = Launch::new("echo", &["no-such-host.invalid:9876"]).run();
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let _ = finished.complaint();
+}
+
+#[test]
+fn a_stale_socket_file_is_replaced() {
+    let (_directory, path, address) = socket_path();
+    // Dropping a listener closes it and leaves its file.
+    drop(UnixListener::bind(&path).expect("bind"));
+    assert!(path.exists());
+    let mut server = Launch::new("echo", &[&address]).start();
+    ping(dial_unix(&path), b"in place of the old one");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    assert!(!path.exists(), "the socket file is still there");
+}
+
+#[test]
+fn a_socket_file_is_left_by_sigkill_and_replaced() {
+    let (_directory, path, address) = socket_path();
+    let mut server = Launch::new("echo", &[&address]).start();
+    server.signal(Signal::SIGKILL);
+    assert!(server.wait(PATIENCE).is_some());
+    assert!(path.exists());
+    let _server = Launch::new("echo", &[&address]).start();
+    ping(dial_unix(&path), b"again");
+}
+
+/// The address is refused, with a line that says so; returns the reason in that line.
+fn refused(address: &str) -> String {
+    let finished = Launch::new("echo", &[address]).run();
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let start = format!("edgeloop: cannot listen on {address}: ");
+    let reason = finished.complaint().strip_prefix(&start);
+    reason.unwrap_or_else(|| panic!("{finished:?}")).to_owned()
+}
+
+#[test]
+fn a_socket_in_use_is_refused() {
+    let (_directory, path, address) = socket_path();
+    let listener = UnixListener::bind(&path).expect("bind");
+    assert_eq!(refused(&address), "Address already in use");
+    // It was not even disturbed for long: whoever connected only to look is gone.
+    let client = UnixStream::connect(&path).expect("connect");
+    (&client).write_all(b"to the owner").expect("write");
+    drop(client);
+    let mut heard = Vec::new();
+    while heard.is_empty() {
+        let (mut stream, _) = listener.accept().expect("accept");
+        stream.read_to_end(&mut heard).expect("read");
+    }
+    assert_eq!(heard, b"to the owner");
+}
+
+#[test]
+fn a_regular_file_is_refused_and_untouched() {
+    let (_directory, path, address) = socket_path();
+    fs::write(&path, "precious").expect("write");
+    refused(&address);
+    assert_eq!(fs::read(&path).expect("read"), b"precious");
+}
+
+#[test]
+fn a_link_is_refused_and_untouched() {
+    let (directory, path, address) = socket_path();
+    let target = directory.path().join("target");
+    fs::write(&target, "precious").expect("write");
+    std::os::unix::fs::symlink(&target, &path).expect("symlink");
+    refused(&address);
+    assert_eq!(fs::read(&target).expect("read"), b"precious");
+    assert!(fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()));
+}
+
+#[test]
+fn a_directory_that_is_not_there() {
+    let missing = Path::new("/nonexistent/echo.sock");
+    let reason = refused(&format!("unix:{}", missing.display()));
+    assert_eq!(reason, "No such file or directory");
+}
+
+#[test]
+fn stats_every_so_often() {
+    let server = Launch::echo().args(&["--stats", "50ms"]).start();
+    ping(dial(server.tcp()), b"counted");
+    let mut next = 0;
+    for _ in 0..3 {
+        let found = server
+            .stderr()
+            .wait_from(next, PATIENCE, |line| line.contains("stats:"));
+        let (index, line) = found.expect("a line of counters");
+        assert!(
+            line.contains("turns=") && line.contains("accepted="),
+            "{line}"
+        );
+        next = index + 1;
+    }
+}
+
+#[test]
+fn sigusr1_prints_the_counters() {
+    let server = Launch::echo().start();
+    ping(dial(server.tcp()), b"counted");
+    let stats = server.stats_until("the client has left", |stats| stats.get("connections") == 0);
+    for (name, value) in [
+        ("accepted", 1),
+        ("refused", 0),
+        ("closed", 1),
+        ("peak", 1),
+        ("bytes_in", 7),
+        ("bytes_out", 7),
+    ] {
+        assert_eq!(stats.get(name), value, "{name} in {stats:?}");
+    }
+    for name in ["turns", "events", "reads", "writes"] {
+        assert!(stats.get(name) > 0, "{name} in {stats:?}");
+    }
+}
+
+#[test]
+fn log_file() {
+    let (directory, path, address) = socket_path();
+    let log = directory.path().join("log");
+    let option = log.to_str().expect("a path in UTF-8");
+    let mut server = Launch::new("echo", &[&address])
+        .args(&["-vv", "--log-file", option])
+        .spawn();
+    until("the server listens", || UnixStream::connect(&path).is_ok());
+    ping(dial_unix(&path), b"logged");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    let log = fs::read_to_string(&log).expect("the log file");
+    assert!(log.lines().count() > 1, "the log: {log}");
+}
+
+#[test]
+fn a_log_file_that_cannot_be_written() {
+    let finished = Launch::echo()
+        .args(&["--log-file", "/nonexistent/log"])
+        .run();
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let _ = finished.complaint();
+}
+
+#[test]
+fn quiet_and_verbose() {
+    let count = |option: &str| {
+        let (_directory, path, address) = socket_path();
+        let mut server = Launch::new("echo", &[&address]).args(&[option]).spawn();
+        until("the server listens", || UnixStream::connect(&path).is_ok());
+        for _ in 0..5 {
+            ping(dial_unix(&path), b"logged or not");
+        }
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0);
+        server.stderr().wait_for_end();
+        server.stderr().count()
+    };
+    let (quiet, verbose) = (count("-q"), count("-vv"));
+    assert!(quiet < verbose, "{quiet} lines with -q, {verbose} with -vv");
+}

@@ -1,0 +1,221 @@
+//! System calls that fail although nothing is wrong with the client: `strace` makes them.
+//!
+//! Each test names the failure, lets clients come, and wants every one of them answered exactly.
+
+use std::net::{SocketAddr, TcpStream};
+
+use nix::sys::signal::Signal;
+
+use tests::client::{Fate, Probe, count, dial, is_closed, ping, ping_and_end, watch};
+use tests::random::Random;
+use tests::server::{Launch, Server};
+use tests::strace::Trace;
+use tests::until;
+
+const WAIT_CALLS: &str = "?epoll_wait,?epoll_pwait,?epoll_pwait2";
+const SEND_CALLS: &str = "sendto,sendmsg,write,writev";
+const RECEIVE_CALLS: &str = "recvfrom,recvmsg";
+
+/// An echo server of which `calls` fail as `how` says, in the words of `strace -e inject`.
+fn start(calls: &str, how: &str) -> (Trace, Server) {
+    let trace = Trace::new();
+    let options = [format!("trace={calls}"), format!("inject={calls}:{how}")];
+    let wrapper = trace.wrapper(&["-e", &options[0], "-e", &options[1]]);
+    let server = Launch::echo().under(&wrapper).start();
+    (trace, server)
+}
+
+/// Ten clients with a short and a long question each, all connected at once.
+fn ten_clients(server: SocketAddr) {
+    let clients: Vec<TcpStream> = (0..10).map(|_| dial(server)).collect();
+    for (seed, client) in clients.iter().enumerate() {
+        ping(client, format!("client {seed}").as_bytes());
+        ping(client, &Random::new(seed as u64).bytes(100_000));
+        ping_and_end(client, b"the last words");
+    }
+}
+
+/// Starts with the fault, serves ten clients, checks that it has happened `at_least` so often, and
+/// ends.
+fn survives(calls: &str, how: &str, at_least: usize) {
+    let (trace, mut server) = start(calls, how);
+    ten_clients(server.tcp());
+    until("the fault has happened", || trace.injected() >= at_least);
+    ten_clients(server.tcp());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn accept_connection_aborted() {
+    survives("accept4", "error=ECONNABORTED:when=1..3", 3);
+}
+
+#[test]
+fn accept_protocol_error() {
+    survives("accept4", "error=EPROTO:when=1..3", 3);
+}
+
+#[test]
+fn accept_host_unreachable() {
+    survives("accept4", "error=EHOSTUNREACH:when=1..3", 3);
+}
+
+#[test]
+fn accept_not_permitted() {
+    survives("accept4", "error=EPERM:when=1..3", 3);
+}
+
+#[test]
+fn accept_interrupted() {
+    survives("accept4", "error=EINTR:when=1..3", 3);
+}
+
+/// The clients wait in the backlog meanwhile, and no event will tell that they do.
+#[test]
+fn accept_out_of_memory() {
+    survives("accept4", "error=ENOMEM:when=1..3", 3);
+}
+
+#[test]
+fn accept_out_of_buffers() {
+    survives("accept4", "error=ENOBUFS:when=1..3", 3);
+}
+
+#[test]
+fn accept_file_table_full() {
+    without_descriptors("error=ENFILE:when=1..3");
+}
+
+#[test]
+fn accept_out_of_descriptors() {
+    without_descriptors("error=EMFILE:when=1..3");
+}
+
+/// Without a descriptor a client may be refused or may have to wait, but neither for ever.
+fn without_descriptors(how: &str) {
+    let (trace, mut server) = start("accept4", how);
+    let mut probes: Vec<_> = (0..10)
+        .map(|client| Probe::ask(server.tcp(), &format!("client {client}")))
+        .collect();
+    watch(&mut probes, 5000);
+    assert_eq!(
+        count(&probes, Fate::Waiting),
+        0,
+        "clients in the backlog were forgotten"
+    );
+    assert!(
+        count(&probes, Fate::Refused) <= 3,
+        "more clients refused than calls failed"
+    );
+    until("the fault has happened", || trace.injected() == 3);
+    ten_clients(server.tcp());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+/// One connection cannot be watched. It must be closed, neither left mute nor leaked.
+#[test]
+fn epoll_ctl_no_space() {
+    // The call for the first connection is the one after those for the server's own descriptors.
+    let trace = Trace::new();
+    let server = Launch::echo()
+        .under(&trace.wrapper(&["-e", "trace=epoll_ctl"]))
+        .start();
+    let calls = || trace.text().matches("epoll_ctl(").count();
+    ping(dial(server.tcp()), b"watched");
+    until("a connection is watched", || {
+        trace.text().contains("EPOLLRDHUP")
+    });
+    let own = calls() - 1;
+    drop(server);
+
+    let (trace, mut server) = start("epoll_ctl", &format!("error=ENOSPC:when={}", own + 1));
+    let baseline = server.open_descriptors();
+    assert!(
+        is_closed(dial(server.tcp())),
+        "a connection that nobody watches was left open"
+    );
+    assert_eq!(trace.injected(), 1);
+    server.descriptors_return_to(baseline);
+    ten_clients(server.tcp());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn receive_interrupted() {
+    survives(RECEIVE_CALLS, "error=EINTR:when=1+3", 10);
+}
+
+#[test]
+fn send_interrupted() {
+    survives("sendto,sendmsg,writev", "error=EINTR:when=1+3", 10);
+}
+
+/// No memory for the answer: the bytes are neither lost nor left behind, though no edge will
+/// follow.
+#[test]
+fn send_out_of_buffers() {
+    for when in 1..=4 {
+        send_fails("ENOBUFS", when);
+    }
+}
+
+#[test]
+fn send_out_of_memory() {
+    for when in 1..=2 {
+        send_fails("ENOMEM", when);
+    }
+}
+
+/// The answer number `when` meets `error` once.
+fn send_fails(error: &str, when: usize) {
+    let (trace, mut server) = start(
+        "sendto,sendmsg,writev",
+        &format!("error={error}:when={when}"),
+    );
+    let stream = dial(server.tcp());
+    for message in 0..6 {
+        ping(&stream, format!("message {message}").as_bytes());
+    }
+    until("the fault has happened", || trace.injected() == 1);
+    ping_and_end(&stream, b"the last words");
+    ten_clients(server.tcp());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn wait_interrupted() {
+    survives(WAIT_CALLS, "error=EINTR:when=1+2", 10);
+}
+
+/// A connection may be reset before anybody asks whose it was (`ENOTCONN`), which is no reason to
+/// fail.
+#[test]
+fn peer_address_unknown() {
+    let (_trace, server) = start("getpeername", "error=ENOTCONN:when=1+1");
+    ten_clients(server.tcp());
+}
+
+/// Several faults at once, all the time.
+#[test]
+fn everything_now_and_then() {
+    let trace = Trace::new();
+    let rules = [
+        format!("trace=accept4,{RECEIVE_CALLS},{SEND_CALLS},{WAIT_CALLS}"),
+        "inject=accept4:error=ECONNABORTED:when=2+4".to_owned(),
+        format!("inject={RECEIVE_CALLS}:error=EINTR:when=3+5"),
+        "inject=sendto,sendmsg,writev:error=EINTR:when=2+7".to_owned(),
+        format!("inject={WAIT_CALLS}:error=EINTR:when=4+3"),
+    ];
+    let options: Vec<&str> = rules.iter().flat_map(|rule| ["-e", rule]).collect();
+    let mut server = Launch::echo().under(&trace.wrapper(&options)).start();
+    for _ in 0..5 {
+        ten_clients(server.tcp());
+    }
+    assert!(trace.injected() > 50);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}

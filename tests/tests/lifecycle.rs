@@ -1,0 +1,275 @@
+//! Start, stop, and start again: ports, signals, what is pending at the end.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::tempdir;
+
+use tests::client::{
+    dial, dial_narrow, dial_unix, difference, expect, expect_end, fill, is_closed, ping, ping_all,
+};
+use tests::random::Random;
+use tests::server::{Launch, Server};
+use tests::{MIB, PATIENCE, until};
+
+/// A client with answers pending that it never reads.
+fn stalled_client(server: &Server) -> TcpStream {
+    let stream = dial_narrow(server.tcp(), 16 * 1024);
+    let sent = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
+    assert!(sent < 64 * MIB, "the client was never paused");
+    stream
+}
+
+#[test]
+fn restart_on_the_same_port_after_sigterm() {
+    let mut server = Launch::echo().start();
+    let address = server.tcp();
+    let clients: Vec<_> = (0..5).map(|_| dial(address)).collect();
+    ping_all(&clients, b"attached");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    let again = Launch::new("echo", &[&address.to_string()]).start();
+    assert_eq!(again.tcp(), address);
+    ping(dial(address), b"back again");
+    assert!(clients.iter().all(is_closed));
+}
+
+#[test]
+fn restart_on_the_same_port_after_sigkill() {
+    let mut server = Launch::echo().start();
+    let address = server.tcp();
+    let clients: Vec<_> = (0..5).map(|_| dial(address)).collect();
+    ping_all(&clients, b"attached");
+    server.signal(Signal::SIGKILL);
+    let status = server.wait(PATIENCE).expect("nobody survives SIGKILL");
+    assert_eq!(status.signal(), Some(9));
+    let again = Launch::new("echo", &[&address.to_string()]).start();
+    assert_eq!(again.tcp(), address);
+    ping(dial(address), b"back again");
+}
+
+#[test]
+fn port_in_use() {
+    let occupant = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = occupant.local_addr().expect("getsockname").to_string();
+    let finished = Launch::new("echo", &[&address]).run();
+    assert_eq!(finished.code, 1);
+    let complaint = format!("edgeloop: cannot listen on tcp://{address}: Address already in use");
+    assert_eq!(finished.complaint(), complaint);
+    assert_eq!(finished.stdout, "");
+}
+
+#[test]
+fn port_in_use_by_another_edgeloop() {
+    let server = Launch::echo().start();
+    let address = server.tcp().to_string();
+    let finished = Launch::new("echo", &[&address]).run();
+    assert_eq!(finished.code, 1);
+    let complaint = format!("edgeloop: cannot listen on tcp://{address}: Address already in use");
+    assert_eq!(finished.complaint(), complaint);
+    ping(dial(server.tcp()), b"unharmed");
+}
+
+/// With nothing pending there is nothing to wait for, however long it may wait.
+#[test]
+fn idle_clients_do_not_delay_the_end() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut server = Launch::echo().args(&["--grace", "1h"]).start();
+        let clients: Vec<_> = (0..10).map(|_| dial(server.tcp())).collect();
+        ping_all(&clients, b"attached");
+        server.signal(signal);
+        assert_eq!(server.exit_code(), 0);
+        assert!(clients.iter().all(is_closed));
+    }
+}
+
+#[test]
+fn sigterm_under_load() {
+    let mut server = Launch::echo().start();
+    let address = server.tcp();
+    let ready = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for client in 0..16 {
+            let ready = &ready;
+            scope.spawn(move || {
+                let mut stream = dial(address);
+                let question = [client; 1000];
+                let mut answer = [0; 1000];
+                // Until the server goes away; up to then, no wrong byte.
+                while stream.write_all(&question).is_ok() && stream.read_exact(&mut answer).is_ok()
+                {
+                    assert_eq!(answer, question);
+                    ready.store(true, Ordering::Relaxed);
+                }
+            });
+        }
+        server.stats_until("traffic flows", |stats| stats.get("bytes_out") > 1_000_000);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0);
+    });
+    assert!(ready.load(Ordering::Relaxed));
+}
+
+#[test]
+fn pending_output_is_delivered_after_sigterm() {
+    let mut server = Launch::echo()
+        .args(&["--high-water", "64MiB", "--grace", "1h"])
+        .start();
+    let data = Random::new(1).bytes(12 * MIB);
+    let mut stream = dial_narrow(server.tcp(), 64 * 1024);
+    stream
+        .write_all(&data)
+        .expect("the server takes all below its high-water mark");
+    let stats = server.stats_until("the server has read all", |stats| {
+        stats.get("bytes_in") == data.len() as u64
+    });
+    assert!(
+        stats.get("bytes_out") < data.len() as u64,
+        "nothing was pending"
+    );
+    server.signal(Signal::SIGTERM);
+    expect_end(&stream, &data);
+    drop(stream);
+    assert_eq!(server.exit_code(), 0);
+}
+
+/// The server leaves with some of our bytes unread: what it did read, it answers, and no RST
+/// overtakes the answers.
+#[test]
+fn unread_input_at_sigterm_does_not_destroy_the_answers() {
+    let mut server = Launch::echo().args(&["--grace", "1h"]).start();
+    let block = Random::new(2).bytes(100_003);
+    let mut stream = dial_narrow(server.tcp(), 64 * 1024);
+    let sent = fill(&stream, &block, 64 * MIB);
+    let taken = usize::try_from(server.stats().get("bytes_in")).expect("a length");
+    assert!(taken < sent, "the server has read all that was sent");
+    server.signal(Signal::SIGTERM);
+    let mut answer = Vec::new();
+    stream
+        .read_to_end(&mut answer)
+        .expect("the stream ends in order");
+    let expected: Vec<u8> = block.iter().copied().cycle().take(answer.len()).collect();
+    assert!(answer == expected, "{}", difference(&answer, &expected));
+    assert!(
+        answer.len() >= taken,
+        "{} bytes answered of {taken}",
+        answer.len()
+    );
+    drop(stream);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn a_stalled_peer_delays_the_end_by_the_grace_period() {
+    let mut server = Launch::echo().args(&["--grace", "300ms"]).start();
+    let _stalled = stalled_client(&server);
+    let signalled = Instant::now();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+    let waited = signalled.elapsed();
+    assert!(
+        waited >= Duration::from_millis(250),
+        "gave up on pending output after {waited:?}"
+    );
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut server = Launch::echo().args(&["--grace", "1h"]).start();
+    let _stalled = stalled_client(&server);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(
+        server.wait(Duration::from_millis(500)),
+        None,
+        "pending output was given up"
+    );
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn two_thousand_signals_in_traffic() {
+    const SIGNALS: usize = 2_000;
+    let server = Launch::echo().start();
+    let going = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..4u64)
+            .map(|seed| {
+                let (going, address) = (&going, server.tcp());
+                scope.spawn(move || {
+                    let stream = dial(address);
+                    let mut random = Random::new(seed);
+                    while going.load(Ordering::Relaxed) {
+                        let length = random.length(14);
+                        ping(&stream, &random.bytes(length));
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..SIGNALS {
+            server.signal(Signal::SIGUSR1);
+            thread::yield_now();
+        }
+        going.store(false, Ordering::Relaxed);
+        assert!(clients.into_iter().all(|client| client.join().is_ok()));
+    });
+    assert!(server.stats().get("bytes_in") > 0);
+}
+
+/// From the moment of the banner on, SIGUSR1 asks and does not kill.
+#[test]
+fn a_signal_right_after_the_start() {
+    for _ in 0..20 {
+        let mut server = Launch::echo().start();
+        assert_eq!(server.stats().get("connections"), 0);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0);
+    }
+}
+
+#[test]
+fn sigstop_and_sigcont() {
+    let server = Launch::echo().start();
+    let mut clients: Vec<_> = (0..20).map(|_| dial(server.tcp())).collect();
+    for round in 0..10 {
+        server.stop();
+        let text = format!("sent while it was stopped, round {round}");
+        for client in &mut clients {
+            client.write_all(text.as_bytes()).expect("write");
+        }
+        let late = dial(server.tcp());
+        server.resume();
+        ping(&late, b"came while it was stopped");
+        for client in &clients {
+            expect(client, text.as_bytes());
+        }
+    }
+}
+
+/// Nowhere to write the log to: the clients do not notice.
+#[test]
+fn a_log_that_cannot_be_written() {
+    for redirection in [">/dev/full 2>/dev/full", ">&- 2>&-"] {
+        let directory = tempdir().expect("a temporary directory");
+        let path = directory.path().join("echo.sock");
+        let script = format!("exec \"$@\" {redirection}");
+        let mut server = Launch::new("echo", &[&format!("unix:{}", path.display())])
+            .args(&["-vv"])
+            .under(&["sh", "-c", &script, "sh"])
+            .spawn();
+        until("the server listens", || UnixStream::connect(&path).is_ok());
+        for _ in 0..10 {
+            ping(dial_unix(&path), b"without a log");
+        }
+        server.signal(Signal::SIGUSR1);
+        ping(dial_unix(&path), b"without counters");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0, "{redirection}");
+    }
+}
