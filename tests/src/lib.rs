@@ -33,6 +33,7 @@ pub mod server;
 pub mod strace;
 
 use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -68,4 +69,15 @@ pub fn one_at_a_time() -> Flock<File> {
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| errno)
         .expect("flock")
+}
+
+/// Lowers a flag when dropped, also by a test that fails: whoever works until then ends, and is not
+/// waited for in vain.
+#[derive(Debug)]
+pub struct LowerOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for LowerOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }

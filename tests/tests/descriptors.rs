@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use tests::client::{Fate, Probe, count, dial, dial_from, ping, ping_all, reset, watch};
 use tests::process::{cpu_time, limit_descriptors};
 use tests::server::{Launch, Server};
-use tests::{one_at_a_time, until};
+use tests::{LowerOnDrop, one_at_a_time, until};
 
 /// Clients number `range`, each with a question of its own.
 fn ask(server: SocketAddr, range: std::ops::Range<usize>) -> Vec<Probe> {
@@ -261,6 +261,7 @@ fn nothing_leaks_over_twenty_thousand_connections() {
     let baseline = server.open_descriptors();
     let going = AtomicBool::new(true);
     thread::scope(|scope| {
+        let lower = LowerOnDrop(&going);
         let visitors: Vec<_> = (0..THREADS)
             .map(|thread| {
                 scope.spawn(move || {
@@ -280,7 +281,7 @@ fn nothing_leaks_over_twenty_thousand_connections() {
             }
         });
         let all_well = visitors.into_iter().all(|visitor| visitor.join().is_ok());
-        going.store(false, Ordering::Relaxed);
+        drop(lower);
         assert!(all_well, "a visitor was not served");
     });
     server.descriptors_return_to(baseline);

@@ -10,11 +10,11 @@ use std::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
-use tests::MIB;
 use tests::client::{dial, dial_narrow, expect, expect_end, fill, ping, ping_and_end};
 use tests::process::resident_bytes;
 use tests::random::Random;
 use tests::server::Launch;
+use tests::{LowerOnDrop, MIB};
 
 /// One of many connections that one thread drives; its chunks have nothing to do with its messages.
 struct Talker {
@@ -193,6 +193,7 @@ fn clients_that_never_read_cost_bounded_memory_and_delay_nobody() {
 
     let filling = AtomicBool::new(true);
     let stalled: Vec<(TcpStream, usize)> = thread::scope(|scope| {
+        let lower = LowerOnDrop(&filling);
         let fillers: Vec<_> = (0..CLIENTS)
             .map(|_| {
                 scope.spawn(|| {
@@ -211,7 +212,7 @@ fn clients_that_never_read_cost_bounded_memory_and_delay_nobody() {
             .into_iter()
             .map(|filler| filler.join().expect("a filler"))
             .collect();
-        filling.store(false, Ordering::Relaxed);
+        drop(lower);
         stalled
     });
 

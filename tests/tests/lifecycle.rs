@@ -16,7 +16,7 @@ use tests::client::{
 };
 use tests::random::Random;
 use tests::server::{Launch, Server};
-use tests::{MIB, PATIENCE, until};
+use tests::{LowerOnDrop, MIB, PATIENCE, until};
 
 /// A client with answers pending that it never reads.
 fn stalled_client(server: &Server) -> TcpStream {
@@ -199,6 +199,7 @@ fn two_thousand_signals_in_traffic() {
     let server = Launch::echo().start();
     let going = AtomicBool::new(true);
     thread::scope(|scope| {
+        let lower = LowerOnDrop(&going);
         let clients: Vec<_> = (0..4u64)
             .map(|seed| {
                 let (going, address) = (&going, server.tcp());
@@ -216,7 +217,7 @@ fn two_thousand_signals_in_traffic() {
             server.signal(Signal::SIGUSR1);
             thread::yield_now();
         }
-        going.store(false, Ordering::Relaxed);
+        drop(lower);
         assert!(clients.into_iter().all(|client| client.join().is_ok()));
     });
     assert!(server.stats().get("bytes_in") > 0);

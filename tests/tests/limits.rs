@@ -13,7 +13,7 @@ use tests::client::{
 };
 use tests::random::Random;
 use tests::server::Launch;
-use tests::{MIB, until};
+use tests::{LowerOnDrop, MIB, until};
 
 #[test]
 fn idle_timeout_closes_the_silent_and_not_the_active() {
@@ -25,6 +25,7 @@ fn idle_timeout_closes_the_silent_and_not_the_active() {
     let opened = Instant::now();
     let going = AtomicBool::new(true);
     thread::scope(|scope| {
+        let lower = LowerOnDrop(&going);
         let talk = scope.spawn(|| {
             while going.load(Ordering::Relaxed) {
                 ping(&active, b"here I am");
@@ -40,7 +41,7 @@ fn idle_timeout_closes_the_silent_and_not_the_active() {
         );
         // The active one has by now lived longer than the silent ones; let it live twice as long.
         thread::sleep(opened.elapsed());
-        going.store(false, Ordering::Relaxed);
+        drop(lower);
         talk.join().expect("the active connection was closed");
     });
     ping(&active, b"still here");

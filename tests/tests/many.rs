@@ -1,4 +1,4 @@
-//! Very many sessions at once.
+//! Very many connections at once.
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -13,46 +13,46 @@ const WANTED: usize = 15_000;
 const NEEDED: usize = 4_000;
 
 #[test]
-fn fifteen_thousand_sessions() {
+fn fifteen_thousand_connections() {
     let _turn = one_at_a_time();
-    let sessions = WANTED.min(raise_own_descriptor_limit() - 200);
+    let connections = WANTED.min(raise_own_descriptor_limit() - 200);
     assert!(
-        sessions >= NEEDED,
-        "RLIMIT_NOFILE allows {sessions} sessions, not {NEEDED}"
+        connections >= NEEDED,
+        "RLIMIT_NOFILE allows {connections} connections, not {NEEDED}"
     );
     let server = Launch::echo().start();
     let baseline = server.open_descriptors();
     let before = resident_bytes(server.pid());
 
-    let mut streams: Vec<_> = (0..sessions)
-        .map(|session| {
+    let mut streams: Vec<_> = (0..connections)
+        .map(|client| {
             dial_from(
-                Ipv4Addr::new(127, 0, 4, 1 + (session % 4) as u8),
+                Ipv4Addr::new(127, 0, 4, 1 + (client % 4) as u8),
                 server.tcp(),
             )
         })
         .collect();
     for round in 0..2 {
-        let message = |session| format!("session {session}, round {round}\n").into_bytes();
-        for (session, stream) in streams.iter_mut().enumerate() {
+        let message = |client| format!("client {client}, round {round}\n").into_bytes();
+        for (client, stream) in streams.iter_mut().enumerate() {
             stream
-                .write_all(&message(session))
+                .write_all(&message(client))
                 .expect("the server takes the message");
         }
-        for (session, stream) in streams.iter().enumerate() {
-            expect(stream, &message(session));
+        for (client, stream) in streams.iter().enumerate() {
+            expect(stream, &message(client));
         }
     }
 
     let stats = server.stats();
-    assert_eq!(stats.get("connections"), sessions as u64);
-    assert_eq!(stats.get("peak"), sessions as u64);
+    assert_eq!(stats.get("connections"), connections as u64);
+    assert_eq!(stats.get("peak"), connections as u64);
     assert_eq!(stats.get("refused"), 0);
     let growth = resident_bytes(server.pid()).saturating_sub(before);
-    let allowed = sessions * 1024 + 8 * MIB;
+    let allowed = connections * 1024 + 8 * MIB;
     assert!(
         growth < allowed,
-        "{growth} bytes for {sessions} sessions, not {allowed}"
+        "{growth} bytes for {connections} connections, not {allowed}"
     );
 
     drop(streams);
