@@ -243,12 +243,26 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// Ends all connections at once.
-    pub(crate) fn abort_all(&mut self) {
+    /// While stopping: closes those that were ended and whose bytes have all arrived by now.
+    pub(crate) fn close_settled(&mut self) {
         let ids: Vec<ConnId> = self.ids().collect();
+        for id in ids {
+            if self.live(id).is_some_and(|conn| {
+                conn.state.contains(State::LINGERING) && conn.stream.is_settled()
+            }) {
+                self.doom(id, Closed::Shutdown);
+            }
+        }
+    }
+
+    /// Ends all connections at once, and tells how many there were to end.
+    pub(crate) fn abort_all(&mut self) -> usize {
+        let ids: Vec<ConnId> = self.ids().collect();
+        let doomed_before = self.doomed.len();
         for id in ids {
             self.doom(id, Closed::Shutdown);
         }
+        self.doomed.len() - doomed_before
     }
 
     fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {

@@ -285,7 +285,7 @@ impl Outbox {
         if let SendBack::Alone(len) = self.send_back
             && self.current == Current::Conn(id)
         {
-            // What is sent after it must not overtake it.
+            // What is sent after it leaves with it.
             self.send_back_in_parcel(id, len);
         }
         let parcel = self.parcel(id);

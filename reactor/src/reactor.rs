@@ -36,6 +36,9 @@ use crate::waker::Waker;
 const EVENTS: usize = 512;
 /// How soon a listener that ran out of something tries again, unless a connection closes before.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How often a stop looks for connections whose last bytes have arrived; peers acknowledge after 40
+/// ms or so.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 /// Complaints of one kind are logged no more often than this.
 const COMPLAINT_INTERVAL: Millis = 1_000;
 
@@ -78,7 +81,10 @@ impl Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    Stopping,
+    /// Until the grace period ends, at this time.
+    Stopping {
+        until: Millis,
+    },
 }
 
 type Report = Box<dyn FnMut(&Stats)>;
@@ -295,24 +301,46 @@ impl<P: Protocol> Reactor<P> {
     /// Stops in good order: closes the listeners, ends connections as soon as what is pending is
     /// sent, all of them after the grace period.
     pub fn stop(&mut self) {
-        if self.phase == Phase::Stopping {
+        if self.phase != Phase::Running {
             return;
         }
-        self.phase = Phase::Stopping;
+        let until = self
+            .connections
+            .now
+            .saturating_add(millis(self.connections.limits.grace));
+        self.phase = Phase::Stopping { until };
         self.connections.call(Protocol::on_stop);
         // Last words may be datagrams.
         self.run_errands();
         self.stop_listening();
         self.connections.stop();
-        let grace = self.connections.now + millis(self.connections.limits.grace);
-        self.connections.timers.arm(TimerKey::Grace, grace);
+        self.look_at_grace(until);
+    }
+
+    /// While stopping: what was sent and is acknowledged by now can be closed, and in the end
+    /// everything is.
+    fn look_at_grace(&mut self, until: Millis) {
+        let now = self.connections.now;
+        if now >= until {
+            return self.cut_off("the grace period is over");
+        }
+        self.connections.close_settled();
+        let next = until.min(now + millis(SETTLE_INTERVAL));
+        self.connections.timers.arm(TimerKey::Grace, next);
+    }
+
+    fn cut_off(&mut self, why: &str) {
+        match self.connections.abort_all() {
+            0 => {}
+            count => log::warn!("{why}; connections cut off: {count}"),
+        }
     }
 
     fn is_done(&self) -> bool {
         let sources = !self.listeners.is_empty() || !self.udp.is_empty() || self.waker.is_some();
         let waits = sources || self.connections.timers.is_armed(TimerKey::Service);
         let waits = waits || self.connections.has_work();
-        self.connections.len() == 0 && (self.phase == Phase::Stopping || !waits)
+        self.connections.len() == 0 && (self.phase != Phase::Running || !waits)
     }
 
     /// Milliseconds since the start, on CLOCK_MONOTONIC: setting the wall clock changes nothing
@@ -377,11 +405,11 @@ impl<P: Protocol> Reactor<P> {
                 }
                 Accept::Vanished => {}
                 Accept::Drained => return,
-                Accept::NoDescriptor(errno) => {
-                    if !self.refuse_with_spare(index, errno) {
-                        return self.put_off(index, errno);
-                    }
-                }
+                Accept::NoDescriptor(errno) => match self.refuse_with_spare(index, errno) {
+                    Accept::Vanished => {}
+                    Accept::Drained => return,
+                    _ => return self.put_off(index, errno),
+                },
                 Accept::Failed(errno) => return self.put_off(index, errno),
             }
         }
@@ -410,25 +438,24 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// Gives up the spare descriptor to accept a client and close it at once; false if even that is
-    /// not possible.
-    fn refuse_with_spare(&mut self, index: usize, errno: Errno) -> bool {
+    /// Gives up the spare descriptor to accept a client and close it at once, if there is a spare,
+    /// and a client: the kernel complains of missing descriptors before it looks.
+    fn refuse_with_spare(&mut self, index: usize, errno: Errno) -> Accept {
         if !self.spare.release() {
-            return false;
+            return Accept::NoDescriptor(errno);
         }
         self.connections.stats.accepts += 1;
         let accepted = self.listeners[index].accept();
-        let refused = matches!(accepted, Accept::Connection(..));
-        drop(accepted);
-        self.spare.hold();
-        if refused {
+        if let Accept::Connection(fd, peer) = accepted {
+            drop(fd);
+            self.spare.hold();
             self.connections.stats.refused_descriptors += 1;
-            self.refused(format_args!(
-                "{} (RLIMIT_NOFILE, fs.file-max)",
-                errno.desc()
-            ));
+            let limits = "RLIMIT_NOFILE, fs.file-max";
+            self.refused(format_args!("{peer}: {} ({limits})", errno.desc()));
+            return Accept::Vanished;
         }
-        refused
+        self.spare.hold();
+        accepted
     }
 
     fn refused(&mut self, why: fmt::Arguments) {
@@ -499,13 +526,7 @@ impl<P: Protocol> Reactor<P> {
             match asked {
                 Asked::Report => self.make_report(),
                 Asked::Nothing => log::info!("SIGHUP ignored"),
-                Asked::Stop if self.phase == Phase::Stopping => {
-                    log::warn!(
-                        "stopping at once; connections cut off: {}",
-                        self.connections.len()
-                    );
-                    self.connections.abort_all();
-                }
+                Asked::Stop if self.phase != Phase::Running => self.cut_off("stopping at once"),
                 Asked::Stop => {
                     log::info!("stopping; connections open: {}", self.connections.len());
                     self.stop();
@@ -531,11 +552,9 @@ impl<P: Protocol> Reactor<P> {
                     self.arm_report();
                 }
                 TimerKey::Grace => {
-                    log::warn!(
-                        "the grace period is over; connections cut off: {}",
-                        self.connections.len()
-                    );
-                    self.connections.abort_all();
+                    if let Phase::Stopping { until } = self.phase {
+                        self.look_at_grace(until);
+                    }
                 }
                 TimerKey::Service | TimerKey::Conn(_) | TimerKey::Protocol(_) => {
                     self.connections.run_timer(key);
@@ -591,7 +610,7 @@ impl<P: Protocol> Reactor<P> {
     fn connect_for_protocol(&mut self, to: &Address, tag: u32) {
         let why = match self.phase {
             // A client that connects again whenever it is closed would keep us from stopping.
-            Phase::Stopping => Closed::Shutdown,
+            Phase::Stopping { .. } => Closed::Shutdown,
             Phase::Running => match self.connect(to, tag) {
                 Ok(()) => return,
                 Err(error) => closed_by(Errno::from_raw(

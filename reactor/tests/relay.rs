@@ -195,6 +195,35 @@ fn a_broadcast_costs_one_write_for_each_peer() {
     });
 }
 
+/// What was received and what is added to it leave by the same call, in the order in which they
+/// were said.
+#[test]
+fn words_before_and_after_what_is_sent_back_cost_one_write() {
+    struct Frame;
+    impl Protocol for Frame {
+        fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+            let first = data[0];
+            if first == b'b' {
+                out.send(id, b"<");
+            }
+            out.send_back(data);
+            if first == b'a' {
+                out.send(id, b">");
+            }
+        }
+    }
+    alone(|| {
+        for (said, answer) in [(b"before", b"<before".as_slice()), (b"after!", b"after!>")] {
+            let mut reactor = Reactor::new(Frame, Limits::default()).unwrap();
+            let (_, peer) = adopt_socket(&mut reactor, 0);
+            (&peer).write_all(said).unwrap();
+            reactor.turn().unwrap();
+            assert_eq!(read_some(&peer), answer);
+            assert_eq!(reactor.stats().writes, 1);
+        }
+    });
+}
+
 #[test]
 fn a_broadcast_reaches_slow_readers_whole() {
     alone(|| {

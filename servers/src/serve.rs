@@ -23,6 +23,7 @@ pub(crate) fn serve(
 ) -> Result<(), String> {
     logging::start(log_level(options), options.log_file.as_deref())?;
     let limits = limits(options)?;
+    let max_connections = limits.max_connections;
     let mut reactor =
         Reactor::new(Front::new(protocol, options.once), limits).map_err(|error| reason(&error))?;
     reactor
@@ -30,6 +31,7 @@ pub(crate) fn serve(
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
     listen(&mut reactor, options, default_port)?;
+    log::info!("up to {max_connections} connections");
     reactor.run().map_err(|error| reason(&error))
 }
 
@@ -75,7 +77,6 @@ fn max_connections(options: &Options) -> Result<usize, String> {
         log::warn!("--max-connections {wanted} is lowered to {possible}: RLIMIT_NOFILE is {limit}");
     }
     let most = wanted.min(possible);
-    log::info!("up to {most} connections (RLIMIT_NOFILE is {limit})");
     Ok(most)
 }
 
