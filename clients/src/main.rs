@@ -56,6 +56,9 @@ fn main() -> ExitCode {
 fn echo(options: &EchoOptions) -> Result<(), String> {
     let limits = Limits {
         connect_timeout: options.timeout,
+        // Whoever reads our output may take as long as they like.
+        stall_timeout: Duration::ZERO,
+        grace: Duration::MAX,
         ..Limits::default()
     };
     let client = StreamClient::new(options.address.to_string(), options.timeout);

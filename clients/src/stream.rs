@@ -118,9 +118,13 @@ impl Protocol for StreamClient {
                 Closed::Reset => self.fail("server closed the connection".into(), out),
                 why => self.fail(format!("connection to {}: {why}", self.address), out),
             }
-        } else if Some(id) == self.stdout && why != Closed::Shutdown {
-            // Nobody reads any more, as in `edgecall echo | head`: a quiet end.
-            out.stop();
+        } else if Some(id) == self.stdout {
+            match why {
+                Closed::Finished | Closed::Shutdown => {}
+                // Nobody reads any more, as in `edgecall echo | head`: a quiet end.
+                Closed::Reset => out.stop(),
+                why => self.fail(format!("cannot write the answer: {why}"), out),
+            }
         }
     }
 
@@ -132,12 +136,23 @@ impl Protocol for StreamClient {
         self.source_of(id)
             .into_iter()
             .for_each(|source| out.pause(source));
+        if Some(id) == self.stdout {
+            // It is we who make the server wait.
+            self.server
+                .into_iter()
+                .for_each(|server| out.clear_timer(server));
+        }
     }
 
     fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
         self.source_of(id)
             .into_iter()
             .for_each(|source| out.resume(source));
+        if Some(id) == self.stdout {
+            self.server
+                .into_iter()
+                .for_each(|server| self.wait_for_answer(server, out));
+        }
     }
 
     fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {

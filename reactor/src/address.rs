@@ -42,6 +42,16 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Whether this can be used without asking a resolver, which may take its time.
+    pub(crate) fn is_numeric(&self) -> bool {
+        match self {
+            Address::Tcp(at) | Address::Udp(at) => at.host.parse::<IpAddr>().is_ok(),
+            Address::Unix(_) => true,
+        }
+    }
+}
+
 impl FromStr for Address {
     type Err = String;
 

@@ -7,8 +7,9 @@
 //!    `EAGAIN`, or by a *short read*, which saves the read that would say `EAGAIN` (epoll(7),
 //!    "Questions and answers").
 //! 2. A short read proves nothing once the peer has hung up or sent urgent data: data and FIN may
-//!    come as one edge, and a reader that stops at the data never hears of the end. `HANGUP` is
-//!    sticky, and makes us read on.
+//!    come as one edge, and a reader that stops at the data never hears of the end. Nor does it
+//!    prove anything of a terminal, which gives a line at a time, or of a Unix socket, where a read
+//!    ends at passed descriptors. `HANGUP` is sticky, and makes us read on.
 //! 3. `HUP` and `ERR` are hints, never a reason to close: data that came before is still there to
 //!    be read.
 //! 4. What the kernel will not take is queued, and goes out before anything newer. A write is tried
@@ -59,8 +60,8 @@ bitflags! {
         const READABLE = 1;
         /// There may be room to write, for what is queued.
         const WRITABLE = 1 << 1;
-        /// The peer hung up, failed or sent urgent data: only `EAGAIN`, the end or an error end the
-        /// reading.
+        /// The peer hung up, failed or sent urgent data, or the stream is no TCP: only `EAGAIN`,
+        /// the end or an error end the reading.
         const HANGUP = 1 << 2;
         /// Nothing more can be read: the end was reached, or the stream is for writing only.
         const EOF = 1 << 3;
@@ -259,6 +260,13 @@ impl<S: Stream> Conn<S> {
             let result = self.stream.send(slices);
             shared.stats.count_write(result);
             match result {
+                // Nothing was taken, nothing was said: it is tried again later, like a lack of
+                // memory.
+                Ok(0) => {
+                    self.state -= State::WRITABLE;
+                    self.starve(shared.now);
+                    return Ok(None);
+                }
                 Ok(count) => {
                     self.active_ms = shared.now as u32;
                     return Ok(Some(count));
@@ -327,44 +335,29 @@ impl<S: Stream> Conn<S> {
         // Wrapping, so that the clocks' running over after 49 days does no harm.
         let since = (now as u32).wrapping_sub(self.since_ms);
         let active = (now as u32).wrapping_sub(self.active_ms);
-        let left =
-            |elapsed: u32, timeout_ms: u32, what| Some((timeout_ms.saturating_sub(elapsed), what));
-        let limit = |elapsed: u32, timeout: Duration, why| match timeout_ms(timeout) {
+        let left = |elapsed: u32, timeout_ms: u32| timeout_ms.saturating_sub(elapsed);
+        let limit = |elapsed, timeout, why| match timeout_ms(timeout) {
             0 => None,
-            timeout_ms => left(elapsed, timeout_ms, Deadline::Close(why)),
+            timeout_ms => Some((left(elapsed, timeout_ms), Deadline::Close(why))),
         };
         if self.state.contains(State::CONNECTING) {
             return limit(since, limits.connect_timeout, Closed::TimedOut);
         }
-        let linger = self.state.contains(State::LINGERING);
-        [
-            limit(active, limits.idle_timeout, Closed::Idle),
-            self.unsent
-                .as_ref()
-                .and_then(|_| limit(since, limits.stall_timeout, Closed::Stalled)),
-            if linger {
-                left(
-                    since,
-                    timeout_ms(limits.linger_timeout),
-                    Deadline::Close(Closed::Finished),
-                )
-            } else {
-                None
-            },
-            if linger {
-                left(active, QUIET_MS, Deadline::Close(Closed::Finished))
-            } else {
-                None
-            },
-            if self.state.contains(State::STARVED) {
-                left(since, STARVED_MS, Deadline::Retry)
-            } else {
-                None
-            },
-        ]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(left, _)| *left)
+        let idle = limit(active, limits.idle_timeout, Closed::Idle);
+        let stalled = limit(since, limits.stall_timeout, Closed::Stalled);
+        let stalled = stalled.filter(|_| self.unsent.is_some());
+        let lingered = self.state.contains(State::LINGERING).then(|| {
+            let total = left(since, timeout_ms(limits.linger_timeout));
+            let quiet = left(active, QUIET_MS);
+            (total.min(quiet), Deadline::Close(Closed::Finished))
+        });
+        let starved = self.state.contains(State::STARVED);
+        let starved = starved.then(|| (left(since, STARVED_MS), Deadline::Retry));
+        let deadlines = [idle, stalled, lingered, starved];
+        deadlines
+            .into_iter()
+            .flatten()
+            .min_by_key(|(left, _)| *left)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::outbox::{Current, Outbox, Parcel, Request, SendBack};
 use crate::poll::Ready;
 use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
 use crate::stats::Stats;
-use crate::timers::{Millis, TimerKey, Timers};
+use crate::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
 
 /// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
 /// memory page by page as they come.
@@ -57,6 +57,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         // With a budget of nothing nobody would ever have had its turn.
         limits.read_budget = limits.read_budget.max(1);
         limits.accept_budget = limits.accept_budget.max(1);
+        limits.max_connections = limits.max_connections.min(MAX_SLOTS);
         let expected = limits.max_connections.min(EXPECTED_CONNECTIONS);
         Connections {
             protocol,
@@ -98,7 +99,10 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
 
     /// Whether the next wait must not wait.
     pub(crate) fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.doomed.is_empty() || self.outbox.is_busy()
+        !self.ready.is_empty()
+            || !self.finished.is_empty()
+            || !self.doomed.is_empty()
+            || self.outbox.is_busy()
     }
 
     /// Gives a stream a slot. The protocol hears of it with [`Connections::opened`].
@@ -198,7 +202,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 }
             }
             TimerKey::Conn(slot) => self.run_deadline(slot),
-            TimerKey::Accept | TimerKey::Stats | TimerKey::Grace => {}
+            TimerKey::Retry | TimerKey::Stats | TimerKey::Grace => {}
         }
     }
 
@@ -355,6 +359,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         let Some((conn, received, mut shared)) = self.at_work(id) else {
             return;
         };
+        if conn.state.intersects(State::FINISHED | State::HALF_CLOSED) {
+            return;
+        }
         let was_waiting = conn.unsent_bytes() > 0;
         let written = conn.write(&mut [IoSlice::new(&received[..len])], &mut shared);
         let waiting = conn.unsent_bytes();
@@ -366,8 +373,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         let Some(conn) = self.live(id) else {
             return false;
         };
-        // Before its end there may be other events, such as the hang-up of a socket that is not
-        // connected yet.
+        // Only the end of the attempt, good or bad, makes the socket writable.
         if !conn.state.contains(State::WRITABLE) {
             return false;
         }
@@ -506,7 +512,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     fn written(&mut self, id: ConnId, written: nix::Result<()>, was_waiting: bool, waiting: usize) {
         match written {
             Err(errno) => self.doom(id, closed_by(errno)),
-            Ok(()) if waiting > self.limits.queue_limit => self.doom(id, Closed::SlowConsumer),
+            Ok(()) if waiting > self.limits.queue_bound() => self.doom(id, Closed::SlowConsumer),
             Ok(()) if waiting > 0 => self.has_to_wait(id, was_waiting),
             Ok(()) => {}
         }
@@ -657,7 +663,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             && let Some((left, _)) = conn.deadline(limits, now)
         {
             self.timers
-                .arm_no_later(TimerKey::Conn(id.slot), now + Millis::from(left));
+                .arm_no_later(TimerKey::Conn(id.slot), now.saturating_add(left.into()));
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// What a reactor allows itself and its peers. Sizes are in bytes; a timeout of zero means never.
+/// What a reactor allows itself and its peers. Sizes are in bytes. A timeout of zero means never,
+/// unless it says otherwise; one of more than 24 days is taken for 24 days.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections open at one time; one more is closed as soon as it is accepted. Default: no
@@ -11,9 +12,10 @@ pub struct Limits {
     /// Bytes waiting for one peer above which nothing more is read from whoever causes them: from
     /// the peer itself, unless the protocol says otherwise. Default 256 KiB.
     pub high_water: usize,
-    /// Bytes waiting for one peer above which it is closed as a slow consumer. What a peer's own
-    /// input causes stops at `high_water`, so this bounds what others send to it. Default 16 MiB.
-    pub queue_limit: usize,
+    /// Bytes waiting for one peer above which it is closed as a slow consumer: the bound of what
+    /// others send to it, since what its own input causes stops at `high_water`. Default, `None`:
+    /// 16 MiB above `high_water`.
+    pub queue_limit: Option<usize>,
     /// Bytes read from one connection before the others have their turn. Default 64 KiB, the size
     /// of the read buffer.
     pub read_budget: usize,
@@ -29,19 +31,30 @@ pub struct Limits {
     /// that our last bytes are not destroyed by a reset. Zero: not at all. Default 30 s, or 5 s of
     /// silence.
     pub linger_timeout: Duration,
-    /// How long a stop waits for what is pending. Default 5 s.
+    /// How long a stop waits for what is pending. Zero: not at all. Default 5 s.
     pub grace: Duration,
     /// Completed handshakes that the kernel keeps for us to accept; it takes no more than
     /// `/proc/sys/net/core/somaxconn` (listen(2)). Default 4096.
     pub backlog: usize,
 }
 
+impl Limits {
+    /// The bound of what may wait for one peer.
+    pub(crate) fn queue_bound(&self) -> usize {
+        self.queue_limit
+            .unwrap_or(self.high_water.saturating_add(OTHERS_BYTES))
+    }
+}
+
+/// What others may queue for a peer unless the limits say otherwise.
+const OTHERS_BYTES: usize = 16 * 1024 * 1024;
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: usize::MAX,
             high_water: 256 * 1024,
-            queue_limit: 16 * 1024 * 1024,
+            queue_limit: None,
             read_budget: READ_BUFFER,
             accept_budget: 64,
             idle_timeout: Duration::ZERO,
@@ -57,3 +70,25 @@ impl Default for Limits {
 /// The size of the one read buffer: large enough that a call's cost is spread over many bytes,
 /// small enough to stay in the processor's cache.
 pub(crate) const READ_BUFFER: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever raised the high-water mark above a fixed queue limit had echoes cut off as slow
+    /// consumers, though they were about to be paused.
+    #[test]
+    fn the_queue_limit_rises_with_the_high_water_mark_unless_it_is_given() {
+        let high_water = 64 * 1024 * 1024;
+        let limits = Limits {
+            high_water,
+            ..Limits::default()
+        };
+        assert!(limits.queue_bound() > high_water + 2 * READ_BUFFER);
+        let given = Limits {
+            queue_limit: Some(1000),
+            ..limits
+        };
+        assert_eq!(given.queue_bound(), 1000);
+    }
+}

@@ -5,14 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, getsockname,
-    setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect,
+    getsockname, setsockopt, socket, sockopt,
 };
 
 use crate::address::{Peer, is_wildcard, to_socket_addr};
@@ -24,6 +23,8 @@ pub(crate) struct Listener {
     fd: OwnedFd,
     pub(crate) tag: u32,
     pub(crate) pending: Pending,
+    /// The turn in which it had its budget last.
+    pub(crate) last_turn: u64,
     /// Removes the socket's file when the listener is dropped.
     _file: Option<SocketFile>,
 }
@@ -53,7 +54,7 @@ pub(crate) enum Accept {
     /// There is nothing more; an edge will tell when there is.
     Drained,
     /// Somebody gave up before we came, or a signal did: go on at once.
-    Vanished,
+    Vanished(Errno),
     /// The process or the system has no descriptor left (`EMFILE`, `ENFILE`).
     NoDescriptor(Errno),
     /// The system is short of memory (`ENOBUFS`, `ENOMEM`), or something is wrong with the
@@ -93,6 +94,7 @@ impl Listener {
             fd,
             tag,
             pending: Pending::No,
+            last_turn: 0,
             _file: file,
         })
     }
@@ -123,7 +125,7 @@ fn sort(errno: Errno) -> Accept {
         | Errno::EINVAL
         | Errno::ENOTSOCK
         | Errno::EFAULT => Accept::Failed(errno),
-        _ => Accept::Vanished,
+        _ => Accept::Vanished(errno),
     }
 }
 
@@ -168,9 +170,13 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             "File exists and is not a socket",
         ));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => Err(Errno::EADDRINUSE.into()),
+    // Whoever listens there may be too busy to answer: we do not wait for that.
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path),
+        Ok(()) | Err(Errno::EAGAIN) => Err(Errno::EADDRINUSE.into()),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -222,7 +228,7 @@ mod tests {
             EOPNOTSUPP,
             ETIMEDOUT,
         ] {
-            assert!(matches!(sort(errno), Accept::Vanished), "{errno}");
+            assert!(matches!(sort(errno), Accept::Vanished(_)), "{errno}");
         }
         assert!(matches!(sort(EMFILE), Accept::NoDescriptor(EMFILE)));
         assert!(matches!(sort(ENFILE), Accept::NoDescriptor(ENFILE)));

@@ -166,7 +166,7 @@ impl Outbox {
     #[allow(clippy::needless_pass_by_value, reason = "to consume it is the point")]
     pub fn send_back(&mut self, data: Data<'_>) {
         match self.current {
-            Current::Conn(id) if self.has_words_for(id) => self.send_back_in_parcel(id, data.len()),
+            Current::Conn(id) if self.has_parcel(id) => self.send_back_in_parcel(id, data.len()),
             Current::Conn(_) | Current::Datagram => self.send_back = SendBack::Alone(data.len()),
             Current::Nobody => {}
         }
@@ -237,7 +237,8 @@ impl Outbox {
     }
 
     /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not
-    /// resolved here, which would block the loop: the host must be a number.
+    /// resolved here, which would block the loop: a host that is no number fails with `EINVAL`.
+    /// When the reactor stops, all attempts fail.
     pub fn connect(&mut self, to: Address, tag: u32) {
         self.errands.push(Errand::Connect { to, tag });
     }
@@ -315,6 +316,8 @@ impl Outbox {
 /// A turn's worth of bytes after which the outbox is emptied before the turn ends, so that it stays
 /// bounded.
 const FULL_BYTES: usize = 256 * 1024;
+/// The same for pieces, which many short words to many peers make.
+const FULL_PIECES: usize = 64 * 1024;
 /// The memory an empty outbox may keep.
 const KEEP_BYTES: usize = 2 * FULL_BYTES;
 /// Pieces handed to one system call; more take another one.
@@ -365,7 +368,7 @@ impl Outbox {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= FULL_BYTES
+        self.bytes.len() >= FULL_BYTES || self.pieces.len() >= FULL_PIECES
     }
 
     pub(crate) fn parcel_count(&self) -> usize {
@@ -427,13 +430,22 @@ impl Outbox {
         (IoSlice::new(&bytes[start as usize..end as usize]), next)
     }
 
+    /// Whether anything was said to this connection in this turn.
+    fn has_parcel(&self, id: ConnId) -> bool {
+        self.existing_parcel(id).is_some()
+    }
+
     /// Whether bytes for this connection wait for the end of the turn.
     pub(crate) fn has_words_for(&self, id: ConnId) -> bool {
-        let parcel = self
-            .parcel_of
-            .get(id.slot())
-            .and_then(|&index| self.parcels.get(index as usize));
-        parcel.is_some_and(|parcel| parcel.id == id && !parcel.is_empty())
+        self.existing_parcel(id)
+            .is_some_and(|parcel| !parcel.is_empty())
+    }
+
+    fn existing_parcel(&self, id: ConnId) -> Option<&Parcel> {
+        let index = *self.parcel_of.get(id.slot())?;
+        self.parcels
+            .get(index as usize)
+            .filter(|parcel| parcel.id == id)
     }
 
     /// Forgets bytes, pieces and parcels: all are delivered.
@@ -445,6 +457,9 @@ impl Outbox {
         self.bytes.clear();
         if self.bytes.capacity() > KEEP_BYTES {
             self.bytes.shrink_to(KEEP_BYTES);
+        }
+        if self.pieces.capacity() > 2 * FULL_PIECES {
+            self.pieces.shrink_to(2 * FULL_PIECES);
         }
     }
 }

@@ -34,13 +34,14 @@ use crate::waker::Waker;
 
 /// Events fetched by one wait.
 const EVENTS: usize = 512;
-/// How soon a listener that ran out of something tries again, unless a connection closes before.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How soon a source that ran out of something tries again; listeners also when a connection
+/// closes.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a stop looks for connections whose last bytes have arrived; peers acknowledge after 40
 /// ms or so.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
-/// Complaints of one kind are logged no more often than this.
-const COMPLAINT_INTERVAL: Millis = 1_000;
+/// What many clients can cause at once is logged no more often than this.
+const LOG_INTERVAL: Millis = 1_000;
 
 /// Whose descriptor a token stands for: a connection's, or one of the reactor's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,19 @@ impl Source {
     }
 }
 
+/// What became of one accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepted {
+    /// A client, who is served or was refused.
+    Somebody,
+    /// A client who was gone already, or an error: the next may fare better.
+    Nobody(Errno),
+    /// There is nothing more to accept.
+    Drained,
+    /// There may be more, and something is missing to accept it.
+    Lacking(Errno),
+}
+
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -101,7 +115,8 @@ pub struct Reactor<P> {
     signals: Option<Signals>,
     waker: Option<Waker>,
     spare: Spare,
-    complaint: Complaint,
+    refusals: RateLimitedLog,
+    shortages: RateLimitedLog,
     report: Option<Report>,
     report_every: Option<Duration>,
     started: Instant,
@@ -122,7 +137,8 @@ impl<P: Protocol> Reactor<P> {
             signals: None,
             waker: None,
             spare,
-            complaint: Complaint::default(),
+            refusals: RateLimitedLog::default(),
+            shortages: RateLimitedLog::default(),
             report: None,
             report_every: None,
             started: Instant::now(),
@@ -152,11 +168,7 @@ impl<P: Protocol> Reactor<P> {
         if let Address::Udp(_) = address {
             let udp = Udp::bind(at, tag)?;
             let bound = Address::Udp(udp.local_address().unwrap_or(at).into());
-            self.control(
-                &udp,
-                Source::Udp(self.udp.len()),
-                Interest::IN | Interest::OUT,
-            )?;
+            self.control(&udp, Source::Udp(self.udp.len()), Interest::IN)?;
             self.udp.push(udp);
             return Ok(bound);
         }
@@ -181,12 +193,10 @@ impl<P: Protocol> Reactor<P> {
     pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
         let (fd, peer, under_way) = start_connect(to)?;
         self.connections.set_now(self.clock());
-        let state = if under_way {
-            State::CONNECTING
-        } else {
-            State::empty()
-        };
-        let id = self.connections.insert(Fd::socket(fd), state);
+        let stream = Fd::socket(fd);
+        let mut state = stream.first_state(Direction::Both);
+        state.set(State::CONNECTING, under_way);
+        let id = self.connections.insert(stream, state);
         self.watch(id, Direction::Both)?;
         let opened = Opened { peer, tag };
         if under_way {
@@ -287,7 +297,7 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// One turn of the loop.
+    /// One turn of the loop. It waits, for as long as there is nothing to do.
     pub fn turn(&mut self) -> io::Result<()> {
         self.wait()?;
         self.dispatch();
@@ -304,6 +314,7 @@ impl<P: Protocol> Reactor<P> {
         if self.phase != Phase::Running {
             return;
         }
+        self.connections.set_now(self.clock());
         let until = self
             .connections
             .now
@@ -385,36 +396,54 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// Accepts until there is nothing left or the budget is spent.
+    /// Accepts until there is nothing left or the budget of this turn is spent.
     fn accept(&mut self, index: usize) {
+        let turn = self.connections.stats.turns;
+        let Some(listener) = self.listeners.get_mut(index) else {
+            return;
+        };
+        listener.pending = Pending::Budget;
+        if std::mem::replace(&mut listener.last_turn, turn) == turn {
+            return;
+        }
+        let mut failed = None;
         for _ in 0..self.connections.limits.accept_budget {
-            // An `on_open` may have closed the listeners.
-            self.run_errands();
-            let Some(listener) = self.listeners.get_mut(index) else {
-                return;
-            };
-            listener.pending = Pending::No;
-            self.connections.stats.accepts += 1;
-            match listener.accept() {
-                Accept::Connection(fd, peer) => {
-                    let opened = Opened {
-                        peer,
-                        tag: listener.tag,
-                    };
-                    self.admit(fd, opened);
-                }
-                Accept::Vanished => {}
-                Accept::Drained => return,
-                Accept::NoDescriptor(errno) => match self.refuse_with_spare(index, errno) {
-                    Accept::Vanished => {}
-                    Accept::Drained => return,
-                    _ => return self.put_off(index, errno),
-                },
-                Accept::Failed(errno) => return self.put_off(index, errno),
+            match self.accept_one(index) {
+                Accepted::Somebody => failed = None,
+                Accepted::Nobody(errno) => failed = Some(errno),
+                Accepted::Drained => return self.set_pending(index, Pending::No),
+                Accepted::Lacking(errno) => return self.put_off(index, errno),
             }
         }
+        // An error that does not go away, as a security policy may cause, is no reason to spin.
+        if let Some(errno) = failed {
+            self.put_off(index, errno);
+        }
+    }
+
+    fn accept_one(&mut self, index: usize) -> Accepted {
+        // The last one's `on_open` may have closed the listeners.
+        self.run_errands();
+        let Some(listener) = self.listeners.get(index) else {
+            return Accepted::Drained;
+        };
+        self.connections.stats.accepts += 1;
+        match listener.accept() {
+            Accept::Connection(fd, peer) => {
+                let tag = listener.tag;
+                self.admit(fd, Opened { peer, tag });
+                Accepted::Somebody
+            }
+            Accept::Vanished(errno) => Accepted::Nobody(errno),
+            Accept::Drained => Accepted::Drained,
+            Accept::NoDescriptor(errno) => self.refuse_with_spare(index, errno),
+            Accept::Failed(errno) => Accepted::Lacking(errno),
+        }
+    }
+
+    fn set_pending(&mut self, index: usize, pending: Pending) {
         if let Some(listener) = self.listeners.get_mut(index) {
-            listener.pending = Pending::Budget;
+            listener.pending = pending;
         }
     }
 
@@ -425,7 +454,13 @@ impl<P: Protocol> Reactor<P> {
             self.connections.stats.refused_limit += 1;
             return self.refused(format_args!("the limit is {limit} connections"));
         }
-        let id = self.connections.insert(Fd::socket(fd), State::empty());
+        let stream = Fd::socket(fd);
+        let state = match opened.peer {
+            Peer::Inet(_) => State::empty(),
+            // What `Fd::first_state` would find out by asking the kernel.
+            _ => State::HANGUP,
+        };
+        let id = self.connections.insert(stream, state);
         match self.watch(id, Direction::Both) {
             Ok(()) => {
                 self.connections.stats.accepted += 1;
@@ -440,27 +475,32 @@ impl<P: Protocol> Reactor<P> {
 
     /// Gives up the spare descriptor to accept a client and close it at once, if there is a spare,
     /// and a client: the kernel complains of missing descriptors before it looks.
-    fn refuse_with_spare(&mut self, index: usize, errno: Errno) -> Accept {
+    fn refuse_with_spare(&mut self, index: usize, errno: Errno) -> Accepted {
         if !self.spare.release() {
-            return Accept::NoDescriptor(errno);
+            return Accepted::Lacking(errno);
         }
         self.connections.stats.accepts += 1;
-        let accepted = self.listeners[index].accept();
-        if let Accept::Connection(fd, peer) = accepted {
-            drop(fd);
-            self.spare.hold();
-            self.connections.stats.refused_descriptors += 1;
-            let limits = "RLIMIT_NOFILE, fs.file-max";
-            self.refused(format_args!("{peer}: {} ({limits})", errno.desc()));
-            return Accept::Vanished;
-        }
+        let refused = match self.listeners[index].accept() {
+            Accept::Connection(_, peer) => Some(peer),
+            Accept::Drained => None,
+            _ => {
+                self.spare.hold();
+                return Accepted::Lacking(errno);
+            }
+        };
         self.spare.hold();
-        accepted
+        let Some(peer) = refused else {
+            return Accepted::Drained;
+        };
+        self.connections.stats.refused_descriptors += 1;
+        let limits = "RLIMIT_NOFILE, fs.file-max";
+        self.refused(format_args!("{peer}: {} ({limits})", errno.desc()));
+        Accepted::Somebody
     }
 
     fn refused(&mut self, why: fmt::Arguments) {
         self.connections.stats.refused += 1;
-        self.complaint.log(
+        self.refusals.log(
             self.connections.now,
             format_args!("connection refused: {why}"),
         );
@@ -469,15 +509,15 @@ impl<P: Protocol> Reactor<P> {
     /// There is more to accept, but something is missing, and no edge tells when it is there again:
     /// the listener tries when a connection closes, and after a while.
     fn put_off(&mut self, index: usize, errno: Errno) {
-        self.listeners[index].pending = Pending::Resources;
+        self.set_pending(index, Pending::Resources);
         self.connections.stats.accept_paused += 1;
-        self.complaint.log(
+        self.shortages.log(
             self.connections.now,
             format_args!("accepting is put off: {}", errno.desc()),
         );
         self.connections.timers.arm(
-            TimerKey::Accept,
-            self.connections.now + millis(ACCEPT_RETRY),
+            TimerKey::Retry,
+            self.connections.now + millis(RETRY_INTERVAL),
         );
     }
 
@@ -500,25 +540,53 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Listeners that ran out of something try again.
-    fn retry_accept(&mut self) {
+    fn retry_listeners(&mut self) {
         self.spare.hold();
         for index in 0..self.listeners.len() {
-            if self
-                .listeners
-                .get(index)
-                .is_some_and(|listener| listener.pending == Pending::Resources)
-            {
+            let listener = self.listeners.get(index);
+            if listener.is_some_and(|listener| listener.pending == Pending::Resources) {
                 self.accept(index);
             }
         }
     }
 
-    fn visit_udp(&mut self, index: usize, ready: Ready) {
-        if let Some(udp) = self.udp.get_mut(index) {
-            udp.note(ready);
-            udp.visit(&mut self.connections);
-            self.run_errands();
+    /// Everything that ran out of something tries again.
+    fn retry_starved(&mut self) {
+        self.retry_listeners();
+        for index in 0..self.udp.len() {
+            if let Some(udp) = self.udp.get_mut(index).filter(|udp| udp.starved) {
+                udp.retry();
+                self.visit_udp(index, Ready::empty());
+            }
         }
+    }
+
+    fn visit_udp(&mut self, index: usize, ready: Ready) {
+        let turn = self.connections.stats.turns;
+        let Some(udp) = self.udp.get_mut(index) else {
+            return;
+        };
+        udp.note(ready);
+        if std::mem::replace(&mut udp.last_turn, turn) == turn {
+            return;
+        }
+        udp.visit(&mut self.connections);
+        if udp.starved {
+            let at = self.connections.now + millis(RETRY_INTERVAL);
+            self.connections.timers.arm(TimerKey::Retry, at);
+        }
+        let blocked = udp.is_blocked();
+        if std::mem::replace(&mut udp.watches_room, blocked) != blocked {
+            let mut interest = Interest::IN;
+            interest.set(Interest::OUT, blocked);
+            if let Err(errno) = self
+                .poll
+                .modify(&*udp, Source::Udp(index).token(), interest)
+            {
+                log::error!("cannot watch a UDP socket: {}", errno.desc());
+            }
+        }
+        self.run_errands();
     }
 
     fn take_signals(&mut self) {
@@ -546,7 +614,7 @@ impl<P: Protocol> Reactor<P> {
         while let Some(key) = self.connections.timers.expire(self.connections.now) {
             self.connections.stats.timers += 1;
             match key {
-                TimerKey::Accept => self.retry_accept(),
+                TimerKey::Retry => self.retry_starved(),
                 TimerKey::Stats => {
                     self.make_report();
                     self.arm_report();
@@ -572,9 +640,10 @@ impl<P: Protocol> Reactor<P> {
 
     fn arm_report(&mut self) {
         if let Some(every) = self.report_every {
-            self.connections
-                .timers
-                .arm(TimerKey::Stats, self.connections.now + millis(every).max(1));
+            self.connections.timers.arm(
+                TimerKey::Stats,
+                self.connections.now.saturating_add(millis(every).max(1)),
+            );
         }
     }
 
@@ -585,7 +654,7 @@ impl<P: Protocol> Reactor<P> {
         self.connections.settle(drop);
         // Every descriptor that became free may be what a listener waits for.
         if self.connections.len() < was_open {
-            self.retry_accept();
+            self.retry_listeners();
         }
         // Last words may hold an errand. What that leads to is the next turn's affair, which comes
         // at once.
@@ -611,6 +680,7 @@ impl<P: Protocol> Reactor<P> {
         let why = match self.phase {
             // A client that connects again whenever it is closed would keep us from stopping.
             Phase::Stopping { .. } => Closed::Shutdown,
+            Phase::Running if !to.is_numeric() => Closed::Error(Errno::EINVAL),
             Phase::Running => match self.connect(to, tag) {
                 Ok(()) => return,
                 Err(error) => closed_by(Errno::from_raw(
@@ -625,7 +695,8 @@ impl<P: Protocol> Reactor<P> {
 
     fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
         let stats = &mut self.connections.stats;
-        match self.udp.iter().find(|udp| udp.tag == tag) {
+        let fits = |udp: &&Udp| udp.tag == tag && udp.reaches(&to);
+        match self.udp.iter().find(fits) {
             Some(udp) => udp.send_to(to, bytes, stats),
             None => stats.datagrams_lost += 1,
         }
@@ -701,15 +772,15 @@ fn start_connect(to: &Address) -> io::Result<(OwnedFd, Peer, bool)> {
     }
 }
 
-/// Complaints that many clients can cause at once: one a second is logged, and how many were left
-/// out.
+/// Log lines that many clients can cause at once: one a second is written, with the number of those
+/// that were left out.
 #[derive(Debug, Default)]
-struct Complaint {
+struct RateLimitedLog {
     next: Millis,
     left_out: u64,
 }
 
-impl Complaint {
+impl RateLimitedLog {
     fn log(&mut self, now: Millis, text: fmt::Arguments) {
         if now < self.next {
             self.left_out += 1;
@@ -719,6 +790,6 @@ impl Complaint {
             0 => log::warn!("{text}"),
             left_out => log::warn!("{text} ({left_out} more in between)"),
         }
-        self.next = now + COMPLAINT_INTERVAL;
+        self.next = now + LOG_INTERVAL;
     }
 }

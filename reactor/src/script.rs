@@ -54,6 +54,7 @@ struct Imagined {
     paused: bool,
     ended: bool,
     half_closed: bool,
+    eof: bool,
     closed: Option<Closed>,
 }
 
@@ -104,7 +105,7 @@ impl<P: Protocol> Script<P> {
         self.protocol
             .on_data(id, Data(&mut received), &mut self.outbox);
         if let SendBack::Alone(len) = self.outbox.take_send_back()
-            && let Some(peer) = self.peers.get_mut(id)
+            && let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.half_closed)
         {
             peer.output.extend(&received[..len]);
         }
@@ -113,8 +114,31 @@ impl<P: Protocol> Script<P> {
 
     /// The client ends its side of the stream.
     pub fn eof(&mut self, id: ConnId) {
-        if !self.is_deaf(id) {
-            self.tell(Current::Conn(id), |protocol, out| protocol.on_eof(id, out));
+        if self.is_deaf(id) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.eof = true;
+        }
+        self.tell(Current::Conn(id), |protocol, out| protocol.on_eof(id, out));
+    }
+
+    /// A connect fails.
+    pub fn connect_error(&mut self, tag: u32, why: Closed) {
+        self.tell(Current::Nobody, |protocol, out| {
+            protocol.on_connect_error(tag, why, out)
+        });
+    }
+
+    /// Somebody used a [`Waker`](crate::Waker).
+    pub fn wake(&mut self) {
+        self.tell(Current::Nobody, Protocol::on_wake);
+    }
+
+    /// The reactor is told to stop, if it was not before: the protocol may say its last words.
+    pub fn stop(&mut self) {
+        if !std::mem::replace(&mut self.stopped, true) {
+            self.tell(Current::Nobody, Protocol::on_stop);
         }
     }
 
@@ -155,7 +179,7 @@ impl<P: Protocol> Script<P> {
 
     /// Time passes, and the timers that come due meanwhile fire in their order.
     pub fn advance(&mut self, time: Duration) {
-        let end = self.now + millis(time);
+        let end = self.now.saturating_add(millis(time));
         while let Some(at) = self.timers.next().filter(|&at| at <= end) {
             self.set_now(at);
             match self.timers.expire(at) {
@@ -265,7 +289,7 @@ impl<P: Protocol> Script<P> {
                 Errand::Connect { to, tag } => self.connects.push((to.to_string(), tag)),
                 Errand::SendTo { to, bytes, .. } => self.datagrams.push((to, bytes)),
                 Errand::StopListening => self.listening = false,
-                Errand::Stop => self.stopped = true,
+                Errand::Stop => self.stop(),
             }
         }
         for request in self.outbox.take_requests() {
@@ -276,10 +300,11 @@ impl<P: Protocol> Script<P> {
     fn carry_out_request(&mut self, request: Request) {
         match request {
             Request::Finish(id) => {
-                if let Some(peer) = self.peers.get_mut(id) {
+                let eof = self.peers.get_mut(id).is_some_and(|peer| {
                     peer.ended = true;
-                }
-                self.close(id, Closed::Finished);
+                    peer.eof
+                });
+                self.close(id, if eof { Closed::Eof } else { Closed::Finished });
             }
             Request::HalfClose(id) => {
                 if let Some(peer) = self.peers.get_mut(id) {

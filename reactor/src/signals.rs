@@ -23,9 +23,10 @@ pub(crate) enum Asked {
     Nothing,
 }
 
-/// The signals that the reactor handles, blocked in this thread as long as they are.
+/// The signals that the reactor handles, blocked in this thread from here on.
 ///
-/// Threads started later inherit the blocking; one started before could still be interrupted.
+/// Threads that are started later inherit the blocking; one that was started before could still be
+/// interrupted by them.
 #[derive(Debug)]
 pub(crate) struct Signals {
     fd: SignalFd,

@@ -17,6 +17,11 @@ macro_rules! counters {
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field)),*].into_iter()
             }
+
+            /// Adds another reactor's counters, as when several reactors serve one address.
+            pub fn merge(&mut self, other: &$name) {
+                $(self.$field += other.$field;)*
+            }
         }
     };
 }
@@ -24,7 +29,8 @@ macro_rules! counters {
 counters! {
     /// The counters of a reactor since it was made. All but `connections` only grow.
     ///
-    /// Printed as `name=value` pairs, leaving out what is zero among the causes.
+    /// Printed as `name=value` pairs. Those with an underscore in their name, of which most are
+    /// rare, are left out as long as they are zero.
     pub struct Stats {
         /// Turns of the loop, each of which is one epoll_wait(2).
         turns,
@@ -143,23 +149,13 @@ impl Stats {
             Err(errno) => self.again += u64::from(errno == Errno::EAGAIN),
         }
     }
-
-    /// Adds another reactor's counters, as when several reactors serve one address.
-    pub fn merge(&mut self, other: &Stats) {
-        macro_rules! add { ($($field:ident)*) => { $(self.$field += other.$field;)* } }
-        add!(turns events stale reads writes again accepts controls bytes_in bytes_out budget_spent paused timers);
-        add!(datagrams_in datagrams_out datagrams_lost datagrams_missed connections peak accepted connected);
-        add!(connect_errors refused refused_limit refused_descriptors refused_setup accept_paused closed closed_eof);
-        add!(closed_finished closed_aborted closed_reset closed_idle closed_stalled closed_slow_consumer);
-        add!(closed_timed_out closed_shutdown closed_error);
-    }
 }
 
 impl fmt::Display for Stats {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut space = "";
         for (name, value) in self.iter() {
-            // The causes are many and most of them rare.
+            // There are many, and most are rare.
             if value > 0 || !name.contains('_') {
                 write!(out, "{space}{name}={value}")?;
                 space = " ";

@@ -10,8 +10,10 @@ use nix::fcntl::{OFlag, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, SockType, getsockopt, shutdown, sockopt};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::isatty;
 
 use crate::conn::{State, Stream};
+use crate::listener::local_address;
 use crate::poll::Interest;
 use crate::sys;
 
@@ -89,18 +91,15 @@ impl Fd {
             });
         }
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        // Who opens a named pipe waits for its next writer, and would never hear that the last one
-        // is gone.
-        let named_pipe =
-            kind == SFlag::S_IFIFO && readlink(path.as_str())?.as_bytes().starts_with(b"/");
         let own = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        match open(path.as_str(), direction.access() | own, Mode::empty()) {
-            Ok(fd) if !named_pipe => Ok(Fd {
+        let reopened = may_reopen(&fd, &path)
+            .then(|| open(path.as_str(), direction.access() | own, Mode::empty()));
+        match reopened {
+            Some(Ok(fd)) => Ok(Fd {
                 fd,
                 kind: Kind::File,
             }),
-            // Nor can somebody else's terminal be opened, after su(1), nor a pipe whose other end
-            // is gone.
+            // It may be somebody else's terminal, after su(1), or a pipe whose other end is gone.
             _ => Ok(Fd {
                 fd,
                 kind: Kind::Asked,
@@ -111,15 +110,19 @@ impl Fd {
     /// What is known of such a stream from the start.
     pub(crate) fn first_state(&self, direction: Direction) -> State {
         let mut state = State::empty();
-        // Only a stream of bytes is drained by a short read: a terminal gives a line at a time,
-        // some sockets a packet.
-        let byte_stream = getsockopt(&self.fd, sockopt::SockType) == Ok(SockType::Stream);
-        state.set(State::HANGUP, !byte_stream);
+        state.set(State::HANGUP, !self.short_read_means_drained());
         state.set(
             State::EOF | State::WRITE_ONLY,
             direction == Direction::Output,
         );
         state
+    }
+
+    /// True of TCP alone: a terminal gives a line at a time, some sockets a packet, and a read from
+    /// a Unix stream ends where descriptors were passed along (unix(7), `SCM_RIGHTS`).
+    fn short_read_means_drained(&self) -> bool {
+        getsockopt(&self.fd, sockopt::SockType) == Ok(SockType::Stream)
+            && local_address(self.fd.as_fd()).is_some()
     }
 
     fn ask(&self, flags: PollFlags) -> Result<()> {
@@ -133,6 +136,28 @@ impl Fd {
         }
         Ok(())
     }
+}
+
+/// Whether to open this anew is to get the same thing, for ourselves.
+///
+/// Not so for a named pipe, where the new reader waits for a next writer and never hears that the
+/// last one is gone; nor for a device that gives everyone another one, such as the master side of a
+/// terminal.
+fn may_reopen(fd: &OwnedFd, path: &str) -> bool {
+    let Ok(status) = fstat(fd) else { return false };
+    match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFIFO => readlink(path).is_ok_and(|link| link.as_bytes().starts_with(b"pipe:")),
+        SFlag::S_IFCHR => is_terminal(fd) && status.st_rdev != TERMINAL_MASTER,
+        _ => false,
+    }
+}
+
+/// The device number of `/dev/ptmx` (pts(4)).
+const TERMINAL_MASTER: libc::dev_t = libc::makedev(5, 2);
+
+/// Also of a terminal that has hung up, which answers with EIO.
+fn is_terminal(fd: &OwnedFd) -> bool {
+    !matches!(isatty(fd), Ok(false) | Err(Errno::ENOTTY | Errno::EINVAL))
 }
 
 impl AsFd for Fd {
@@ -149,7 +174,7 @@ impl Stream for Fd {
         self.ask(PollFlags::POLLIN)?;
         match nix::unistd::read(&self.fd, buffer) {
             // A terminal whose other side has gone has ended.
-            Err(Errno::EIO) => Ok(0),
+            Err(Errno::EIO) if is_terminal(&self.fd) => Ok(0),
             result => result,
         }
     }

@@ -24,8 +24,8 @@ pub(crate) fn millis(duration: Duration) -> Millis {
 pub(crate) enum TimerKey {
     /// The protocol's own timer, of no connection.
     Service,
-    /// Listeners that ran out of a resource try again.
-    Accept,
+    /// Sources that ran out of a resource try again.
+    Retry,
     /// A line of counters is due.
     Stats,
     /// The patience of a graceful stop ends.
@@ -44,7 +44,7 @@ impl TimerKey {
     fn index(self) -> u32 {
         match self {
             TimerKey::Service => 0,
-            TimerKey::Accept => 1,
+            TimerKey::Retry => 1,
             TimerKey::Stats => 2,
             TimerKey::Grace => 3,
             TimerKey::Conn(slot) => FIRST_SLOT + 2 * slot,
@@ -55,7 +55,7 @@ impl TimerKey {
     fn from_index(index: u32) -> TimerKey {
         match index {
             0 => TimerKey::Service,
-            1 => TimerKey::Accept,
+            1 => TimerKey::Retry,
             2 => TimerKey::Stats,
             3 => TimerKey::Grace,
             _ if index.is_multiple_of(2) => TimerKey::Conn((index - FIRST_SLOT) / 2),
@@ -70,6 +70,8 @@ impl TimerKey {
 struct Entry(u64);
 
 const KEY_BITS: u32 = 24;
+/// So many connections have keys of their own.
+pub(crate) const MAX_SLOTS: usize = ((1 << KEY_BITS) - FIRST_SLOT as usize) / 2;
 const LAST_MILLIS: Millis = (1 << (64 - KEY_BITS)) - 1;
 
 impl Entry {
@@ -87,7 +89,7 @@ impl Entry {
     }
 }
 
-/// Children per node: four make the heap half as deep as two, and lie in one cache line.
+/// Children per node: four make the heap half as deep as two.
 const ARITY: usize = 4;
 const ABSENT: u32 = u32::MAX;
 
@@ -244,7 +246,7 @@ mod tests {
     fn keys_survive_the_trip_through_a_number() {
         let own = [
             TimerKey::Service,
-            TimerKey::Accept,
+            TimerKey::Retry,
             TimerKey::Stats,
             TimerKey::Grace,
         ];

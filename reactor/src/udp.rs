@@ -32,6 +32,7 @@ const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 pub(crate) struct Udp {
     fd: OwnedFd,
     pub(crate) tag: u32,
+    bound: SocketAddr,
     batch: Batch,
     /// Slots of the batch whose answers the kernel has not taken yet, in order.
     answers: Vec<u8>,
@@ -39,6 +40,13 @@ pub(crate) struct Udp {
     writable: bool,
     /// An error is waiting in the socket: only `EAGAIN` ends the reading.
     failed: bool,
+    /// Every attempt to receive failed: a timer tries again.
+    pub(crate) starved: bool,
+    /// The turn in which it had its budget last.
+    pub(crate) last_turn: u64,
+    /// Room to send is asked for only while answers wait for it: each answer would be followed by
+    /// an edge.
+    pub(crate) watches_room: bool,
 }
 
 impl AsFd for Udp {
@@ -65,11 +73,15 @@ impl Udp {
         Ok(Udp {
             fd,
             tag,
+            bound: address,
             batch,
             answers: Vec::with_capacity(BATCH),
             readable: false,
             writable: true,
             failed: false,
+            starved: false,
+            last_turn: 0,
+            watches_room: false,
         })
     }
 
@@ -93,40 +105,55 @@ impl Udp {
         self.writable && (self.readable || !self.answers.is_empty())
     }
 
+    /// Whether answers wait for room to send.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.writable
+    }
+
+    /// Tries again to receive.
+    pub(crate) fn retry(&mut self) {
+        (self.readable, self.starved) = (true, false);
+    }
+
     /// Fetches, hands over, answers, until there is nothing more or the budget is spent.
     pub(crate) fn visit<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) {
+        let mut failures = 0;
         for _ in 0..BATCH_BUDGET {
             self.answer(connections);
             if !self.answers.is_empty() || !self.readable {
                 return;
             }
-            self.fetch(connections);
+            failures += usize::from(!self.fetch(connections));
         }
         self.answer(connections);
+        // An error that does not go away is no reason to spin.
+        self.starved = failures == BATCH_BUDGET;
+        self.readable &= !self.starved;
     }
 
-    /// One recvmmsg(2), and the protocol's word on each datagram.
-    fn fetch<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) {
+    /// One recvmmsg(2), and the protocol's word on each datagram; false if it failed.
+    fn fetch<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) -> bool {
         connections.stats.reads += 1;
         let count = match self.batch.receive(self.fd.as_fd()) {
             Ok(count) => count,
-            Err(Errno::EINTR) => return,
+            Err(Errno::EINTR) => return true,
             Err(Errno::EAGAIN) => {
                 connections.stats.again += 1;
                 (self.readable, self.failed) = (false, false);
-                return;
+                return true;
             }
             // What an ICMP message said about an earlier answer of ours; fetching it has cleared
             // it.
             Err(errno) => {
                 log::debug!("UDP receive: {}", errno.desc());
-                return;
+                return false;
             }
         };
         self.readable = count == BATCH || self.failed;
         for slot in 0..count {
             self.hand_over(slot, connections);
         }
+        true
     }
 
     fn hand_over<S: Stream, P: Protocol>(
@@ -197,6 +224,11 @@ impl Udp {
             Ok(_) => stats.datagrams_out += 1,
             Err(_) => stats.datagrams_lost += 1,
         }
+    }
+
+    /// Whether this socket can send to an address of that family at all.
+    pub(crate) fn reaches(&self, to: &SocketAddr) -> bool {
+        self.bound.is_ipv4() == to.is_ipv4() || self.bound.is_ipv6() && is_wildcard(&self.bound)
     }
 
     /// Answers that wait for room in the send buffer.

@@ -3,8 +3,8 @@
 mod common;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write, pipe};
-use std::os::fd::OwnedFd;
+use std::io::{IoSlice, Read, Seek, SeekFrom, Write, pipe};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 
@@ -15,6 +15,7 @@ use common::{
 use edgeloop_reactor::{Closed, Direction, Limits, Outbox, Reactor};
 use nix::errno::Errno;
 use nix::pty::{OpenptyResult, openpty};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
@@ -236,6 +237,26 @@ fn a_socket_goes_both_ways() {
     });
 }
 
+/// A recv on a Unix socket ends with the message that carries descriptors, though more is there: a
+/// short read is no sign of the end here either.
+#[test]
+fn what_follows_descriptors_sent_along_is_heard() {
+    alone(|| {
+        let mut reactor = reactor(sink);
+        let (id, mut peer) = adopt_socket(&mut reactor, 0);
+        turn_at_once(&mut reactor);
+        let null = open("/dev/null");
+        let (first, carried) = ([IoSlice::new(b"one")], [null.as_raw_fd()]);
+        let along = [ControlMessage::ScmRights(&carried)];
+        sendmsg::<()>(peer.as_raw_fd(), &first, &along, MsgFlags::empty(), None).unwrap();
+        peer.write_all(b"two").unwrap();
+        for _ in 0..3 {
+            turn_at_once(&mut reactor);
+        }
+        assert_eq!(reactor.protocol().received(id), b"onetwo");
+    });
+}
+
 /// `O_NONBLOCK` belongs to the open file, which the user's shell may have, too.
 #[test]
 fn nobody_else_s_reads_stop_waiting() {
@@ -273,6 +294,27 @@ fn every_line_typed_ahead_is_read() {
         let id = reactor.adopt(slave, Direction::Input, 0).unwrap();
         turn_until(&mut reactor, |notes| {
             notes.received(id) == b"one\ntwo\nthree\n"
+        });
+    });
+}
+
+/// A pipe or a terminal can be opened once more by its name, to have an `O_NONBLOCK` of its own; but
+/// the name of a pty's master is `/dev/ptmx`, and whoever opens that gets another terminal.
+#[test]
+fn the_master_of_a_terminal_is_the_one_that_was_given() {
+    alone(|| {
+        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+        let mut reactor = reactor(sink);
+        let id = reactor.adopt(master, Direction::Both, 0).unwrap();
+        reactor.call(|_, out| out.send(id, b"hello\n"));
+        turn_at_once(&mut reactor);
+        let (mut terminal, mut line) = (File::from(slave), [0; 6]);
+        terminal.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"hello\n");
+        terminal.write_all(b"who is there?\n").unwrap();
+        // A terminal echoes what is typed, and prints a carriage return with each line.
+        turn_until(&mut reactor, |notes| {
+            notes.received(id) == b"hello\r\nwho is there?\r\n"
         });
     });
 }

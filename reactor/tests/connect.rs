@@ -136,6 +136,25 @@ fn a_callback_may_connect() {
     });
 }
 
+/// To look a name up may take seconds, in which nobody else would be served: within the loop a host
+/// is a number.
+#[test]
+fn the_loop_looks_up_no_name() {
+    alone(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let to: Address = format!("localhost:{port}").parse().unwrap();
+        let mut reactor = reactor(|_, _| {});
+        reactor.call(|_, out| out.connect(to, CLIENT));
+        turn_until(&mut reactor, |notes| !notes.heard.is_empty());
+        assert_eq!(
+            reactor.protocol().heard,
+            [Heard::ConnectError(CLIENT, Closed::Error(Errno::EINVAL))]
+        );
+        assert_eq!(reactor.stats().connect_errors, 1);
+    });
+}
+
 /// A socket that cannot be reached fails within the call that asks for it, and so does the next
 /// attempt.
 #[test]

@@ -160,6 +160,52 @@ fn two_who_write_before_they_read_are_both_served() {
     });
 }
 
+/// Whoever has said that it ends its side says nothing after that: what it sends back all the same
+/// is ignored, as every other send is, and no reason to lose the connection.
+#[test]
+fn what_is_sent_back_after_the_end_is_ignored() {
+    struct LastWords {
+        whole: bool,
+        heard: Vec<u8>,
+    }
+    impl Protocol for LastWords {
+        fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+            if self.heard.is_empty() {
+                out.send(id, b"last words");
+                if self.whole {
+                    out.finish(id);
+                } else {
+                    out.half_close(id);
+                }
+            }
+            self.heard.extend_from_slice(&data);
+            out.send_back(data);
+        }
+    }
+    alone(|| {
+        for whole in [false, true] {
+            let heard = Vec::new();
+            let protocol = LastWords { whole, heard };
+            let mut reactor = Reactor::new(protocol, Limits::default()).unwrap();
+            let (_, mut peer) = adopt_socket(&mut reactor, 0);
+            for words in ["first, ", "second, ", "third"] {
+                peer.write_all(words.as_bytes()).unwrap();
+                turn_at_once(&mut reactor);
+                turn_at_once(&mut reactor);
+            }
+            assert_eq!(reactor.stats().closed, 0, "it was lost");
+            peer.set_nonblocking(false).unwrap();
+            let mut answer = String::new();
+            peer.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "last words");
+            let all = b"first, second, third";
+            let heard = &reactor.protocol().heard;
+            // Whoever has finished hears nothing more.
+            assert_eq!(heard, if whole { &all[..7] } else { all });
+        }
+    });
+}
+
 #[test]
 fn a_broadcast_costs_one_write_for_each_peer() {
     alone(|| {
@@ -220,6 +266,36 @@ fn words_before_and_after_what_is_sent_back_cost_one_write() {
             reactor.turn().unwrap();
             assert_eq!(read_some(&peer), answer);
             assert_eq!(reactor.stats().writes, 1);
+        }
+    });
+}
+
+/// Two rooms that talk by turns leave no two lines side by side for anybody, so each line is a
+/// piece of its own for each listener: sixteen bytes to remember for two that are said. The pieces
+/// are bounded, too, and so it begins to write before the turn is over.
+#[test]
+fn short_lines_for_two_rooms_do_not_pile_up() {
+    alone(|| {
+        const ROUNDS: usize = 4_000;
+        let mut reactor = reactor(|_, _| {});
+        let mut rooms = [b"a\n", b"b\n"].map(|line| {
+            let members = (0..50).map(|_| adopt_socket(&mut reactor, 0));
+            let (ids, peers): (Vec<_>, Vec<_>) = members.unzip();
+            (line, ids, peers, vec![Vec::new(); 50])
+        });
+        turn_at_once(&mut reactor);
+        for _ in 0..ROUNDS {
+            for (line, ids, ..) in &rooms {
+                reactor.call(|_, out| out.broadcast(ids.iter().copied(), *line));
+            }
+        }
+        assert!(reactor.stats().writes > 0, "all of it waits for the end");
+        turn_at_once(&mut reactor);
+        for (line, _, peers, heard) in &mut rooms {
+            for (peer, heard) in peers.iter().zip(heard) {
+                heard.extend(read_some(peer));
+                assert!(*heard == line.repeat(ROUNDS), "not the same lines");
+            }
         }
     });
 }

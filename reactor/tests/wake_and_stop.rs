@@ -107,6 +107,25 @@ fn a_stop_waits_for_nobody_longer_than_its_grace() {
     });
 }
 
+/// The clock is read once a turn, and it may be long since the last one: the time in between is not
+/// taken from the grace.
+#[test]
+fn a_stop_long_after_the_last_turn_grants_the_whole_grace() {
+    alone(|| {
+        let grace = Duration::from_millis(100);
+        let mut reactor = reactor_with(with_grace(grace), |_, _| {});
+        let (id, _reads_nothing) = adopt_socket(&mut reactor, 0);
+        reactor.call(|_, out| out.send(id, &noise(PENDING)));
+        turn_at_once(&mut reactor);
+        thread::sleep(2 * grace);
+        let start = Instant::now();
+        reactor.stop();
+        reactor.run().unwrap();
+        assert!(start.elapsed() + Duration::from_millis(1) >= grace);
+        assert_eq!(reactor.protocol().closed(), [Closed::Shutdown]);
+    });
+}
+
 #[test]
 fn a_stop_from_outside_is_carried_out_by_the_next_turn() {
     alone(|| {
@@ -163,6 +182,35 @@ fn last_words_arrive() {
         );
         assert_eq!(reactor.protocol().count(&Heard::Stop), 1);
         assert_eq!(reactor.protocol().closed(), [Closed::Shutdown; 2]);
+    });
+}
+
+/// The last thing said in a turn may be to stop, when one connection has closed and the others have
+/// had what this turn is about to do: they are ended without waiting for any event or deadline.
+#[test]
+fn a_stop_that_a_close_leads_to_ends_the_others_at_once() {
+    alone(|| {
+        let ended_before_any_deadline = || {
+            let mut reactor = reactor(|heard, out| match heard {
+                Heard::Close(..) => out.stop(),
+                other => sink(other, out),
+            });
+            let (_, closing) = adopt_socket(&mut reactor, 0);
+            let (other, mut peer) = adopt_socket(&mut reactor, 0);
+            turn_at_once(&mut reactor);
+            reactor.call(|_, out| out.send(other, b"unread"));
+            turn_at_once(&mut reactor);
+            drop(closing);
+            for _ in 0..2 {
+                reactor.turn().unwrap();
+            }
+            let mut heard = [0; 10];
+            assert_eq!(peer.read(&mut heard).unwrap(), 6);
+            let ended = peer.read(&mut heard).is_ok_and(|count| count == 0);
+            ended && reactor.stats().timers == 0
+        };
+        // A stop has its own deadlines, 20 ms apart; a machine that is busy may sleep over one.
+        assert!((0..10).any(|_| ended_before_any_deadline()));
     });
 }
 

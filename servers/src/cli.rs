@@ -78,7 +78,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", env = "EDGELOOP_BACKLOG", hide_env = true, default_value = "4096", value_parser = positive)]
     pub(crate) backlog: usize,
 
-    /// How long SIGTERM and SIGINT wait for pending output; a second signal ends at once
+    /// How long SIGTERM and SIGINT wait for pending output, 0 is not at all; a second signal ends
+    /// at once
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_GRACE", hide_env = true, default_value = "5s", value_parser = duration)]
     pub(crate) grace: Duration,
 
@@ -87,10 +88,10 @@ pub(crate) struct Options {
     pub(crate) stats: Option<Duration>,
 
     /// Log each connection (-v), and more (-vv)
-    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", env = "EDGELOOP_VERBOSE", hide_env = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, env = "EDGELOOP_VERBOSE", hide_env = true)]
     pub(crate) verbose: u8,
 
-    /// Log warnings and errors only
+    /// Log warnings and errors only, unless -v is given
     #[arg(short, long, env = "EDGELOOP_QUIET", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) quiet: bool,
 

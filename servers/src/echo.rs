@@ -52,7 +52,7 @@ mod tests {
         let mut script = Script::new(STRICT);
         let client = script.open();
         script.eof(client);
-        assert_eq!(script.closed(client), Some(Closed::Finished));
+        assert_eq!(script.closed(client), Some(Closed::Eof));
     }
 
     #[test]

@@ -22,84 +22,98 @@ pub(crate) fn serve(
     default_port: u16,
 ) -> Result<(), String> {
     logging::start(log_level(options), options.log_file.as_deref())?;
-    let limits = limits(options)?;
+    let descriptors = raise_descriptor_limit()
+        .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))?;
+    let limits = limits(options, descriptors);
     let max_connections = limits.max_connections;
+    // Asking for names can take long, and shall end upon Ctrl-C as everything does.
+    let addresses = resolve(options, default_port)?;
     let mut reactor =
         Reactor::new(Front::new(protocol, options.once), limits).map_err(|error| reason(&error))?;
     reactor
         .handle_signals()
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
-    listen(&mut reactor, options, default_port)?;
-    log::info!("up to {max_connections} connections");
+    listen(&mut reactor, &addresses)?;
+    log::info!("up to {max_connections} connections (RLIMIT_NOFILE is {descriptors})");
     reactor.run().map_err(|error| reason(&error))
 }
 
 fn log_level(options: &Options) -> LevelFilter {
     match (options.quiet, options.verbose) {
-        (true, _) => LevelFilter::Warn,
+        (true, 0) => LevelFilter::Warn,
         (false, 0) => LevelFilter::Info,
-        (false, 1) => LevelFilter::Debug,
-        (false, _) => LevelFilter::Trace,
+        (_, 1) => LevelFilter::Debug,
+        (_, _) => LevelFilter::Trace,
     }
 }
 
-fn limits(options: &Options) -> Result<Limits, String> {
-    Ok(Limits {
-        max_connections: max_connections(options)?,
+fn limits(options: &Options, descriptors: u64) -> Limits {
+    Limits {
+        max_connections: max_connections(options, descriptors),
         high_water: options.high_water,
-        // A peer's own input stops at the high-water mark; nothing of an answer to it may count as
-        // too much.
-        queue_limit: options
-            .high_water
-            .saturating_add(Limits::default().queue_limit),
         idle_timeout: options.idle_timeout,
         stall_timeout: options.stall_timeout,
         grace: options.grace,
         backlog: options.backlog,
         ..Limits::default()
-    })
+    }
 }
 
 /// As many as the user wants, and as there are descriptors.
-fn max_connections(options: &Options) -> Result<usize, String> {
-    let limit = raise_descriptor_limit()
-        .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))?;
-    let in_use = open_descriptors()
-        .map_err(|error| format!("cannot read /proc/self/fd: {}", reason(&error)))?;
-    let reserved = in_use + options.addresses.len() + RESERVED_DESCRIPTORS;
-    let possible = usize::try_from(limit)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(reserved)
-        .max(1);
+fn max_connections(options: &Options, descriptors: u64) -> usize {
+    let reserved = open_descriptors().unwrap_or(0) + options.addresses.len() + RESERVED_DESCRIPTORS;
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let possible = descriptors.saturating_sub(reserved).max(1);
     let wanted = options.max_connections.unwrap_or(possible);
     if wanted > possible {
-        log::warn!("--max-connections {wanted} is lowered to {possible}: RLIMIT_NOFILE is {limit}");
+        log::warn!(
+            "--max-connections {wanted} is lowered to {possible}: RLIMIT_NOFILE is {descriptors}"
+        );
     }
-    let most = wanted.min(possible);
-    Ok(most)
+    wanted.min(possible)
 }
 
-/// Listens on every address, and says so.
-fn listen<P: Protocol>(
-    reactor: &mut Reactor<P>,
-    options: &Options,
-    default_port: u16,
-) -> Result<(), String> {
+/// The addresses to listen on, as numbers.
+fn resolve(options: &Options, default_port: u16) -> Result<Vec<Address>, String> {
     let default = [default_port
         .to_string()
         .parse()
         .expect("a port is an address")];
-    let addresses = if options.addresses.is_empty() {
+    let wanted = if options.addresses.is_empty() {
         &default[..]
     } else {
         &options.addresses
     };
+    let mut addresses = Vec::new();
+    for address in wanted {
+        let numbers = address
+            .resolve()
+            .map_err(|error| cannot_listen(address, &error))?;
+        match address {
+            Address::Tcp(_) => {
+                addresses.extend(numbers.into_iter().map(|at| Address::Tcp(at.into())))
+            }
+            Address::Udp(_) => {
+                addresses.extend(numbers.into_iter().map(|at| Address::Udp(at.into())))
+            }
+            Address::Unix(_) => addresses.push(address.clone()),
+        }
+    }
+    Ok(addresses)
+}
+
+fn cannot_listen(address: &Address, error: &io::Error) -> String {
+    format!("cannot listen on {address}: {}", reason(error))
+}
+
+/// Listens on every address, and says so.
+fn listen<P: Protocol>(reactor: &mut Reactor<P>, addresses: &[Address]) -> Result<(), String> {
     for address in addresses {
-        let bound = reactor.listen(address, 0);
-        for bound in
-            bound.map_err(|error| format!("cannot listen on {address}: {}", reason(&error)))?
-        {
+        let bound = reactor
+            .listen(address, 0)
+            .map_err(|error| cannot_listen(address, &error))?;
+        for bound in bound {
             say(&format!("listening on {bound}"));
             if io::stderr().is_terminal() {
                 say(&format!("  try it: {}", hint(&bound)));

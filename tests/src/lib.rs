@@ -17,8 +17,8 @@
 //! needs, and [`PATIENCE`] is only how long until it calls that event missing. No test says how
 //! fast something is. Every server ends with its [`server::Server`], also when the test fails.
 //!
-//! The server under test is built once per run by `cargo build`; set `EDGELOOP_BIN` to the path of
-//! a program to test that one instead.
+//! The programs under test are built once per run by `cargo build`; set `EDGELOOP_BIN` or
+//! `EDGECALL_BIN` to the path of a program to test that one instead.
 
 #![allow(
     clippy::missing_panics_doc,

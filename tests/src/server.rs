@@ -15,19 +15,30 @@ use nix::unistd::Pid;
 use crate::process::{open_descriptors, state, wait_for_exit};
 use crate::{PATIENCE, until};
 
-/// The program under test: built by the first call, in the profile of the tests.
+/// The server under test: built by the first call, in the profile of the tests.
 pub fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| std::env::var_os("EDGELOOP_BIN").map_or_else(build, PathBuf::from))
+    BINARY.get_or_init(|| find("edgeloop", "EDGELOOP_BIN"))
 }
 
-fn build() -> PathBuf {
+/// The client under test, found or built as the server is.
+pub fn edgecall() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| find("edgecall", "EDGECALL_BIN"))
+}
+
+/// The program that the environment names, or else the one of that package.
+fn find(package: &str, variable: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| build(package), PathBuf::from)
+}
+
+fn build(package: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
         "build",
         "--quiet",
         "--package",
-        "edgeloop",
+        package,
         "--message-format=json",
     ]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -38,7 +49,7 @@ fn build() -> PathBuf {
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo cannot be started");
-    assert!(output.status.success(), "edgeloop does not build");
+    assert!(output.status.success(), "{package} does not build");
     let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
     let path = messages.lines().filter_map(executable_in).next_back();
     PathBuf::from(path.expect("cargo named no executable"))

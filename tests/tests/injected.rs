@@ -2,11 +2,12 @@
 //!
 //! Each test names the failure, lets clients come, and wants every one of them answered exactly.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use tests::client::{Fate, Probe, count, dial, is_closed, ping, ping_and_end, watch};
+use tests::client::{Fate, Probe, count, dial, dial_udp, is_closed, ping, ping_and_end, watch};
 use tests::random::Random;
 use tests::server::{Launch, Server};
 use tests::strace::Trace;
@@ -18,10 +19,15 @@ const RECEIVE_CALLS: &str = "recvfrom,recvmsg";
 
 /// An echo server of which `calls` fail as `how` says, in the words of `strace -e inject`.
 fn start(calls: &str, how: &str) -> (Trace, Server) {
+    start_on(&["127.0.0.1:0"], calls, how)
+}
+
+/// The same on these addresses.
+fn start_on(addresses: &[&str], calls: &str, how: &str) -> (Trace, Server) {
     let trace = Trace::new();
     let options = [format!("trace={calls}"), format!("inject={calls}:{how}")];
     let wrapper = trace.wrapper(&["-e", &options[0], "-e", &options[1]]);
-    let server = Launch::echo().under(&wrapper).start();
+    let server = Launch::new("echo", addresses).under(&wrapper).start();
     (trace, server)
 }
 
@@ -90,6 +96,41 @@ fn accept_file_table_full() {
 #[test]
 fn accept_out_of_descriptors() {
     without_descriptors("error=EMFILE:when=1..3");
+}
+
+/// A fault that stays, as a firewall's no to every accept does: the client waits, the others are
+/// served, and the server tries again now and then but does not spin.
+#[test]
+fn accept_that_always_fails() {
+    for errno in ["EPERM", "ECONNABORTED", "ENOMEM", "EMFILE"] {
+        let how = format!("error={errno}:when=1+");
+        let (trace, mut server) = start_on(&["127.0.0.1:0", "udp://127.0.0.1:0"], "accept4", &how);
+        let _waits = dial(server.tcp());
+        until("the fault has happened", || trace.injected() > 0);
+        does_not_spin(&trace, &mut server);
+        let datagrams = dial_udp(server.udp());
+        datagrams.send(b"another").expect("send");
+        assert_eq!(receive(&datagrams), b"another", "{errno}");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0, "{errno}");
+    }
+}
+
+/// The fault outlasts the patience of many turns, and ends.
+#[test]
+fn accept_that_fails_for_a_while() {
+    for errno in ["EPERM", "ECONNABORTED", "ENOMEM"] {
+        survives("accept4", &format!("error={errno}:when=1..300"), 300);
+    }
+}
+
+/// Counts how often the calls that always fail are made within a second: hundreds are trying again,
+/// tens of thousands would be a loop that does nothing else.
+fn does_not_spin(trace: &Trace, server: &mut Server) {
+    let before = trace.injected();
+    assert_eq!(server.wait(Duration::from_secs(1)), None, "it has ended");
+    let calls = trace.injected() - before;
+    assert!(calls < 1_000, "{calls} calls in a second");
 }
 
 /// Without a descriptor a client may be refused or may have to wait, but neither for ever.
@@ -184,6 +225,86 @@ fn send_fails(error: &str, when: usize) {
     ten_clients(server.tcp());
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_code(), 0);
+}
+
+/// What is sent to this server may be lost, as datagrams may, but those that follow are answered.
+fn datagrams_survive(calls: &str, how: &str, at_least: usize) {
+    let (trace, mut server) = start_on(&["udp://127.0.0.1:0"], calls, how);
+    let socket = dial_udp(server.udp());
+    until("the fault has happened", || {
+        socket.send(b"perhaps").expect("send");
+        trace.injected() >= at_least
+    });
+    // Whatever is answered of these comes before the answer to the one that is not the same.
+    socket.send(b"for sure").expect("send");
+    let mut answer = receive(&socket);
+    while answer == b"perhaps" {
+        answer = receive(&socket);
+    }
+    assert_eq!(answer, b"for sure");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+fn receive(socket: &UdpSocket) -> Vec<u8> {
+    let mut datagram = [0; 100];
+    let length = socket.recv(&mut datagram).expect("the server answers");
+    datagram[..length].to_vec()
+}
+
+/// What an ICMP message says about an earlier answer, to somebody who is gone.
+#[test]
+fn datagram_receive_refused() {
+    datagrams_survive("recvmmsg", "error=ECONNREFUSED:when=1..2", 2);
+}
+
+#[test]
+fn datagram_receive_interrupted() {
+    datagrams_survive("recvmmsg", "error=EINTR:when=1+2", 5);
+}
+
+#[test]
+fn datagram_receive_out_of_memory() {
+    datagrams_survive("recvmmsg", "error=ENOMEM:when=1..3", 3);
+}
+
+#[test]
+fn datagram_send_interrupted() {
+    datagrams_survive("sendmmsg", "error=EINTR:when=1+2", 5);
+}
+
+/// A datagram is there that cannot be fetched: the server tries again, does not spin, and serves
+/// the others.
+#[test]
+fn datagram_receive_that_always_fails() {
+    for errno in ["ENOMEM", "ECONNREFUSED"] {
+        let how = format!("error={errno}:when=1+");
+        let (trace, mut server) = start_on(&["udp://127.0.0.1:0", "127.0.0.1:0"], "recvmmsg", &how);
+        let socket = dial_udp(server.udp());
+        socket.send(b"never answered").expect("send");
+        until("the fault has happened", || trace.injected() > 0);
+        does_not_spin(&trace, &mut server);
+        ping(dial(server.tcp()), b"another");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0, "{errno}");
+    }
+}
+
+/// The answer that the kernel refuses is lost, and counted; the next one is not held up by it.
+#[test]
+fn datagram_send_refused() {
+    for errno in ["ENOBUFS", "EPERM", "ENOMEM", "ECONNREFUSED"] {
+        let how = format!("error={errno}:when=1");
+        let (trace, server) = start_on(&["udp://127.0.0.1:0"], "sendmmsg", &how);
+        let socket = dial_udp(server.udp());
+        socket.send(b"lost").expect("send");
+        until("the fault has happened", || trace.injected() == 1);
+        socket.send(b"answered").expect("send");
+        assert_eq!(receive(&socket), b"answered", "{errno}");
+        let stats = server.stats();
+        assert_eq!(stats.get("datagrams_lost"), 1, "{errno}");
+        assert_eq!(stats.get("datagrams_out"), 1, "{errno}");
+    }
 }
 
 #[test]

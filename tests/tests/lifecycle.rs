@@ -1,18 +1,24 @@
 //! Start, stop, and start again: ports, signals, what is pending at the end.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use tempfile::tempdir;
 
 use tests::client::{
     dial, dial_narrow, dial_unix, difference, expect, expect_end, fill, is_closed, ping, ping_all,
+    ready,
 };
 use tests::random::Random;
 use tests::server::{Launch, Server};
@@ -259,6 +265,121 @@ fn sigstop_and_sigcont() {
             expect(client, text.as_bytes());
         }
     }
+}
+
+/// The kernel alone receives them, as many as the backlog holds, and has one event for them all.
+#[test]
+fn three_hundred_that_come_while_it_is_stopped() {
+    let server = Launch::echo().start();
+    let baseline = server.open_descriptors();
+    for round in 0..3 {
+        server.stop();
+        let mut clients: Vec<_> = (0..300).map(|_| dial(server.tcp())).collect();
+        for (index, client) in clients.iter_mut().enumerate() {
+            // Half of them have something to say already.
+            if index % 2 == 0 {
+                write!(client, "client {index}, round {round}").expect("write");
+            }
+        }
+        server.resume();
+        for (index, client) in clients.iter().enumerate() {
+            let text = format!("client {index}, round {round}");
+            if index % 2 == 0 {
+                expect(client, text.as_bytes());
+            } else {
+                ping(client, text.as_bytes());
+            }
+        }
+        assert_eq!(server.stats().get("connections"), 300);
+        drop(clients);
+        server.descriptors_return_to(baseline);
+    }
+    assert_eq!(server.stats().get("refused"), 0);
+}
+
+/// The terminal that it was started from goes, and the server stays.
+#[test]
+fn sighup_changes_nothing() {
+    let mut server = Launch::echo().start();
+    let client = dial(server.tcp());
+    for _ in 0..10 {
+        let seen = server.stderr().count();
+        server.signal(Signal::SIGHUP);
+        let told = server
+            .stderr()
+            .wait_from(seen, PATIENCE, |line| line.contains("SIGHUP"));
+        assert!(told.is_some(), "it does not say that it was asked");
+        ping(&client, b"still there");
+        ping(dial(server.tcp()), b"and open to others");
+    }
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+/// Whoever starts it may have closed the standard streams: descriptors 0 to 2 are no places for its
+/// own.
+#[test]
+fn a_start_without_standard_input() {
+    let script = ["sh", "-c", "exec \"$@\" <&-", "sh"];
+    let mut server = Launch::echo().under(&script).start();
+    let clients: Vec<_> = (0..5).map(|_| dial(server.tcp())).collect();
+    ping_all(&clients, b"without an input");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+/// A server on a Unix socket whose log goes to a pipe that is returned, and that nobody reads.
+fn with_a_pipe_for_the_log(directory: &Path) -> (Server, PathBuf, File) {
+    let (pipe, socket) = (directory.join("log"), directory.join("echo.sock"));
+    mkfifo(&pipe, Mode::S_IRWXU).expect("mkfifo");
+    let both_ends = File::options().read(true).write(true).open(&pipe);
+    let both_ends = both_ends.expect("a named pipe");
+    let script = format!("exec \"$@\" 2>'{}'", pipe.display());
+    let server = Launch::new("echo", &[&format!("unix:{}", socket.display())])
+        .args(&["-vv"])
+        .under(&["sh", "-c", &script, "sh"])
+        .spawn();
+    until("the server listens", || {
+        UnixStream::connect(&socket).is_ok()
+    });
+    (server, socket, both_ends)
+}
+
+/// Whoever looks at the log cannot stop the server by looking away, as one does who types Ctrl-S in
+/// `edgeloop 2>&1 | less`.
+#[test]
+fn a_log_that_nobody_reads() {
+    let directory = tempdir().expect("a temporary directory");
+    let (mut server, socket, log) = with_a_pipe_for_the_log(directory.path());
+    let bystander = dial_unix(&socket);
+    until("the log is full", || {
+        ping(dial_unix(&socket), b"two lines for the log");
+        !ready(&log, PollFlags::POLLOUT, 0)
+    });
+    for _ in 0..200 {
+        ping(dial_unix(&socket), b"and two that are lost");
+    }
+    server.signal(Signal::SIGUSR1);
+    server.signal(Signal::SIGHUP);
+    ping(bystander, b"has not noticed");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn a_log_whose_reader_has_gone() {
+    let directory = tempdir().expect("a temporary directory");
+    let (mut server, socket, log) = with_a_pipe_for_the_log(directory.path());
+    let bystander = dial_unix(&socket);
+    ping(&bystander, b"before");
+    drop(log);
+    for _ in 0..10 {
+        ping(dial_unix(&socket), b"after");
+    }
+    server.signal(Signal::SIGUSR1);
+    ping(&bystander, b"has not noticed");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
 }
 
 /// Nowhere to write the log to: the clients do not notice.

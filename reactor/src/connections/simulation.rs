@@ -752,7 +752,7 @@ fn a_stop_waits_for_what_is_pending_and_for_nothing_else() {
 #[test]
 fn who_is_sent_too_much_by_others_is_closed_as_a_slow_consumer() {
     let mut world = World::new(1);
-    world.connections.limits.queue_limit = 100;
+    world.connections.limits.queue_limit = Some(100);
     let id = world.wires[0].0;
     for _ in 0..4 {
         world.connections.call(|_, out| out.send(id, &[1; 40]));
