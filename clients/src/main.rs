@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use edgeloop_reactor::{Address, Direction, Limits, Reactor};
+use edgeloop_reactor::{Address, Direction, Limits, Reactor, reason};
 
 use crate::stream::{SERVER, STDIN, STDOUT, StreamClient};
 
@@ -62,16 +62,10 @@ fn echo(options: &EchoOptions) -> Result<(), String> {
         ..Limits::default()
     };
     let client = StreamClient::new(options.address.to_string(), options.timeout);
-    let mut reactor = Reactor::new(client, limits).map_err(|error| error.to_string())?;
+    let mut reactor = Reactor::new(client, limits).map_err(|error| reason(&error))?;
     start(&mut reactor, &options.address)
         .and_then(|()| reactor.run())
-        .map_err(|error| {
-            format!(
-                "cannot reach {}: {}",
-                options.address,
-                stream::reason(&error)
-            )
-        })?;
+        .map_err(|error| format!("cannot reach {}: {}", options.address, reason(&error)))?;
     reactor
         .protocol()
         .failure()

@@ -3,7 +3,6 @@
 //! Three connections in one reactor, so nothing can deadlock: whoever cannot take more has its
 //! source paused, and the others go on.
 
-use std::io;
 use std::time::Duration;
 
 use edgeloop_reactor::{Closed, ConnId, Data, Opened, Outbox, Protocol};
@@ -21,6 +20,8 @@ pub(crate) struct StreamClient {
     server: Option<ConnId>,
     /// All of standard input is on its way, and the server was told so.
     all_sent: bool,
+    /// Standard output takes no more for now, so that it is we who make the server wait.
+    output_full: bool,
     /// The server's address, for messages.
     address: String,
     failure: Option<String>,
@@ -34,6 +35,7 @@ impl StreamClient {
             stdout: None,
             server: None,
             all_sent: false,
+            output_full: false,
             address,
             failure: None,
         }
@@ -61,7 +63,7 @@ impl StreamClient {
     }
 
     fn wait_for_answer(&self, server: ConnId, out: &mut Outbox) {
-        if self.all_sent && !self.timeout.is_zero() {
+        if self.all_sent && !self.output_full && !self.timeout.is_zero() {
             out.set_timer(server, self.timeout);
         }
     }
@@ -137,7 +139,7 @@ impl Protocol for StreamClient {
             .into_iter()
             .for_each(|source| out.pause(source));
         if Some(id) == self.stdout {
-            // It is we who make the server wait.
+            self.output_full = true;
             self.server
                 .into_iter()
                 .for_each(|server| out.clear_timer(server));
@@ -149,6 +151,7 @@ impl Protocol for StreamClient {
             .into_iter()
             .for_each(|source| out.resume(source));
         if Some(id) == self.stdout {
+            self.output_full = false;
             self.server
                 .into_iter()
                 .for_each(|server| self.wait_for_answer(server, out));
@@ -158,14 +161,6 @@ impl Protocol for StreamClient {
     fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
         self.fail(format!("cannot reach {}: {why}", self.address), out);
     }
-}
-
-/// The words of an error, without the number.
-pub(crate) fn reason(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(
-        || error.to_string(),
-        |number| Closed::Error(edgeloop_reactor::Errno::from_raw(number)).to_string(),
-    )
 }
 
 #[cfg(test)]
@@ -218,6 +213,22 @@ mod tests {
         );
         script.high_water(server, false);
         assert!(!script.is_paused(stdin));
+    }
+
+    #[test]
+    fn time_does_not_count_while_our_own_output_is_full() {
+        let mut script = Script::new(StreamClient::new("server".into(), Duration::from_secs(2)));
+        let [stdout, stdin, _] = open(&mut script);
+        script.high_water(stdout, true);
+        script.eof(stdin);
+        script.advance(Duration::from_secs(60));
+        assert!(!script.is_stopped());
+        script.high_water(stdout, false);
+        script.advance(Duration::from_secs(2));
+        assert_eq!(
+            script.protocol().failure(),
+            Some("no answer from server in time")
+        );
     }
 
     #[test]

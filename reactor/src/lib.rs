@@ -68,7 +68,8 @@
 //! | `connections.rs` | all streams: whose turn it is, who is to be closed |
 //! | `connections/simulation.rs` | the rules against a kernel as nasty as a kernel may be |
 //! | `listener.rs`, `udp.rs`, `stream.rs` | the kinds of descriptors |
-//! | `reactor.rs` | the turn of the loop, and running out of descriptors |
+//! | `reactor.rs` | the turn of the loop |
+//! | `reactor/accepting.rs` | accepting within a budget, and running out of descriptors |
 //! | `script.rs` | testing a protocol without sockets |
 //!
 //! # What is left out on purpose
@@ -90,7 +91,9 @@ mod listener;
 mod outbox;
 mod poll;
 mod protocol;
+mod rate_limited_log;
 mod reactor;
+mod reason;
 mod script;
 mod signals;
 mod stats;
@@ -109,6 +112,7 @@ pub use outbox::Outbox;
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
 pub use reactor::Reactor;
+pub use reason::reason;
 pub use script::{Script, every_split};
 pub use stats::Stats;
 pub use stream::Direction;

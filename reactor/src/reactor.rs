@@ -4,27 +4,26 @@
 //! than their budget allowed, run the timers, send what was said, close who is to be closed.
 //! [`Reactor::turn`] reads like this list.
 
+mod accepting;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
-    setsockopt, socket, sockopt,
-};
 
 use crate::address::{Address, Peer};
 use crate::conn::{State, closed_by};
 use crate::connections::Connections;
 use crate::descriptors::Spare;
 use crate::limits::Limits;
-use crate::listener::{Accept, Listener, Pending, inet_socket};
+use crate::listener::{Listener, Pending};
 use crate::outbox::{Errand, Outbox};
-use crate::poll::{Events, Interest, Poll, Ready, Token};
+use crate::poll::{Events, Interest, Poll, Token};
 use crate::protocol::{Closed, ConnId, Opened, Protocol};
+use crate::rate_limited_log::RateLimitedLog;
 use crate::signals::{Asked, Signals};
 use crate::stats::Stats;
 use crate::stream::{Direction, Fd};
@@ -34,14 +33,9 @@ use crate::waker::Waker;
 
 /// Events fetched by one wait.
 const EVENTS: usize = 512;
-/// How soon a source that ran out of something tries again; listeners also when a connection
-/// closes.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a stop looks for connections whose last bytes have arrived; peers acknowledge after 40
 /// ms or so.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
-/// What many clients can cause at once is logged no more often than this.
-const LOG_INTERVAL: Millis = 1_000;
 
 /// Whose descriptor a token stands for: a connection's, or one of the reactor's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,19 +70,6 @@ impl Source {
             _ => Source::Conn(ConnId::from_token(token)),
         }
     }
-}
-
-/// What became of one accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepted {
-    /// A client, who is served or was refused.
-    Somebody,
-    /// A client who was gone already, or an error: the next may fare better.
-    Nobody(Errno),
-    /// There is nothing more to accept.
-    Drained,
-    /// There may be more, and something is missing to accept it.
-    Lacking(Errno),
 }
 
 /// How far the end has come.
@@ -191,9 +172,8 @@ impl<P: Protocol> Reactor<P> {
     /// follows, or `on_connect_error`. Resolving a name may take its time; within the loop use
     /// [`Outbox::connect`].
     pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
-        let (fd, peer, under_way) = start_connect(to)?;
+        let (stream, peer, under_way) = Fd::connect(to)?;
         self.connections.set_now(self.clock());
-        let stream = Fd::socket(fd);
         let mut state = stream.first_state(Direction::Both);
         state.set(State::CONNECTING, under_way);
         let id = self.connections.insert(stream, state);
@@ -396,199 +376,6 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// Accepts until there is nothing left or the budget of this turn is spent.
-    fn accept(&mut self, index: usize) {
-        let turn = self.connections.stats.turns;
-        let Some(listener) = self.listeners.get_mut(index) else {
-            return;
-        };
-        listener.pending = Pending::Budget;
-        if std::mem::replace(&mut listener.last_turn, turn) == turn {
-            return;
-        }
-        let mut failed = None;
-        for _ in 0..self.connections.limits.accept_budget {
-            match self.accept_one(index) {
-                Accepted::Somebody => failed = None,
-                Accepted::Nobody(errno) => failed = Some(errno),
-                Accepted::Drained => return self.set_pending(index, Pending::No),
-                Accepted::Lacking(errno) => return self.put_off(index, errno),
-            }
-        }
-        // An error that does not go away, as a security policy may cause, is no reason to spin.
-        if let Some(errno) = failed {
-            self.put_off(index, errno);
-        }
-    }
-
-    fn accept_one(&mut self, index: usize) -> Accepted {
-        // The last one's `on_open` may have closed the listeners.
-        self.run_errands();
-        let Some(listener) = self.listeners.get(index) else {
-            return Accepted::Drained;
-        };
-        self.connections.stats.accepts += 1;
-        match listener.accept() {
-            Accept::Connection(fd, peer) => {
-                let tag = listener.tag;
-                self.admit(fd, Opened { peer, tag });
-                Accepted::Somebody
-            }
-            Accept::Vanished(errno) => Accepted::Nobody(errno),
-            Accept::Drained => Accepted::Drained,
-            Accept::NoDescriptor(errno) => self.refuse_with_spare(index, errno),
-            Accept::Failed(errno) => Accepted::Lacking(errno),
-        }
-    }
-
-    fn set_pending(&mut self, index: usize, pending: Pending) {
-        if let Some(listener) = self.listeners.get_mut(index) {
-            listener.pending = pending;
-        }
-    }
-
-    /// Makes a connection of what was accepted, or closes it.
-    fn admit(&mut self, fd: OwnedFd, opened: Opened) {
-        let limit = self.connections.limits.max_connections;
-        if self.connections.len() >= limit {
-            self.connections.stats.refused_limit += 1;
-            return self.refused(format_args!("the limit is {limit} connections"));
-        }
-        let stream = Fd::socket(fd);
-        let state = match opened.peer {
-            Peer::Inet(_) => State::empty(),
-            // What `Fd::first_state` would find out by asking the kernel.
-            _ => State::HANGUP,
-        };
-        let id = self.connections.insert(stream, state);
-        match self.watch(id, Direction::Both) {
-            Ok(()) => {
-                self.connections.stats.accepted += 1;
-                self.connections.opened(id, opened);
-            }
-            Err(error) => {
-                self.connections.stats.refused_setup += 1;
-                self.refused(format_args!("cannot watch a connection: {error}"));
-            }
-        }
-    }
-
-    /// Gives up the spare descriptor to accept a client and close it at once, if there is a spare,
-    /// and a client: the kernel complains of missing descriptors before it looks.
-    fn refuse_with_spare(&mut self, index: usize, errno: Errno) -> Accepted {
-        if !self.spare.release() {
-            return Accepted::Lacking(errno);
-        }
-        self.connections.stats.accepts += 1;
-        let refused = match self.listeners[index].accept() {
-            Accept::Connection(_, peer) => Some(peer),
-            Accept::Drained => None,
-            _ => {
-                self.spare.hold();
-                return Accepted::Lacking(errno);
-            }
-        };
-        self.spare.hold();
-        let Some(peer) = refused else {
-            return Accepted::Drained;
-        };
-        self.connections.stats.refused_descriptors += 1;
-        let limits = "RLIMIT_NOFILE, fs.file-max";
-        self.refused(format_args!("{peer}: {} ({limits})", errno.desc()));
-        Accepted::Somebody
-    }
-
-    fn refused(&mut self, why: fmt::Arguments) {
-        self.connections.stats.refused += 1;
-        self.refusals.log(
-            self.connections.now,
-            format_args!("connection refused: {why}"),
-        );
-    }
-
-    /// There is more to accept, but something is missing, and no edge tells when it is there again:
-    /// the listener tries when a connection closes, and after a while.
-    fn put_off(&mut self, index: usize, errno: Errno) {
-        self.set_pending(index, Pending::Resources);
-        self.connections.stats.accept_paused += 1;
-        self.shortages.log(
-            self.connections.now,
-            format_args!("accepting is put off: {}", errno.desc()),
-        );
-        self.connections.timers.arm(
-            TimerKey::Retry,
-            self.connections.now + millis(RETRY_INTERVAL),
-        );
-    }
-
-    /// Listeners whose budget was spent go on.
-    fn go_on_listening(&mut self) {
-        for index in 0..self.listeners.len() {
-            if self
-                .listeners
-                .get(index)
-                .is_some_and(|listener| listener.pending == Pending::Budget)
-            {
-                self.accept(index);
-            }
-        }
-        for index in 0..self.udp.len() {
-            if self.udp.get(index).is_some_and(Udp::has_work) {
-                self.visit_udp(index, Ready::empty());
-            }
-        }
-    }
-
-    /// Listeners that ran out of something try again.
-    fn retry_listeners(&mut self) {
-        self.spare.hold();
-        for index in 0..self.listeners.len() {
-            let listener = self.listeners.get(index);
-            if listener.is_some_and(|listener| listener.pending == Pending::Resources) {
-                self.accept(index);
-            }
-        }
-    }
-
-    /// Everything that ran out of something tries again.
-    fn retry_starved(&mut self) {
-        self.retry_listeners();
-        for index in 0..self.udp.len() {
-            if let Some(udp) = self.udp.get_mut(index).filter(|udp| udp.starved) {
-                udp.retry();
-                self.visit_udp(index, Ready::empty());
-            }
-        }
-    }
-
-    fn visit_udp(&mut self, index: usize, ready: Ready) {
-        let turn = self.connections.stats.turns;
-        let Some(udp) = self.udp.get_mut(index) else {
-            return;
-        };
-        udp.note(ready);
-        if std::mem::replace(&mut udp.last_turn, turn) == turn {
-            return;
-        }
-        udp.visit(&mut self.connections);
-        if udp.starved {
-            let at = self.connections.now + millis(RETRY_INTERVAL);
-            self.connections.timers.arm(TimerKey::Retry, at);
-        }
-        let blocked = udp.is_blocked();
-        if std::mem::replace(&mut udp.watches_room, blocked) != blocked {
-            let mut interest = Interest::IN;
-            interest.set(Interest::OUT, blocked);
-            if let Err(errno) = self
-                .poll
-                .modify(&*udp, Source::Udp(index).token(), interest)
-            {
-                log::error!("cannot watch a UDP socket: {}", errno.desc());
-            }
-        }
-        self.run_errands();
-    }
-
     fn take_signals(&mut self) {
         while let Some(asked) = self.signals.as_ref().and_then(Signals::next) {
             match asked {
@@ -742,54 +529,5 @@ impl<P> fmt::Debug for Reactor<P> {
         out.debug_struct("Reactor")
             .field("phase", &self.phase)
             .finish_non_exhaustive()
-    }
-}
-
-/// A non-blocking connect(2): the socket, its peer, and whether the end of it is still to come.
-fn start_connect(to: &Address) -> io::Result<(OwnedFd, Peer, bool)> {
-    let (fd, peer, address): (OwnedFd, Peer, Box<dyn SockaddrLike>) = match to {
-        Address::Unix(path) => {
-            let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-            let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-            (fd, Peer::Unix, Box::new(UnixAddr::new(path)?))
-        }
-        Address::Tcp(_) => {
-            let at = to
-                .resolve()?
-                .into_iter()
-                .next()
-                .ok_or(Errno::EADDRNOTAVAIL)?;
-            let fd = inet_socket(&at, SockType::Stream)?;
-            setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
-            (fd, Peer::Inet(at), Box::new(SockaddrStorage::from(at)))
-        }
-        Address::Udp(_) => return Err(Errno::EPROTOTYPE.into()),
-    };
-    match connect(fd.as_raw_fd(), &*address) {
-        Ok(()) => Ok((fd, peer, false)),
-        Err(Errno::EINPROGRESS) => Ok((fd, peer, true)),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Log lines that many clients can cause at once: one a second is written, with the number of those
-/// that were left out.
-#[derive(Debug, Default)]
-struct RateLimitedLog {
-    next: Millis,
-    left_out: u64,
-}
-
-impl RateLimitedLog {
-    fn log(&mut self, now: Millis, text: fmt::Arguments) {
-        if now < self.next {
-            self.left_out += 1;
-            return;
-        }
-        match std::mem::take(&mut self.left_out) {
-            0 => log::warn!("{text}"),
-            left_out => log::warn!("{text} ({left_out} more in between)"),
-        }
-        self.next = now + LOG_INTERVAL;
     }
 }

@@ -1,6 +1,6 @@
 //! Streams that are descriptors: sockets, terminals, pipes and files.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -8,12 +8,16 @@ use nix::Result;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{Shutdown, SockType, getsockopt, shutdown, sockopt};
+use nix::sys::socket::{
+    AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
+    getsockopt, setsockopt, shutdown, socket, sockopt,
+};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::isatty;
 
+use crate::address::{Address, Peer};
 use crate::conn::{State, Stream};
-use crate::listener::local_address;
+use crate::listener::{inet_socket, local_address};
 use crate::poll::Interest;
 use crate::sys;
 
@@ -70,6 +74,33 @@ impl Fd {
         Fd {
             fd,
             kind: Kind::Socket,
+        }
+    }
+
+    /// A non-blocking connect(2): the socket, its peer, and whether the end of it is still to come.
+    pub(crate) fn connect(to: &Address) -> io::Result<(Fd, Peer, bool)> {
+        let (fd, peer, address): (OwnedFd, Peer, Box<dyn SockaddrLike>) = match to {
+            Address::Unix(path) => {
+                let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+                let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+                (fd, Peer::Unix, Box::new(UnixAddr::new(path)?))
+            }
+            Address::Tcp(_) => {
+                let at = to
+                    .resolve()?
+                    .into_iter()
+                    .next()
+                    .ok_or(Errno::EADDRNOTAVAIL)?;
+                let fd = inet_socket(&at, SockType::Stream)?;
+                setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+                (fd, Peer::Inet(at), Box::new(SockaddrStorage::from(at)))
+            }
+            Address::Udp(_) => return Err(Errno::EPROTOTYPE.into()),
+        };
+        match connect(fd.as_raw_fd(), &*address) {
+            Ok(()) => Ok((Fd::socket(fd), peer, false)),
+            Err(Errno::EINPROGRESS) => Ok((Fd::socket(fd), peer, true)),
+            Err(errno) => Err(errno.into()),
         }
     }
 

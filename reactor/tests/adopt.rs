@@ -298,7 +298,7 @@ fn every_line_typed_ahead_is_read() {
     });
 }
 
-/// A pipe or a terminal can be opened once more by its name, to have an `O_NONBLOCK` of its own; but
+/// A pipe or a terminal can be opened once more by name, to have an `O_NONBLOCK` of its own. But
 /// the name of a pty's master is `/dev/ptmx`, and whoever opens that gets another terminal.
 #[test]
 fn the_master_of_a_terminal_is_the_one_that_was_given() {

@@ -160,6 +160,35 @@ fn two_who_write_before_they_read_are_both_served() {
     });
 }
 
+/// An echo pauses whoever does not read its answers, at the high-water mark. Whoever sets that mark
+/// high need not know that there is a limit for slow consumers, and what it is.
+#[test]
+fn who_is_paused_at_high_water_is_not_cut_off_below_it() {
+    alone(|| {
+        const LEN: usize = 20 * 1024 * 1024;
+        let limits = Limits {
+            high_water: 2 * LEN,
+            ..Limits::default()
+        };
+        let mut reactor = reactor_with(limits, common::echo);
+        let (_, peer) = adopt_socket(&mut reactor, 0);
+        let (bytes, mut written, mut received) = (noise(LEN), 0, Vec::new());
+        let mut reads = false;
+        while received.len() < LEN {
+            let before = written;
+            written += write_some(&peer, &bytes[written..]);
+            turn_at_once(&mut reactor);
+            assert_eq!(reactor.protocol().closed(), [], "{written} bytes said");
+            // Not before all of it waits in the reactor.
+            reads |= written == before;
+            if reads {
+                received.extend(read_some(&peer));
+            }
+        }
+        assert!(received == bytes, "not the same bytes");
+    });
+}
+
 /// Whoever has said that it ends its side says nothing after that: what it sends back all the same
 /// is ignored, as every other send is, and no reason to lose the connection.
 #[test]

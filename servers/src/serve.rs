@@ -3,10 +3,9 @@
 use std::io::{self, IsTerminal};
 
 use edgeloop_reactor::{
-    Address, Limits, Protocol, Reactor, open_descriptors, raise_descriptor_limit,
+    Address, Limits, Protocol, Reactor, open_descriptors, raise_descriptor_limit, reason,
 };
 use log::LevelFilter;
-use nix::errno::Errno;
 
 use crate::cli::Options;
 use crate::front::Front;
@@ -139,14 +138,6 @@ fn hint(address: &Address) -> String {
         Address::Udp(at) => format!("nc -u {}", near(&at.to_string())),
         Address::Unix(path) => format!("nc -U {}", path.display()),
     }
-}
-
-/// The words of an error, without the number.
-fn reason(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(
-        || error.to_string(),
-        |number| Errno::from_raw(number).desc().to_owned(),
-    )
 }
 
 #[cfg(test)]

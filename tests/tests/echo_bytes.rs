@@ -327,3 +327,32 @@ fn data_and_fin_in_one_event() {
         expect_end(stream, &data[..length]);
     }
 }
+
+/// Clients that say one byte at a time, as an attack on servers with a thread for each does, cost
+/// those who have more to say nothing; and each of their bytes comes back.
+#[test]
+fn two_hundred_who_say_one_byte_at_a_time() {
+    const WORDS: &[u8] = b"GET / HTTP/1.1\r\n";
+    let server = Launch::echo().start();
+    let mut slow: Vec<_> = (0..200).map(|_| dial(server.tcp())).collect();
+    let others: Vec<_> = (0..5).map(|_| dial(server.tcp())).collect();
+    let message = Random::new(9).bytes(10_000);
+    for byte in WORDS.chunks(1) {
+        for client in &mut slow {
+            client.write_all(byte).expect("write");
+        }
+        for client in &others {
+            ping(client, &message);
+        }
+        ping_and_end(&dial(server.tcp()), &message);
+        for client in &slow {
+            expect(client, byte);
+        }
+    }
+    let spoken = WORDS.len() * (slow.len() + (others.len() + 1) * message.len());
+    assert_eq!(server.stats().get("bytes_in"), spoken as u64);
+    for client in &slow {
+        client.shutdown(Shutdown::Write).expect("shutdown");
+        expect_end(client, b"");
+    }
+}

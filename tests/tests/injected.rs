@@ -116,11 +116,11 @@ fn accept_that_always_fails() {
     }
 }
 
-/// The fault outlasts the patience of many turns, and ends.
+/// The fault outlasts a turn's budget, and then it is over.
 #[test]
 fn accept_that_fails_for_a_while() {
-    for errno in ["EPERM", "ECONNABORTED", "ENOMEM"] {
-        survives("accept4", &format!("error={errno}:when=1..300"), 300);
+    for (errno, times) in [("EPERM", 100), ("ECONNABORTED", 100), ("ENOMEM", 10)] {
+        survives("accept4", &format!("error={errno}:when=1..{times}"), times);
     }
 }
 
@@ -130,7 +130,7 @@ fn does_not_spin(trace: &Trace, server: &mut Server) {
     let before = trace.injected();
     assert_eq!(server.wait(Duration::from_secs(1)), None, "it has ended");
     let calls = trace.injected() - before;
-    assert!(calls < 1_000, "{calls} calls in a second");
+    assert!(calls < 2_000, "{calls} calls in a second");
 }
 
 /// Without a descriptor a client may be refused or may have to wait, but neither for ever.
