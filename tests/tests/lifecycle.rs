@@ -111,8 +111,9 @@ fn sigterm_under_load() {
     thread::scope(|scope| {
         for client in 0..16 {
             let ready = &ready;
+            // Before any of them begins: on a busy machine some begin when the server has gone.
+            let mut stream = dial(address);
             scope.spawn(move || {
-                let mut stream = dial(address);
                 let question = [client; 1000];
                 let mut answer = [0; 1000];
                 // Until the server goes away; up to then, no wrong byte.
