@@ -18,7 +18,7 @@
 //! nc -N 127.0.0.1 9876
 //! ```
 //!
-//! What is missing, and what the rungs above this one are for:
+//! What is missing, and what the rungs above this one, `on_poll` and `on_reactor`, are for:
 //!
 //! - *Fairness.* A client that sends and reads without a pause has the loop to itself; so has a
 //!   storm of new ones.

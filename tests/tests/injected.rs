@@ -312,14 +312,6 @@ fn wait_interrupted() {
     survives(WAIT_CALLS, "error=EINTR:when=1+2", 10);
 }
 
-/// A connection may be reset before anybody asks whose it was (`ENOTCONN`), which is no reason to
-/// fail.
-#[test]
-fn peer_address_unknown() {
-    let (_trace, server) = start("getpeername", "error=ENOTCONN:when=1+1");
-    ten_clients(server.tcp());
-}
-
 /// Several faults at once, all the time.
 #[test]
 fn everything_now_and_then() {
