@@ -69,7 +69,7 @@ pub(crate) enum Request {
 
 /// What a protocol wants of the reactor as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Errand {
+pub(crate) enum Command {
     Connect {
         to: Address,
         tag: u32,
@@ -113,7 +113,7 @@ pub struct Outbox {
     /// For each slot the number of its parcel, or NONE.
     parcel_of: Vec<u32>,
     requests: Vec<Request>,
-    errands: Vec<Errand>,
+    commands: Vec<Command>,
 }
 
 impl Outbox {
@@ -127,7 +127,7 @@ impl Outbox {
             parcels: Vec::new(),
             parcel_of: Vec::new(),
             requests: Vec::new(),
-            errands: Vec::new(),
+            commands: Vec::new(),
         }
     }
 
@@ -175,7 +175,7 @@ impl Outbox {
     /// Sends a datagram from the UDP socket that was given `tag` when it began to listen. Datagrams
     /// can get lost; one that the kernel refuses is counted and dropped.
     pub fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
-        self.errands.push(Errand::SendTo {
+        self.commands.push(Command::SendTo {
             tag,
             to,
             bytes: bytes.to_vec(),
@@ -240,18 +240,18 @@ impl Outbox {
     /// resolved here, which would block the loop: a host that is no number fails with `EINVAL`.
     /// When the reactor stops, all attempts fail.
     pub fn connect(&mut self, to: Address, tag: u32) {
-        self.errands.push(Errand::Connect { to, tag });
+        self.commands.push(Command::Connect { to, tag });
     }
 
     /// Closes the listeners, now and for good; connections stay.
     pub fn stop_listening(&mut self) {
-        self.errands.push(Errand::StopListening);
+        self.commands.push(Command::StopListening);
     }
 
     /// Stops the reactor in good order: no more connections, what is pending is sent within the
     /// grace period.
     pub fn stop(&mut self) {
-        self.errands.push(Errand::Stop);
+        self.commands.push(Command::Stop);
     }
 
     /// The parcel of a connection, a new one if it has none in this turn.
@@ -354,17 +354,17 @@ impl Outbox {
         }
     }
 
-    pub(crate) fn has_errands(&self) -> bool {
-        !self.errands.is_empty()
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
     }
 
-    pub(crate) fn take_errands(&mut self) -> Vec<Errand> {
-        std::mem::take(&mut self.errands)
+    pub(crate) fn take_commands(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.commands)
     }
 
     /// Whether there is anything that the end of a turn would carry out.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.parcels.is_empty() || !self.errands.is_empty()
+        !self.parcels.is_empty() || !self.commands.is_empty()
     }
 
     pub(crate) fn is_full(&self) -> bool {

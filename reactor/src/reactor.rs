@@ -20,11 +20,11 @@ use crate::connections::Connections;
 use crate::descriptors::Spare;
 use crate::limits::Limits;
 use crate::listener::{Listener, Pending};
-use crate::outbox::{Errand, Outbox};
+use crate::outbox::{Command, Outbox};
 use crate::poll::{Events, Interest, Poll, Token};
 use crate::protocol::{Closed, ConnId, Opened, Protocol};
 use crate::rate_limited_log::RateLimitedLog;
-use crate::signals::{Asked, Signals};
+use crate::signals::{SignalAction, Signals};
 use crate::stats::Stats;
 use crate::stream::{Direction, Fd};
 use crate::timers::{Millis, TimerKey, millis};
@@ -302,7 +302,7 @@ impl<P: Protocol> Reactor<P> {
         self.phase = Phase::Stopping { until };
         self.connections.call(Protocol::on_stop);
         // Last words may be datagrams.
-        self.run_errands();
+        self.run_commands();
         self.stop_listening();
         self.connections.stop();
         self.look_at_grace(until);
@@ -377,12 +377,14 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn take_signals(&mut self) {
-        while let Some(asked) = self.signals.as_ref().and_then(Signals::next) {
-            match asked {
-                Asked::Report => self.make_report(),
-                Asked::Nothing => log::info!("SIGHUP ignored"),
-                Asked::Stop if self.phase != Phase::Running => self.cut_off("stopping at once"),
-                Asked::Stop => {
+        while let Some(action) = self.signals.as_ref().and_then(Signals::next) {
+            match action {
+                SignalAction::Report => self.make_report(),
+                SignalAction::Nothing => log::info!("SIGHUP ignored"),
+                SignalAction::Stop if self.phase != Phase::Running => {
+                    self.cut_off("stopping at once")
+                }
+                SignalAction::Stop => {
                     log::info!("stopping; connections open: {}", self.connections.len());
                     self.stop();
                 }
@@ -436,29 +438,29 @@ impl<P: Protocol> Reactor<P> {
 
     /// The end of a turn: what was said is sent, who is doomed is closed.
     fn carry_out_and_close(&mut self) {
-        self.run_errands();
+        self.run_commands();
         let was_open = self.connections.len();
         self.connections.settle(drop);
         // Every descriptor that became free may be what a listener waits for.
         if self.connections.len() < was_open {
             self.retry_listeners();
         }
-        // Last words may hold an errand. What that leads to is the next turn's affair, which comes
+        // Last words may hold a command. What that leads to is the next turn's affair, which comes
         // at once.
-        self.run_errands();
+        self.run_commands();
     }
 
     /// What protocols want of the reactor.
-    fn run_errands(&mut self) {
-        if !self.connections.outbox.has_errands() {
+    fn run_commands(&mut self) {
+        if !self.connections.outbox.has_commands() {
             return;
         }
-        for errand in self.connections.outbox.take_errands() {
-            match errand {
-                Errand::StopListening => self.stop_listening(),
-                Errand::Stop => self.stop(),
-                Errand::Connect { to, tag } => self.connect_for_protocol(&to, tag),
-                Errand::SendTo { tag, to, bytes } => self.send_to(tag, to, &bytes),
+        for command in self.connections.outbox.take_commands() {
+            match command {
+                Command::StopListening => self.stop_listening(),
+                Command::Stop => self.stop(),
+                Command::Connect { to, tag } => self.connect_for_protocol(&to, tag),
+                Command::SendTo { tag, to, bytes } => self.send_to(tag, to, &bytes),
             }
         }
     }

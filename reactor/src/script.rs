@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::address::Peer;
 use crate::conn_map::ConnMap;
-use crate::outbox::{Current, Errand, Outbox, Request, SendBack};
+use crate::outbox::{Command, Current, Outbox, Request, SendBack};
 use crate::protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
 use crate::timers::{Millis, TimerKey, Timers, millis};
 
@@ -284,12 +284,12 @@ impl<P: Protocol> Script<P> {
             }
         }
         self.outbox.clear();
-        for errand in self.outbox.take_errands() {
-            match errand {
-                Errand::Connect { to, tag } => self.connects.push((to.to_string(), tag)),
-                Errand::SendTo { to, bytes, .. } => self.datagrams.push((to, bytes)),
-                Errand::StopListening => self.listening = false,
-                Errand::Stop => self.stop(),
+        for command in self.outbox.take_commands() {
+            match command {
+                Command::Connect { to, tag } => self.connects.push((to.to_string(), tag)),
+                Command::SendTo { to, bytes, .. } => self.datagrams.push((to, bytes)),
+                Command::StopListening => self.listening = false,
+                Command::Stop => self.stop(),
             }
         }
         for request in self.outbox.take_requests() {

@@ -14,7 +14,7 @@ use crate::sys;
 
 /// What a signal asks of the reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum SignalAction {
     /// SIGTERM, SIGINT: stop in good order; the second time, at once.
     Stop,
     /// SIGUSR1: report the counters.
@@ -50,12 +50,12 @@ impl Signals {
 
     /// The next signal that has arrived. Signals of one kind that arrive together are one
     /// (signal(7)).
-    pub(crate) fn next(&self) -> Option<Asked> {
+    pub(crate) fn next(&self) -> Option<SignalAction> {
         let info = self.fd.read_signal().ok()??;
         Some(match Signal::try_from(info.ssi_signo as i32) {
-            Ok(Signal::SIGTERM | Signal::SIGINT) => Asked::Stop,
-            Ok(Signal::SIGUSR1) => Asked::Report,
-            _ => Asked::Nothing,
+            Ok(Signal::SIGTERM | Signal::SIGINT) => SignalAction::Stop,
+            Ok(Signal::SIGUSR1) => SignalAction::Report,
+            _ => SignalAction::Nothing,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -20,16 +20,16 @@ pub fn dial(server: SocketAddr) -> TcpStream {
     with_deadlines(TcpStream::connect_timeout(&server, PATIENCE).expect("connect"))
 }
 
+/// A socket that is not connected yet, so that it can be given options first.
+fn tcp_socket() -> OwnedFd {
+    let kind = SockType::Stream;
+    socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).expect("socket")
+}
+
 /// Connects from the address `source`: each has its own 28,000 ports.
 #[must_use]
 pub fn dial_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .expect("socket");
+    let socket = tcp_socket();
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true).expect("IP_BIND_ADDRESS_NO_PORT");
     let source = SockaddrStorage::from(SocketAddr::new(IpAddr::V4(source), 0));
     bind(socket.as_raw_fd(), &source).expect("bind");
@@ -40,13 +40,7 @@ pub fn dial_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
 /// Connects with a receive buffer of about `bytes`, so that the server's answers soon have to wait.
 #[must_use]
 pub fn dial_narrow(server: SocketAddr, bytes: usize) -> TcpStream {
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .expect("socket");
+    let socket = tcp_socket();
     setsockopt(&socket, sockopt::RcvBuf, &bytes).expect("SO_RCVBUF");
     connect(socket.as_raw_fd(), &SockaddrStorage::from(server)).expect("connect");
     with_deadlines(TcpStream::from(socket))

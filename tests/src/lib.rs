@@ -15,7 +15,8 @@
 //!
 //! Three rules keep these tests honest. No test sleeps and hopes: each waits for the event it
 //! needs, and [`PATIENCE`] is only how long until it calls that event missing. No test says how
-//! fast something is. Every server ends with its [`server::Server`], also when the test fails.
+//! fast something is, but for a stop that must not sit out a timeout of seconds. Every server ends
+//! with its [`server::Server`], also when the test fails.
 //!
 //! The programs under test are built once per run by `cargo build`; set `EDGELOOP_BIN` or
 //! `EDGECALL_BIN` to the path of a program to test that one instead.

@@ -67,7 +67,7 @@ impl<P: Protocol> Reactor<P> {
 
     fn accept_one(&mut self, index: usize) -> Accepted {
         // The last one's `on_open` may have closed the listeners.
-        self.run_errands();
+        self.run_commands();
         let Some(listener) = self.listeners.get(index) else {
             return Accepted::Drained;
         };
@@ -230,6 +230,6 @@ impl<P: Protocol> Reactor<P> {
                 log::error!("cannot watch a UDP socket: {}", errno.desc());
             }
         }
-        self.run_errands();
+        self.run_commands();
     }
 }
