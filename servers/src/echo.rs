@@ -6,8 +6,11 @@ use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 /// make two servers answer each other for ever (CERT advisory CA-1996-01).
 const FIRST_CLIENT_PORT: u16 = 1024;
 
-pub(crate) struct Echo {
-    pub(crate) answers_low_ports: bool,
+/// The protocol: it remembers nothing.
+#[derive(Clone, Debug)]
+pub struct Echo {
+    /// Whether to answer datagrams from ports below 1024, which may be another server's.
+    pub answers_low_ports: bool,
 }
 
 impl Protocol for Echo {

@@ -1,42 +1,5 @@
-//! `edgeloop`: servers on the reactor.
-//!
-//! A newcomer starts at [`echo`], the smallest protocol. [`cli`] is what the user types,
-//! [`mod@serve`] puts a protocol on the reactor. A new server is one file with its protocol and one
-//! line in [`run`].
+//! The program `edgeloop`; everything is in the library of the same name.
 
-mod cli;
-mod echo;
-mod front;
-mod logging;
-mod serve;
-
-use std::process::ExitCode;
-
-use clap::Parser;
-
-use crate::cli::{Cli, Server};
-use crate::echo::Echo;
-use crate::serve::serve;
-
-fn main() -> ExitCode {
-    match run(Cli::parse().server) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            logging::say(&format!("edgeloop: {failure}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// One line for each server.
-fn run(server: Server) -> Result<(), String> {
-    match server {
-        Server::Echo(options) => serve(
-            Echo {
-                answers_low_ports: options.answer_low_ports,
-            },
-            &options.common,
-            9876,
-        ),
-    }
+fn main() -> std::process::ExitCode {
+    edgeloop::main()
 }
