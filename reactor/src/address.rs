@@ -27,27 +27,56 @@ pub enum Address {
 pub struct HostPort {
     host: String,
     port: u16,
+    /// The numbers that the host stands for; none as long as nobody has asked for a name's.
+    numbers: Vec<SocketAddr>,
 }
 
 impl Address {
     /// The socket addresses meant, in the resolver's order: one for a number, perhaps several for a
-    /// name, none for a Unix path.
+    /// name, none for a Unix path. Asks the resolver, which may take its time, unless
+    /// [`Address::resolved`] has done so before.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         match self {
-            Address::Tcp(at) | Address::Udp(at) => {
+            Address::Tcp(at) | Address::Udp(at) if at.numbers.is_empty() => {
                 Ok((at.host.as_str(), at.port).to_socket_addrs()?.collect())
             }
+            Address::Tcp(at) | Address::Udp(at) => Ok(at.numbers.clone()),
             Address::Unix(_) => Ok(Vec::new()),
         }
     }
-}
 
-impl Address {
-    /// Whether this can be used without asking a resolver, which may take its time.
-    pub(crate) fn is_numeric(&self) -> bool {
+    /// The same address with its numbers known, so that it can be used within the loop, where
+    /// nobody waits for a resolver.
+    pub fn resolved(&self) -> io::Result<Address> {
+        let numbers = self.resolve()?;
+        let mut resolved = self.clone();
+        if let Address::Tcp(at) | Address::Udp(at) = &mut resolved {
+            at.numbers = numbers;
+        }
+        Ok(resolved)
+    }
+
+    /// Whether this can be used without asking a resolver.
+    pub(crate) fn is_resolved(&self) -> bool {
+        matches!(self, Address::Unix(_)) || !self.numbers().is_empty()
+    }
+
+    /// The numbers that are known without asking anybody.
+    pub(crate) fn numbers(&self) -> &[SocketAddr] {
         match self {
-            Address::Tcp(at) | Address::Udp(at) => at.host.parse::<IpAddr>().is_ok(),
-            Address::Unix(_) => true,
+            Address::Tcp(at) | Address::Udp(at) => &at.numbers,
+            Address::Unix(_) => &[],
+        }
+    }
+
+    /// What is left to try when the first of the numbers has failed.
+    pub(crate) fn rest(mut self) -> Option<Address> {
+        match &mut self {
+            Address::Tcp(at) | Address::Udp(at) if at.numbers.len() > 1 => {
+                at.numbers.remove(0);
+                Some(self)
+            }
+            _ => None,
         }
     }
 }
@@ -112,9 +141,11 @@ impl FromStr for HostPort {
                 "no host in {text:?}: 0.0.0.0:{port} is every IPv4 interface, [::]:{port} every one"
             ));
         }
+        let number = host.parse().map(|ip: IpAddr| SocketAddr::new(ip, port));
         Ok(HostPort {
             host: host.to_owned(),
             port,
+            numbers: number.into_iter().collect(),
         })
     }
 }
@@ -124,13 +155,14 @@ impl From<SocketAddr> for HostPort {
         HostPort {
             host: address.ip().to_string(),
             port: address.port(),
+            numbers: vec![address],
         }
     }
 }
 
 impl fmt::Display for HostPort {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HostPort { host, port } = self;
+        let HostPort { host, port, .. } = self;
         if host.contains(':') {
             write!(out, "[{host}]:{port}")
         } else {

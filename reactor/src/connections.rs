@@ -9,6 +9,7 @@ use std::mem;
 
 use slab::Slab;
 
+use crate::address::Address;
 use crate::buffer::{BufferPool, ReadBuffer};
 use crate::conn::{Conn, Deadline, Read, Shared, State, Stream, closed_by};
 use crate::conn_map::ConnMap;
@@ -23,6 +24,14 @@ use crate::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
 /// memory page by page as they come.
 const EXPECTED_CONNECTIONS: usize = 64 * 1024;
 
+/// A connect that is under way.
+pub(crate) struct Connecting {
+    /// For `on_open`.
+    pub(crate) opened: Opened,
+    /// What is left to try if this one fails.
+    pub(crate) rest: Option<Address>,
+}
+
 pub(crate) struct Connections<S, P> {
     pub(crate) protocol: P,
     pub(crate) outbox: Outbox,
@@ -36,8 +45,8 @@ pub(crate) struct Connections<S, P> {
     /// What was read last, for the length of one callback.
     received: ReadBuffer,
     pool: BufferPool,
-    /// What is known of connects under way, for `on_open`.
-    connecting: ConnMap<Opened>,
+    /// What is known of connects under way.
+    connecting: ConnMap<Connecting>,
     /// Who has more to do than the budget allowed, for the next turn.
     ready: Vec<ConnId>,
     /// The same, from the last turn: a list for each, so that nobody has two budgets in one turn.
@@ -139,8 +148,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     }
 
     /// A connect is under way: [`Connections::opened`] or `on_connect_error` will follow.
-    pub(crate) fn connecting(&mut self, id: ConnId, opened: Opened) {
-        self.connecting.insert(id, opened);
+    pub(crate) fn connecting(&mut self, id: ConnId, connecting: Connecting) {
+        self.connecting.insert(id, connecting);
         self.arm(id);
     }
 
@@ -382,9 +391,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             return false;
         }
         conn.state -= State::CONNECTING;
-        if let Some(opened) = self.connecting.remove(id) {
+        if let Some(connecting) = self.connecting.remove(id) {
             self.stats.connected += 1;
-            self.opened(id, opened);
+            self.opened(id, connecting.opened);
         }
         true
     }
@@ -640,10 +649,14 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             let conn = self.slots.remove(id.slot());
             closing(conn.stream);
             self.outbox.set_current(Current::Nobody);
-            if let Some(opened) = self.connecting.remove(id) {
+            if let Some(Connecting { opened, rest }) = self.connecting.remove(id) {
                 self.stats.connect_errors += 1;
-                self.protocol
-                    .on_connect_error(opened.tag, why, &mut self.outbox);
+                match rest {
+                    Some(rest) => self.outbox.connect(rest, opened.tag),
+                    None => self
+                        .protocol
+                        .on_connect_error(opened.tag, why, &mut self.outbox),
+                }
             } else {
                 self.stats.count_closed(why);
                 self.protocol.on_close(id, why, &mut self.outbox);

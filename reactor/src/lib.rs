@@ -67,7 +67,7 @@
 //! | `timers.rs` | deadlines; why idle timeouts cost next to nothing |
 //! | `connections.rs` | all streams: whose turn it is, who is to be closed |
 //! | `connections/simulation.rs` | the rules against a kernel as nasty as a kernel may be |
-//! | `listener.rs`, `udp.rs`, `stream.rs` | the kinds of descriptors |
+//! | `bound.rs`, `listener.rs`, `udp.rs`, `stream.rs` | the kinds of descriptors |
 //! | `reactor.rs` | the turn of the loop |
 //! | `reactor/accepting.rs` | accepting within a budget, and running out of descriptors |
 //! | `script.rs` | testing a protocol without sockets |
@@ -81,6 +81,7 @@
 //! - *Level-triggered mode.* It needs an epoll_ctl(2) each time backpressure begins or ends.
 
 mod address;
+mod bound;
 mod buffer;
 mod conn;
 mod conn_map;
@@ -104,6 +105,7 @@ mod udp;
 mod waker;
 
 pub use address::{Address, HostPort, Peer};
+pub use bound::Bound;
 pub use conn_map::ConnMap;
 pub use descriptors::{open_descriptors, raise_descriptor_limit};
 pub use limits::Limits;

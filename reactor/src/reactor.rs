@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use crate::address::{Address, Peer};
+use crate::bound::{Bound, Socket};
 use crate::conn::{State, closed_by};
-use crate::connections::Connections;
+use crate::connections::{Connecting, Connections};
 use crate::descriptors::Spare;
 use crate::limits::Limits;
 use crate::listener::{Listener, Pending};
@@ -29,7 +30,7 @@ use crate::stats::Stats;
 use crate::stream::{Direction, Fd};
 use crate::timers::{Millis, TimerKey, millis};
 use crate::udp::Udp;
-use crate::waker::Waker;
+use crate::waker::{Asked, Waker};
 
 /// Events fetched by one wait.
 const EVENTS: usize = 512;
@@ -134,58 +135,82 @@ impl<P: Protocol> Reactor<P> {
     /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
     /// stale socket.
     pub fn listen(&mut self, address: &Address, tag: u32) -> io::Result<Vec<Address>> {
-        if let Address::Unix(path) = address {
-            let listener = Listener::unix(path, tag, self.connections.limits.backlog)?;
-            return Ok(vec![self.add_listener(listener, address.clone())?]);
-        }
-        let resolved = address.resolve()?;
-        resolved
+        let bound = Bound::new(address, self.connections.limits.backlog)?;
+        bound
             .into_iter()
-            .map(|at| self.listen_inet(address, at, tag))
+            .map(|bound| self.serve(bound, tag))
             .collect()
     }
 
-    fn listen_inet(&mut self, address: &Address, at: SocketAddr, tag: u32) -> io::Result<Address> {
-        if let Address::Udp(_) = address {
-            let udp = Udp::bind(at, tag)?;
-            let bound = Address::Udp(udp.local_address().unwrap_or(at).into());
-            self.control(&udp, Source::Udp(self.udp.len()), Interest::IN)?;
-            self.udp.push(udp);
-            return Ok(bound);
+    /// Listens on a socket that was bound before, and returns its address.
+    pub fn serve(&mut self, bound: Bound, tag: u32) -> io::Result<Address> {
+        let address = bound.address().clone();
+        match bound.into_socket() {
+            Socket::Stream(fd, file) => {
+                let listener = Listener::new(fd, file, tag);
+                let source = Source::Listener(self.listeners.len());
+                self.control(&listener, source, Interest::IN)?;
+                self.listeners.push(listener);
+            }
+            Socket::Datagram(fd) => self.add_udp(Udp::new(fd, tag))?,
         }
-        let listener = Listener::tcp(at, tag, self.connections.limits.backlog)?;
-        let bound = Address::Tcp(listener.local_address().unwrap_or(at).into());
-        self.add_listener(listener, bound)
+        Ok(address)
     }
 
-    fn add_listener(&mut self, listener: Listener, bound: Address) -> io::Result<Address> {
-        self.control(
-            &listener,
-            Source::Listener(self.listeners.len()),
-            Interest::IN,
-        )?;
-        self.listeners.push(listener);
-        Ok(bound)
+    fn add_udp(&mut self, udp: Udp) -> nix::Result<()> {
+        let source = Source::Udp(self.udp.len());
+        self.poll.add(&udp, source.token(), Interest::IN)?;
+        self.udp.push(udp);
+        Ok(())
     }
 
-    /// Begins to connect, to the first address that a name stands for: `on_open` with this tag
-    /// follows, or `on_connect_error`. Resolving a name may take its time; within the loop use
-    /// [`Outbox::connect`].
+    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. The addresses that
+    /// a name stands for are tried in their order, each for the connect timeout at the most, and
+    /// the last one's error is what is told. Resolving a name may take its time; within the loop
+    /// use [`Outbox::connect`].
+    ///
+    /// A UDP socket opens nothing, it is only bound to its one peer: use
+    /// [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error` follows whenever the
+    /// network says that nobody takes our datagrams (ICMP, udp(7)).
     pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
-        let (stream, peer, under_way) = Fd::connect(to)?;
         self.connections.set_now(self.clock());
+        let mut next = Some(to.resolved()?);
+        let mut failed = Errno::EADDRNOTAVAIL.into();
+        while let Some(to) = next {
+            let begun = match to {
+                Address::Udp(_) => self.connect_udp(&to, tag),
+                _ => self.connect_stream(&to, tag),
+            };
+            match begun {
+                Ok(()) => return Ok(()),
+                Err(error) => failed = error,
+            }
+            next = to.rest();
+        }
+        Err(failed)
+    }
+
+    /// Begins to connect to the first number; the others wait in case that it fails.
+    fn connect_stream(&mut self, to: &Address, tag: u32) -> io::Result<()> {
+        let (stream, peer, under_way) = Fd::connect(to)?;
         let mut state = stream.first_state(Direction::Both);
         state.set(State::CONNECTING, under_way);
         let id = self.connections.insert(stream, state);
         self.watch(id, Direction::Both)?;
         let opened = Opened { peer, tag };
         if under_way {
-            self.connections.connecting(id, opened);
+            let rest = to.clone().rest();
+            self.connections.connecting(id, Connecting { opened, rest });
         } else {
             self.connections.stats.connected += 1;
             self.connections.opened(id, opened);
         }
         Ok(())
+    }
+
+    fn connect_udp(&mut self, to: &Address, tag: u32) -> io::Result<()> {
+        let first = to.numbers().first().ok_or(Errno::EADDRNOTAVAIL)?;
+        Ok(self.add_udp(Udp::connect(*first, tag)?)?)
     }
 
     /// Makes a connection of an existing descriptor: a socket, a terminal, a pipe, a file,
@@ -381,22 +406,35 @@ impl<P: Protocol> Reactor<P> {
             match action {
                 SignalAction::Report => self.make_report(),
                 SignalAction::Nothing => log::info!("SIGHUP ignored"),
-                SignalAction::Stop if self.phase != Phase::Running => {
-                    self.cut_off("stopping at once")
-                }
-                SignalAction::Stop => {
-                    log::info!("stopping; connections open: {}", self.connections.len());
-                    self.stop();
-                }
+                SignalAction::Stop => self.told_to_stop(),
             }
         }
     }
 
+    /// Somebody outside wants an end: in good order the first time, at once the second.
+    fn told_to_stop(&mut self) {
+        if self.phase == Phase::Running {
+            log::info!("stopping; connections open: {}", self.connections.len());
+            self.stop();
+        } else {
+            self.cut_off("stopping at once");
+        }
+    }
+
     fn wake(&mut self) {
-        if let Some(waker) = &self.waker {
-            waker.reset();
+        let Some(waker) = &self.waker else { return };
+        let Asked {
+            wake,
+            report,
+            stops,
+        } = waker.take();
+        if wake {
             self.connections.call(|protocol, out| protocol.on_wake(out));
         }
+        if report {
+            self.make_report();
+        }
+        (0..stops).for_each(|_| self.told_to_stop());
     }
 
     fn run_timers(&mut self) {
@@ -469,7 +507,7 @@ impl<P: Protocol> Reactor<P> {
         let why = match self.phase {
             // A client that connects again whenever it is closed would keep us from stopping.
             Phase::Stopping { .. } => Closed::Shutdown,
-            Phase::Running if !to.is_numeric() => Closed::Error(Errno::EINVAL),
+            Phase::Running if !to.is_resolved() => Closed::Error(Errno::EINVAL),
             Phase::Running => match self.connect(to, tag) {
                 Ok(()) => return,
                 Err(error) => closed_by(Errno::from_raw(
@@ -485,9 +523,14 @@ impl<P: Protocol> Reactor<P> {
     fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
         let stats = &mut self.connections.stats;
         let fits = |udp: &&Udp| udp.tag == tag && udp.reaches(&to);
-        match self.udp.iter().find(fits) {
-            Some(udp) => udp.send_to(to, bytes, stats),
-            None => stats.datagrams_lost += 1,
+        let Some(udp) = self.udp.iter().find(fits) else {
+            stats.datagrams_lost += 1;
+            return;
+        };
+        if let Err(errno) = udp.send_to(to, bytes, stats)
+            && udp.is_connected()
+        {
+            udp.tell_error(errno, &mut self.connections);
         }
     }
 

@@ -16,8 +16,8 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::isatty;
 
 use crate::address::{Address, Peer};
+use crate::bound::{inet_socket, local_address};
 use crate::conn::{State, Stream};
-use crate::listener::{inet_socket, local_address};
 use crate::poll::Interest;
 use crate::sys;
 

@@ -9,12 +9,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, bind, sendto, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, connect, sendto};
 
 use crate::address::is_wildcard;
-use crate::conn::Stream;
+use crate::bound::{inet_socket, local_address};
+use crate::conn::{Stream, closed_by};
 use crate::connections::Connections;
-use crate::listener::{inet_socket, local_address};
 use crate::outbox::{Current, SendBack};
 use crate::poll::Ready;
 use crate::protocol::{Data, Datagram, Protocol};
@@ -24,15 +24,13 @@ use crate::sys::mmsg::{BATCH, Batch};
 
 /// Batches fetched before others have their turn.
 const BATCH_BUDGET: usize = 4;
-/// Asked for as receive buffer, to ride out bursts; the kernel gives `/proc/sys/net/core/rmem_max`
-/// at most.
-const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
 /// A bound UDP socket.
 pub(crate) struct Udp {
     fd: OwnedFd,
     pub(crate) tag: u32,
-    bound: SocketAddr,
+    bound: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
     batch: Batch,
     /// Slots of the batch whose answers the kernel has not taken yet, in order.
     answers: Vec<u8>,
@@ -56,25 +54,14 @@ impl AsFd for Udp {
 }
 
 impl Udp {
-    pub(crate) fn bind(address: SocketAddr, tag: u32) -> Result<Udp> {
-        let fd = inet_socket(&address, SockType::Datagram)?;
-        if is_wildcard(&address) {
-            // Without it, the routing table would choose the address that an answer comes from.
-            if address.is_ipv4() {
-                setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
-            } else {
-                setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
-            }
-        }
-        // Larger is better, but what the system gives will do.
-        let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-        let batch = Batch::new();
-        Ok(Udp {
+    /// A socket that is bound already.
+    pub(crate) fn new(fd: OwnedFd, tag: u32) -> Udp {
+        Udp {
+            bound: local_address(fd.as_fd()),
             fd,
             tag,
-            bound: address,
-            batch,
+            peer: None,
+            batch: Batch::new(),
             answers: Vec::with_capacity(BATCH),
             readable: false,
             writable: true,
@@ -82,11 +69,21 @@ impl Udp {
             starved: false,
             last_turn: 0,
             watches_room: false,
+        }
+    }
+
+    /// A socket with one peer: it hears of nobody else, and of errors (udp(7)).
+    pub(crate) fn connect(peer: SocketAddr, tag: u32) -> Result<Udp> {
+        let fd = inet_socket(&peer, SockType::Datagram)?;
+        connect(fd.as_raw_fd(), &SockaddrStorage::from(peer))?;
+        Ok(Udp {
+            peer: Some(peer),
+            ..Udp::new(fd, tag)
         })
     }
 
-    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        local_address(self.fd.as_fd())
+    pub(crate) fn is_connected(&self) -> bool {
+        self.peer.is_some()
     }
 
     /// Datagrams that came while the receive buffer was full.
@@ -146,6 +143,9 @@ impl Udp {
             // it.
             Err(errno) => {
                 log::debug!("UDP receive: {}", errno.desc());
+                if self.is_connected() {
+                    self.tell_error(errno, connections);
+                }
                 return false;
             }
         };
@@ -182,6 +182,17 @@ impl Udp {
         connections.after_callback();
     }
 
+    /// Tells the protocol that its datagrams do not reach their one destination.
+    pub(crate) fn tell_error<S: Stream, P: Protocol>(
+        &self,
+        errno: Errno,
+        connections: &mut Connections<S, P>,
+    ) {
+        let (tag, why) = (self.tag, closed_by(errno));
+        connections.stats.connect_errors += 1;
+        connections.call(|protocol, out| protocol.on_connect_error(tag, why, out));
+    }
+
     /// Sends the answers, as far as the kernel takes them.
     fn answer<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) {
         let stats = &mut connections.stats;
@@ -211,7 +222,7 @@ impl Udp {
     }
 
     /// Sends one datagram, or counts it as lost.
-    pub(crate) fn send_to(&self, to: SocketAddr, bytes: &[u8], stats: &mut Stats) {
+    pub(crate) fn send_to(&self, to: SocketAddr, bytes: &[u8], stats: &mut Stats) -> Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let sent = sendto(
             self.fd.as_raw_fd(),
@@ -224,11 +235,18 @@ impl Udp {
             Ok(_) => stats.datagrams_out += 1,
             Err(_) => stats.datagrams_lost += 1,
         }
+        sent.map(drop)
     }
 
-    /// Whether this socket can send to an address of that family at all.
+    /// Whether this socket can send to such an address at all.
     pub(crate) fn reaches(&self, to: &SocketAddr) -> bool {
-        self.bound.is_ipv4() == to.is_ipv4() || self.bound.is_ipv6() && is_wildcard(&self.bound)
+        match (self.peer, self.bound) {
+            (Some(peer), _) => peer == *to,
+            (None, Some(bound)) => {
+                bound.is_ipv4() == to.is_ipv4() || bound.is_ipv6() && is_wildcard(&bound)
+            }
+            (None, None) => false,
+        }
     }
 
     /// Answers that wait for room in the send buffer.

@@ -1,0 +1,355 @@
+//! Sockets that are bound, before anybody serves them.
+//!
+//! [`Bound`] is what [`Reactor::serve`](crate::Reactor::serve) takes. It can be made in one thread
+//! and served in another, and there can be several of one address, so that several reactors share
+//! the clients and nothing else.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect,
+    getsockname, setsockopt, socket, sockopt,
+};
+
+use crate::address::{Address, is_wildcard, to_socket_addr};
+use crate::sys;
+
+/// Asked for as receive buffer of a UDP socket, to ride out bursts; the kernel gives
+/// `/proc/sys/net/core/rmem_max` at most.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+
+/// A socket that is bound to an address; one for streams listens.
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
+    address: Address,
+}
+
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Stream(OwnedFd, Option<Arc<SocketFile>>),
+    Datagram(OwnedFd),
+}
+
+impl Bound {
+    /// Binds to an address, to every one that a name stands for.
+    ///
+    /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
+    /// stale socket.
+    pub fn new(address: &Address, backlog: usize) -> io::Result<Vec<Bound>> {
+        let mut shares = Bound::shares(address, backlog, 1)?;
+        Ok(shares.pop().unwrap_or_default())
+    }
+
+    /// Binds `count` times to the same address, for as many threads to serve: a list for each.
+    ///
+    /// The kernel spreads clients and senders over them (socket(7), `SO_REUSEPORT`). Clients of a
+    /// Unix path have one queue, from which whoever is first takes the next.
+    pub fn shares(address: &Address, backlog: usize, count: usize) -> io::Result<Vec<Vec<Bound>>> {
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        let mut shares: Vec<Vec<Bound>> = (0..count).map(|_| Vec::new()).collect();
+        let mut deal = |sockets: Vec<Socket>, bound: &Address| {
+            for (share, socket) in shares.iter_mut().zip(sockets) {
+                let address = bound.clone();
+                share.push(Bound { socket, address });
+            }
+        };
+        for at in address.resolve()? {
+            let (sockets, at) = inet_sockets(address, at, backlog, count)?;
+            match address {
+                Address::Udp(_) => deal(sockets, &Address::Udp(at.into())),
+                _ => deal(sockets, &Address::Tcp(at.into())),
+            }
+        }
+        if let Address::Unix(path) = address {
+            deal(unix_sockets(path, backlog, count)?, address);
+        }
+        Ok(shares)
+    }
+
+    /// The address, with the port that the kernel chose.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The listener of a TCP address, non-blocking, for who accepts by other means than a reactor.
+    #[must_use]
+    pub fn into_tcp_listener(self) -> Option<TcpListener> {
+        match (self.socket, self.address) {
+            (Socket::Stream(fd, _), Address::Tcp(_)) => Some(TcpListener::from(fd)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn into_socket(self) -> Socket {
+        self.socket
+    }
+}
+
+/// `count` sockets of one address, and what it is once the kernel has chosen the port.
+fn inet_sockets(
+    address: &Address,
+    at: SocketAddr,
+    backlog: i32,
+    count: usize,
+) -> Result<(Vec<Socket>, SocketAddr)> {
+    let datagrams = matches!(address, Address::Udp(_));
+    let make = |at| match datagrams {
+        true => udp_socket(at),
+        false => tcp_socket(at),
+    };
+    let first = make(at)?;
+    bind(first.as_raw_fd(), &SockaddrStorage::from(at))?;
+    let at = local_address(first.as_fd()).unwrap_or(at);
+    let mut sockets = vec![first];
+    if count > 1 {
+        // Only after the first bind, which is to fail if anybody else has the port.
+        setsockopt(&sockets[0], sockopt::ReusePort, &true)?;
+    }
+    for _ in 1..count {
+        let another = make(at)?;
+        setsockopt(&another, sockopt::ReusePort, &true)?;
+        bind(another.as_raw_fd(), &SockaddrStorage::from(at))?;
+        sockets.push(another);
+    }
+    let finish = |fd: OwnedFd| {
+        if datagrams {
+            return Ok(Socket::Datagram(fd));
+        }
+        sys::listen(fd.as_fd(), backlog)?;
+        Ok(Socket::Stream(fd, None))
+    };
+    let sockets: Result<Vec<Socket>> = sockets.into_iter().map(finish).collect();
+    Ok((sockets?, at))
+}
+
+/// One listener, known by as many descriptors.
+fn unix_sockets(path: &Path, backlog: i32, count: usize) -> io::Result<Vec<Socket>> {
+    remove_stale(path)?;
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let file = Arc::new(SocketFile::new(path)?);
+    sys::listen(fd.as_fd(), backlog)?;
+    let copies = (1..count)
+        .map(|_| fd.try_clone())
+        .collect::<io::Result<Vec<_>>>()?;
+    let all = std::iter::once(fd).chain(copies);
+    Ok(all
+        .map(|fd| Socket::Stream(fd, Some(Arc::clone(&file))))
+        .collect())
+}
+
+/// For a TCP address: for both families if that is `[::]` (ipv6(7), `IPV6_V6ONLY`).
+fn tcp_socket(at: SocketAddr) -> Result<OwnedFd> {
+    let fd = inet_socket(&at, SockType::Stream)?;
+    // What is set here, every accepted connection inherits: no call for each of them.
+    setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+    // Urgent data stays in the stream, where a peer that echoes is expected to find it.
+    setsockopt(&fd, sockopt::OobInline, &true)?;
+    // Addresses of connections that ended a moment ago are in TIME_WAIT, and shall not keep us from
+    // restarting.
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    Ok(fd)
+}
+
+fn udp_socket(at: SocketAddr) -> Result<OwnedFd> {
+    let fd = inet_socket(&at, SockType::Datagram)?;
+    if is_wildcard(&at) {
+        // Without it, the routing table would choose the address that an answer comes from.
+        if at.is_ipv4() {
+            setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+        } else {
+            setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+    }
+    // Larger is better, but what the system gives will do.
+    let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
+    Ok(fd)
+}
+
+/// A socket of the address's family, non-blocking and close-on-exec, open to both families where
+/// that can be.
+pub(crate) fn inet_socket(address: &SocketAddr, kind: SockType) -> Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let fd = socket(
+        family,
+        kind,
+        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    if address.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &!is_wildcard(address))?;
+    }
+    Ok(fd)
+}
+
+pub(crate) fn local_address(fd: BorrowedFd) -> Option<SocketAddr> {
+    let address = getsockname::<SockaddrStorage>(fd.as_raw_fd()).ok()?;
+    if address.family() == Some(AddressFamily::Unix) {
+        None
+    } else {
+        to_socket_addr(&address)
+    }
+}
+
+/// Makes way for a new socket file, if what is there is a socket on which nobody listens any more.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata?,
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "File exists and is not a socket",
+        ));
+    }
+    // Whoever listens there may be too busy to answer: we do not wait for that.
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path),
+        Ok(()) | Err(Errno::EAGAIN) => Err(Errno::EADDRINUSE.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The file of a Unix socket, ours to remove as long as nobody has put another in its place.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<SocketFile> {
+        let metadata = fs::symlink_metadata(path)?;
+        // The working directory may change before the file is removed.
+        let path = std::path::absolute(path)?;
+        Ok(SocketFile {
+            path,
+            device_and_inode: (metadata.dev(), metadata.ino()),
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let now = fs::symlink_metadata(&self.path).map(|metadata| (metadata.dev(), metadata.ino()));
+        if now.is_ok_and(|now| now == self.device_and_inode)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unix(path: &Path) -> io::Result<Bound> {
+        let mut bound = Bound::new(&Address::Unix(path.to_owned()), 16)?;
+        assert_eq!(bound.len(), 1);
+        Ok(bound.remove(0))
+    }
+
+    #[test]
+    fn a_stale_socket_file_is_replaced_and_nothing_else_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sock");
+        let first = unix(&path).unwrap();
+        let in_use = unix(&path).unwrap_err();
+        assert_eq!(in_use.raw_os_error(), Some(libc::EADDRINUSE));
+        drop(first);
+        assert!(!path.exists(), "our own file is removed at the end");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "the standard library leaves a stale file");
+        let second = unix(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        drop(second);
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            b"precious",
+            "another's file is left alone"
+        );
+        assert!(unix(&path).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    fn two(address: &str) -> [Bound; 2] {
+        let shares = Bound::shares(&address.parse().unwrap(), 64, 2).unwrap();
+        let both: Vec<Bound> = shares.into_iter().flatten().collect();
+        both.try_into().unwrap()
+    }
+
+    /// A port that somebody else shares with nobody but himself.
+    fn assert_taken(address: &Address) {
+        for count in [1, 2] {
+            let stranger = Bound::shares(address, 16, count).unwrap_err();
+            assert_eq!(stranger.raw_os_error(), Some(libc::EADDRINUSE));
+        }
+    }
+
+    #[test]
+    fn each_of_two_listeners_has_its_share_and_a_stranger_has_none() {
+        let both = two("127.0.0.1:0");
+        assert_eq!(both[0].address(), both[1].address());
+        assert_taken(both[0].address());
+        let at = both[0].address().numbers()[0];
+        let listeners = both.map(|bound| bound.into_tcp_listener().unwrap());
+        let _clients: Vec<_> = (0..64)
+            .map(|_| std::net::TcpStream::connect(at).unwrap())
+            .collect();
+        let shares =
+            listeners.map(|listener| std::iter::from_fn(|| listener.accept().ok()).count());
+        assert_eq!(shares[0] + shares[1], 64);
+        assert!(shares[0] > 0 && shares[1] > 0, "{shares:?}");
+    }
+
+    #[test]
+    fn each_of_two_udp_sockets_has_its_share_and_a_stranger_has_none() {
+        let both = two("udp://127.0.0.1:0");
+        assert_taken(both[0].address());
+        let at = both[0].address().numbers()[0];
+        for _ in 0..64 {
+            let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            sender.send_to(b"x", at).unwrap();
+        }
+        let shares = both.map(|bound| {
+            let Socket::Datagram(fd) = bound.into_socket() else {
+                panic!("a stream")
+            };
+            let socket = std::net::UdpSocket::from(fd);
+            std::iter::from_fn(|| socket.recv(&mut [0; 8]).ok()).count()
+        });
+        assert_eq!(shares[0] + shares[1], 64);
+        assert!(shares[0] > 0 && shares[1] > 0, "{shares:?}");
+    }
+
+    #[test]
+    fn the_file_of_a_socket_lives_as_long_as_anybody_serves_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sock");
+        let [first, second] = two(path.to_str().unwrap());
+        drop(first);
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+        drop(second);
+        assert!(!path.exists());
+    }
+}
