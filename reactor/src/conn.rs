@@ -47,6 +47,9 @@ pub(crate) trait Stream {
     fn shutdown_write(&mut self) -> Result<()>;
     /// How a connect ended.
     fn connect_result(&mut self) -> Result<()>;
+    /// Whether there is a peer at the other end, whom a timeout may end: not the user's own input or
+    /// output, which may rest for as long as the user likes.
+    fn is_peer(&self) -> bool;
     /// Whether a close now would lose nothing: all sent bytes are with the peer, and none of the
     /// peer's is unread.
     fn is_settled(&mut self) -> bool;
@@ -338,6 +341,7 @@ impl<S: Stream> Conn<S> {
         let left = |elapsed: u32, timeout_ms: u32| timeout_ms.saturating_sub(elapsed);
         let limit = |elapsed, timeout, why| match timeout_ms(timeout) {
             0 => None,
+            _ if !self.stream.is_peer() => None,
             timeout_ms => Some((left(elapsed, timeout_ms), Deadline::Close(why))),
         };
         if self.state.contains(State::CONNECTING) {

@@ -154,7 +154,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     }
 
     pub(crate) fn opened(&mut self, id: ConnId, opened: Opened) {
-        self.stats.count_opened();
+        if self.stream(id).is_some_and(|stream| stream.is_peer()) {
+            self.stats.count_opened();
+        }
         if !self.limits.idle_timeout.is_zero() {
             self.arm(id);
         }
@@ -647,6 +649,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             self.timers.cancel(TimerKey::Conn(id.slot));
             self.timers.cancel(TimerKey::Protocol(id.slot));
             let conn = self.slots.remove(id.slot());
+            let was_peer = conn.stream.is_peer();
             closing(conn.stream);
             self.outbox.set_current(Current::Nobody);
             if let Some(Connecting { opened, rest }) = self.connecting.remove(id) {
@@ -658,7 +661,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                         .on_connect_error(opened.tag, why, &mut self.outbox),
                 }
             } else {
-                self.stats.count_closed(why);
+                if was_peer {
+                    self.stats.count_closed(why);
+                }
                 self.protocol.on_close(id, why, &mut self.outbox);
             }
             self.after_callback();

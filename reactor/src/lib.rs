@@ -116,6 +116,7 @@ pub use protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
 pub use reactor::Reactor;
 pub use reason::reason;
 pub use script::{Script, every_split};
+pub use signals::{SignalAction, Signals};
 pub use stats::Stats;
 pub use stream::Direction;
 pub use waker::Waker;

@@ -193,7 +193,7 @@ impl<P: Protocol> Reactor<P> {
     /// Begins to connect to the first number; the others wait in case that it fails.
     fn connect_stream(&mut self, to: &Address, tag: u32) -> io::Result<()> {
         let (stream, peer, under_way) = Fd::connect(to)?;
-        let mut state = stream.first_state(Direction::Both);
+        let mut state = stream.first_state();
         state.set(State::CONNECTING, under_way);
         let id = self.connections.insert(stream, state);
         self.watch(id, Direction::Both)?;
@@ -222,7 +222,7 @@ impl<P: Protocol> Reactor<P> {
     pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u32) -> io::Result<ConnId> {
         self.connections.set_now(self.clock());
         let stream = Fd::adopt(fd, direction)?;
-        let state = stream.first_state(direction);
+        let state = stream.first_state();
         let id = self.connections.insert(stream, state);
         self.watch(id, direction)?;
         self.connections.opened(
@@ -414,7 +414,8 @@ impl<P: Protocol> Reactor<P> {
     /// Somebody outside wants an end: in good order the first time, at once the second.
     fn told_to_stop(&mut self) {
         if self.phase == Phase::Running {
-            log::info!("stopping; connections open: {}", self.connections.len());
+            let open = self.connections.stats.connections;
+            log::info!("stopping; connections open: {open}");
             self.stop();
         } else {
             self.cut_off("stopping at once");

@@ -12,9 +12,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::sys;
 
-/// What a signal asks of the reactor.
+/// What a signal asks of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SignalAction {
+pub enum SignalAction {
     /// SIGTERM, SIGINT: stop in good order; the second time, at once.
     Stop,
     /// SIGUSR1: report the counters.
@@ -23,17 +23,20 @@ pub(crate) enum SignalAction {
     Nothing,
 }
 
-/// The signals that the reactor handles, blocked in this thread from here on.
+/// The signals that a server handles, blocked in this thread from here on, and SIGPIPE ignored.
+/// [`Reactor::handle_signals`](crate::Reactor::handle_signals) is what a server with one reactor
+/// needs.
 ///
 /// Threads that are started later inherit the blocking; one that was started before could still be
 /// interrupted by them.
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub struct Signals {
     fd: SignalFd,
 }
 
 impl Signals {
-    pub(crate) fn new() -> Result<Signals> {
+    /// Blocks and takes over the signals. Errors: those of sigprocmask(2) and signalfd(2).
+    pub fn new() -> Result<Signals> {
         let handled: SigSet = [
             Signal::SIGTERM,
             Signal::SIGINT,
@@ -50,7 +53,8 @@ impl Signals {
 
     /// The next signal that has arrived. Signals of one kind that arrive together are one
     /// (signal(7)).
-    pub(crate) fn next(&self) -> Option<SignalAction> {
+    #[must_use]
+    pub fn next(&self) -> Option<SignalAction> {
         let info = self.fd.read_signal().ok()??;
         Some(match Signal::try_from(info.ssi_signo as i32) {
             Ok(Signal::SIGTERM | Signal::SIGINT) => SignalAction::Stop,

@@ -66,7 +66,7 @@ counters! {
         datagrams_lost,
         /// Datagrams that the kernel dropped because we did not fetch them in time.
         datagrams_missed,
-        /// Connections open now.
+        /// Connections open now, standard streams not counted.
         connections,
         /// The most connections that were open at one time.
         peak,

@@ -24,11 +24,11 @@ use crate::sys;
 /// Which way the bytes of an adopted descriptor go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Only read from: standard input.
+    /// Only read from: standard input. No idle timeout ends it.
     Input,
-    /// Only written to: standard output.
+    /// Only written to: standard output. No idle or stall timeout ends it.
     Output,
-    /// Both: a socket.
+    /// Both: a socket, with a peer like any other.
     Both,
 }
 
@@ -65,15 +65,17 @@ enum Kind {
 /// A descriptor as a stream.
 #[derive(Debug)]
 pub(crate) struct Fd {
-    fd: OwnedFd,
+    descriptor: OwnedFd,
     kind: Kind,
+    direction: Direction,
 }
 
 impl Fd {
     pub(crate) fn socket(fd: OwnedFd) -> Fd {
         Fd {
-            fd,
+            descriptor: fd,
             kind: Kind::Socket,
+            direction: Direction::Both,
         }
     }
 
@@ -111,40 +113,36 @@ impl Fd {
     /// anew through `/proc`, which makes an open file of our own. A regular file must keep its
     /// shared offset, and needs no such care.
     pub(crate) fn adopt(fd: OwnedFd, direction: Direction) -> Result<Fd> {
+        let of = |descriptor, kind| Fd {
+            descriptor,
+            kind,
+            direction,
+        };
         let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
         if kind == SFlag::S_IFSOCK {
-            return Ok(Fd::socket(fd));
+            return Ok(of(fd, Kind::Socket));
         }
         if kind == SFlag::S_IFREG {
-            return Ok(Fd {
-                fd,
-                kind: Kind::File,
-            });
+            return Ok(of(fd, Kind::File));
         }
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
         let own = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let reopened = may_reopen(&fd, &path)
             .then(|| open(path.as_str(), direction.access() | own, Mode::empty()));
-        match reopened {
-            Some(Ok(fd)) => Ok(Fd {
-                fd,
-                kind: Kind::File,
-            }),
+        Ok(match reopened {
+            Some(Ok(fd)) => of(fd, Kind::File),
             // It may be somebody else's terminal, after su(1), or a pipe whose other end is gone.
-            _ => Ok(Fd {
-                fd,
-                kind: Kind::Asked,
-            }),
-        }
+            _ => of(fd, Kind::Asked),
+        })
     }
 
     /// What is known of such a stream from the start.
-    pub(crate) fn first_state(&self, direction: Direction) -> State {
+    pub(crate) fn first_state(&self) -> State {
         let mut state = State::empty();
         state.set(State::HANGUP, !self.short_read_means_drained());
         state.set(
             State::EOF | State::WRITE_ONLY,
-            direction == Direction::Output,
+            self.direction == Direction::Output,
         );
         state
     }
@@ -152,14 +150,14 @@ impl Fd {
     /// True of TCP alone: a terminal gives a line at a time, some sockets a packet, and a read from
     /// a Unix stream ends where descriptors were passed along (unix(7), `SCM_RIGHTS`).
     fn short_read_means_drained(&self) -> bool {
-        getsockopt(&self.fd, sockopt::SockType) == Ok(SockType::Stream)
-            && local_address(self.fd.as_fd()).is_some()
+        getsockopt(&self.descriptor, sockopt::SockType) == Ok(SockType::Stream)
+            && local_address(self.descriptor.as_fd()).is_some()
     }
 
     fn ask(&self, flags: PollFlags) -> Result<()> {
         if self.kind == Kind::Asked
             && poll(
-                &mut [PollFd::new(self.fd.as_fd(), flags)],
+                &mut [PollFd::new(self.descriptor.as_fd(), flags)],
                 PollTimeout::ZERO,
             )? == 0
         {
@@ -193,50 +191,59 @@ fn is_terminal(fd: &OwnedFd) -> bool {
 
 impl AsFd for Fd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.descriptor.as_fd()
     }
 }
 
 impl Stream for Fd {
     fn recv(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if self.kind == Kind::Socket {
-            return sys::recv(self.fd.as_fd(), buffer);
+            return sys::recv(self.descriptor.as_fd(), buffer);
         }
         self.ask(PollFlags::POLLIN)?;
-        match nix::unistd::read(&self.fd, buffer) {
+        match nix::unistd::read(&self.descriptor, buffer) {
             // A terminal whose other side has gone has ended.
-            Err(Errno::EIO) if is_terminal(&self.fd) => Ok(0),
+            Err(Errno::EIO) if is_terminal(&self.descriptor) => Ok(0),
             result => result,
         }
     }
 
     fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
         if self.kind == Kind::Socket {
-            return sys::send(self.fd.as_fd(), slices);
+            return sys::send(self.descriptor.as_fd(), slices);
         }
         self.ask(PollFlags::POLLOUT)?;
         match self.kind {
             // A pipe that poll(2) calls writable takes PIPE_BUF bytes without waiting (pipe(7)).
             Kind::Asked => slices.first().map_or(Ok(0), |first| {
-                nix::unistd::write(&self.fd, &first[..first.len().min(libc::PIPE_BUF)])
+                nix::unistd::write(&self.descriptor, &first[..first.len().min(libc::PIPE_BUF)])
             }),
-            _ => nix::sys::uio::writev(&self.fd, slices),
+            _ => nix::sys::uio::writev(&self.descriptor, slices),
         }
     }
 
     fn shutdown_write(&mut self) -> Result<()> {
-        shutdown(self.fd.as_raw_fd(), Shutdown::Write)
+        // Standard input and output may be the same socket, as under inetd(8): to end one is not to
+        // end the other.
+        if self.direction == Direction::Input {
+            return Err(Errno::ENOTCONN);
+        }
+        shutdown(self.descriptor.as_raw_fd(), Shutdown::Write)
     }
 
     fn connect_result(&mut self) -> Result<()> {
-        match getsockopt(&self.fd, sockopt::SocketError)? {
+        match getsockopt(&self.descriptor, sockopt::SocketError)? {
             0 => Ok(()),
             errno => Err(Errno::from_raw(errno)),
         }
     }
 
+    fn is_peer(&self) -> bool {
+        self.direction == Direction::Both
+    }
+
     fn is_settled(&mut self) -> bool {
-        let fd = self.fd.as_fd();
+        let fd = self.descriptor.as_fd();
         self.kind != Kind::Socket || sys::unacknowledged(fd) == Ok(0) && sys::unread(fd) == Ok(0)
     }
 }

@@ -5,22 +5,50 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand};
 use edgeloop_reactor::Address;
+
+use crate::generate;
 
 /// Servers of the classic socket notes on an edge-triggered epoll reactor
 #[derive(Debug, Parser)]
-#[command(name = "edgeloop", version, max_term_width = 100)]
+#[command(name = "edgeloop", version, max_term_width = 100, after_help = EXAMPLE)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) server: Server,
+    pub(crate) command: Command,
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Serve(Server),
+    /// Print shell completions or the manual page
+    #[command(hide = true)]
+    Generate(generate::Options),
+}
+
+const EXAMPLE: &str = "\
+Example:
+  edgeloop echo 9876 udp://127.0.0.1:9876
+  nc 127.0.0.1 9876
+
+'edgeloop echo --help' shows the options, most of which every server takes.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Server {
     /// Send back what comes in (RFC 862), over TCP, UDP and Unix sockets
-    #[command(after_help = ECHO_EXAMPLE)]
-    Echo(EchoOptions),
+    #[command(after_help = ECHO_EXAMPLE, mut_arg("addresses", |arg| default_port(arg, 9876)))]
+    Echo(AnswerOptions),
+    /// Send back what comes in with a-z turned to A-Z, over TCP, UDP and Unix sockets
+    #[command(after_help = UPPER_EXAMPLE, mut_arg("addresses", |arg| default_port(arg, 6666)))]
+    Upper(AnswerOptions),
+    /// Print what clients send, answer nothing (RFC 863), over TCP, UDP and Unix sockets
+    #[command(after_help = SINK_EXAMPLE, mut_arg("addresses", |arg| default_port(arg, 8888)))]
+    Sink(Options),
+    /// Talk from this terminal to one peer at a time, full duplex, over TCP and Unix sockets
+    #[command(after_help = TALK_EXAMPLE, mut_arg("addresses", |arg| default_port(arg, 5678).num_args(0..=1)))]
+    Talk(Options),
 }
 
 const ECHO_EXAMPLE: &str = "\
@@ -30,15 +58,46 @@ Example:
   edgeloop echo 9876 udp://127.0.0.1:9876 unix:/tmp/echo.sock
   nc 127.0.0.1 9876";
 
+const UPPER_EXAMPLE: &str = "\
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop upper 6666
+  echo hello | nc -N 127.0.0.1 6666";
+
+const SINK_EXAMPLE: &str = "\
+A line of a client is printed as 'client N: TEXT', cut after 4 KiB, with control
+characters shown and not sent to the terminal.
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop sink 8888 | less
+  echo hello | nc -N 127.0.0.1 8888";
+
+const TALK_EXAMPLE: &str = "\
+A second caller is told 'busy'. Ctrl-D ends our side, Ctrl-C the program.
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop talk 5678
+  edgecall talk 127.0.0.1:5678";
+
+fn default_port(arg: Arg, port: u16) -> Arg {
+    arg.help(format!(
+        "Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH; \
+         127.0.0.1 unless a host is given [default: {port}]"
+    ))
+}
+
 #[derive(Debug, Args)]
-pub(crate) struct EchoOptions {
+pub(crate) struct AnswerOptions {
     #[command(flatten)]
     pub(crate) common: Options,
 
     /// Answer UDP datagrams from ports below 1024 too, which may be another server's
     #[arg(
         long,
-        help_heading = "Options of echo",
+        help_heading = "Options for UDP",
         env = "EDGELOOP_ANSWER_LOW_PORTS",
         hide_env = true, value_parser = FalseyValueParser::new()
     )]
@@ -49,10 +108,12 @@ pub(crate) struct EchoOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every server")]
 pub(crate) struct Options {
-    /// Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH, on
-    /// 127.0.0.1 unless a host is given; default TCP port of echo: 9876
-    #[arg(value_name = "ADDR", help_heading = "Arguments")]
+    #[arg(value_name = "ADDR", help_heading = None::<&str>)]
     pub(crate) addresses: Vec<Address>,
+
+    /// So many reactors, a thread for each, that share the clients and nothing else
+    #[arg(long, value_name = "N", env = "EDGELOOP_WORKERS", hide_env = true, default_value = "1", value_parser = positive)]
+    pub(crate) workers: usize,
 
     /// Serve one connection (or one datagram) and exit
     #[arg(long, env = "EDGELOOP_ONCE", hide_env = true, value_parser = FalseyValueParser::new())]
@@ -98,6 +159,51 @@ pub(crate) struct Options {
     /// Log to this file rather than to stderr
     #[arg(long, value_name = "PATH", env = "EDGELOOP_LOG_FILE", hide_env = true)]
     pub(crate) log_file: Option<PathBuf>,
+}
+
+impl Cli {
+    /// What the user typed; ends the program if it makes no sense.
+    pub(crate) fn read() -> Cli {
+        let cli = Cli::parse();
+        if let Command::Serve(server) = &cli.command
+            && let Err(conflict) = server.check()
+        {
+            Cli::command()
+                .error(ErrorKind::ArgumentConflict, conflict)
+                .exit();
+        }
+        cli
+    }
+}
+
+impl Server {
+    pub(crate) fn options(&self) -> &Options {
+        match self {
+            Server::Echo(options) | Server::Upper(options) => &options.common,
+            Server::Sink(options) | Server::Talk(options) => options,
+        }
+    }
+
+    /// What does not go together.
+    fn check(&self) -> Result<(), &'static str> {
+        let options = self.options();
+        if options.workers > 1 && options.once {
+            return Err("--once serves one client, which is one worker's: leave out --workers");
+        }
+        if let Server::Talk(_) = self {
+            if options.workers > 1 {
+                return Err("talk has one terminal and one peer: leave out --workers");
+            }
+            if options
+                .addresses
+                .iter()
+                .any(|at| matches!(at, Address::Udp(_)))
+            {
+                return Err("talk needs a stream: it does not speak UDP");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `500ms`, `30s`, `5m`, `1h`, and `0`.

@@ -2,6 +2,8 @@
 
 use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
+use crate::serve::Server;
+
 /// Ports below this belong to servers. A datagram that claims to come from one may be forged, to
 /// make two servers answer each other for ever (CERT advisory CA-1996-01).
 const FIRST_CLIENT_PORT: u16 = 1024;
@@ -19,15 +21,24 @@ impl Protocol for Echo {
     }
 
     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
-        if self.answers_low_ports || datagram.from.port() >= FIRST_CLIENT_PORT {
+        if may_answer(&datagram, self.answers_low_ports) {
             out.send_back(datagram.data);
-        } else {
-            log::debug!(
-                "no answer to {}: ports below {FIRST_CLIENT_PORT} are servers'",
-                datagram.from
-            );
         }
     }
+}
+
+impl Server for Echo {}
+
+/// Whether a datagram is to be answered, going by the port that it claims to come from.
+pub(crate) fn may_answer(datagram: &Datagram<'_>, answers_low_ports: bool) -> bool {
+    let may = answers_low_ports || datagram.from.port() >= FIRST_CLIENT_PORT;
+    if !may {
+        log::debug!(
+            "no answer to {}: ports below {FIRST_CLIENT_PORT} are servers'",
+            datagram.from
+        );
+    }
+    may
 }
 
 #[cfg(test)]

@@ -4,11 +4,15 @@
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
 use log::{Level, log_enabled};
 
+use crate::serve::{CLIENT, Server};
+
 pub(crate) struct Front<P> {
     protocol: P,
-    /// Serve one connection or one datagram, and stop.
+    /// Serve one connection or one datagram, and end.
     once: bool,
-    /// That one datagram was served; others may have come with it.
+    /// The one connection that is served.
+    client: Option<ConnId>,
+    /// The one datagram was served; others may have come with it.
     served: bool,
     /// Who is there, for the log; empty if connections are not logged.
     peers: ConnMap<Peer>,
@@ -19,20 +23,32 @@ impl<P> Front<P> {
         Front {
             protocol,
             once,
+            client: None,
             served: false,
             peers: ConnMap::new(),
         }
     }
-}
 
-impl<P: Protocol> Protocol for Front<P> {
-    fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
+    pub(crate) fn protocol(&self) -> &P {
+        &self.protocol
+    }
+
+    fn greet(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         if log_enabled!(Level::Debug) {
-            log::debug!("connection {id:?} from {}", opened.peer);
-            self.peers.insert(id, opened.peer);
+            log::debug!("connection {id:?} from {peer}");
+            self.peers.insert(id, peer);
         }
         if self.once {
+            self.client = Some(id);
             out.stop_listening();
+        }
+    }
+}
+
+impl<P: Server> Protocol for Front<P> {
+    fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
+        if opened.tag == CLIENT {
+            self.greet(id, opened.peer, out);
         }
         self.protocol.on_open(id, opened, out);
     }
@@ -50,8 +66,8 @@ impl<P: Protocol> Protocol for Front<P> {
             log::debug!("connection {id:?} from {peer} closed: {why}");
         }
         self.protocol.on_close(id, why, out);
-        if self.once {
-            out.stop();
+        if self.client == Some(id) {
+            self.protocol.on_served(out);
         }
     }
 
@@ -89,7 +105,8 @@ impl<P: Protocol> Protocol for Front<P> {
         self.protocol.on_datagram(datagram, out);
         if self.once {
             self.served = true;
-            out.stop();
+            out.stop_listening();
+            self.protocol.on_served(out);
         }
     }
 
@@ -112,7 +129,7 @@ mod tests {
     use crate::echo::Echo;
 
     #[test]
-    fn once_serves_one_connection_and_stops() {
+    fn once_serves_one_connection() {
         let mut script = Script::new(Front::new(
             Echo {
                 answers_low_ports: false,
@@ -121,15 +138,15 @@ mod tests {
         ));
         assert!(script.is_listening());
         let client = script.open();
-        assert!(!script.is_listening() && !script.is_stopped());
+        assert!(!script.is_listening());
         script.data(client, b"x");
         assert_eq!(script.take_output(client), b"x");
         script.eof(client);
-        assert!(script.is_stopped());
+        assert_eq!(script.closed(client), Some(Closed::Eof));
     }
 
     #[test]
-    fn once_answers_one_datagram_and_stops() {
+    fn once_answers_one_datagram() {
         let mut script = Script::new(Front::new(
             Echo {
                 answers_low_ports: false,
@@ -140,6 +157,6 @@ mod tests {
         script.datagram(from, b"x");
         script.datagram(from, b"fetched by the same call");
         assert_eq!(script.take_datagrams(), [(from, b"x".to_vec())]);
-        assert!(script.is_stopped());
+        assert!(!script.is_listening());
     }
 }

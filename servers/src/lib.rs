@@ -7,21 +7,39 @@
 mod cli;
 pub mod echo;
 mod front;
+pub mod generate;
+pub mod harmless;
+pub mod line;
 mod logging;
+mod print;
 mod serve;
+pub mod sink;
+pub mod talk;
+pub mod terminal;
+pub mod upper;
+mod workers;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use clap::Parser;
+use clap::CommandFactory;
 
-use crate::cli::{Cli, Server};
+use crate::cli::{Cli, Command, Server};
 use crate::echo::Echo;
-use crate::serve::serve;
+use crate::serve::{serve, serve_alone};
+use crate::sink::Sink;
+use crate::talk::{Screen, Talk};
+use crate::upper::Upper;
 
 /// The program: reads the command line, serves, and tells how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
-    match run(Cli::parse().server) {
+    let done = match Cli::read().command {
+        Command::Serve(server) => run(server),
+        Command::Generate(options) => generate::run(Cli::command(), &options),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             logging::say(&format!("edgeloop: {failure}"));
@@ -30,15 +48,25 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// One line for each server.
+/// A line or two for each server.
 fn run(server: Server) -> Result<(), String> {
     match server {
-        Server::Echo(options) => serve(
-            Echo {
-                answers_low_ports: options.answer_low_ports,
-            },
-            &options.common,
-            9876,
+        Server::Echo(options) => {
+            let answers_low_ports = options.answer_low_ports;
+            serve(move || Echo { answers_low_ports }, &options.common, 9876)
+        }
+        Server::Upper(options) => {
+            let answers_low_ports = options.answer_low_ports;
+            serve(move || Upper { answers_low_ports }, &options.common, 6666)
+        }
+        Server::Sink(options) => {
+            let next_number = Arc::new(AtomicU64::new(0));
+            serve(move || Sink::new(Arc::clone(&next_number)), &options, 8888)
+        }
+        Server::Talk(options) => serve_alone(
+            Talk::answering(Screen::of_standard_streams(false)),
+            &options,
+            5678,
         ),
     }
 }

@@ -1,44 +1,147 @@
 //! Puts a protocol on the reactor: limits, listeners, banner, signals.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
 
 use edgeloop_reactor::{
-    Address, Limits, Protocol, Reactor, open_descriptors, raise_descriptor_limit, reason,
+    Address, Bound, Direction, Limits, Outbox, Protocol, Reactor, open_descriptors,
+    raise_descriptor_limit, reason,
 };
 use log::LevelFilter;
 
 use crate::cli::Options;
 use crate::front::Front;
 use crate::logging::{self, say};
+use crate::workers;
 
-/// Descriptors kept free for what is not a connection: listeners, a log file, the spare one.
-const RESERVED_DESCRIPTORS: usize = 16;
+/// The tag of the connections that listeners accept.
+pub(crate) const CLIENT: u32 = 0;
 
-/// Serves until a signal, or until `--once` is fulfilled.
-pub(crate) fn serve(
-    protocol: impl Protocol,
+/// What a server asks for besides being a [`Protocol`].
+pub(crate) trait Server: Protocol {
+    /// The standard streams that it reads or writes, as connections with these tags.
+    const STREAMS: StandardStreams = StandardStreams {
+        stdin: None,
+        stdout: None,
+    };
+
+    /// With `--once`: the only client there will be has been served. The server ends as soon as the
+    /// connections that are left, its standard streams, have.
+    fn on_served(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+
+    /// After the end: what went wrong, if anything did.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Tags for standard input and standard output, if they are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StandardStreams {
+    /// Standard input's tag.
+    pub(crate) stdin: Option<u32>,
+    /// Standard output's tag.
+    pub(crate) stdout: Option<u32>,
+}
+
+/// Serves until a signal, or until `--once` is fulfilled: in this thread, or in as many as the user
+/// wants workers, each with a protocol of its own.
+pub(crate) fn serve<S: Server>(
+    protocol: impl Fn() -> S + Clone + Send + 'static,
+    options: &Options,
+    default_port: u16,
+) -> Result<(), String> {
+    match options.workers {
+        1 => serve_alone(protocol(), options, default_port),
+        count => workers::serve(count, protocol, options, default_port),
+    }
+}
+
+/// Serves in this thread.
+pub(crate) fn serve_alone<S: Server>(
+    protocol: S,
     options: &Options,
     default_port: u16,
 ) -> Result<(), String> {
     logging::start(log_level(options), options.log_file.as_deref())?;
-    let descriptors = raise_descriptor_limit()
-        .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))?;
-    let limits = limits(options, descriptors);
-    let max_connections = limits.max_connections;
+    let limits = limits(options)?;
     // Asking for names can take long, and shall end upon Ctrl-C as everything does.
     let addresses = resolve(options, default_port)?;
-    let mut reactor =
-        Reactor::new(Front::new(protocol, options.once), limits).map_err(|error| reason(&error))?;
+    let mut reactor = reactor(protocol, options.once, limits)?;
     reactor
         .handle_signals()
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
-    listen(&mut reactor, &addresses)?;
-    log::info!("up to {max_connections} connections (RLIMIT_NOFILE is {descriptors})");
-    reactor.run().map_err(|error| reason(&error))
+    adopt_stdin(&mut reactor)?;
+    adopt_stdout(&mut reactor, io::stdout().as_fd().try_clone_to_owned())?;
+    for share in bind(&addresses, options, 1)? {
+        serve_share(&mut reactor, share)?;
+    }
+    run(reactor)
 }
 
-fn log_level(options: &Options) -> LevelFilter {
+/// A reactor with a protocol and its front.
+pub(crate) fn reactor<S: Server>(
+    protocol: S,
+    once: bool,
+    mut limits: Limits,
+) -> Result<Reactor<Front<S>>, String> {
+    // The standard streams are no clients.
+    let streams = [S::STREAMS.stdin, S::STREAMS.stdout];
+    limits.max_connections += streams.iter().flatten().count();
+    Reactor::new(Front::new(protocol, once), limits).map_err(|error| reason(&error))
+}
+
+fn adopt_stdin<S: Server>(reactor: &mut Reactor<Front<S>>) -> Result<(), String> {
+    let Some(tag) = S::STREAMS.stdin else {
+        return Ok(());
+    };
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    stdin
+        .and_then(|stdin| reactor.adopt(stdin, Direction::Input, tag))
+        .map(drop)
+        .map_err(|error| format!("cannot use standard input: {}", reason(&error)))
+}
+
+/// Gives a server that prints its standard output.
+pub(crate) fn adopt_stdout<S: Server>(
+    reactor: &mut Reactor<Front<S>>,
+    stdout: io::Result<OwnedFd>,
+) -> Result<(), String> {
+    let Some(tag) = S::STREAMS.stdout else {
+        return Ok(());
+    };
+    stdout
+        .and_then(|stdout| reactor.adopt(stdout, Direction::Output, tag))
+        .map(drop)
+        .map_err(|error| format!("cannot use standard output: {}", reason(&error)))
+}
+
+pub(crate) fn serve_share<S: Server>(
+    reactor: &mut Reactor<Front<S>>,
+    share: Vec<Bound>,
+) -> Result<(), String> {
+    for bound in share {
+        let address = bound.address().clone();
+        reactor
+            .serve(bound, CLIENT)
+            .map_err(|error| cannot_listen(&address, &error))?;
+    }
+    Ok(())
+}
+
+/// Turns until the end, and tells what went wrong.
+pub(crate) fn run<S: Server>(mut reactor: Reactor<Front<S>>) -> Result<(), String> {
+    reactor.run().map_err(|error| reason(&error))?;
+    match reactor.protocol().protocol().failure() {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn log_level(options: &Options) -> LevelFilter {
     match (options.quiet, options.verbose) {
         (true, 0) => LevelFilter::Warn,
         (false, 0) => LevelFilter::Info,
@@ -47,21 +150,32 @@ fn log_level(options: &Options) -> LevelFilter {
     }
 }
 
-fn limits(options: &Options, descriptors: u64) -> Limits {
-    Limits {
-        max_connections: max_connections(options, descriptors),
+/// Descriptors kept free for what is not a connection, such as a log file.
+const RESERVED_DESCRIPTORS: usize = 8;
+/// Each reactor's own: epoll, the spare one, signals, waker, standard streams.
+const DESCRIPTORS_OF_A_WORKER: usize = 8;
+
+/// The user's limits, and those of the process, whose soft limit of descriptors is raised.
+pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
+    let descriptors = raise_descriptor_limit()
+        .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))?;
+    let max_connections = max_connections(options, descriptors);
+    log::info!("up to {max_connections} connections (RLIMIT_NOFILE is {descriptors})");
+    Ok(Limits {
+        max_connections,
         high_water: options.high_water,
         idle_timeout: options.idle_timeout,
         stall_timeout: options.stall_timeout,
         grace: options.grace,
         backlog: options.backlog,
         ..Limits::default()
-    }
+    })
 }
 
 /// As many as the user wants, and as there are descriptors.
 fn max_connections(options: &Options, descriptors: u64) -> usize {
-    let reserved = open_descriptors().unwrap_or(0) + options.addresses.len() + RESERVED_DESCRIPTORS;
+    let for_workers = options.workers * (options.addresses.len() + DESCRIPTORS_OF_A_WORKER);
+    let reserved = open_descriptors().unwrap_or(0) + for_workers + RESERVED_DESCRIPTORS;
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let possible = descriptors.saturating_sub(reserved).max(1);
     let wanted = options.max_connections.unwrap_or(possible);
@@ -74,7 +188,7 @@ fn max_connections(options: &Options, descriptors: u64) -> usize {
 }
 
 /// The addresses to listen on, as numbers.
-fn resolve(options: &Options, default_port: u16) -> Result<Vec<Address>, String> {
+pub(crate) fn resolve(options: &Options, default_port: u16) -> Result<Vec<Address>, String> {
     let default = [default_port
         .to_string()
         .parse()
@@ -106,20 +220,29 @@ fn cannot_listen(address: &Address, error: &io::Error) -> String {
     format!("cannot listen on {address}: {}", reason(error))
 }
 
-/// Listens on every address, and says so.
-fn listen<P: Protocol>(reactor: &mut Reactor<P>, addresses: &[Address]) -> Result<(), String> {
+/// Binds to every address, `count` times, and says so.
+pub(crate) fn bind(
+    addresses: &[Address],
+    options: &Options,
+    count: usize,
+) -> Result<Vec<Vec<Bound>>, String> {
+    let mut shares: Vec<Vec<Bound>> = (0..count).map(|_| Vec::new()).collect();
     for address in addresses {
-        let bound = reactor
-            .listen(address, 0)
+        let bound = Bound::shares(address, options.backlog, count)
             .map_err(|error| cannot_listen(address, &error))?;
-        for bound in bound {
-            say(&format!("listening on {bound}"));
-            if io::stderr().is_terminal() {
-                say(&format!("  try it: {}", hint(&bound)));
-            }
+        bound.first().into_iter().flatten().for_each(announce);
+        for (share, bound) in shares.iter_mut().zip(bound) {
+            share.extend(bound);
         }
     }
-    Ok(())
+    Ok(shares)
+}
+
+fn announce(bound: &Bound) {
+    say(&format!("listening on {}", bound.address()));
+    if io::stderr().is_terminal() {
+        say(&format!("  try it: {}", hint(bound.address())));
+    }
 }
 
 /// How to talk to an address with netcat.

@@ -172,6 +172,10 @@ impl Stream for Fake {
         Ok(())
     }
 
+    fn is_peer(&self) -> bool {
+        true
+    }
+
     fn is_settled(&mut self) -> bool {
         let wire = self.0.borrow();
         wire.in_flight.is_empty() && wire.inbound.is_empty()

@@ -1,0 +1,312 @@
+//! Lines out of a stream of bytes.
+//!
+//! A read may bring half a line or a hundred. [`LineAssembler`] hands out the lines that lie whole
+//! in what was read from where they lie, and keeps the beginning of the one that does not. Between
+//! lines it keeps nothing, so that a connection which says nothing costs nothing.
+
+use std::mem;
+
+use memchr::memchr_iter;
+
+/// One line, without its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Its bytes, as many as were allowed.
+    pub text: &'a [u8],
+    /// It was longer: the rest is dropped.
+    pub cut: bool,
+}
+
+/// Puts together the lines of one stream.
+///
+/// A line ends in `\n` or `\r\n`. A `\r` anywhere else belongs to the text, also as the last byte
+/// of a stream that ends without a newline.
+///
+/// `max` is the length in bytes of the longest line, its end not counted. A longer one is handed
+/// out cut to `max` bytes as soon as it is known to be longer, since its newline may never come;
+/// what follows up to the newline is dropped. So no more than `max + 1` bytes are kept whatever
+/// arrives: the longest line, and the `\r` of its end.
+///
+/// ```
+/// use edgeloop::line::LineAssembler;
+///
+/// let mut lines = LineAssembler::default();
+/// let mut seen = Vec::new();
+/// for chunk in [&b"one\r\ntw"[..], b"o\nthree, which is too lo", b"ng\nfour"] {
+///     lines.feed(chunk, 5, |line| seen.push((line.text.to_vec(), line.cut)));
+/// }
+/// lines.finish(5, |line| seen.push((line.text.to_vec(), line.cut)));
+/// let expected = [(&b"one"[..], false), (b"two", false), (b"three", true), (b"four", false)];
+/// assert_eq!(seen, expected.map(|(text, cut)| (text.to_vec(), cut)));
+/// ```
+#[derive(Debug, Default)]
+pub struct LineAssembler {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The beginning of a line; between lines it is empty, and no memory is allocated.
+    Partial(Vec<u8>),
+    /// The line was too long and has been handed out: its rest is dropped.
+    Skipping,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::Partial(Vec::new())
+    }
+}
+
+impl LineAssembler {
+    /// Takes in bytes as they arrived, and calls `each` for every line that they complete or that
+    /// they make too long.
+    pub fn feed(&mut self, bytes: &[u8], max: usize, mut each: impl FnMut(Line<'_>)) {
+        let mut start = 0;
+        for newline in memchr_iter(b'\n', bytes) {
+            self.end_line(&bytes[start..newline], max, &mut each);
+            start = newline + 1;
+        }
+        self.keep(&bytes[start..], max, &mut each);
+    }
+
+    /// The end of the stream: hands out the last line if it lacks its newline. What is fed after
+    /// this is a new stream.
+    pub fn finish(&mut self, max: usize, mut each: impl FnMut(Line<'_>)) {
+        if let State::Partial(mut first) = mem::take(&mut self.state)
+            && !first.is_empty()
+        {
+            let len = first.len();
+            hand_out(&mut first, &[], len, max, &mut each);
+        }
+    }
+
+    /// A newline came after `more`.
+    fn end_line(&mut self, more: &[u8], max: usize, each: &mut impl FnMut(Line<'_>)) {
+        if let State::Partial(mut first) = mem::take(&mut self.state) {
+            let ends_in_cr = more.last().or(first.last()) == Some(&b'\r');
+            let len = first.len() + more.len() - usize::from(ends_in_cr);
+            hand_out(&mut first, more, len, max, each);
+        }
+    }
+
+    /// No newline came after `more`, so far.
+    fn keep(&mut self, more: &[u8], max: usize, each: &mut impl FnMut(Line<'_>)) {
+        if more.is_empty() {
+            return;
+        }
+        let State::Partial(first) = &mut self.state else {
+            return;
+        };
+        let len = first.len() + more.len();
+        let is_max_and_cr = len - 1 == max && more.ends_with(b"\r");
+        if len <= max || is_max_and_cr {
+            append(first, more, max);
+        } else {
+            hand_out(first, more, len, max, each);
+            self.state = State::Skipping;
+        }
+    }
+}
+
+/// Hands out the line that is the first `len` bytes of `first` and `more`, or as much of it as is
+/// allowed.
+fn hand_out(
+    first: &mut Vec<u8>,
+    more: &[u8],
+    len: usize,
+    max: usize,
+    each: &mut impl FnMut(Line<'_>),
+) {
+    let cut = len > max;
+    let len = len.min(max);
+    let text = if first.is_empty() {
+        &more[..len]
+    } else {
+        append(first, &more[..len.saturating_sub(first.len())], max);
+        &first[..len]
+    };
+    each(Line { text, cut });
+}
+
+/// Grows by doubling, as a vector does, but never beyond what the longest line takes. There is room
+/// for `more` within that.
+fn append(first: &mut Vec<u8>, more: &[u8], max: usize) {
+    let len = first.len() + more.len();
+    if len > first.capacity() {
+        let capacity = (2 * len).min(max.saturating_add(1));
+        first.reserve_exact(capacity - first.len());
+    }
+    first.extend_from_slice(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Owned = (Vec<u8>, bool);
+
+    fn owned(line: Line<'_>) -> Owned {
+        (line.text.to_vec(), line.cut)
+    }
+
+    fn bounded(text: &[u8], max: usize) -> Owned {
+        (text[..text.len().min(max)].to_vec(), text.len() > max)
+    }
+
+    /// The lines that are known when all of `input` has come: the model of [`LineAssembler::feed`].
+    fn known_lines(input: &[u8], max: usize) -> Vec<Owned> {
+        let mut rest: Vec<&[u8]> = input.split(|&byte| byte == b'\n').collect();
+        let last = rest.pop().unwrap_or_default();
+        let mut lines: Vec<Owned> = rest
+            .into_iter()
+            .map(|text| bounded(text.strip_suffix(b"\r").unwrap_or(text), max))
+            .collect();
+        let too_long_with_any_end = last.strip_suffix(b"\r").unwrap_or(last).len() > max;
+        if too_long_with_any_end {
+            lines.push(bounded(last, max));
+        }
+        lines
+    }
+
+    /// The lines of a stream that ends: the model of the whole.
+    fn all_lines(input: &[u8], max: usize) -> Vec<Owned> {
+        let mut lines = known_lines(input, max);
+        let last = input.rsplit(|&byte| byte == b'\n').next();
+        let last = last.unwrap_or_default();
+        let handed_out = last.strip_suffix(b"\r").unwrap_or(last).len() > max;
+        if !last.is_empty() && !handed_out {
+            lines.push(bounded(last, max));
+        }
+        lines
+    }
+
+    fn kept(lines: &LineAssembler) -> usize {
+        match &lines.state {
+            State::Partial(first) => first.capacity(),
+            State::Skipping => 0,
+        }
+    }
+
+    fn run(chunks: &[&[u8]], max: usize) -> Vec<Owned> {
+        let mut lines = LineAssembler::default();
+        let mut seen = Vec::new();
+        for chunk in chunks {
+            lines.feed(chunk, max, |line| seen.push(owned(line)));
+        }
+        lines.finish(max, |line| seen.push(owned(line)));
+        seen
+    }
+
+    /// Mostly ends of lines, so that every order of them turns up.
+    fn chunk() -> impl Strategy<Value = Vec<u8>> {
+        let byte =
+            prop_oneof![3 => Just(b'a'), 2 => Just(b'\r'), 2 => Just(b'\n'), 1 => any::<u8>()];
+        vec(byte, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_handed_out_once_and_as_soon_as_it_is_known(chunks in vec(chunk(), 0..12), max in 0..9_usize) {
+            let mut lines = LineAssembler::default();
+            let mut seen = Vec::new();
+            let mut fed = Vec::new();
+            for chunk in &chunks {
+                lines.feed(chunk, max, |line| seen.push(owned(line)));
+                fed.extend(chunk);
+                prop_assert_eq!(&seen, &known_lines(&fed, max));
+            }
+            lines.finish(max, |line| seen.push(owned(line)));
+            prop_assert_eq!(seen, all_lines(&fed, max));
+            prop_assert_eq!(kept(&lines), 0);
+        }
+
+        #[test]
+        fn no_more_is_kept_than_the_longest_line_and_nothing_between_lines(chunks in vec(chunk(), 0..12), max in 0..9_usize) {
+            let mut lines = LineAssembler::default();
+            for chunk in &chunks {
+                lines.feed(chunk, max, |_| ());
+                prop_assert!(kept(&lines) <= max + 1);
+                if chunk.ends_with(b"\n") {
+                    prop_assert_eq!(kept(&lines), 0);
+                }
+            }
+        }
+
+        #[test]
+        fn lines_within_one_chunk_are_not_copied(input in vec(chunk(), 0..12), max in 0..9_usize) {
+            let input = input.concat();
+            let lies_within = |text: &[u8]| {
+                let (outer, inner) = (input.as_ptr_range(), text.as_ptr_range());
+                outer.start <= inner.start && inner.end <= outer.end
+            };
+            let mut copied = 0;
+            LineAssembler::default().feed(&input, max, |line| copied += usize::from(!lies_within(line.text)));
+            prop_assert_eq!(copied, 0);
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_greatest_length_is_whole_wherever_it_is_cut() {
+        let input = b"12345\r\n";
+        let whole = [(b"12345".to_vec(), false)];
+        for one in 0..=input.len() {
+            for two in one..=input.len() {
+                let chunks = [&input[..one], &input[one..two], &input[two..]];
+                assert_eq!(run(&chunks, 5), whole, "cut at {one} and {two}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_handed_out_before_it_ends() {
+        let mut lines = LineAssembler::default();
+        let mut seen = Vec::new();
+        for _ in 0..1000 {
+            lines.feed(b"abc", 5, |line| seen.push(owned(line)));
+        }
+        assert_eq!(seen, [(b"abcab".to_vec(), true)]);
+        lines.feed(b"abc\nnext\n", 5, |line| seen.push(owned(line)));
+        assert_eq!(seen[1..], [(b"next".to_vec(), false)]);
+    }
+
+    #[test]
+    fn a_carriage_return_that_no_newline_follows_is_text() {
+        for (input, expected) in [
+            (&b"a\rb\n"[..], &b"a\rb"[..]),
+            (b"a\r\r\n", b"a\r"),
+            (b"a\r", b"a\r"),
+            (b"\r", b"\r"),
+        ] {
+            assert_eq!(run(&[input], 8), [(expected.to_vec(), false)]);
+        }
+        assert_eq!(run(&[b"ab\r"], 2), [(b"ab".to_vec(), true)]);
+    }
+
+    #[test]
+    fn lines_as_long_as_memory_are_possible() {
+        let chunks = [&b"one\ntw"[..], b"o\r", b"\n"];
+        let expected = [(b"one".to_vec(), false), (b"two".to_vec(), false)];
+        assert_eq!(run(&chunks, usize::MAX), expected);
+    }
+
+    #[test]
+    fn after_the_end_a_new_stream_can_begin() {
+        let mut lines = LineAssembler::default();
+        let mut seen = Vec::new();
+        lines.feed(b"too long", 3, |line| seen.push(owned(line)));
+        lines.finish(3, |line| seen.push(owned(line)));
+        lines.feed(b"new\n", 3, |line| seen.push(owned(line)));
+        assert_eq!(seen, [(b"too".to_vec(), true), (b"new".to_vec(), false)]);
+    }
+
+    #[test]
+    fn thousands_of_them_are_small() {
+        assert!(size_of::<LineAssembler>() <= 24);
+    }
+}

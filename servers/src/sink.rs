@@ -1,0 +1,360 @@
+//! The sink (RFC 863 on the wire): prints what clients send, and answers nothing.
+//!
+//! Standard output is a connection like any other. When whoever reads it stops, as a pager does,
+//! what is to be printed waits up to the high-water mark; from then on nothing is read from the
+//! clients, and TCP makes them wait. Nothing blocks, nothing grows, nothing is lost.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
+
+use crate::harmless::harmless_up_to;
+use crate::line::{Line, LineAssembler};
+use crate::serve::{Server, StandardStreams};
+
+/// The tag of standard output.
+const STDOUT: u32 = 1;
+
+/// The longest line that is printed, its end included: as much as a pipe keeps in one piece among
+/// several writers (pipe(7), `PIPE_BUF`), which matters to the models with several processes.
+const PRINTED_MAX: usize = 4096;
+/// Stands for what is cut off.
+const CUT: &str = " [...]";
+
+/// The protocol: who is there, and where the text goes.
+#[derive(Debug)]
+pub struct Sink {
+    /// The next client's number, which all workers share.
+    next_number: Arc<AtomicU64>,
+    clients: ConnMap<Transcript>,
+    stdout: Option<ConnId>,
+    /// Standard output takes no more for now.
+    is_full: bool,
+    /// Datagrams that came meanwhile: their senders cannot be made to wait.
+    missed: u64,
+    /// Where lines are put together, kept for its memory.
+    page: Vec<u8>,
+    failure: Option<String>,
+}
+
+impl Sink {
+    /// A sink that takes its clients' numbers from here.
+    #[must_use]
+    pub fn new(next_number: Arc<AtomicU64>) -> Self {
+        Sink {
+            next_number,
+            clients: ConnMap::new(),
+            stdout: None,
+            is_full: false,
+            missed: 0,
+            page: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// Sends what stands on the page to standard output.
+    fn print(&mut self, out: &mut Outbox) {
+        if let Some(stdout) = self.stdout {
+            out.send(stdout, &self.page);
+        }
+        self.page.clear();
+    }
+}
+
+impl Protocol for Sink {
+    fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
+        if opened.tag == STDOUT {
+            self.stdout = Some(id);
+            return;
+        }
+        if self.is_full {
+            out.pause(id);
+        }
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let transcript = Transcript::new(number);
+        transcript.opened(&opened.peer, &mut self.page);
+        self.clients.insert(id, transcript);
+        self.print(out);
+    }
+
+    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+        if let Some(transcript) = self.clients.get_mut(id) {
+            transcript.data(&data, &mut self.page);
+            self.print(out);
+        }
+    }
+
+    fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
+        if let Some(mut transcript) = self.clients.remove(id) {
+            transcript.closed(&mut self.page);
+            self.print(out);
+        } else if Some(id) == self.stdout {
+            self.stdout = None;
+            self.failure = stdout_failure(why);
+            out.stop();
+        }
+    }
+
+    fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
+        if Some(id) == self.stdout {
+            self.is_full = true;
+            self.clients
+                .iter()
+                .for_each(|(client, _)| out.pause(client));
+        }
+    }
+
+    fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
+        if Some(id) == self.stdout {
+            self.is_full = false;
+            self.clients
+                .iter()
+                .for_each(|(client, _)| out.resume(client));
+            if self.missed > 0 {
+                log::warn!(
+                    "datagrams dropped while standard output was full: {}",
+                    self.missed
+                );
+                self.missed = 0;
+            }
+        }
+    }
+
+    fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+        if self.is_full {
+            self.missed += 1;
+            return;
+        }
+        let mut lines = LineAssembler::default();
+        let page = &mut self.page;
+        let mut each = |line: Line<'_>| print_line(&datagram.from, &line, page);
+        lines.feed(&datagram.data, PRINTED_MAX, &mut each);
+        if datagram.data.is_empty() {
+            each(Line {
+                text: b"",
+                cut: false,
+            });
+        }
+        lines.finish(PRINTED_MAX, each);
+        self.print(out);
+    }
+}
+
+impl Server for Sink {
+    const STREAMS: StandardStreams = StandardStreams {
+        stdin: None,
+        stdout: Some(STDOUT),
+    };
+
+    fn on_served(&mut self, out: &mut Outbox) {
+        self.stdout.iter().for_each(|&stdout| out.finish(stdout));
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.clone()
+    }
+}
+
+/// What to say of standard output's end, if it was not we who ended it.
+fn stdout_failure(why: Closed) -> Option<String> {
+    let why = match why {
+        Closed::Finished | Closed::Shutdown => return None,
+        Closed::Reset => "Broken pipe".into(),
+        why => why.to_string(),
+    };
+    Some(format!("cannot write to standard output: {why}"))
+}
+
+/// What is printed of one client. It is the same in every model.
+#[derive(Debug)]
+pub(crate) struct Transcript {
+    number: u64,
+    lines: LineAssembler,
+}
+
+impl Transcript {
+    pub(crate) fn new(number: u64) -> Self {
+        Transcript {
+            number,
+            lines: LineAssembler::default(),
+        }
+    }
+
+    pub(crate) fn opened(&self, peer: &Peer, page: &mut Vec<u8>) {
+        write(
+            page,
+            format_args!("client {} connected from {peer}\n", self.number),
+        );
+    }
+
+    /// Prints the lines that these bytes complete.
+    pub(crate) fn data(&mut self, bytes: &[u8], page: &mut Vec<u8>) {
+        let number = self.number;
+        self.lines.feed(bytes, PRINTED_MAX, |line| {
+            print_line(number, &line, page);
+        });
+    }
+
+    /// Prints the last line, which may lack its end.
+    pub(crate) fn closed(&mut self, page: &mut Vec<u8>) {
+        let number = self.number;
+        self.lines.finish(PRINTED_MAX, |line| {
+            print_line(number, &line, page);
+        });
+        write(page, format_args!("client {number} closed\n"));
+    }
+}
+
+fn print_line(client: impl std::fmt::Display, line: &Line<'_>, page: &mut Vec<u8>) {
+    let start = page.len();
+    write(page, format_args!("client {client}: "));
+    let room = PRINTED_MAX - (page.len() - start) - CUT.len() - 1;
+    let (text, more) = harmless_up_to(line.text, room);
+    page.extend_from_slice(text.as_bytes());
+    if line.cut || more {
+        page.extend_from_slice(CUT.as_bytes());
+    }
+    page.push(b'\n');
+}
+
+fn write(page: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    page.write_fmt(text).expect("a Vec takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use edgeloop_reactor::Script;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn start() -> (Script<Sink>, ConnId) {
+        let mut script = Script::new(Sink::new(Arc::default()));
+        let stdout = script.open_as(Opened {
+            peer: Peer::Stream,
+            tag: STDOUT,
+        });
+        (script, stdout)
+    }
+
+    fn printed(script: &mut Script<Sink>, stdout: ConnId) -> String {
+        String::from_utf8(script.take_output(stdout)).unwrap()
+    }
+
+    #[test]
+    fn clients_are_numbered_and_printed_line_by_line() {
+        let (mut script, stdout) = start();
+        let (zero, one) = (script.open(), script.open());
+        script.data(zero, b"hel");
+        script.data(one, b"first\r\nsecond\n\nunfin");
+        script.data(zero, b"lo\n");
+        script.eof(one);
+        script.close(zero, Closed::Reset);
+        let expected = "\
+client 0 connected from 127.0.0.1:40001
+client 1 connected from 127.0.0.1:40002
+client 1: first
+client 1: second
+client 1: 
+client 0: hello
+client 1: unfin
+client 1 closed
+client 0 closed
+";
+        assert_eq!(printed(&mut script, stdout), expected);
+        assert_eq!(script.take_output(zero), b"", "a sink answers nothing");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        let (mut script, stdout) = start();
+        let client = script.open();
+        let _ = printed(&mut script, stdout);
+        script.data(client, b"\x1b[2J\x07\xff caf\xc3\xa9\n");
+        assert_eq!(
+            printed(&mut script, stdout),
+            "client 0: \\x1b[2J\\x07\\xff café\n"
+        );
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_once_and_what_follows_is_a_line_again() {
+        let (mut script, stdout) = start();
+        let client = script.open();
+        let _ = printed(&mut script, stdout);
+        for _ in 0..100 {
+            script.data(client, &[b'x'; 1000]);
+        }
+        script.data(client, b"\nnext\n");
+        let text = printed(&mut script, stdout);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("client 0: xxx") && lines[0].ends_with("x [...]"));
+        assert_eq!(lines[1..], ["client 0: next"]);
+    }
+
+    #[test]
+    fn datagrams_go_by_their_sender() {
+        let (mut script, stdout) = start();
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 5000));
+        script.datagram(from, b"one\ntwo");
+        script.datagram(from, b"");
+        let expected =
+            "client 127.0.0.1:5000: one\nclient 127.0.0.1:5000: two\nclient 127.0.0.1:5000: \n";
+        assert_eq!(printed(&mut script, stdout), expected);
+        assert_eq!(script.take_datagrams(), []);
+    }
+
+    #[test]
+    fn clients_wait_while_standard_output_is_full() {
+        let (mut script, stdout) = start();
+        let early = script.open();
+        script.high_water(stdout, true);
+        let late = script.open();
+        assert!(script.is_paused(early) && script.is_paused(late));
+        script.datagram((Ipv4Addr::LOCALHOST, 5000).into(), b"cannot wait");
+        script.high_water(stdout, false);
+        assert!(!script.is_paused(early) && !script.is_paused(late));
+        assert!(!printed(&mut script, stdout).contains("cannot wait"));
+    }
+
+    #[test]
+    fn without_standard_output_there_is_nothing_to_do() {
+        for (why, said) in [
+            (Closed::Reset, "Broken pipe"),
+            (
+                Closed::Error(edgeloop_reactor::Errno::ENOSPC),
+                "No space left on device",
+            ),
+        ] {
+            let (mut script, stdout) = start();
+            script.close(stdout, why);
+            assert!(script.is_stopped());
+            let expected = format!("cannot write to standard output: {said}");
+            assert_eq!(script.protocol().failure(), Some(expected));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_printed_line_fits_a_pipe_and_cuts_of_the_input_do_not_matter(
+            input in prop::collection::vec(prop_oneof![Just(b'\n'), Just(0x1b), any::<u8>()], 0..3000),
+            repeat in 1..4usize,
+            chunk in 1..700usize,
+        ) {
+            let input = input.repeat(repeat);
+            let run = |chunk| {
+                let (mut transcript, mut page) = (Transcript::new(7), Vec::new());
+                input.chunks(chunk).for_each(|bytes| transcript.data(bytes, &mut page));
+                transcript.closed(&mut page);
+                page
+            };
+            let page = run(usize::MAX);
+            prop_assert!(page.split_inclusive(|&byte| byte == b'\n').all(|line| line.len() <= PRINTED_MAX));
+            prop_assert!(page == run(chunk));
+        }
+    }
+}

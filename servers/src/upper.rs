@@ -1,0 +1,85 @@
+//! The uppercase server: a-z come back as A-Z, every other byte as it was.
+//!
+//! Bytes, not letters: ß, é and whatever else takes more than ASCII pass untouched, and no locale
+//! has a say in it.
+
+use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
+
+use crate::echo::may_answer;
+use crate::serve::Server;
+
+/// The protocol: it remembers nothing, so it does not matter how the input is cut.
+#[derive(Clone, Debug)]
+pub struct Upper {
+    /// Whether to answer datagrams from ports below 1024, which may be another server's.
+    pub answers_low_ports: bool,
+}
+
+impl Protocol for Upper {
+    fn on_data(&mut self, _: ConnId, mut data: Data<'_>, out: &mut Outbox) {
+        data.make_ascii_uppercase();
+        out.send_back(data);
+    }
+
+    fn on_datagram(&mut self, mut datagram: Datagram<'_>, out: &mut Outbox) {
+        if may_answer(&datagram, self.answers_low_ports) {
+            datagram.data.make_ascii_uppercase();
+            out.send_back(datagram.data);
+        }
+    }
+}
+
+impl Server for Upper {}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use edgeloop_reactor::{Script, every_split};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STRICT: Upper = Upper {
+        answers_low_ports: false,
+    };
+
+    proptest! {
+        #[test]
+        fn the_answer_is_the_same_wherever_the_input_is_cut(input in prop::collection::vec(any::<u8>(), 0..200)) {
+            let expected: Vec<u8> = input
+                .iter()
+                .map(|&byte| if byte.is_ascii_lowercase() { byte - 32 } else { byte })
+                .collect();
+            prop_assert_eq!(every_split(|| STRICT, &input), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_to_z_is_touched() {
+        let all: Vec<u8> = (0..=255).collect();
+        let answer = every_split(|| STRICT, &all);
+        for (byte, answered) in all.iter().zip(answer) {
+            let expected = match byte {
+                b'a'..=b'z' => byte - 32,
+                other => *other,
+            };
+            assert_eq!(answered, expected);
+        }
+        let text = "ß é ŉ ı ﬁ straße".as_bytes();
+        assert_eq!(every_split(|| STRICT, text), "ß é ŉ ı ﬁ STRAßE".as_bytes());
+    }
+
+    #[test]
+    fn datagrams_too() {
+        let mut script = Script::new(STRICT);
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 5000));
+        script.datagram(from, b"Hello");
+        script.datagram(from, b"");
+        script.datagram((Ipv4Addr::LOCALHOST, 7).into(), b"loop");
+        assert_eq!(
+            script.take_datagrams(),
+            [(from, b"HELLO".to_vec()), (from, Vec::new())]
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! One standard output for several workers.
+//!
+//! Each writes to a pipe of its own, and a thread that has nothing else to do copies whole lines
+//! from all of them: no line is torn, and while standard output is full the pipes fill up, which
+//! the workers take for a full standard output of their own.
+
+use std::io::{self, PipeReader, Read, pipe};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::print;
+
+/// As much as a pipe holds unless it is told otherwise (pipe(7)).
+const PIPE_SIZE: usize = 64 * 1024;
+
+/// The thread that prints.
+pub(super) struct Printer {
+    end: Receiver<io::Result<()>>,
+}
+
+impl Printer {
+    /// Starts it, with so many pipes to read, and returns their other ends.
+    pub(super) fn start(count: usize) -> io::Result<(Printer, Vec<OwnedFd>)> {
+        let pipes = (0..count).map(|_| pipe()).collect::<io::Result<Vec<_>>>()?;
+        let (readers, writers): (Vec<_>, Vec<_>) = pipes
+            .into_iter()
+            .map(|(reader, writer)| (Source::new(reader), OwnedFd::from(writer)))
+            .unzip();
+        let (ended, end) = channel();
+        thread::Builder::new()
+            .name("printer".into())
+            .spawn(move || ended.send(copy_lines(readers)))?;
+        Ok((Printer { end }, writers))
+    }
+
+    /// Waits, for so long at the most, until everything is printed.
+    pub(super) fn finish(self, patience: Duration) -> Result<(), String> {
+        match self.end.recv_timeout(patience) {
+            Ok(result) => result.map_err(|error| print::failure(&error)),
+            Err(RecvTimeoutError::Timeout) => {
+                log::warn!("the grace period is over; standard output took no more");
+                Ok(())
+            }
+            Err(RecvTimeoutError::Disconnected) => Ok(()),
+        }
+    }
+}
+
+/// A pipe, and what was read from it after the last line end.
+struct Source {
+    pipe: PipeReader,
+    tail: Vec<u8>,
+}
+
+impl Source {
+    fn new(pipe: PipeReader) -> Source {
+        Source {
+            pipe,
+            tail: Vec::with_capacity(2 * PIPE_SIZE),
+        }
+    }
+
+    /// Reads once and prints the lines that are whole; false at the end.
+    fn copy(&mut self) -> io::Result<bool> {
+        let start = self.tail.len();
+        self.tail.resize(start + PIPE_SIZE, 0);
+        let count = self.pipe.read(&mut self.tail[start..])?;
+        self.tail.truncate(start + count);
+        if let Some(end) = self.tail.iter().rposition(|&byte| byte == b'\n') {
+            print::print(&self.tail[..=end])?;
+            self.tail.drain(..=end);
+        }
+        Ok(count > 0)
+    }
+}
+
+fn copy_lines(mut sources: Vec<Source>) -> io::Result<()> {
+    while !sources.is_empty() {
+        let mut asked: Vec<PollFd> = sources
+            .iter()
+            .map(|source| PollFd::new(source.pipe.as_fd(), PollFlags::POLLIN))
+            .collect();
+        match poll(&mut asked, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let ready: Vec<bool> = asked.iter().map(|fd| fd.any() == Some(true)).collect();
+        for index in (0..ready.len()).rev().filter(|&index| ready[index]) {
+            if !sources[index].copy()? {
+                sources.swap_remove(index);
+            }
+        }
+    }
+    Ok(())
+}
