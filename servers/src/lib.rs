@@ -1,8 +1,8 @@
 //! `edgeloop`: servers on the reactor, and what they share with the clients.
 //!
-//! A newcomer starts at [`echo`], the smallest protocol. [`cli`] is what the user types,
-//! [`mod@serve`] puts a protocol on the reactor. A new server is one file with its protocol and one
-//! line in [`run`].
+//! A newcomer starts at [`echo`], the smallest protocol. `cli.rs` is what the user types, `serve.rs`
+//! puts a protocol on the reactor, `workers.rs` on several. A new server is one file with its
+//! protocol and a line or two in `run`, below.
 
 mod cli;
 pub mod echo;

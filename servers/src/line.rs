@@ -99,8 +99,8 @@ impl LineAssembler {
             return;
         };
         let len = first.len() + more.len();
-        let is_max_and_cr = len - 1 == max && more.ends_with(b"\r");
-        if len <= max || is_max_and_cr {
+        let is_longest_and_cr = len - 1 == max && more.ends_with(b"\r");
+        if len <= max || is_longest_and_cr {
             append(first, more, max);
         } else {
             hand_out(first, more, len, max, each);
@@ -159,31 +159,26 @@ mod tests {
         (text[..text.len().min(max)].to_vec(), text.len() > max)
     }
 
-    /// The lines that are known when all of `input` has come: the model of [`LineAssembler::feed`].
+    /// The model: the lines of a stream that ends here, each without its end.
+    fn all_lines(input: &[u8], max: usize) -> Vec<Owned> {
+        let mut texts: Vec<&[u8]> = input.split(|&byte| byte == b'\n').collect();
+        let last = texts.pop().filter(|last| !last.is_empty());
+        let texts = texts.into_iter().map(without_cr).chain(last);
+        texts.map(|text| bounded(text, max)).collect()
+    }
+
+    /// Of these, the ones that are known before it is clear that the stream ends.
     fn known_lines(input: &[u8], max: usize) -> Vec<Owned> {
-        let mut rest: Vec<&[u8]> = input.split(|&byte| byte == b'\n').collect();
-        let last = rest.pop().unwrap_or_default();
-        let mut lines: Vec<Owned> = rest
-            .into_iter()
-            .map(|text| bounded(text.strip_suffix(b"\r").unwrap_or(text), max))
-            .collect();
-        let too_long_with_any_end = last.strip_suffix(b"\r").unwrap_or(last).len() > max;
-        if too_long_with_any_end {
-            lines.push(bounded(last, max));
+        let mut lines = all_lines(input, max);
+        let last = input.rsplit(|&byte| byte == b'\n').next().unwrap_or(input);
+        if !last.is_empty() && without_cr(last).len() <= max {
+            lines.pop();
         }
         lines
     }
 
-    /// The lines of a stream that ends: the model of the whole.
-    fn all_lines(input: &[u8], max: usize) -> Vec<Owned> {
-        let mut lines = known_lines(input, max);
-        let last = input.rsplit(|&byte| byte == b'\n').next();
-        let last = last.unwrap_or_default();
-        let handed_out = last.strip_suffix(b"\r").unwrap_or(last).len() > max;
-        if !last.is_empty() && !handed_out {
-            lines.push(bounded(last, max));
-        }
-        lines
+    fn without_cr(text: &[u8]) -> &[u8] {
+        text.strip_suffix(b"\r").unwrap_or(text)
     }
 
     fn kept(lines: &LineAssembler) -> usize {

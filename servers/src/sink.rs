@@ -211,9 +211,8 @@ fn print_line(client: impl std::fmt::Display, line: &Line<'_>, page: &mut Vec<u8
     let start = page.len();
     write(page, format_args!("client {client}: "));
     let room = PRINTED_MAX - (page.len() - start) - CUT.len() - 1;
-    let (text, more) = harmless_up_to(line.text, room);
-    page.extend_from_slice(text.as_bytes());
-    if line.cut || more {
+    let whole = harmless_up_to(line.text, room, page);
+    if line.cut || !whole {
         page.extend_from_slice(CUT.as_bytes());
     }
     page.push(b'\n');
