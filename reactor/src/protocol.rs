@@ -211,6 +211,13 @@ pub trait Protocol {
         let _ = out;
     }
 
+    /// The process goes on after it was stopped (SIGCONT), or its terminal has another size
+    /// (SIGWINCH): who draws on the terminal draws again. Heard only with
+    /// [`Reactor::handle_signals`](crate::Reactor::handle_signals).
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+
     /// The reactor begins to stop: the moment for last words. All connections are finished after
     /// this.
     fn on_stop(&mut self, out: &mut Outbox) {

@@ -236,7 +236,7 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a
-    /// report; ignores SIGHUP and SIGPIPE. Call it before other threads are started: they inherit
+    /// report, SIGCONT and SIGWINCH by `on_redraw`; ignores SIGHUP and SIGPIPE. Call it before other threads are started: they inherit
     /// the blocked signals.
     pub fn handle_signals(&mut self) -> io::Result<()> {
         let signals = Signals::new()?;
@@ -405,6 +405,7 @@ impl<P: Protocol> Reactor<P> {
         while let Some(action) = self.signals.as_ref().and_then(Signals::next) {
             match action {
                 SignalAction::Report => self.make_report(),
+                SignalAction::Redraw => self.connections.call(Protocol::on_redraw),
                 SignalAction::Nothing => log::info!("SIGHUP ignored"),
                 SignalAction::Stop => self.told_to_stop(),
             }

@@ -135,6 +135,11 @@ impl<P: Protocol> Script<P> {
         self.tell(Current::Nobody, Protocol::on_wake);
     }
 
+    /// The process goes on after a stop, or its terminal has another size.
+    pub fn redraw(&mut self) {
+        self.tell(Current::Nobody, Protocol::on_redraw);
+    }
+
     /// The reactor is told to stop, if it was not before: the protocol may say its last words.
     pub fn stop(&mut self) {
         if !std::mem::replace(&mut self.stopped, true) {

@@ -19,6 +19,9 @@ pub enum SignalAction {
     Stop,
     /// SIGUSR1: report the counters.
     Report,
+    /// SIGCONT, SIGWINCH: the process goes on after a stop, or the terminal has another size. What
+    /// is on the terminal is to be drawn again.
+    Redraw,
     /// SIGHUP: the terminal has closed, which is no reason for a server to end.
     Nothing,
 }
@@ -41,6 +44,8 @@ impl Signals {
             Signal::SIGTERM,
             Signal::SIGINT,
             Signal::SIGUSR1,
+            Signal::SIGCONT,
+            Signal::SIGWINCH,
             Signal::SIGHUP,
         ]
         .into_iter()
@@ -59,6 +64,7 @@ impl Signals {
         Some(match Signal::try_from(info.ssi_signo as i32) {
             Ok(Signal::SIGTERM | Signal::SIGINT) => SignalAction::Stop,
             Ok(Signal::SIGUSR1) => SignalAction::Report,
+            Ok(Signal::SIGCONT | Signal::SIGWINCH) => SignalAction::Redraw,
             _ => SignalAction::Nothing,
         })
     }

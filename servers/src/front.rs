@@ -114,6 +114,10 @@ impl<P: Server> Protocol for Front<P> {
         self.protocol.on_wake(out);
     }
 
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        self.protocol.on_redraw(out);
+    }
+
     fn on_stop(&mut self, out: &mut Outbox) {
         self.protocol.on_stop(out);
     }

@@ -63,10 +63,9 @@ fn run(server: Server) -> Result<(), String> {
             let next_number = Arc::new(AtomicU64::new(0));
             serve(move || Sink::new(Arc::clone(&next_number)), &options, 8888)
         }
-        Server::Talk(options) => serve_alone(
-            Talk::answering(Screen::of_standard_streams(false)),
-            &options,
-            5678,
-        ),
+        Server::Talk(options) => {
+            let screen = Screen::of_standard_streams();
+            serve_alone(Talk::answering(screen), &options, 5678)
+        }
     }
 }

@@ -97,9 +97,9 @@ impl Talk {
 
     fn meet(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         if self.peer.is_some() {
-            log::info!("{peer} called meanwhile");
             out.send(id, BUSY);
-            return out.finish(id);
+            out.finish(id);
+            return self.notice(&format!("{peer} called meanwhile"), out);
         }
         self.peer = Some(id);
         (self.peer_ended, self.peer_is_full) = (false, false);
@@ -361,6 +361,12 @@ impl Protocol for Talk {
         }
         let failure = format!("cannot reach {}: {why}", call.address);
         self.fail(failure, out);
+    }
+
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        let mut drawn = Vec::new();
+        self.screen.redraw(&mut drawn);
+        self.put(&drawn, out);
     }
 
     fn on_stop(&mut self, out: &mut Outbox) {

@@ -199,6 +199,7 @@ impl Supervisor {
             match action {
                 SignalAction::Stop => self.stop(),
                 SignalAction::Report => self.report(),
+                SignalAction::Redraw => {}
                 SignalAction::Nothing => log::info!("SIGHUP ignored"),
             }
         }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 
 use crate::harmless::Harmless;
 use crate::logging;
-use crate::terminal::{self, Editor, Typed};
+use crate::terminal::{self, Editor, RawMode, Typed, raw_mode_if_capable};
 
 /// More of a line than this is not held back until its end comes.
 const HELD_BACK_MAX: usize = 4096;
@@ -31,6 +31,8 @@ enum Kind {
 /// A line that is being typed, and lines of the peer that appear above it.
 struct Edited {
     editor: Editor,
+    /// While it is there, the kernel leaves editing to us.
+    raw_mode: Option<RawMode>,
     /// The terminal's width, which may change.
     width: fn() -> usize,
     harmless: Harmless,
@@ -45,19 +47,19 @@ impl fmt::Debug for Edited {
 }
 
 impl Screen {
-    /// What standard input and output call for. With `editing`, the terminal has to be in raw mode
-    /// for as long as the screen is used.
+    /// What standard input and output call for: line editing if both are the same person's.
     #[must_use]
-    pub fn of_standard_streams(editing: bool) -> Self {
-        let kind = match (editing, io::stdout().is_terminal()) {
-            (true, _) => Kind::Edited(Box::new(Edited {
+    pub fn of_standard_streams() -> Self {
+        let kind = match (raw_mode_if_capable(), io::stdout().is_terminal()) {
+            (Some(raw_mode), _) => Kind::Edited(Box::new(Edited {
                 editor: Editor::new(""),
+                raw_mode: Some(raw_mode),
                 width: || terminal::width(io::stdout()),
                 harmless: Harmless::default(),
                 held_back: Vec::new(),
             })),
-            (false, true) => Kind::Shown(Harmless::default()),
-            (false, false) => Kind::Bytes,
+            (None, true) => Kind::Shown(Harmless::default()),
+            (None, false) => Kind::Bytes,
         };
         Screen {
             person: io::stdin().is_terminal(),
@@ -149,10 +151,20 @@ impl Screen {
         }
     }
 
+    /// Draws again what is being typed. After a stop the shell has put the terminal back into its
+    /// usual mode.
+    pub(super) fn redraw(&mut self, screen: &mut Vec<u8>) {
+        if let Kind::Edited(edited) = &mut self.kind {
+            edited.raw_mode = None;
+            edited.raw_mode = raw_mode_if_capable();
+            edited.editor.draw((edited.width)(), screen);
+        }
+    }
+
     /// Leaves the screen as it was found.
     pub(super) fn close(&mut self, screen: &mut Vec<u8>) {
         if let Kind::Edited(edited) = &mut self.kind {
-            edited.editor.close(screen);
+            edited.editor.erase(screen);
         }
     }
 }

@@ -1,0 +1,293 @@
+//! Which keys the bytes from a keyboard stand for.
+//!
+//! A character comes as UTF-8, any other key as a control character or as an escape sequence
+//! (console_codes(4), ECMA-48). A read may end within either, so bytes are taken one at a time.
+//! What stands for no key known here is swallowed to its end: half a sequence in the line would be
+//! worse than a key without effect.
+
+use std::str;
+
+/// A key with a meaning for the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// Never a control character.
+    Char(char),
+    Enter,
+    Backspace,
+    Delete,
+    Left,
+    Right,
+    Home,
+    End,
+    Up,
+    Down,
+    /// Ctrl-D: the end of the input, or Delete where there is something to delete.
+    EndOfInput,
+    KillBefore,
+    KillAfter,
+    KillWord,
+    ClearScreen,
+}
+
+/// Bytes to keys.
+#[derive(Debug, Default)]
+pub(super) struct KeyDecoder {
+    utf8: Utf8Decoder,
+    within: Within,
+}
+
+/// Where the last character has led.
+#[derive(Debug, Default)]
+enum Within {
+    #[default]
+    Text,
+    /// After ESC: the Alt key, or the start of more.
+    Escape,
+    /// After `ESC [` or `ESC O`, the two ways to say an arrow key. `number` is the parameter, 0 if
+    /// there is none; `plain` is false if there is more than that, such as a modifier.
+    Sequence { number: u16, plain: bool },
+    /// After `ESC [ [`, which the Linux console sends for F1 to F5: one more character.
+    ConsoleKey,
+    /// In a string for a terminal (OSC, DCS, APC, PM or SOS), such as a late answer to a question
+    /// of the program before us. Any control character ends it, so that somebody who has typed
+    /// Alt-] is not deaf for ever.
+    String,
+}
+
+impl KeyDecoder {
+    /// The key that ends with this byte, if one does.
+    pub(super) fn next(&mut self, byte: u8) -> Option<Key> {
+        let char = self.utf8.next(byte)?;
+        match std::mem::take(&mut self.within) {
+            _ if char == '\x1b' => self.within = Within::Escape,
+            _ if char.is_control() => return control_key(char),
+            Within::Text => return Some(Key::Char(char)),
+            Within::Escape => self.within = after_escape(char),
+            Within::Sequence { number, plain } => match char {
+                '0'..='9' => {
+                    let number = number
+                        .saturating_mul(10)
+                        .saturating_add(char as u16 - '0' as u16);
+                    self.within = Within::Sequence { number, plain };
+                }
+                ' '..='?' => {
+                    let plain = false;
+                    self.within = Within::Sequence { number, plain };
+                }
+                '[' => self.within = Within::ConsoleKey,
+                last if plain => return sequence_key(number, last),
+                _ => {}
+            },
+            Within::ConsoleKey => {}
+            Within::String => self.within = Within::String,
+        }
+        None
+    }
+}
+
+fn after_escape(char: char) -> Within {
+    match char {
+        '[' | 'O' => Within::Sequence {
+            number: 0,
+            plain: true,
+        },
+        ']' | 'P' | 'X' | '^' | '_' => Within::String,
+        // An intermediate character: the sequence goes on.
+        ' '..='/' => Within::Escape,
+        _ => Within::Text,
+    }
+}
+
+fn control_key(char: char) -> Option<Key> {
+    Some(match char {
+        '\r' | '\n' => Key::Enter,
+        '\x7f' | '\x08' => Key::Backspace,
+        // How wide a tab is depends on where it stands, which is elsewhere on the peer's screen.
+        '\t' => Key::Char(' '),
+        '\x01' => Key::Home,        // Ctrl-A
+        '\x02' => Key::Left,        // Ctrl-B
+        '\x04' => Key::EndOfInput,  // Ctrl-D
+        '\x05' => Key::End,         // Ctrl-E
+        '\x06' => Key::Right,       // Ctrl-F
+        '\x0b' => Key::KillAfter,   // Ctrl-K
+        '\x0c' => Key::ClearScreen, // Ctrl-L
+        '\x0e' => Key::Down,        // Ctrl-N
+        '\x10' => Key::Up,          // Ctrl-P
+        '\x15' => Key::KillBefore,  // Ctrl-U
+        '\x17' => Key::KillWord,    // Ctrl-W
+        _ => return None,
+    })
+}
+
+/// The key that a sequence without modifiers stands for: with a letter as xterm has it, with a
+/// number and `~` as the VT220, the Linux console, rxvt and others do.
+fn sequence_key(number: u16, last: char) -> Option<Key> {
+    Some(match (number, last) {
+        (0, 'A') => Key::Up,
+        (0, 'B') => Key::Down,
+        (0, 'C') => Key::Right,
+        (0, 'D') => Key::Left,
+        (0, 'H') | (1 | 7, '~') => Key::Home,
+        (0, 'F') | (4 | 8, '~') => Key::End,
+        (3, '~') => Key::Delete,
+        _ => return None,
+    })
+}
+
+/// Bytes to characters. What is not UTF-8 is left out.
+#[derive(Debug, Default)]
+struct Utf8Decoder {
+    /// The start of a character; the last place is for the byte that comes.
+    bytes: [u8; 4],
+    len: usize,
+}
+
+impl Utf8Decoder {
+    /// The character that ends with this byte, if one does.
+    fn next(&mut self, byte: u8) -> Option<char> {
+        self.bytes[self.len] = byte;
+        let len = self.len + 1;
+        self.len = 0;
+        match str::from_utf8(&self.bytes[..len]) {
+            Ok(text) => text.chars().next(),
+            Err(error) if error.error_len().is_none() => {
+                self.len = len;
+                None
+            }
+            // The start of a character that never came; this byte may begin another.
+            Err(_) if len > 1 => self.next(byte),
+            Err(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn keys(bytes: &[u8]) -> Vec<Key> {
+        let mut decoder = KeyDecoder::default();
+        bytes
+            .iter()
+            .filter_map(|&byte| decoder.next(byte))
+            .collect()
+    }
+
+    /// What the bytes and then an `x` stand for, where the `x` is to be itself.
+    fn keys_before_x(bytes: &[u8]) -> Vec<Key> {
+        let mut keys = keys(&[bytes, b"x"].concat());
+        assert_eq!(keys.pop(), Some(Key::Char('x')), "{bytes:?}");
+        keys
+    }
+
+    #[test]
+    fn every_terminals_way_to_say_a_key_is_known() {
+        let ways: [(Key, &[&[u8]]); 17] = [
+            (Key::Enter, &[b"\n", b"\r"]),
+            (Key::Backspace, &[b"\x7f", b"\x08"]),
+            (Key::Delete, &[b"\x1b[3~"]),
+            (Key::Left, &[b"\x1b[D", b"\x1bOD", b"\x02"]),
+            (Key::Right, &[b"\x1b[C", b"\x1bOC", b"\x06"]),
+            (Key::Up, &[b"\x1b[A", b"\x1bOA", b"\x10"]),
+            (Key::Down, &[b"\x1b[B", b"\x1bOB", b"\x0e"]),
+            (
+                Key::Home,
+                &[b"\x1b[H", b"\x1bOH", b"\x1b[1~", b"\x1b[7~", b"\x01"],
+            ),
+            (
+                Key::End,
+                &[b"\x1b[F", b"\x1bOF", b"\x1b[4~", b"\x1b[8~", b"\x05"],
+            ),
+            (Key::EndOfInput, &[b"\x04"]),
+            (Key::KillBefore, &[b"\x15"]),
+            (Key::KillAfter, &[b"\x0b"]),
+            (Key::KillWord, &[b"\x17"]),
+            (Key::ClearScreen, &[b"\x0c"]),
+            (Key::Char(' '), &[b"\t", b" "]),
+            (Key::Char('é'), &["é".as_bytes()]),
+            (Key::Char('界'), &["界".as_bytes()]),
+        ];
+        for (key, ways) in ways {
+            for way in ways {
+                assert_eq!(keys_before_x(way), [key], "{way:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_for_no_key_is_swallowed_to_its_end() {
+        for sequence in [
+            "\x1b[15~",          // F5
+            "\x1b[200~",         // a bracketed paste begins
+            "\x1b[1;5C",         // Ctrl-Right
+            "\x1b[?1;2c",        // an answer: what kind of terminal this is
+            "\x1b[99999999999A", // a number that is none
+            "\x1b[3 ~",          // an intermediate character
+            "\x1bOP",            // F1
+            "\x1b[[A",           // F1 of the Linux console
+            "\x1ba",             // Alt-a
+            "\x1bé",             // Alt-é
+            "\x1b(B",            // choose a character set
+            "\x1b]11;rgb:0/0/0\x07",
+            "\x1b]11;rgb:0/0/0\x1b\\",
+            "\x1bP1$r0m\x1b\\",
+            "\x1b_hidden é\x1b\\",
+            "\0",
+            "\x03",
+            "\x1c",
+            "\u{9b}", // CSI as one character: a control character like any other
+        ] {
+            assert_eq!(keys_before_x(sequence.as_bytes()), [], "{sequence:?}");
+        }
+    }
+
+    #[test]
+    fn a_control_character_ends_any_sequence_and_keeps_its_meaning() {
+        for start in ["\x1b", "\x1b[", "\x1b[1", "\x1bO", "\x1b[[", "\x1b]0;title"] {
+            assert_eq!(
+                keys_before_x(format!("{start}\n").as_bytes()),
+                [Key::Enter],
+                "{start:?}"
+            );
+            assert_eq!(
+                keys_before_x(format!("{start}\x1b[A").as_bytes()),
+                [Key::Up],
+                "{start:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_character_are_left_out() {
+        for (bytes, expected) in [
+            (&b"\xff\x80a"[..], "a"),
+            (b"\xc3a", "a"),
+            (b"\xe7\x95a", "a"),
+            (b"\xe7\x95\xc3\xa9", "é"),
+            (b"\xf0\x9f\x98\xf0\x9f\x98\x80", "😀"),
+            (b"\xc0\xaf\xed\xa0\x80\xf5\x80\x80\x80b", "b"),
+        ] {
+            let expected: Vec<Key> = expected.chars().map(Key::Char).collect();
+            assert_eq!(keys(bytes), expected, "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_itself_and_invalid_bytes_are_what_is_missing(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let mut decoder = Utf8Decoder::default();
+            let decoded: String = bytes.iter().filter_map(|&byte| decoder.next(byte)).collect();
+            let expected: String = bytes.utf8_chunks().map(|chunk| chunk.valid()).collect();
+            prop_assert_eq!(decoded, expected);
+        }
+
+        #[test]
+        fn no_control_character_is_ever_a_character(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            for key in keys(&bytes) {
+                prop_assert!(!matches!(key, Key::Char(char) if char.is_control()));
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The terminal mode in which keys arrive one by one and the kernel shows none of them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic;
+use std::sync::{Mutex, Once, PoisonError, TryLockError};
+
+use nix::sys::termios::{
+    InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr,
+    tcsetattr,
+};
+use nix::unistd::{getpgrp, tcgetpgrp};
+
+/// The terminals in raw mode, with the mode each had before. They are kept here rather than in the
+/// guards because a panic ends the program without dropping those (`panic = "abort"`), and a shell
+/// on a terminal in raw mode shows nothing of what its user types.
+static ENTERED: Mutex<Vec<Entered>> = Mutex::new(Vec::new());
+
+static PANIC_HOOK: Once = Once::new();
+
+struct Entered {
+    id: u64,
+    terminal: OwnedFd,
+    before: Termios,
+}
+
+/// A terminal in the mode that an [`Editor`](super::Editor) needs: input comes unedited and without
+/// echo (no `ICANON`, `ECHO`, `IEXTEN`), while Ctrl-C and Ctrl-Z are signals (`ISIG`), Enter is a
+/// newline (`ICRNL`) and a newline begins a row (`OPOST`, `ONLCR`). See termios(3).
+///
+/// The mode is the terminal's, not the program's: it stays when the program ends. Dropping the
+/// guard restores the mode from before, and so does a panic anywhere in the program;
+/// [`std::process::exit`] does not. If the same terminal is entered twice, the guards are to be
+/// dropped in reverse order, as scopes do.
+///
+/// After a stop (SIGCONT) the shell may have changed the mode: drop the guard, and enter anew.
+#[derive(Debug)]
+#[must_use = "the mode ends when the guard is dropped"]
+pub struct RawMode {
+    id: u64,
+}
+
+impl RawMode {
+    /// Puts a terminal into raw mode. A program in the background is stopped by this, as by any
+    /// use of a terminal that is another's (SIGTTOU, signal(7)). An error if `terminal` is none.
+    pub fn enter(terminal: impl AsFd) -> io::Result<RawMode> {
+        restore_when_the_program_panics();
+        let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
+        let terminal = terminal.as_fd().try_clone_to_owned()?;
+        let before = tcgetattr(&terminal)?;
+        set(&terminal, &raw(before.clone()))?;
+        let id = entered.last().map_or(0, |last| last.id + 1);
+        entered.push(Entered {
+            id,
+            terminal,
+            before,
+        });
+        Ok(RawMode { id })
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = entered.iter().position(|entered| entered.id == self.id) {
+            entered.remove(index).restore();
+        }
+    }
+}
+
+impl Entered {
+    /// Restores the mode from before, unless the program is in the background: then the terminal is
+    /// the shell's, in the mode that the shell has chosen. A terminal that is gone needs nothing.
+    fn restore(&self) {
+        let is_anothers = tcgetpgrp(&self.terminal).is_ok_and(|group| group != getpgrp());
+        if !is_anothers {
+            let _ = set(&self.terminal, &self.before);
+        }
+    }
+}
+
+fn raw(mut mode: Termios) -> Termios {
+    mode.local_flags
+        .remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::IEXTEN);
+    // These are on already, unless another program has left the terminal in disorder.
+    mode.local_flags.insert(LocalFlags::ISIG);
+    mode.input_flags.insert(InputFlags::ICRNL);
+    mode.output_flags
+        .insert(OutputFlags::OPOST | OutputFlags::ONLCR);
+    // A read returns as soon as there is one byte.
+    mode.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+    mode.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+    mode
+}
+
+/// Sets the mode at once. To wait for the output on its way first (`TCSADRAIN`) would be to wait
+/// for ever if the user has stopped the terminal with Ctrl-S, and the mode of output stays as it
+/// is; to throw away the input (`TCSAFLUSH`) would lose what was typed ahead.
+fn set(terminal: &OwnedFd, mode: &Termios) -> io::Result<()> {
+    Ok(tcsetattr(terminal, SetArg::TCSANOW, mode)?)
+}
+
+/// Makes a panic restore all terminals, the latest first, before it is reported.
+fn restore_when_the_program_panics() {
+    PANIC_HOOK.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            // Never wait here: the panicking thread may be the one that holds the lock.
+            let entered = match ENTERED.try_lock() {
+                Ok(entered) => Some(entered),
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            entered
+                .iter()
+                .flat_map(|entered| entered.iter().rev())
+                .for_each(Entered::restore);
+            drop(entered);
+            report(info);
+        }));
+    });
+}

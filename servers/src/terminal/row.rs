@@ -1,0 +1,149 @@
+//! The row of the screen on which a line is typed.
+//!
+//! A line of any length is drawn on one row, so that it can be drawn again without knowing how the
+//! terminal breaks lines: what does not fit is cut off, with a `<` or `>` where it was, and the
+//! window moves with the cursor. Which window that is depends on line, cursor and width alone, not
+//! on what was on the screen before.
+//!
+//! Terminals disagree on how wide some characters are, emoji of several code points above all. So
+//! each is measured at the widest that a terminal may draw it, which keeps the row within its
+//! bounds everywhere, and the cursor's column is not told to the terminal but saved and restored
+//! where it is: between the same two characters, however wide they are.
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::line::Line;
+
+/// Moves to the start of the row and erases from there to the end of the screen. Nothing is below
+/// the row, unless the terminal became narrower and broke it.
+pub(super) const ERASE: &[u8] = b"\r\x1b[J";
+
+const ERASE_REST: &[u8] = b"\x1b[J";
+const SAVE_CURSOR: &[u8] = b"\x1b7";
+const RESTORE_CURSOR: &[u8] = b"\x1b8";
+
+/// Columns without which there is no room for a mark at either end and the cursor between them.
+const LEAST_ROOM: usize = 3;
+
+/// Draws `prompt` and `line` over whatever is on the row, and places the cursor.
+pub(super) fn draw(prompt: &str, line: &Line, width: usize, screen: &mut Vec<u8>) {
+    // A character in the last column would make some terminals go on to the next row.
+    let room = width.saturating_sub(1);
+    if room < LEAST_ROOM {
+        screen.extend_from_slice(ERASE);
+        return;
+    }
+    let cursor = columns(prompt) + columns(line.before_cursor());
+    let window = Window::new(cursor, cursor + columns(line.after_cursor()), room);
+    screen.push(b'\r');
+    if window.cut_left {
+        screen.push(b'<');
+    }
+    let mut column = 0;
+    window.write(prompt, &mut column, screen);
+    window.write(line.before_cursor(), &mut column, screen);
+    screen.extend_from_slice(SAVE_CURSOR);
+    window.write(line.after_cursor(), &mut column, screen);
+    if window.cut_right {
+        screen.push(b'>');
+    }
+    screen.extend_from_slice(ERASE_REST);
+    screen.extend_from_slice(RESTORE_CURSOR);
+}
+
+/// The part of a line that is on the screen. Columns are counted from the start of the prompt.
+#[derive(Debug)]
+struct Window {
+    /// The columns shown, without those of the marks.
+    start: usize,
+    end: usize,
+    cut_left: bool,
+    cut_right: bool,
+}
+
+impl Window {
+    /// The window of `room` columns, at least [`LEAST_ROOM`], for a line of `total` with the cursor
+    /// at `cursor`. It moves by half a window, and a third of it is kept for what follows the
+    /// cursor, so far as there is any.
+    fn new(cursor: usize, total: usize, room: usize) -> Window {
+        let rightmost = room - (total - cursor).min(room / 3);
+        let first = cursor.saturating_sub(rightmost).next_multiple_of(room / 2);
+        let (cut_left, cut_right) = (first > 0, first + room < total);
+        Window {
+            start: first + usize::from(cut_left),
+            end: first + room - usize::from(cut_right),
+            cut_left,
+            cut_right,
+        }
+    }
+
+    /// Writes the characters of a text that begins at `column`, and leaves `column` at its end.
+    fn write(&self, text: &str, column: &mut usize, screen: &mut Vec<u8>) {
+        for character in text.graphemes(true) {
+            let start = *column;
+            *column += character_width(character);
+            if start >= self.start && *column <= self.end {
+                screen.extend_from_slice(character.as_bytes());
+            } else {
+                // A part of it may be within the window: what follows keeps its column.
+                let part = (*column)
+                    .min(self.end)
+                    .saturating_sub(start.max(self.start));
+                screen.resize(screen.len() + part, b' ');
+            }
+        }
+    }
+}
+
+/// The columns of a text.
+fn columns(text: &str) -> usize {
+    text.graphemes(true).map(character_width).sum()
+}
+
+/// The columns of a character: as one, as modern terminals draw it, or as the sum of its code
+/// points, as others do.
+fn character_width(character: &str) -> usize {
+    let sum = character.chars().filter_map(UnicodeWidthChar::width).sum();
+    character.width().max(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_are_measured_at_their_widest() {
+        for (character, width) in [
+            ("a", 1),
+            ("é", 1),
+            ("e\u{301}", 1),
+            ("界", 2),
+            ("😀", 2),
+            ("1\u{fe0f}\u{20e3}", 2), // one column as the sum
+            ("👨‍👩‍👧", 6),                // two as one
+            ("\u{200b}", 0),
+        ] {
+            assert_eq!(character_width(character), width, "{character:?}");
+        }
+    }
+
+    #[test]
+    fn the_cursor_is_always_inside_the_window() {
+        for room in LEAST_ROOM..40 {
+            for total in 0..100 {
+                for cursor in 0..=total {
+                    let window = Window::new(cursor, total, room);
+                    let inside = window.start <= cursor && cursor <= window.end;
+                    assert!(inside, "{window:?} for {cursor} of {total} in {room}");
+                    let hides_nothing = window.start == 0 && total <= window.end;
+                    assert_eq!(hides_nothing, total <= room, "{window:?}");
+                    assert_eq!(window.cut_left, window.start > 0);
+                    assert_eq!(window.cut_right, window.end < total);
+                    let marks = usize::from(window.cut_left) + usize::from(window.cut_right);
+                    assert_eq!(window.end - window.start + marks, room);
+                }
+            }
+        }
+    }
+}
