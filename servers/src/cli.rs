@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, Args, CommandFactory, Parser, Subcommand};
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use edgeloop_reactor::Address;
 
 use crate::generate;
+use crate::models::Blocking;
 
 /// Servers of the classic socket notes on an edge-triggered epoll reactor
 #[derive(Debug, Parser)]
@@ -111,6 +112,15 @@ pub(crate) struct Options {
     #[arg(value_name = "ADDR", help_heading = None::<&str>)]
     pub(crate) addresses: Vec<Address>,
 
+    /// How connections are served; fork and thread: over TCP only
+    #[arg(
+        long,
+        env = "EDGELOOP_MODEL",
+        hide_env = true,
+        default_value = "reactor"
+    )]
+    pub(crate) model: Model,
+
     /// So many reactors, a thread for each, that share the clients and nothing else
     #[arg(long, value_name = "N", env = "EDGELOOP_WORKERS", hide_env = true, default_value = "1", value_parser = positive)]
     pub(crate) workers: usize,
@@ -161,6 +171,28 @@ pub(crate) struct Options {
     pub(crate) log_file: Option<PathBuf>,
 }
 
+/// What serves the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Model {
+    /// One thread for all
+    Reactor,
+    /// A process for each
+    Fork,
+    /// A thread for each
+    Thread,
+}
+
+impl Model {
+    /// Which of the models that do without the reactor, if it is one of these.
+    pub(crate) fn blocking(self) -> Option<Blocking> {
+        match self {
+            Model::Reactor => None,
+            Model::Fork => Some(Blocking::Fork),
+            Model::Thread => Some(Blocking::Thread),
+        }
+    }
+}
+
 impl Cli {
     /// What the user typed; ends the program if it makes no sense.
     pub(crate) fn read() -> Cli {
@@ -187,18 +219,27 @@ impl Server {
     /// What does not go together.
     fn check(&self) -> Result<(), &'static str> {
         let options = self.options();
+        let is_tcp = |address: &Address| matches!(address, Address::Tcp(_));
+        let is_udp = |address: &Address| matches!(address, Address::Udp(_));
+        if options.model != Model::Reactor {
+            if options.workers > 1 {
+                return Err("--workers are reactors: leave it out, or --model");
+            }
+            if !options.addresses.iter().all(is_tcp) {
+                return Err("only the reactor serves UDP and Unix sockets: leave out --model");
+            }
+        }
         if options.workers > 1 && options.once {
             return Err("--once serves one client, which is one worker's: leave out --workers");
         }
         if let Server::Talk(_) = self {
+            if options.model != Model::Reactor {
+                return Err("only the reactor serves a terminal and a peer at once");
+            }
             if options.workers > 1 {
                 return Err("talk has one terminal and one peer: leave out --workers");
             }
-            if options
-                .addresses
-                .iter()
-                .any(|at| matches!(at, Address::Udp(_)))
-            {
+            if options.addresses.iter().any(is_udp) {
                 return Err("talk needs a stream: it does not speak UDP");
             }
         }

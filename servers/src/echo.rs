@@ -1,7 +1,11 @@
 //! The echo server (RFC 862): everything goes back to where it came from.
 
+use std::io;
+use std::net::SocketAddr;
+
 use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
+use crate::models::{Answer, Conversation};
 use crate::serve::Server;
 
 /// Ports below this belong to servers. A datagram that claims to come from one may be forged, to
@@ -28,6 +32,19 @@ impl Protocol for Echo {
 }
 
 impl Server for Echo {}
+
+/// The same for one client alone, who has a process or a thread.
+pub(crate) struct EchoConversation;
+
+impl Conversation for EchoConversation {
+    fn begin(_: u64, _: SocketAddr) -> io::Result<Self> {
+        Ok(EchoConversation)
+    }
+
+    fn on_data(&mut self, _: &mut [u8]) -> io::Result<Answer> {
+        Ok(Answer::SendBack)
+    }
+}
 
 /// Whether a datagram is to be answered, going by the port that it claims to come from.
 pub(crate) fn may_answer(datagram: &Datagram<'_>, answers_low_ports: bool) -> bool {

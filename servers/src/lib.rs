@@ -11,6 +11,7 @@ pub mod generate;
 pub mod harmless;
 pub mod line;
 mod logging;
+mod models;
 mod print;
 mod serve;
 pub mod sink;
@@ -26,11 +27,11 @@ use std::sync::atomic::AtomicU64;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, Server};
-use crate::echo::Echo;
+use crate::echo::{Echo, EchoConversation};
 use crate::serve::{serve, serve_alone};
-use crate::sink::Sink;
+use crate::sink::{Sink, SinkConversation};
 use crate::talk::{Screen, Talk};
-use crate::upper::Upper;
+use crate::upper::{Upper, UpperConversation};
 
 /// The program: reads the command line, serves, and tells how it ended.
 #[must_use]
@@ -53,15 +54,18 @@ fn run(server: Server) -> Result<(), String> {
     match server {
         Server::Echo(options) => {
             let answers_low_ports = options.answer_low_ports;
-            serve(move || Echo { answers_low_ports }, &options.common, 9876)
+            let protocol = move || Echo { answers_low_ports };
+            serve::<_, EchoConversation>(protocol, &options.common, 9876)
         }
         Server::Upper(options) => {
             let answers_low_ports = options.answer_low_ports;
-            serve(move || Upper { answers_low_ports }, &options.common, 6666)
+            let protocol = move || Upper { answers_low_ports };
+            serve::<_, UpperConversation>(protocol, &options.common, 6666)
         }
         Server::Sink(options) => {
             let next_number = Arc::new(AtomicU64::new(0));
-            serve(move || Sink::new(Arc::clone(&next_number)), &options, 8888)
+            let protocol = move || Sink::new(Arc::clone(&next_number));
+            serve::<_, SinkConversation>(protocol, &options, 8888)
         }
         Server::Talk(options) => {
             let screen = Screen::of_standard_streams();

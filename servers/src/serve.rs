@@ -12,6 +12,7 @@ use log::LevelFilter;
 use crate::cli::Options;
 use crate::front::Front;
 use crate::logging::{self, say};
+use crate::models::{self, Blocking, Conversation};
 use crate::workers;
 
 /// The tag of the connections that listeners accept.
@@ -46,17 +47,30 @@ pub(crate) struct StandardStreams {
     pub(crate) stdout: Option<u32>,
 }
 
-/// Serves until a signal, or until `--once` is fulfilled: in this thread, or in as many as the user
-/// wants workers, each with a protocol of its own.
-pub(crate) fn serve<S: Server>(
+/// Serves until a signal, or until `--once` is fulfilled, in the way that the user has chosen: in
+/// this thread, with several reactors that have a protocol each, or with a process or a thread for
+/// each conversation.
+pub(crate) fn serve<S: Server, C: Conversation>(
     protocol: impl Fn() -> S + Clone + Send + 'static,
     options: &Options,
     default_port: u16,
 ) -> Result<(), String> {
-    match options.workers {
-        1 => serve_alone(protocol(), options, default_port),
-        count => workers::serve(count, protocol, options, default_port),
+    match (options.model.blocking(), options.workers) {
+        (Some(model), _) => serve_blocking::<C>(model, options, default_port),
+        (None, 1) => serve_alone(protocol(), options, default_port),
+        (None, count) => workers::serve(count, protocol, options, default_port),
     }
+}
+
+/// Serves with a process or a thread for each client.
+fn serve_blocking<C: Conversation>(
+    model: Blocking,
+    options: &Options,
+    default_port: u16,
+) -> Result<(), String> {
+    logging::start(log_level(options), options.log_file.as_deref())?;
+    let addresses = resolve(options, default_port)?;
+    models::serve::<C>(model, options, &addresses)
 }
 
 /// Serves in this thread.
@@ -173,7 +187,7 @@ pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
 }
 
 /// As many as the user wants, and as there are descriptors.
-fn max_connections(options: &Options, descriptors: u64) -> usize {
+pub(crate) fn max_connections(options: &Options, descriptors: u64) -> usize {
     let for_workers = options.workers * (options.addresses.len() + DESCRIPTORS_OF_A_WORKER);
     let reserved = open_descriptors().unwrap_or(0) + for_workers + RESERVED_DESCRIPTORS;
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);

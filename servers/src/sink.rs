@@ -4,7 +4,8 @@
 //! what is to be printed waits up to the high-water mark; from then on nothing is read from the
 //! clients, and TCP makes them wait. Nothing blocks, nothing grows, nothing is lost.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,8 @@ use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, 
 
 use crate::harmless::harmless_up_to;
 use crate::line::{Line, LineAssembler};
+use crate::models::{Answer, Conversation};
+use crate::print::print;
 use crate::serve::{Server, StandardStreams};
 
 /// The tag of standard output.
@@ -129,7 +132,7 @@ impl Protocol for Sink {
         }
         let mut lines = LineAssembler::default();
         let page = &mut self.page;
-        let mut each = |line: Line<'_>| print_line(&datagram.from, &line, page);
+        let mut each = |line: Line<'_>| print_line(datagram.from, &line, page);
         lines.feed(&datagram.data, PRINTED_MAX, &mut each);
         if datagram.data.is_empty() {
             each(Line {
@@ -154,6 +157,48 @@ impl Server for Sink {
 
     fn failure(&self) -> Option<String> {
         self.failure.clone()
+    }
+}
+
+/// The same for one client alone, who has a process or a thread. It waits while standard output is
+/// full, and so does its client; a line is printed by one call, so that none is torn.
+pub(crate) struct SinkConversation {
+    transcript: Transcript,
+    page: Vec<u8>,
+}
+
+impl SinkConversation {
+    fn print(&mut self) -> io::Result<()> {
+        let printed = self
+            .page
+            .split_inclusive(|&byte| byte == b'\n')
+            .try_for_each(print);
+        self.page.clear();
+        printed
+    }
+}
+
+impl Conversation for SinkConversation {
+    fn begin(number: u64, peer: SocketAddr) -> io::Result<Self> {
+        let mut conversation = SinkConversation {
+            transcript: Transcript::new(number),
+            page: Vec::new(),
+        };
+        let page = &mut conversation.page;
+        conversation.transcript.opened(&Peer::Inet(peer), page);
+        conversation.print()?;
+        Ok(conversation)
+    }
+
+    fn on_data(&mut self, data: &mut [u8]) -> io::Result<Answer> {
+        self.transcript.data(data, &mut self.page);
+        self.print()?;
+        Ok(Answer::Nothing)
+    }
+
+    fn on_close(&mut self) -> io::Result<()> {
+        self.transcript.closed(&mut self.page);
+        self.print()
     }
 }
 

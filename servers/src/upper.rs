@@ -3,9 +3,13 @@
 //! Bytes, not letters: ß, é and whatever else takes more than ASCII pass untouched, and no locale
 //! has a say in it.
 
+use std::io;
+use std::net::SocketAddr;
+
 use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
 use crate::echo::may_answer;
+use crate::models::{Answer, Conversation};
 use crate::serve::Server;
 
 /// The protocol: it remembers nothing, so it does not matter how the input is cut.
@@ -30,6 +34,20 @@ impl Protocol for Upper {
 }
 
 impl Server for Upper {}
+
+/// The same for one client alone, who has a process or a thread.
+pub(crate) struct UpperConversation;
+
+impl Conversation for UpperConversation {
+    fn begin(_: u64, _: SocketAddr) -> io::Result<Self> {
+        Ok(UpperConversation)
+    }
+
+    fn on_data(&mut self, data: &mut [u8]) -> io::Result<Answer> {
+        data.make_ascii_uppercase();
+        Ok(Answer::SendBack)
+    }
+}
 
 #[cfg(test)]
 mod tests {

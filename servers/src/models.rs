@@ -1,0 +1,132 @@
+//! The servers without a reactor: a process or a thread for each client, as the classic notes on
+//! socket programming have it.
+//!
+//! | | reactor | fork | thread |
+//! |---|---|---|---|
+//! | a client is | an entry in a table | a process | a thread |
+//! | who waits for its next byte | epoll_wait(2), for all at once | recv(2), in its process | recv(2), in its thread |
+//! | what is to be remembered about it | a [`Protocol`](edgeloop_reactor::Protocol)'s fields | a stack of its own | a stack of its own |
+//! | system calls for a message | recv, send, and a share of a wait | recv, send | recv, send |
+//! | switches between contexts for a message | none while there is work | one or two | one or two |
+//! | a client that does not read | has its input paused | blocks its process | blocks its thread |
+//! | clients talk to each other | directly | through the kernel | with locks |
+//! | a crash ends | the server | one connection | the server |
+//!
+//! In memory, an idle connection costs the reactor 32 bytes. A thread that has answered a message
+//! costs 13 KiB, and a process 39 KiB; and the kernel, besides the socket, 24 KiB for the thread,
+//! and 90 KiB for the process, of which half are page tables.
+//!
+//! Read [`blocking`] first: the conversation, which is the same in both. Then [`fork`] and
+//! [`thread`], who hold such conversations, and [`acceptor`], the loop that starts them.
+
+mod acceptor;
+mod blocking;
+mod doors;
+mod fork;
+mod rate_limited_log;
+mod sys;
+mod thread;
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+use edgeloop_reactor::{Address, raise_descriptor_limit, reason};
+
+use self::acceptor::Acceptor;
+use self::doors::Doors;
+use self::fork::Processes;
+use self::thread::Threads;
+use crate::cli::Options;
+use crate::serve::max_connections;
+
+/// What each client is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocking {
+    /// A process.
+    Fork,
+    /// A thread.
+    Thread,
+}
+
+/// What one process or thread does for its one client: the counterpart of a
+/// [`Protocol`](edgeloop_reactor::Protocol), which serves all of them.
+///
+/// An error is standard output's, and ends the server.
+pub(crate) trait Conversation: Sized {
+    /// Begins, in the process or thread of its own; `number` counts the clients from 0.
+    fn begin(number: u64, peer: SocketAddr) -> io::Result<Self>;
+
+    /// Bytes arrived, at least one, which may be changed in place.
+    fn on_data(&mut self, data: &mut [u8]) -> io::Result<Answer>;
+
+    /// The conversation is over. Not heard by those who are cut off, or killed.
+    fn on_close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What becomes of the bytes that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// They go back, as they are now.
+    SendBack,
+    /// Nothing is sent.
+    Nothing,
+}
+
+/// A client that was accepted.
+struct Client {
+    /// How many were served before it.
+    number: u64,
+    peer: SocketAddr,
+    /// Closed when this is dropped.
+    socket: TcpStream,
+}
+
+/// The processes or threads that serve the clients.
+trait Workers {
+    /// What one of them is called.
+    const KIND: &str;
+
+    /// Gives a client one of its own. After an error the client is gone.
+    fn start(&mut self, client: Client, doors: &Doors) -> nix::Result<()>;
+
+    /// How many there are.
+    fn open(&self) -> usize;
+
+    /// Takes note of those that have ended. An error is the one with which standard output failed.
+    fn reap(&mut self) -> io::Result<()>;
+
+    /// From now on, SIGCHLD is to say when one has ended.
+    fn report_ends(&mut self) {}
+
+    /// Lets each of them end as soon as it has sent what is pending.
+    fn stop(&mut self);
+
+    /// Ends all that there still are.
+    fn cut_off(&mut self);
+}
+
+/// Listens on these addresses and serves until a signal, or until `--once` is fulfilled.
+pub(crate) fn serve<C: Conversation>(
+    model: Blocking,
+    options: &Options,
+    addresses: &[Address],
+) -> Result<(), String> {
+    let descriptors = raise_descriptor_limit()
+        .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))?;
+    let doors = Doors::open(addresses, options)?;
+    match model {
+        Blocking::Fork => {
+            // A client takes no descriptor of the server's. What else there may be too few of,
+            // fork(2) will say.
+            let max_connections = options.max_connections.unwrap_or(usize::MAX);
+            Acceptor::new(doors, Processes::<C>::new()?, options, max_connections).run()
+        }
+        Blocking::Thread => {
+            let max_connections = max_connections(options, descriptors);
+            log::info!("up to {max_connections} connections (RLIMIT_NOFILE is {descriptors})");
+            Acceptor::new(doors, Threads::<C>::new(), options, max_connections).run()
+        }
+    }
+}

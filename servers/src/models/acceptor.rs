@@ -1,0 +1,295 @@
+//! The loop that both models have in common: it waits for clients, signals and deadlines, and hands
+//! each client over as soon as it is accepted.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use edgeloop_reactor::{Errno, reason};
+use nix::poll::PollTimeout;
+use nix::sys::signal::Signal;
+
+use super::doors::Doors;
+use super::rate_limited_log::RateLimitedLog;
+use super::{Client, Workers};
+use crate::cli::Options;
+use crate::logging::say;
+
+/// Clients accepted from one listener before everything else has its turn.
+const ACCEPT_BUDGET: usize = 64;
+/// How soon to try again when accepting has failed for want of something.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// How long those that were cut off have to end. They need next to nothing; only a standard output
+/// that nobody reads may keep them longer.
+const CUT_OFF_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Accepts clients for workers.
+pub(super) struct Acceptor<'a, W> {
+    doors: Doors,
+    workers: W,
+    options: &'a Options,
+    max_connections: usize,
+    counters: Counters,
+    phase: Phase,
+    /// Accepting has failed, and is tried again then.
+    paused_until: Option<Instant>,
+    next_report: Option<Instant>,
+    shortages: RateLimitedLog,
+    refusals: RateLimitedLog,
+}
+
+/// What has happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counters {
+    peak: usize,
+    accepted: u64,
+    refused: u64,
+    refused_limit: u64,
+}
+
+/// How far the end has come, and when it goes on; `None` if the user is as patient as that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The clients may have what is pending until then.
+    Stopping(Option<Instant>),
+    /// Nobody is waited for any longer than that.
+    CutOff(Option<Instant>),
+}
+
+impl<'a, W: Workers> Acceptor<'a, W> {
+    pub(super) fn new(
+        doors: Doors,
+        workers: W,
+        options: &'a Options,
+        max_connections: usize,
+    ) -> Self {
+        Acceptor {
+            doors,
+            workers,
+            options,
+            max_connections,
+            counters: Counters::default(),
+            phase: Phase::Running,
+            paused_until: None,
+            next_report: next_report(options),
+            shortages: RateLimitedLog::default(),
+            refusals: RateLimitedLog::default(),
+        }
+    }
+
+    /// Serves until nobody is left and nobody else can come.
+    pub(super) fn run(mut self) -> Result<(), String> {
+        while !self.is_done() {
+            let ready = self.doors.wait(self.paused_until.is_some(), self.timeout());
+            let ready = ready.map_err(Errno::desc)?;
+            if ready.signals {
+                self.take_signals()?;
+            }
+            if ready.clients {
+                (0..self.doors.listeners.len()).for_each(|index| self.accept(index));
+            }
+            self.look_at_deadlines();
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        let nobody = self.doors.listeners.is_empty() && self.workers.open() == 0;
+        nobody || matches!(self.phase, Phase::CutOff(until) if is_over(until))
+    }
+
+    /// How long until the next deadline.
+    fn timeout(&self) -> PollTimeout {
+        let end = match self.phase {
+            Phase::Running => None,
+            Phase::Stopping(until) | Phase::CutOff(until) => until,
+        };
+        let deadlines = [end, self.paused_until, self.next_report];
+        let Some(next) = deadlines.into_iter().flatten().min() else {
+            return PollTimeout::NONE;
+        };
+        // Rounded up: a wait that ended a moment too early would be followed by many short ones.
+        let left = next.saturating_duration_since(Instant::now());
+        let left_ms = left.as_nanos().div_ceil(1_000_000);
+        PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::MAX)
+    }
+
+    fn look_at_deadlines(&mut self) {
+        if is_over(self.paused_until) {
+            self.paused_until = None;
+        }
+        if is_over(self.next_report) {
+            self.report();
+            self.next_report = next_report(self.options);
+        }
+        if let Phase::Stopping(until) = self.phase
+            && is_over(until)
+        {
+            self.cut_off("the grace period is over");
+        }
+    }
+
+    fn take_signals(&mut self) -> Result<(), String> {
+        while let Ok(Some(info)) = self.doors.signals.read_signal() {
+            match Signal::try_from(info.ssi_signo.cast_signed()) {
+                Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop(),
+                Ok(Signal::SIGUSR1) => self.report(),
+                Ok(Signal::SIGCHLD) => self.reap()?,
+                _ => log::info!("SIGHUP ignored"),
+            }
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) -> Result<(), String> {
+        // Whatever was missing when accepting failed, there may be some now.
+        self.paused_until = None;
+        let reaped = self.workers.reap();
+        reaped.map_err(|error| format!("cannot write to standard output: {}", reason(&error)))
+    }
+
+    /// Accepts until there is nothing left or the budget is spent.
+    fn accept(&mut self, index: usize) {
+        let mut failed = None;
+        for _ in 0..ACCEPT_BUDGET {
+            // There is none any more as soon as `--once` has its client.
+            let Some(listener) = self.doors.listeners.get(index) else {
+                return;
+            };
+            let error = match listener.accept() {
+                Ok((socket, peer)) => {
+                    failed = None;
+                    self.admit(socket, peer);
+                    continue;
+                }
+                Err(error) => Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+            };
+            match error {
+                Errno::EAGAIN => return,
+                Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
+                    return self.pause(error);
+                }
+                // This client's trouble (accept(2), "Error handling"): the next may fare better.
+                _ => failed = Some(error),
+            }
+        }
+        // An error that does not go away is no reason to spin.
+        if let Some(errno) = failed {
+            self.pause(errno);
+        }
+    }
+
+    fn pause(&mut self, errno: Errno) {
+        self.shortages
+            .log(format_args!("accepting is put off: {}", errno.desc()));
+        self.paused_until = Instant::now().checked_add(RETRY_INTERVAL);
+    }
+
+    /// Serves a client or closes its connection.
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+        let limit = self.max_connections;
+        if self.workers.open() >= limit {
+            self.counters.refused_limit += 1;
+            return self.refused(format_args!("the limit is {limit} connections"));
+        }
+        let (number, peer) = (self.counters.accepted, without_mapping(peer));
+        log::debug!("connection {number} from {peer}");
+        let client = Client {
+            number,
+            peer,
+            socket,
+        };
+        if let Err(errno) = self.workers.start(client, &self.doors) {
+            return self.refused(format_args!("no {} for it: {}", W::KIND, errno.desc()));
+        }
+        self.counters.accepted += 1;
+        self.counters.peak = self.counters.peak.max(self.workers.open());
+        if self.options.once {
+            self.stop_listening();
+        }
+    }
+
+    fn refused(&mut self, why: fmt::Arguments) {
+        self.counters.refused += 1;
+        self.refusals.log(format_args!("connection refused: {why}"));
+    }
+
+    /// Nobody else can come, so that the last one's end is the server's.
+    fn stop_listening(&mut self) {
+        self.doors.listeners.clear();
+        self.workers.report_ends();
+    }
+
+    /// The first time in good order, the second time at once.
+    fn stop(&mut self) {
+        match self.phase {
+            Phase::Running => {
+                log::info!("stopping; connections open: {}", self.workers.open());
+                self.stop_listening();
+                self.workers.stop();
+                self.phase = Phase::Stopping(Instant::now().checked_add(self.options.grace));
+            }
+            Phase::Stopping(_) => self.cut_off("stopping at once"),
+            Phase::CutOff(_) => {}
+        }
+    }
+
+    fn cut_off(&mut self, why: &str) {
+        match self.workers.open() {
+            0 => {}
+            count => log::warn!("{why}; connections cut off: {count}"),
+        }
+        self.workers.cut_off();
+        self.phase = Phase::CutOff(Instant::now().checked_add(CUT_OFF_PATIENCE));
+    }
+
+    fn report(&self) {
+        let open = self.workers.open();
+        let Counters {
+            peak,
+            accepted,
+            refused,
+            refused_limit,
+        } = self.counters;
+        let closed = accepted - open as u64;
+        say(&format!(
+            "stats: connections={open} peak={peak} accepted={accepted} refused={refused} \
+             refused_limit={refused_limit} closed={closed}"
+        ));
+    }
+}
+
+fn next_report(options: &Options) -> Option<Instant> {
+    let every = options.stats.filter(|every| !every.is_zero())?;
+    Instant::now().checked_add(every)
+}
+
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
+/// An IPv4 client of a dual-stack listener shows as what it is.
+fn without_mapping(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V4(ip) => (ip, peer.port()).into(),
+        IpAddr::V6(_) => peer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv4_clients_show_as_such() {
+        for (peer, shown) in [
+            ("[::ffff:192.0.2.1]:5000", "192.0.2.1:5000"),
+            ("192.0.2.1:5000", "192.0.2.1:5000"),
+            ("[fe80::1%3]:5000", "[fe80::1%3]:5000"),
+        ] {
+            let peer = without_mapping(peer.parse().unwrap());
+            assert_eq!(peer.to_string(), shown);
+        }
+    }
+}

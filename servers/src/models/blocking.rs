@@ -1,0 +1,235 @@
+//! One client on one blocking socket: two system calls for a message, recv(2) and send(2), each of
+//! which waits as long as it has to.
+//!
+//! What a reactor needs buffers and timers for, the kernel does here. While send(2) waits for a
+//! slow client, nothing is read from it: that is backpressure. Data that waits to be sent is the
+//! local variable `data`. The idle timeout is `SO_RCVTIMEO`, the stall timeout `SO_SNDTIMEO`
+//! (socket(7)).
+//!
+//! What remains is to wake somebody who waits in recv(2) when the server is to stop. A flag alone
+//! comes too late for whoever has looked at it and is about to wait. `shutdown(SHUT_RD)` does not:
+//! from then on, recv(2) never waits again.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use edgeloop_reactor::{Closed, Errno};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+
+use super::{Answer, Client, Conversation, sys};
+
+/// As large as the reactor's, so that a large message takes as few calls.
+pub(super) const READ_BUFFER: usize = 64 * 1024;
+
+/// Whether clients are to hear no more than the answers to what was read. Set before the input of
+/// their sockets is shut down.
+pub(super) static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// How soon to try again when the kernel is short of memory.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often to look whether the client has received everything; it acknowledges after 40 ms or so.
+const SETTLE_INTERVAL_MS: u8 = 20;
+
+/// Serves a client from its first byte to its last. An error is the conversation's own: standard
+/// output failed. What goes wrong with the client ends this conversation only.
+pub(super) fn serve_client<C: Conversation>(
+    client: &Client,
+    buffer: &mut [MaybeUninit<u8>],
+) -> io::Result<()> {
+    let mut conversation = C::begin(client.number, client.peer)?;
+    let mut why = converse(&client.socket, &mut conversation, buffer)?;
+    if is_stopping() {
+        settle(&client.socket, buffer);
+        why = Closed::Shutdown;
+    }
+    log::debug!(
+        "connection {} from {} closed: {why}",
+        client.number,
+        client.peer
+    );
+    conversation.on_close()
+}
+
+fn is_stopping() -> bool {
+    STOPPING.load(Ordering::Relaxed)
+}
+
+/// Hears and answers until the client ends, or something else does.
+fn converse(
+    socket: &TcpStream,
+    conversation: &mut impl Conversation,
+    buffer: &mut [MaybeUninit<u8>],
+) -> io::Result<Closed> {
+    // A client that never falls silent gives recv(2) no reason to say that the input has ended.
+    while !is_stopping() {
+        let data = match sys::recv(socket.as_fd(), buffer) {
+            Ok([]) => return Ok(Closed::Eof),
+            Ok(data) => data,
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EAGAIN) => return Ok(Closed::Idle),
+            Err(errno) if is_shortage(errno) => {
+                thread::sleep(RETRY_INTERVAL);
+                continue;
+            }
+            Err(errno) => return Ok(closed_by(errno)),
+        };
+        if conversation.on_data(data)? == Answer::SendBack
+            && let Err(why) = send_all(socket, data)
+        {
+            return Ok(why);
+        }
+    }
+    Ok(Closed::Shutdown)
+}
+
+/// Sends everything, however slowly the client takes it, as long as it does.
+fn send_all(socket: &TcpStream, mut data: &[u8]) -> Result<(), Closed> {
+    while !data.is_empty() {
+        match send(socket.as_raw_fd(), data, MsgFlags::MSG_NOSIGNAL) {
+            // Fewer than all, if a signal or the timeout came before the last byte: not one of
+            // them is a stall.
+            Ok(count) => data = &data[count..],
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Err(Closed::Stalled),
+            Err(errno) if is_shortage(errno) => thread::sleep(RETRY_INTERVAL),
+            Err(errno) => return Err(closed_by(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Before we end a stream that the client has not ended: waits until it has received everything,
+/// and discards what it still sends. The acceptor ends this when the grace period is over.
+///
+/// Not until then may we say that we have ended. A socket that is shut down in both directions
+/// answers whatever still arrives with a reset, and that destroys what is on its way to the client.
+fn settle(socket: &TcpStream, buffer: &mut [MaybeUninit<u8>]) {
+    loop {
+        match sys::recv(socket.as_fd(), buffer) {
+            Ok([]) => {}
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(_) => return,
+        }
+        if sys::unacknowledged(socket.as_fd()) == Ok(0) {
+            break;
+        }
+        // Nothing to wait for, but for a reset or for our being cut off, which are always reported.
+        let mut asked = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+        if poll(&mut asked, SETTLE_INTERVAL_MS).is_ok_and(|count| count > 0) {
+            return;
+        }
+    }
+    // Said before the descriptor closes: with unread input, that alone would be a reset.
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+}
+
+/// Errors of the system, not of the connection.
+fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOBUFS | Errno::ENOMEM)
+}
+
+fn closed_by(errno: Errno) -> Closed {
+    match errno {
+        Errno::ECONNRESET | Errno::EPIPE => Closed::Reset,
+        errno => Closed::Error(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+    use super::*;
+
+    /// Sends back what it hears in upper case; an exclamation mark is too much for it.
+    struct Upper;
+
+    impl Conversation for Upper {
+        fn begin(_: u64, _: SocketAddr) -> io::Result<Self> {
+            Ok(Upper)
+        }
+
+        fn on_data(&mut self, data: &mut [u8]) -> io::Result<Answer> {
+            data.make_ascii_uppercase();
+            match data.last() {
+                Some(b'!') => Err(Errno::ENOSPC.into()),
+                Some(b'.') => Ok(Answer::Nothing),
+                _ => Ok(Answer::SendBack),
+            }
+        }
+    }
+
+    /// A client, and how the conversation with it ends.
+    fn talk(timeout: Option<Duration>, client: impl FnOnce(TcpStream)) -> io::Result<Closed> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_read_timeout(timeout).unwrap();
+        socket.set_write_timeout(timeout).unwrap();
+        let server = thread::spawn(move || {
+            converse(&socket, &mut Upper, &mut [MaybeUninit::uninit(); 1000])
+        });
+        client(stream);
+        server.join().unwrap()
+    }
+
+    #[test]
+    fn what_is_changed_in_place_comes_back_in_order() {
+        let question = "so many words, ".repeat(1000);
+        let why = talk(None, |mut stream| {
+            let answer = thread::scope(|scope| {
+                let reader = scope.spawn(|| {
+                    let mut answer = String::new();
+                    (&stream).read_to_string(&mut answer).unwrap();
+                    answer
+                });
+                (&stream).write_all(question.as_bytes()).unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                reader.join().unwrap()
+            });
+            assert_eq!(answer, question.to_uppercase());
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        });
+        assert_eq!(why.unwrap(), Closed::Eof);
+    }
+
+    #[test]
+    fn no_answer_is_no_end() {
+        let why = talk(None, |mut stream| {
+            stream.write_all(b"no answer, please.").unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        });
+        assert_eq!(why.unwrap(), Closed::Eof);
+    }
+
+    #[test]
+    fn silence_and_refusal_to_read_have_their_timeouts() {
+        let timeout = Some(Duration::from_millis(50));
+        let silent = talk(timeout, |mut stream| {
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        });
+        assert_eq!(silent.unwrap(), Closed::Idle);
+        let stalled = talk(
+            timeout,
+            |mut stream| {
+                while stream.write_all(&[b'x'; 10_000]).is_ok() {}
+            },
+        );
+        assert_eq!(stalled.unwrap(), Closed::Stalled);
+    }
+
+    #[test]
+    fn an_error_of_the_conversation_is_no_end_of_the_stream() {
+        let why = talk(None, |mut stream| stream.write_all(b"too much!").unwrap());
+        assert_eq!(why.unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+    }
+}

@@ -1,0 +1,144 @@
+//! Where clients and signals come in.
+//!
+//! Signals are blocked and read from a descriptor (signalfd(2)), so that one poll(2) waits for them
+//! and for clients. Here poll is enough: the descriptors are few, not one for each client.
+
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use edgeloop_reactor::{Address, Errno};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+use nix::unistd::close;
+
+use crate::cli::Options;
+use crate::serve::bind;
+
+/// What the acceptor waits for, which is nobody else's business.
+pub(super) struct Doors {
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) signals: SignalFd,
+}
+
+/// At which doors somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ready {
+    pub(super) signals: bool,
+    pub(super) clients: bool,
+}
+
+impl Doors {
+    /// Takes over the signals, then listens. Threads that are started later inherit that the signals
+    /// are blocked.
+    pub(super) fn open(addresses: &[Address], options: &Options) -> Result<Doors, String> {
+        let signals =
+            take_signals().map_err(|errno| format!("cannot handle signals: {}", errno.desc()))?;
+        let mut listeners = Vec::new();
+        for bound in bind(addresses, options, 1)?.into_iter().flatten() {
+            listeners.extend(bound.into_tcp_listener());
+        }
+        for listener in &listeners {
+            set_timeouts(listener, options)
+                .map_err(|errno| format!("cannot set timeouts: {}", errno.desc()))?;
+        }
+        Ok(Doors { listeners, signals })
+    }
+
+    /// Waits for signals, and unless `for_signals_only` for clients.
+    pub(super) fn wait(&self, for_signals_only: bool, timeout: PollTimeout) -> nix::Result<Ready> {
+        let listeners = if for_signals_only {
+            &[]
+        } else {
+            &self.listeners[..]
+        };
+        let fds = [self.signals.as_fd()]
+            .into_iter()
+            .chain(listeners.iter().map(AsFd::as_fd));
+        let mut asked: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut asked, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => {
+                return Ok(Ready {
+                    signals: false,
+                    clients: false,
+                });
+            }
+            Err(errno) => return Err(errno),
+        }
+        let is_ready = |fd: &PollFd| fd.any().unwrap_or(true);
+        Ok(Ready {
+            signals: is_ready(&asked[0]),
+            clients: asked[1..].iter().any(is_ready),
+        })
+    }
+
+    /// Closes a child's descriptors of them. Its copy of this value is never dropped.
+    pub(super) fn close_in_child(&self) {
+        let listeners = self.listeners.iter().map(AsRawFd::as_raw_fd);
+        for fd in listeners.chain([self.signals.as_fd().as_raw_fd()]) {
+            let _ = close(fd);
+        }
+    }
+}
+
+fn take_signals() -> nix::Result<SignalFd> {
+    let handled = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ];
+    let handled: SigSet = handled.into_iter().collect();
+    handled.thread_block()?;
+    SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// Timeouts that accepted sockets inherit: no call for each of them.
+fn set_timeouts(listener: &TcpListener, options: &Options) -> nix::Result<()> {
+    let (idle, stall) = (options.idle_timeout, options.stall_timeout);
+    // A client that accepts nothing is idle as well, since nothing is read from it meanwhile.
+    let send = [idle, stall]
+        .into_iter()
+        .filter(|timeout| !timeout.is_zero())
+        .min();
+    setsockopt(listener, sockopt::ReceiveTimeout, &time_val(idle))?;
+    setsockopt(
+        listener,
+        sockopt::SendTimeout,
+        &time_val(send.unwrap_or_default()),
+    )
+}
+
+/// Rounded up to microseconds: zero means never (socket(7), `SO_RCVTIMEO`).
+fn time_val(timeout: Duration) -> TimeVal {
+    let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+    match timeout.subsec_nanos().div_ceil(1000) {
+        1_000_000 => TimeVal::new(seconds.saturating_add(1), 0),
+        microseconds => TimeVal::new(seconds, microseconds.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_zero_is_never() {
+        for (nanos, expected) in [
+            (0, (0, 0)),
+            (1, (0, 1)),
+            (1_500, (0, 2)),
+            (999_999_001, (1, 0)),
+            (2_000_300_000, (2, 300)),
+        ] {
+            let time = time_val(Duration::from_nanos(nanos));
+            assert_eq!((time.tv_sec(), time.tv_usec()), expected, "{nanos} ns");
+        }
+        assert_eq!(time_val(Duration::MAX).tv_sec(), i64::MAX);
+    }
+}

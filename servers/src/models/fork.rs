@@ -1,0 +1,157 @@
+//! A process for each client: fork(2), as in the oldest of servers.
+//!
+//! The child is a copy of the server, and what it does not own is closed at once, as the server
+//! closes the client's socket: a connection ends when the last descriptor of it does. Whatever
+//! happens to a child, none other is affected.
+//!
+//! A child that has ended is a zombie until its parent asks for its status. SIGCHLD says that there
+//! is one, or several: signals that wait are merged, so all are asked for that there are. It is read
+//! from a signalfd, by the loop that also starts the children, so nothing can happen in between.
+//!
+//! Signals of the terminal reach the children too; the server passes on those that were sent to it
+//! alone. In the child, a handler is the way to be woken from recv(2): see [`blocking`]. SIGUSR1 and
+//! SIGHUP stay blocked there, as they are in the server.
+
+use std::collections::HashMap;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+
+use edgeloop_reactor::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid, getppid};
+
+use super::doors::Doors;
+use super::{Client, Conversation, Workers, blocking, sys};
+
+/// A child's status for a failure of standard output without a number; with one, the number is the
+/// status.
+const FAILED: i32 = 255;
+
+/// The processes that serve the clients.
+pub(super) struct Processes<C> {
+    server: Pid,
+    /// The number of the client that each serves.
+    children: HashMap<Pid, u64>,
+    /// Never touched by the server. A child that reads into it gets pages of its own from the
+    /// kernel, as many as it uses.
+    buffer: Box<[MaybeUninit<u8>]>,
+    is_cut_off: bool,
+    conversation: PhantomData<C>,
+}
+
+impl<C> Processes<C> {
+    /// Gets ready for children.
+    pub(super) fn new() -> Result<Self, String> {
+        // The handler is the children's, who inherit it: in the server these signals are blocked.
+        sys::keep_zombies()
+            .and_then(|()| sys::handle_stop_signals())
+            .map_err(|errno| format!("cannot handle signals: {}", errno.desc()))?;
+        Ok(Processes {
+            server: getpid(),
+            children: HashMap::new(),
+            buffer: Box::new_uninit_slice(blocking::READ_BUFFER),
+            is_cut_off: false,
+            conversation: PhantomData,
+        })
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        for &child in self.children.keys() {
+            // No other process can have this id by now: it is given back by reaping.
+            let _ = kill(child, signal);
+        }
+    }
+
+    /// One that has ended; `None` if no other has.
+    fn next_ended(options: Option<WaitPidFlag>) -> Option<WaitStatus> {
+        loop {
+            match waitpid(None, options) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
+                Ok(status) => return Some(status),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl<C: Conversation> Workers for Processes<C> {
+    const KIND: &str = "process";
+
+    fn start(&mut self, client: Client, doors: &Doors) -> nix::Result<()> {
+        let child = sys::fork(|| {
+            doors.close_in_child();
+            serve_in_child::<C>(self.server, &client, &mut self.buffer)
+        })?;
+        self.children.insert(child, client.number);
+        // The client's socket is the child's alone when `client` is dropped here.
+        Ok(())
+    }
+
+    fn open(&self) -> usize {
+        self.children.len()
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        while let Some(status) = Self::next_ended(Some(WaitPidFlag::WNOHANG)) {
+            let number = status.pid().and_then(|child| self.children.remove(&child));
+            // Whoever became a server by exec(2) may have children that serve nobody.
+            let Some(number) = number else { continue };
+            match status {
+                WaitStatus::Exited(_, 0) => {}
+                WaitStatus::Exited(_, FAILED) => return Err(io::Error::other("unknown error")),
+                WaitStatus::Exited(_, errno) => return Err(io::Error::from_raw_os_error(errno)),
+                WaitStatus::Signaled(child, signal, _) if !self.is_cut_off => {
+                    log::warn!("connection {number}: process {child} was killed by {signal}");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.signal_all(Signal::SIGTERM);
+    }
+
+    fn cut_off(&mut self) {
+        self.is_cut_off = true;
+        self.signal_all(Signal::SIGKILL);
+    }
+}
+
+impl<C> Drop for Processes<C> {
+    /// Leaves nobody behind, also when the server ends by an error.
+    fn drop(&mut self) {
+        self.signal_all(Signal::SIGKILL);
+        while !self.children.is_empty()
+            && let Some(status) = Self::next_ended(None)
+        {
+            if let Some(child) = status.pid() {
+                self.children.remove(&child);
+            }
+        }
+    }
+}
+
+/// All that a child does; returns its exit status.
+fn serve_in_child<C: Conversation>(
+    server: Pid,
+    client: &Client,
+    buffer: &mut [MaybeUninit<u8>],
+) -> i32 {
+    // Whoever kills the server kills its children, unless it did so before they could ask for it.
+    if set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != server {
+        return 0;
+    }
+    sys::set_socket_to_stop(client.socket.as_raw_fd());
+    let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    let _ = stop.thread_unblock();
+    match blocking::serve_client::<C>(client, buffer) {
+        Ok(()) => 0,
+        Err(error) => error.raw_os_error().unwrap_or(FAILED),
+    }
+}

@@ -1,0 +1,142 @@
+//! The system calls that nobody else wraps as the two models need them, and the only `unsafe` of
+//! the servers.
+
+#![allow(
+    unsafe_code,
+    reason = "the border to the kernel: every other file of the crate is safe Rust"
+)]
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::{process, ptr, slice};
+
+use libc::{c_int, c_void};
+use nix::Result;
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
+use nix::sys::socket::{Shutdown, shutdown};
+use nix::unistd::{ForkResult, Pid};
+
+use super::blocking::STOPPING;
+
+/// `recv(2)`: what has arrived, as far as `buffer` has room; nothing at the end of the stream.
+///
+/// The buffer need not be initialised: to fill it with zeroes first would be to touch, and so to
+/// own, pages of memory that most clients never need.
+pub(super) fn recv<'a>(
+    socket: BorrowedFd,
+    buffer: &'a mut [MaybeUninit<u8>],
+) -> Result<&'a mut [u8]> {
+    let start: *mut u8 = buffer.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `buffer.len()` bytes to `start`.
+    let count = unsafe { libc::recv(socket.as_raw_fd(), start.cast(), buffer.len(), 0) };
+    let count = Errno::result(count)? as usize;
+    // SAFETY: the kernel has written these `count` bytes, which are lent to us for as long.
+    Ok(unsafe { slice::from_raw_parts_mut(start, count) })
+}
+
+/// `ioctl(2)` `SIOCOUTQ`: bytes sent that the peer has not acknowledged (tcp(7)).
+pub(super) fn unacknowledged(socket: BorrowedFd) -> Result<usize> {
+    nix::ioctl_read_bad!(outq, libc::TIOCOUTQ, c_int);
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one int, and `bytes` is one.
+    unsafe { outq(socket.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
+}
+
+/// `fork(2)`: a new process runs `child` and ends with the status that it returns. Only to be
+/// called while this process has one thread.
+///
+/// The child leaves by `_exit(2)`. It is a copy of its parent down to the stack frames: to return
+/// through them would end what the parent has begun, twice.
+pub(super) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
+    // SAFETY: there is no other thread, which the child would lack together with the locks that it
+    // may hold.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let status = catch_unwind(AssertUnwindSafe(child));
+            let status = status.unwrap_or_else(|_| process::abort());
+            // SAFETY: it takes a number, and does not return.
+            unsafe { libc::_exit(status) }
+        }
+    }
+}
+
+/// The socket whose input ends with SIGTERM and SIGINT.
+static SOCKET: AtomicI32 = AtomicI32::new(-1);
+
+/// Names the socket whose input is to end when a handled stop signal arrives.
+pub(super) fn set_socket_to_stop(socket: RawFd) {
+    SOCKET.store(socket, Ordering::Relaxed);
+}
+
+/// Lets SIGTERM and SIGINT, where they are not blocked, end the input of the socket that
+/// [`set_socket_to_stop`] names.
+pub(super) fn handle_stop_signals() -> Result<()> {
+    let handler = SigHandler::Handler(end_input);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // SAFETY: the handler stores to an atomic and calls shutdown(2), which a handler may
+        // (signal-safety(7)), and leaves errno as it was.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
+}
+
+extern "C" fn end_input(_: c_int) {
+    let errno = Errno::last_raw();
+    STOPPING.store(true, Ordering::Relaxed);
+    let _ = shutdown(SOCKET.load(Ordering::Relaxed), Shutdown::Read);
+    Errno::set_raw(errno);
+}
+
+/// Makes sure that children that end wait to be reaped: whoever started us may have set SIGCHLD to
+/// be ignored, and then nobody would be told of them (waitpid(2), notes).
+pub(super) fn keep_zombies() -> Result<()> {
+    // SAFETY: SIG_DFL runs no code of ours.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
+}
+
+/// `pthread_create(3)`, detached: a new thread runs `body` on a stack of so many bytes. A panic in
+/// it ends the process.
+///
+/// The standard library gives each of its threads a second stack for the handler that reports an
+/// overflow: four memory mappings for a thread rather than two, and six more system calls.
+pub(super) fn spawn_detached<F: FnOnce() + Send + 'static>(
+    stack_bytes: usize,
+    body: F,
+) -> Result<()> {
+    extern "C" fn run<F: FnOnce()>(body: *mut c_void) -> *mut c_void {
+        // SAFETY: `body` is the box that `spawn_detached` gave away, of this very type.
+        let body = *unsafe { Box::from_raw(body.cast::<F>()) };
+        body();
+        ptr::null_mut()
+    }
+
+    let body = Box::into_raw(Box::new(body));
+    let mut attributes = MaybeUninit::uninit();
+    let mut thread = MaybeUninit::uninit();
+    // SAFETY: `attributes` is initialised by the first call and not used after the last one, which
+    // keeps nothing of it; `run` is given the box, of its own type, and F may go to other threads.
+    let error = unsafe {
+        libc::pthread_attr_init(attributes.as_mut_ptr());
+        libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack_bytes);
+        libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+        let error = libc::pthread_create(
+            thread.as_mut_ptr(),
+            attributes.as_ptr(),
+            run::<F>,
+            body.cast(),
+        );
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        error
+    };
+    if error == 0 {
+        return Ok(());
+    }
+    // SAFETY: no thread was made, so the box is still ours.
+    drop(unsafe { Box::from_raw(body) });
+    Err(Errno::from_raw(error))
+}

@@ -1,0 +1,125 @@
+//! A thread for each client, detached.
+//!
+//! Threads share everything, so the list of open sockets, by which a stop reaches those who wait in
+//! a system call, has a lock. A thread takes its own socket off the list before it closes it: the
+//! kernel gives the number of a closed descriptor to the next client, who must not be mistaken for
+//! the last one.
+//!
+//! A detached thread leaves no zombie, and nobody hears of its end. Where the acceptor has to, it
+//! hears as it would of a child's: by SIGCHLD.
+
+use std::collections::HashMap;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use edgeloop_reactor::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{Shutdown, shutdown};
+use nix::unistd::getpid;
+
+use super::doors::Doors;
+use super::{Client, Conversation, Workers, blocking, sys};
+
+/// What a thread may use of its stack, of which the kernel provides only what it touches. The usual
+/// 8 MiB would count in full against a limit of address space.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// The threads that serve the clients.
+pub(super) struct Threads<C> {
+    registry: Arc<Mutex<Registry>>,
+    conversation: PhantomData<C>,
+}
+
+/// What the acceptor and all threads know of each other.
+#[derive(Default)]
+struct Registry {
+    /// The socket of each client that is there, by the client's number.
+    sockets: HashMap<u64, RawFd>,
+    /// Whether the acceptor wants to hear of threads that end.
+    reports_ends: bool,
+    /// Why standard output failed.
+    failure: Option<io::Error>,
+}
+
+impl Registry {
+    fn shut_down_all(&self, how: Shutdown) {
+        for &socket in self.sockets.values() {
+            // An error says that it has been reset, and so is shut down already.
+            let _ = shutdown(socket, how);
+        }
+    }
+}
+
+/// A thread that panics ends the process, so nobody finds the registry half changed.
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<C> Threads<C> {
+    pub(super) fn new() -> Self {
+        Threads {
+            registry: Arc::default(),
+            conversation: PhantomData,
+        }
+    }
+}
+
+impl<C: Conversation> Workers for Threads<C> {
+    const KIND: &str = "thread";
+
+    fn start(&mut self, client: Client, _: &Doors) -> nix::Result<()> {
+        let mut buffer = Vec::new();
+        let room = buffer.try_reserve_exact(blocking::READ_BUFFER);
+        room.map_err(|_| Errno::ENOMEM)?;
+        let (number, socket) = (client.number, client.socket.as_raw_fd());
+        lock(&self.registry).sockets.insert(number, socket);
+        let registry = Arc::clone(&self.registry);
+        let body = move || serve_in_thread::<C>(&client, &registry, buffer.spare_capacity_mut());
+        let started = sys::spawn_detached(STACK_BYTES, body);
+        if started.is_err() {
+            lock(&self.registry).sockets.remove(&number);
+        }
+        started
+    }
+
+    fn open(&self) -> usize {
+        lock(&self.registry).sockets.len()
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        lock(&self.registry).failure.take().map_or(Ok(()), Err)
+    }
+
+    fn report_ends(&mut self) {
+        lock(&self.registry).reports_ends = true;
+    }
+
+    fn stop(&mut self) {
+        blocking::STOPPING.store(true, Ordering::Relaxed);
+        lock(&self.registry).shut_down_all(Shutdown::Read);
+    }
+
+    fn cut_off(&mut self) {
+        lock(&self.registry).shut_down_all(Shutdown::Both);
+    }
+}
+
+/// All that a thread does.
+fn serve_in_thread<C: Conversation>(
+    client: &Client,
+    registry: &Mutex<Registry>,
+    buffer: &mut [MaybeUninit<u8>],
+) {
+    let result = blocking::serve_client::<C>(client, buffer);
+    let mut registry = lock(registry);
+    registry.sockets.remove(&client.number);
+    if registry.reports_ends || result.is_err() {
+        let _ = kill(getpid(), Signal::SIGCHLD);
+    }
+    registry.failure = registry.failure.take().or(result.err());
+    // The descriptor is closed after this, when the thread drops `client`.
+}
