@@ -3,208 +3,317 @@
 //! Three connections in one reactor, so nothing can deadlock: whoever cannot take more has its
 //! source paused, and the others go on.
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use edgeloop_reactor::{Closed, ConnId, Data, Opened, Outbox, Protocol};
+use edgeloop_reactor::{Closed, ConnId, Data, Opened, Outbox, Peer, Protocol};
 
-/// The tags of the three connections.
-pub(crate) const STDIN: u32 = 0;
-pub(crate) const STDOUT: u32 = 1;
-pub(crate) const SERVER: u32 = 2;
+use crate::call::{Call, Client, STDIN};
+use crate::dial::Dial;
+use crate::output::{Output, STDOUT};
+use crate::progress::Progress;
 
+/// The end of a server that has not heard us out.
+const GONE: &str = "server closed the connection";
+
+/// A client over TCP or a Unix socket.
+///
+/// It has succeeded when the server has ended the stream, and has done so after us. That is when
+/// the answer is whole; and of a server that answers nothing, it says that it has read everything.
 pub(crate) struct StreamClient {
-    /// How long to wait for more of the answer once everything is sent.
-    timeout: Duration,
+    call: Call,
+    dial: Dial,
     stdin: Option<ConnId>,
-    stdout: Option<ConnId>,
     server: Option<ConnId>,
-    /// All of standard input is on its way, and the server was told so.
+    output: Output,
+    progress: Progress,
+    /// All there is to send is on its way, and the server was told so.
     all_sent: bool,
-    /// Standard output takes no more for now, so that it is we who make the server wait.
-    output_full: bool,
-    /// The server's address, for messages.
-    address: String,
+    /// The server has ended the stream.
+    server_ended: bool,
+    sent: u64,
+    received: u64,
     failure: Option<String>,
 }
 
 impl StreamClient {
-    pub(crate) fn new(address: String, timeout: Duration) -> Self {
+    pub(crate) fn new(call: &Call, output: Output, progress: Progress) -> Self {
         StreamClient {
-            timeout,
+            call: call.clone(),
+            dial: Dial::new(call.server.clone(), call.retries),
             stdin: None,
-            stdout: None,
             server: None,
+            output,
+            progress,
             all_sent: false,
-            output_full: false,
-            address,
+            server_ended: false,
+            sent: 0,
+            received: 0,
             failure: None,
         }
     }
 
-    /// What went wrong, `None` if the server has answered to its end.
-    pub(crate) fn failure(&self) -> Option<&str> {
+    fn connected(&mut self, server: ConnId, peer: Peer, out: &mut Outbox) {
+        match peer {
+            Peer::Inet(at) => log::info!("connected to {} ({at})", self.call.server),
+            _ => log::info!("connected to {}", self.call.server),
+        }
+        self.server = Some(server);
+        self.progress.start();
+        if let Some(message) = self.call.message.clone() {
+            self.send(&message, out);
+            self.end_sending(out);
+        }
+        self.stdin.into_iter().for_each(|stdin| out.resume(stdin));
+    }
+
+    fn send(&mut self, bytes: &[u8], out: &mut Outbox) {
+        if let Some(server) = self.server {
+            out.send(server, bytes);
+            self.sent += bytes.len() as u64;
+            self.progress.add(bytes.len());
+        }
+    }
+
+    /// The server is told that nothing more will come.
+    fn end_sending(&mut self, out: &mut Outbox) {
+        if let Some(server) = self.server {
+            self.all_sent = true;
+            out.half_close(server);
+            self.wait_for_server(out);
+        }
+    }
+
+    /// Once all is sent our patience is limited, but not while it is we who make the server wait.
+    fn wait_for_server(&self, out: &mut Outbox) {
+        let limited = self.all_sent && !self.output.is_full() && !self.call.timeout.is_zero();
+        if let Some(server) = self.server.filter(|_| limited) {
+            out.set_timer(server, self.call.timeout);
+        }
+    }
+
+    /// The server has answered to its end.
+    fn succeed(&mut self, out: &mut Outbox) {
+        // Streams are printed byte for byte, the answer to a message as a text.
+        if self.call.message.is_some() && self.call.prints() {
+            self.output.end_line(out);
+        }
+        self.end(out);
+    }
+
+    /// Ends it all for this reason; the first one is told.
+    fn fail(&mut self, failure: String, out: &mut Outbox) {
+        self.failure.get_or_insert(failure);
+        self.end(out);
+    }
+
+    /// Ends it all: what was received is still printed, however long that takes.
+    fn end(&mut self, out: &mut Outbox) {
+        // What waits for a server that is given up must not be waited for.
+        let open = [self.stdin.take(), self.server.take()];
+        open.into_iter().flatten().for_each(|id| out.abort(id));
+        self.output.end_text(out);
+        out.clear_service_timer();
+        out.stop();
+    }
+}
+
+impl Client for StreamClient {
+    fn start(&mut self, _: Vec<SocketAddr>, out: &mut Outbox) {
+        self.dial.connect(out);
+    }
+
+    fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 
-    /// The first failure is the one to report.
-    fn fail(&mut self, failure: String, out: &mut Outbox) {
-        self.failure.get_or_insert(failure);
-        out.stop();
-    }
-
-    /// Pauses or resumes whoever fills what is full: standard input fills the server, the server
-    /// standard output.
-    fn source_of(&self, id: ConnId) -> Option<ConnId> {
-        if Some(id) == self.server {
-            self.stdin
-        } else {
-            self.server
-        }
-    }
-
-    fn wait_for_answer(&self, server: ConnId, out: &mut Outbox) {
-        if self.all_sent && !self.output_full && !self.timeout.is_zero() {
-            out.set_timer(server, self.timeout);
-        }
+    fn summary(&self) -> String {
+        format!("sent {} bytes, received {} bytes", self.sent, self.received)
     }
 }
 
 impl Protocol for StreamClient {
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
         match opened.tag {
-            STDOUT => self.stdout = Some(id),
+            STDOUT => self.output.open(id),
             STDIN => {
                 self.stdin = Some(id);
                 // Until there is somebody to send it to.
                 out.pause(id);
             }
-            _ => {
-                self.server = Some(id);
-                self.stdin.into_iter().for_each(|stdin| out.resume(stdin));
-            }
+            _ => self.connected(id, opened.peer, out),
         }
     }
 
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
-        if Some(id) == self.server {
-            self.stdout
-                .into_iter()
-                .for_each(|stdout| out.send(stdout, &data));
-            self.wait_for_answer(id, out);
-        } else {
-            self.server
-                .into_iter()
-                .for_each(|server| out.send(server, &data));
+        if Some(id) != self.server {
+            return self.send(&data, out);
+        }
+        self.received += data.len() as u64;
+        // What a server says that nobody asked is no sign that it comes to its end.
+        if self.call.prints() {
+            self.output.print(&data, out);
+            self.wait_for_server(out);
         }
     }
 
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
-        if Some(id) == self.server {
-            if !self.all_sent {
-                self.failure
-                    .get_or_insert("server closed the connection".into());
-            }
-            out.finish(id);
-        } else if let Some(server) = self.server {
-            self.all_sent = true;
-            out.half_close(server);
-            self.wait_for_answer(server, out);
+        if Some(id) != self.server {
+            // It may close now, as a pipe does, or later.
+            self.stdin = None;
+            return self.end_sending(out);
+        }
+        self.server_ended = true;
+        if self.all_sent {
+            // The connection closes by itself when the last of ours is with the kernel.
+            self.wait_for_server(out);
+        } else {
+            self.fail(GONE.into(), out);
         }
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
         if Some(id) == self.server {
             match why {
-                // What is still to be printed is printed before the end.
-                Closed::Eof | Closed::Finished | Closed::Shutdown => out.stop(),
-                Closed::Reset => self.fail("server closed the connection".into(), out),
-                why => self.fail(format!("connection to {}: {why}", self.address), out),
+                Closed::Eof | Closed::Finished if self.server_ended => self.succeed(out),
+                Closed::Eof | Closed::Finished | Closed::Reset => self.fail(GONE.into(), out),
+                why => self.fail(format!("connection to {}: {why}", self.call.server), out),
             }
-        } else if Some(id) == self.stdout {
+        } else if Some(id) == self.stdin {
+            self.fail(format!("cannot read standard input: {why}"), out);
+        } else if self.output.is(id) {
             match why {
                 Closed::Finished | Closed::Shutdown => {}
                 // Nobody reads any more, as in `edgecall echo | head`: a quiet end.
-                Closed::Reset => out.stop(),
+                Closed::Reset => self.end(out),
                 why => self.fail(format!("cannot write the answer: {why}"), out),
             }
         }
     }
 
     fn on_timer(&mut self, _: ConnId, out: &mut Outbox) {
-        self.fail(format!("no answer from {} in time", self.address), out);
+        let server = &self.call.server;
+        let failure = if self.call.prints() {
+            format!("no answer from {server} in time")
+        } else {
+            format!("{server} did not end the connection in time")
+        };
+        self.fail(failure, out);
     }
 
+    fn on_service_timer(&mut self, out: &mut Outbox) {
+        self.dial.connect(out);
+    }
+
+    fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
+        if let Err(failure) = self.dial.failed(why, out) {
+            self.fail(failure, out);
+        }
+    }
+
+    /// Pauses whoever fills what is full: standard input fills the server, the server standard
+    /// output.
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
-        self.source_of(id)
-            .into_iter()
-            .for_each(|source| out.pause(source));
-        if Some(id) == self.stdout {
-            self.output_full = true;
-            self.server
-                .into_iter()
-                .for_each(|server| out.clear_timer(server));
+        if self.output.is(id) {
+            self.output.set_full(true);
+            self.server.into_iter().for_each(|server| {
+                out.pause(server);
+                out.clear_timer(server);
+            });
+        } else {
+            self.stdin.into_iter().for_each(|stdin| out.pause(stdin));
         }
     }
 
     fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
-        self.source_of(id)
-            .into_iter()
-            .for_each(|source| out.resume(source));
-        if Some(id) == self.stdout {
-            self.output_full = false;
+        if self.output.is(id) {
+            self.output.set_full(false);
             self.server
                 .into_iter()
-                .for_each(|server| self.wait_for_answer(server, out));
+                .for_each(|server| out.resume(server));
+            self.wait_for_server(out);
+        } else {
+            self.stdin.into_iter().for_each(|stdin| out.resume(stdin));
         }
-    }
-
-    fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
-        self.fail(format!("cannot reach {}: {why}", self.address), out);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use edgeloop_reactor::{Peer, Script};
+    use std::slice;
+    use std::time::Duration;
+
+    use edgeloop_reactor::{Errno, Script};
 
     use super::*;
+    use crate::call::Service;
+    use crate::dial::SERVER;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn call(service: Service, message: Option<&[u8]>) -> Call {
+        Call {
+            server: "unix:/server".parse().unwrap(),
+            service,
+            message: message.map(<[u8]>::to_vec),
+            timeout: 2 * SECOND,
+            retries: 0,
+        }
+    }
+
+    fn client(call: &Call) -> Script<StreamClient> {
+        let client = StreamClient::new(call, Output::default(), Progress::hidden());
+        let mut script = Script::new(client);
+        script.call(|client, out| client.start(Vec::new(), out));
+        script
+    }
+
+    fn echo() -> Script<StreamClient> {
+        client(&call(Service::Echo, None))
+    }
+
+    fn open_as(script: &mut Script<StreamClient>, tag: u32) -> ConnId {
+        let peer = Peer::Stream;
+        script.open_as(Opened { peer, tag })
+    }
 
     fn open(script: &mut Script<StreamClient>) -> [ConnId; 3] {
-        [STDOUT, STDIN, SERVER].map(|tag| {
-            script.open_as(Opened {
-                peer: Peer::Stream,
-                tag,
-            })
-        })
+        [STDOUT, STDIN, SERVER].map(|tag| open_as(script, tag))
+    }
+
+    fn is_a_success(script: &Script<StreamClient>) -> bool {
+        script.is_stopped() && script.protocol().failure().is_none()
+    }
+
+    fn failed(script: &Script<StreamClient>, failure: &str) {
+        assert_eq!(script.protocol().failure(), Some(failure));
+        assert!(script.is_stopped());
     }
 
     #[test]
     fn input_is_sent_and_answers_are_printed_to_their_end() {
-        let mut script = Script::new(StreamClient::new("server".into(), Duration::from_secs(1)));
+        let mut script = echo();
         let [stdout, stdin, server] = open(&mut script);
         script.data(stdin, b"question");
         script.data(server, b"ans");
         script.eof(stdin);
+        script.close(stdin, Closed::Reset);
         assert!(script.is_half_closed(server) && !script.is_stopped());
         script.data(server, b"wer");
         script.eof(server);
         script.close(server, Closed::Eof);
+        assert!(is_a_success(&script));
         assert_eq!(script.take_output(server), b"question");
         assert_eq!(script.take_output(stdout), b"answer");
+        let summary = script.protocol().summary();
+        assert_eq!(summary, "sent 8 bytes, received 6 bytes");
     }
 
     #[test]
     fn nothing_is_read_from_input_before_there_is_a_server() {
-        let mut script = Script::new(StreamClient::new("server".into(), Duration::ZERO));
-        let stdin = script.open_as(Opened {
-            peer: Peer::Stream,
-            tag: STDIN,
-        });
+        let mut script = echo();
+        let stdin = open_as(&mut script, STDIN);
         assert!(script.is_paused(stdin));
-        let server = script.open_as(Opened {
-            peer: Peer::Stream,
-            tag: SERVER,
-        });
+        let server = open_as(&mut script, SERVER);
         assert!(!script.is_paused(stdin));
         script.high_water(server, true);
         assert!(
@@ -216,49 +325,183 @@ mod tests {
     }
 
     #[test]
+    fn the_server_waits_for_whoever_reads_our_output_and_input_does_not() {
+        let mut script = echo();
+        let [stdout, stdin, server] = open(&mut script);
+        script.high_water(stdout, true);
+        assert!(script.is_paused(server) && !script.is_paused(stdin));
+        script.high_water(stdout, false);
+        assert!(!script.is_paused(server));
+    }
+
+    #[test]
     fn time_does_not_count_while_our_own_output_is_full() {
-        let mut script = Script::new(StreamClient::new("server".into(), Duration::from_secs(2)));
+        let mut script = echo();
         let [stdout, stdin, _] = open(&mut script);
         script.high_water(stdout, true);
         script.eof(stdin);
-        script.advance(Duration::from_secs(60));
+        script.advance(60 * SECOND);
         assert!(!script.is_stopped());
         script.high_water(stdout, false);
-        script.advance(Duration::from_secs(2));
-        assert_eq!(
-            script.protocol().failure(),
-            Some("no answer from server in time")
-        );
+        script.advance(2 * SECOND);
+        failed(&script, "no answer from unix:/server in time");
     }
 
     #[test]
     fn a_server_that_goes_first_is_a_failure() {
-        let mut script = Script::new(StreamClient::new("server".into(), Duration::ZERO));
-        let [_, stdin, server] = open(&mut script);
-        script.data(stdin, b"question");
-        script.eof(server);
-        assert_eq!(
-            script.protocol().failure(),
-            Some("server closed the connection")
-        );
-        assert!(script.closed(server).is_some());
+        for service in [Service::Echo, Service::Upper, Service::Sink] {
+            let mut script = client(&call(service, None));
+            let [_, stdin, server] = open(&mut script);
+            script.data(stdin, b"question");
+            script.eof(server);
+            failed(&script, GONE);
+            assert_eq!(script.closed(server), Some(Closed::Aborted));
+            assert_eq!(script.closed(stdin), Some(Closed::Aborted));
+        }
+    }
+
+    /// To tell it of our end can fail because it has reset the connection meanwhile.
+    #[test]
+    fn a_connection_that_closes_before_the_servers_end_is_a_failure() {
+        for why in [Closed::Finished, Closed::Eof, Closed::Reset] {
+            let mut script = echo();
+            let [_, stdin, server] = open(&mut script);
+            script.eof(stdin);
+            script.close(server, why);
+            failed(&script, GONE);
+        }
     }
 
     #[test]
     fn silence_after_the_last_byte_is_a_failure() {
-        let mut script = Script::new(StreamClient::new("server".into(), Duration::from_secs(2)));
+        let mut script = echo();
         let [_, stdin, server] = open(&mut script);
-        script.advance(Duration::from_secs(10));
+        script.advance(10 * SECOND);
         script.eof(stdin);
         script.advance(Duration::from_millis(1_999));
         script.data(server, b"x");
         script.advance(Duration::from_millis(1_999));
         assert!(!script.is_stopped());
         script.advance(Duration::from_millis(1));
+        failed(&script, "no answer from unix:/server in time");
         assert_eq!(
-            script.protocol().failure(),
-            Some("no answer from server in time")
+            script.closed(server),
+            Some(Closed::Aborted),
+            "what it does not take is not waited for"
         );
-        assert!(script.is_stopped());
+    }
+
+    #[test]
+    fn a_timeout_of_zero_is_for_ever() {
+        let mut call = call(Service::Echo, None);
+        call.timeout = Duration::ZERO;
+        let mut script = client(&call);
+        let [_, stdin, _] = open(&mut script);
+        script.eof(stdin);
+        script.advance(1_000_000 * SECOND);
+        assert!(!script.is_stopped());
+    }
+
+    #[test]
+    fn what_a_sink_says_is_discarded_and_buys_it_no_time() {
+        let mut script = client(&call(Service::Sink, None));
+        let [stdout, stdin, server] = open(&mut script);
+        script.data(stdin, b"text");
+        script.data(server, b"welcome");
+        script.eof(stdin);
+        assert_eq!(script.take_output(server), b"text");
+        script.advance(SECOND);
+        script.data(server, b"still here");
+        script.advance(SECOND);
+        failed(&script, "unix:/server did not end the connection in time");
+        assert_eq!(script.take_output(stdout), b"");
+        let summary = script.protocol().summary();
+        assert_eq!(summary, "sent 4 bytes, received 17 bytes");
+    }
+
+    #[test]
+    fn a_sink_has_everything_when_it_has_ended() {
+        let mut script = client(&call(Service::Sink, None));
+        let [_, stdin, server] = open(&mut script);
+        script.eof(stdin);
+        assert!(!script.is_stopped());
+        script.eof(server);
+        script.close(server, Closed::Eof);
+        assert!(is_a_success(&script));
+    }
+
+    #[test]
+    fn a_message_is_sent_as_it_is_and_its_answer_ends_in_a_newline() {
+        for (message, answer, printed) in [
+            (
+                &b"hello, world"[..],
+                &b"HELLO, WORLD"[..],
+                &b"HELLO, WORLD\n"[..],
+            ),
+            (b"hello\n", b"HELLO\n", b"HELLO\n"),
+            (b"", b"", b"\n"),
+        ] {
+            let mut script = client(&call(Service::Upper, Some(message)));
+            let [stdout, server] = [STDOUT, SERVER].map(|tag| open_as(&mut script, tag));
+            assert_eq!(script.take_output(server), message);
+            assert!(script.is_half_closed(server));
+            script.data(server, answer);
+            script.eof(server);
+            script.close(server, Closed::Eof);
+            assert!(is_a_success(&script));
+            assert_eq!(script.take_output(stdout), printed);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_printed_as_far_as_it_came() {
+        let mut script = client(&call(Service::Upper, Some(b"hello")));
+        let [stdout, server] = [STDOUT, SERVER].map(|tag| open_as(&mut script, tag));
+        script.data(server, b"HE");
+        script.close(server, Closed::Reset);
+        failed(&script, GONE);
+        assert_eq!(script.take_output(stdout), b"HE");
+    }
+
+    #[test]
+    fn a_connect_is_tried_again_after_a_second() {
+        let refused = Closed::Error(Errno::ECONNREFUSED);
+        let mut call = call(Service::Echo, None);
+        call.retries = 2;
+        let mut script = client(&call);
+        let attempt = ("unix:/server".to_owned(), SERVER);
+        assert_eq!(script.take_connects(), slice::from_ref(&attempt));
+        for _ in 0..2 {
+            script.connect_error(SERVER, refused);
+            script.advance(Duration::from_millis(999));
+            assert_eq!(script.take_connects(), []);
+            script.advance(Duration::from_millis(1));
+            assert_eq!(script.take_connects(), slice::from_ref(&attempt));
+        }
+        script.connect_error(SERVER, refused);
+        failed(&script, "cannot reach unix:/server: Connection refused");
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_a_quiet_end() {
+        let mut script = echo();
+        let [stdout, _, server] = open(&mut script);
+        script.close(stdout, Closed::Reset);
+        assert!(is_a_success(&script));
+        assert_eq!(script.closed(server), Some(Closed::Aborted));
+    }
+
+    #[test]
+    fn our_own_streams_can_fail() {
+        for (tag, failure) in [
+            (STDOUT, "cannot write the answer: I/O error"),
+            (STDIN, "cannot read standard input: I/O error"),
+        ] {
+            let mut script = echo();
+            let ids = open(&mut script);
+            let id = ids[usize::from(tag == STDIN)];
+            script.close(id, Closed::Error(Errno::EIO));
+            failed(&script, failure);
+        }
     }
 }

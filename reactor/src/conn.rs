@@ -378,7 +378,7 @@ fn timeout_ms(timeout: Duration) -> u32 {
 }
 
 /// Errors of the system, not of the connection, that pass without an edge.
-fn is_starvation(errno: Errno) -> bool {
+pub(crate) fn is_starvation(errno: Errno) -> bool {
     matches!(errno, Errno::ENOBUFS | Errno::ENOMEM)
 }
 

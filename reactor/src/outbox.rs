@@ -172,8 +172,9 @@ impl Outbox {
         }
     }
 
-    /// Sends a datagram from the UDP socket that was given `tag` when it began to listen. Datagrams
-    /// can get lost; one that the kernel refuses is counted and dropped.
+    /// Sends a datagram from the UDP socket that was given `tag` when it began to listen or to
+    /// connect. Datagrams can get lost; one that the kernel refuses is counted and dropped, but for
+    /// want of room it comes back with [`on_unsent`](crate::Protocol::on_unsent).
     pub fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
         self.commands.push(Command::SendTo {
             tag,

@@ -206,6 +206,13 @@ pub trait Protocol {
         let _ = (datagram, out);
     }
 
+    /// The kernel has no room for a datagram that was sent with [`Outbox::send_to`] (`EAGAIN`,
+    /// `ENOBUFS`, `ENOMEM`), and gives it back. No event says when there is room: whoever sends it
+    /// again does so after a while. Unless overridden it is lost, as datagrams may be.
+    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
+        let _ = (tag, datagram, out);
+    }
+
     /// A [`Waker`](crate::Waker) was used, once or more since the last call.
     fn on_wake(&mut self, out: &mut Outbox) {
         let _ = out;

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 
 use crate::address::{Address, Peer};
 use crate::bound::{Bound, Socket};
-use crate::conn::{State, closed_by};
+use crate::conn::{State, closed_by, is_starvation};
 use crate::connections::{Connecting, Connections};
 use crate::descriptors::Spare;
 use crate::limits::Limits;
@@ -500,7 +500,7 @@ impl<P: Protocol> Reactor<P> {
                 Command::StopListening => self.stop_listening(),
                 Command::Stop => self.stop(),
                 Command::Connect { to, tag } => self.connect_for_protocol(&to, tag),
-                Command::SendTo { tag, to, bytes } => self.send_to(tag, to, &bytes),
+                Command::SendTo { tag, to, bytes } => self.send_to(tag, to, bytes),
             }
         }
     }
@@ -522,17 +522,19 @@ impl<P: Protocol> Reactor<P> {
             .call(|protocol, out| protocol.on_connect_error(tag, why, out));
     }
 
-    fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
+    fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: Vec<u8>) {
         let stats = &mut self.connections.stats;
         let fits = |udp: &&Udp| udp.tag == tag && udp.reaches(&to);
         let Some(udp) = self.udp.iter().find(fits) else {
             stats.datagrams_lost += 1;
             return;
         };
-        if let Err(errno) = udp.send_to(to, bytes, stats)
-            && udp.is_connected()
-        {
-            udp.tell_error(errno, &mut self.connections);
+        match udp.send_to(to, &bytes, stats) {
+            Err(errno) if errno == Errno::EAGAIN || is_starvation(errno) => self
+                .connections
+                .call(|protocol, out| protocol.on_unsent(tag, bytes, out)),
+            Err(errno) if udp.is_connected() => udp.tell_error(errno, &mut self.connections),
+            _ => {}
         }
     }
 

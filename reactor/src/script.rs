@@ -130,6 +130,12 @@ impl<P: Protocol> Script<P> {
         });
     }
 
+    /// Lets the protocol speak from outside of a callback, as
+    /// [`Reactor::call`](crate::Reactor::call) does.
+    pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
+        self.tell(Current::Nobody, callback);
+    }
+
     /// Somebody used a [`Waker`](crate::Waker).
     pub fn wake(&mut self) {
         self.tell(Current::Nobody, Protocol::on_wake);
@@ -180,6 +186,13 @@ impl<P: Protocol> Script<P> {
             self.datagrams.push((from, received));
         }
         self.carry_out(&[]);
+    }
+
+    /// The kernel has no room for a datagram, and gives it back.
+    pub fn unsent(&mut self, tag: u32, datagram: &[u8]) {
+        self.tell(Current::Nobody, |protocol, out| {
+            protocol.on_unsent(tag, datagram.to_vec(), out);
+        });
     }
 
     /// Time passes, and the timers that come due meanwhile fire in their order.

@@ -62,7 +62,7 @@ counters! {
         datagrams_in,
         /// Datagrams the kernel took.
         datagrams_out,
-        /// Datagrams that could not be sent, and were dropped.
+        /// Datagrams that could not be sent: dropped, or given back to the protocol.
         datagrams_lost,
         /// Datagrams that the kernel dropped because we did not fetch them in time.
         datagrams_missed,

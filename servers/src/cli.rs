@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -11,6 +10,7 @@ use edgeloop_reactor::Address;
 
 use crate::generate;
 use crate::models::Blocking;
+use crate::values::{duration, size};
 
 /// Servers of the classic socket notes on an edge-triggered epoll reactor
 #[derive(Debug, Parser)]
@@ -247,23 +247,6 @@ impl Server {
     }
 }
 
-/// `500ms`, `30s`, `5m`, `1h`, and `0`.
-fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}: write 500ms, 30s, 5m, 1h or 0"))
-}
-
-/// `4096`, `64KiB`, `1MiB`.
-fn size(text: &str) -> Result<usize, String> {
-    let size: ByteSize = text
-        .parse()
-        .map_err(|_| "write a size as 4096, 64KiB or 1MiB".to_owned())?;
-    usize::try_from(size.as_u64()).map_err(|error| error.to_string())
-}
-
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a number of at least 1 is needed".into()),
@@ -280,31 +263,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_and_sizes_are_read_as_documented() {
-        for (text, expected) in [
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("5m", 300_000),
-            ("1h", 3_600_000),
-            ("0", 0),
-        ] {
-            assert_eq!(
-                duration(text),
-                Ok(Duration::from_millis(expected)),
-                "{text}"
-            );
-        }
-        for (text, expected) in [("4096", 4096), ("64KiB", 65_536), ("1MiB", 1 << 20)] {
-            assert_eq!(size(text), Ok(expected), "{text}");
-        }
-        for text in ["", "5", "-1s", "soon"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-        for text in ["", "-1", "many", "1 elephant"] {
-            assert!(size(text).is_err(), "{text}");
-        }
     }
 }

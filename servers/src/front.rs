@@ -110,6 +110,10 @@ impl<P: Server> Protocol for Front<P> {
         }
     }
 
+    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
+        self.protocol.on_unsent(tag, datagram, out);
+    }
+
     fn on_wake(&mut self, out: &mut Outbox) {
         self.protocol.on_wake(out);
     }

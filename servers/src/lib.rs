@@ -18,6 +18,7 @@ pub mod sink;
 pub mod talk;
 pub mod terminal;
 pub mod upper;
+pub mod values;
 mod workers;
 
 use std::process::ExitCode;

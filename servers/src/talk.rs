@@ -17,10 +17,12 @@ use edgeloop_reactor::{Address, Closed, ConnId, Data, Opened, Outbox, Peer, Prot
 use crate::serve::{CLIENT, Server, StandardStreams};
 pub use screen::Screen;
 
-/// The tags of the three connections.
-const PEER: u32 = CLIENT;
-const STDIN: u32 = 1;
-const STDOUT: u32 = 2;
+/// The tag of the connection to the peer.
+pub const PEER: u32 = CLIENT;
+/// The tag of standard input.
+pub const STDIN: u32 = 1;
+/// The tag of standard output.
+pub const STDOUT: u32 = 2;
 
 /// After the peer has ended its half, a pipe that says nothing for so long has no more to say.
 const QUIET: Duration = Duration::from_secs(2);
@@ -59,6 +61,8 @@ pub struct Talk {
     peer_is_full: bool,
     /// Nor does standard output.
     screen_is_full: bool,
+    sent: u64,
+    received: u64,
     failure: Option<String>,
 }
 
@@ -76,6 +80,8 @@ impl Talk {
             peer_ended: false,
             peer_is_full: false,
             screen_is_full: false,
+            sent: 0,
+            received: 0,
             failure: None,
         }
     }
@@ -95,6 +101,13 @@ impl Talk {
         self.failure.as_deref()
     }
 
+    /// How much was said, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Talk { sent, received, .. } = self;
+        format!("sent {sent} bytes, received {received} bytes")
+    }
+
     fn meet(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         if self.peer.is_some() {
             out.send(id, BUSY);
@@ -106,8 +119,9 @@ impl Talk {
         if self.screen_is_full {
             out.pause(id);
         }
-        if self.call.is_none() {
-            self.notice(&format!("peer connected from {peer}"), out);
+        match &self.call {
+            Some(call) => log::info!("connected to {} ({peer})", call.address),
+            None => self.notice(&format!("peer connected from {peer}"), out),
         }
         match self.stdin {
             _ if self.input_ended => self.end_our_half(out),
@@ -124,6 +138,7 @@ impl Talk {
         match self.peer {
             Some(peer) => {
                 out.send(peer, &words);
+                self.sent += words.len() as u64;
                 self.wait_for_input(peer, out);
             }
             None if !words.is_empty() => self.notice("nobody is there to read this", out),
@@ -168,6 +183,7 @@ impl Talk {
     }
 
     fn hear(&mut self, peer: ConnId, data: &[u8], out: &mut Outbox) {
+        self.received += data.len() as u64;
         let mut shown = Vec::new();
         self.screen.show(data, &mut shown);
         self.put(&shown, out);
@@ -357,6 +373,7 @@ impl Protocol for Talk {
         let Some(call) = &mut self.call else { return };
         if call.retries > 0 && why != Closed::Shutdown {
             call.retries -= 1;
+            log::info!("cannot reach {}: {why}; trying again", call.address);
             return out.set_service_timer(RETRY_INTERVAL);
         }
         let failure = format!("cannot reach {}: {why}", call.address);

@@ -7,10 +7,13 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`server`] | start a server, learn its addresses, read its log and its counters, end it |
+//! | [`call`] | `edgecall`, the client under test |
 //! | [`client`] | connections with deadlines, resets, filling a connection up |
+//! | [`door`] | where the test itself is the server, or nobody is |
 //! | [`netcat`] | the real `nc`, fed from a file |
 //! | [`process`] | what `/proc` says about a process; limits; waiting with a deadline |
 //! | [`strace`] | let system calls fail, or count them |
+//! | [`terminal`] | a terminal, and what it shows |
 //! | [`random`] | numbers and bytes that a seed repeats |
 //!
 //! Three rules keep these tests honest. No test sleeps and hopes: each waits for the event it
@@ -26,12 +29,15 @@
     reason = "a test harness reports by panicking"
 )]
 
+pub mod call;
 pub mod client;
+pub mod door;
 pub mod netcat;
 pub mod process;
 pub mod random;
 pub mod server;
 pub mod strace;
+pub mod terminal;
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -388,7 +388,7 @@ struct LinesState {
 }
 
 impl Lines {
-    fn collect(source: impl Read + Send + 'static) -> Arc<Self> {
+    pub(crate) fn collect(source: impl Read + Send + 'static) -> Arc<Self> {
         let lines = Arc::new(Self::default());
         let collector = Arc::clone(&lines);
         thread::spawn(move || {

@@ -1,93 +1,23 @@
 //! `edgecall`, the client: what goes in comes out, and how it ends.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 use tempfile::{tempdir, tempfile};
 
+use tests::call::{Call, content, file_of};
 use tests::client::{difference, expect, expect_end};
-use tests::process::wait_for_exit;
+use tests::door::{ClosedDoor, Door};
 use tests::random::Random;
 use tests::server::{Launch, edgecall};
 use tests::{MIB, PATIENCE, until};
-
-/// A client that runs. It is killed when dropped.
-struct Call {
-    child: Child,
-}
-
-impl Call {
-    /// `edgecall echo` with these arguments.
-    fn echo(arguments: &[&str], stdin: impl Into<Stdio>, stdout: impl Into<Stdio>) -> Self {
-        let child = Command::new(edgecall())
-            .arg("echo")
-            .args(arguments)
-            .stdin(stdin)
-            .stdout(stdout)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("edgecall can be started");
-        Self { child }
-    }
-
-    fn stdin(&mut self) -> ChildStdin {
-        self.child.stdin.take().expect("piped")
-    }
-
-    fn stdout(&mut self) -> ChildStdout {
-        self.child.stdout.take().expect("piped")
-    }
-
-    /// Waits for its end and returns its exit status, and what it complained about.
-    fn finish(mut self) -> (Option<i32>, String) {
-        let status = wait_for_exit(&mut self.child, PATIENCE).expect("edgecall ends");
-        let mut complaint = String::new();
-        let mut stderr: ChildStderr = self.child.stderr.take().expect("piped");
-        stderr.read_to_string(&mut complaint).expect("UTF-8");
-        (status.code(), complaint)
-    }
-
-    /// Waits for its end, which must be a good one.
-    fn succeeds(self) {
-        assert_eq!(self.finish(), (Some(0), String::new()));
-    }
-
-    /// Waits for its end, which must be a failure for this reason.
-    fn fails(self, reason: &str) {
-        assert_eq!(self.finish(), (Some(1), format!("edgecall: {reason}\n")));
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A file that holds `bytes`, open at its start.
-fn file_of(bytes: &[u8]) -> File {
-    let mut file = tempfile().expect("a temporary file");
-    file.write_all(bytes).expect("a temporary file");
-    file.rewind().expect("a temporary file");
-    file
-}
-
-/// All that a file holds.
-fn content(mut file: &File) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    file.rewind().expect("a temporary file");
-    file.read_to_end(&mut bytes).expect("a temporary file");
-    bytes
-}
 
 #[test]
 fn files_and_pipes_are_copied_exactly() {
@@ -148,8 +78,8 @@ fn a_reader_may_take_its_time() {
     });
     // For each longer than the timeout, and for the last, after the others, than the default grace.
     for (call, _) in &mut calls {
-        let ended = wait_for_exit(&mut call.child, Duration::from_secs(2));
-        assert_eq!(ended, None, "it did not wait for its reader");
+        let ended = call.has_ended(Duration::from_secs(2));
+        assert!(!ended, "it did not wait for its reader");
     }
     for (mut call, data) in calls {
         expect_end(call.stdout(), &data);
@@ -163,7 +93,8 @@ fn a_reader_may_take_its_time() {
 fn a_reader_that_has_enough_ends_it_quietly() {
     let server = Launch::echo().start();
     let address = server.tcp().to_string();
-    let much = Random::new(2).bytes(8 * MIB);
+    // More than lies on the way: the server has stopped reading when the reader goes.
+    let much = Random::new(2).bytes(40 * MIB);
     let mut call = Call::echo(&[&address], file_of(&much), Stdio::piped());
     expect(call.stdout(), &much[..10]);
     call.succeeds();
@@ -212,32 +143,47 @@ fn a_server_that_goes_is_a_failure() {
 /// It hears us to the end, and says nothing.
 #[test]
 fn a_server_that_is_silent_is_a_failure() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let at = listener.local_addr().expect("getsockname");
-    let arguments = [&at.to_string(), "--timeout", "300ms"];
-    let call = Call::echo(&arguments, file_of(b"hello"), Stdio::null());
-    let (stream, _) = listener.accept().expect("accept");
-    expect_end(&stream, b"hello");
-    call.fails(&format!("no answer from tcp://{at} in time"));
+    for door in Door::each() {
+        let arguments = [door.address(), "--timeout", "300ms"];
+        let call = Call::echo(&arguments, file_of(b"hello"), Stdio::null());
+        let stream = door.accept();
+        expect_end(&stream, b"hello");
+        call.fails(&format!("no answer from {} in time", door.address()));
+    }
+}
+
+/// What it does not take would wait for it for ever.
+#[test]
+fn a_server_that_does_not_read_is_a_failure() {
+    let door = Door::unix();
+    let arguments = [door.address(), "--timeout", "300ms"];
+    // More than its socket holds (net.core.wmem_default), little enough to be read to its end.
+    let much = Random::new(3).bytes(350_000);
+    let call = Call::echo(&arguments, file_of(&much), Stdio::null());
+    let _stream = door.accept();
+    call.fails(&format!("no answer from {} in time", door.address()));
+}
+
+/// The end of the connection is no end of the answer.
+#[test]
+fn a_server_that_resets_is_a_failure() {
+    let door = Door::tcp();
+    let mut call = Call::echo(&[door.address()], file_of(&[b'x'; 1000]), Stdio::piped());
+    let mut stream = door.accept();
+    stream.write_all(b"the beginning of").expect("write");
+    let mut stdout = call.stdout();
+    expect(&mut stdout, b"the beginning of");
+    // With something unread, close is a reset (tcp(7)).
+    drop(stream);
+    expect_end(stdout, b"");
+    call.fails("server closed the connection");
 }
 
 #[test]
 fn a_server_that_is_not_there_is_a_failure() {
-    // A port that is taken, so that nobody can listen there meanwhile.
-    let taken = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .expect("socket");
-    let any = SockaddrIn::new(127, 0, 0, 1, 0);
-    let descriptor = taken.as_raw_fd();
-    bind(descriptor, &any).expect("bind");
-    let at: SockaddrIn = getsockname(descriptor).expect("getsockname");
-    let at = SocketAddr::new(at.ip().into(), at.port());
+    let closed = ClosedDoor::new();
     for (address, reason) in [
-        (format!("tcp://{at}"), "Connection refused"),
+        (format!("tcp://{}", closed.at()), "Connection refused"),
         ("unix:/nonexistent/sock".into(), "No such file or directory"),
     ] {
         let call = Call::echo(&[&address], file_of(b"hello"), Stdio::null());
@@ -251,20 +197,160 @@ fn a_server_that_is_not_there_is_a_failure() {
 }
 
 #[test]
-fn wrong_command_lines() {
-    let wrong: &[&[&str]] = &[
-        &["--no-such-option"],
-        &["--timeout", "soon"],
-        &["--timeout"],
-        &["127.0.0.1:99999"],
-        &["127.0.0.1:port"],
-        &["127.0.0.1:1", "127.0.0.1:2"],
-    ];
-    for arguments in wrong {
-        let (code, complaint) = Call::echo(arguments, Stdio::null(), Stdio::null()).finish();
-        assert_eq!(code, Some(2), "{arguments:?}: {complaint}");
-        assert!(!complaint.is_empty(), "{arguments:?}");
+fn a_name_that_nobody_knows_is_a_failure() {
+    let arguments = ["no-such-host.invalid:9876"];
+    let (code, complaint) = Call::echo(&arguments, Stdio::null(), Stdio::null()).finish();
+    assert_eq!(code, Some(1));
+    let start = "edgecall: cannot reach tcp://no-such-host.invalid:9876: ";
+    assert!(complaint.starts_with(start), "{complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+}
+
+#[test]
+fn a_server_that_comes_later_is_reached() {
+    let closed = ClosedDoor::new();
+    let at = closed.at();
+    let arguments = [&at.to_string(), "--retry", "30", "-v"];
+    let call = Call::echo(&arguments, file_of(b"hello"), Stdio::piped());
+    let waits = |line: &str| line.contains("trying again");
+    let line = call.stderr().wait_for(PATIENCE, waits).expect("a line");
+    let expected = format!("cannot reach tcp://{at}: Connection refused; trying again (1 of 30)");
+    assert_eq!(line, expected);
+    let (mut stream, _) = closed.open().accept().expect("a client");
+    expect_end(&stream, b"hello");
+    stream.write_all(b"at last").expect("write");
+    drop(stream);
+    let (code, told) = call.finish();
+    assert_eq!(code, Some(0));
+    let expected = format!("connected to tcp://{at} ({at})\nsent 5 bytes, received 7 bytes\n");
+    assert!(told.ends_with(&expected), "{told}");
+}
+
+#[test]
+fn retries_end() {
+    let closed = ClosedDoor::new();
+    let at = closed.at();
+    let arguments = [&at.to_string(), "--retry", "1"];
+    let call = Call::echo(&arguments, Stdio::null(), Stdio::null());
+    call.fails(&format!("cannot reach tcp://{at}: Connection refused"));
+}
+
+/// A server at the last of a name's addresses. Where the kernel lets us have our own, there is a
+/// name with an address of each family, of which the resolver puts the IPv6 one first.
+#[test]
+fn every_address_of_a_name_is_tried() {
+    let server = Launch::new("echo", &["127.0.0.1:0", "udp://127.0.0.1:0"]).start();
+    let mut hosts = tempfile::NamedTempFile::new().expect("a temporary file");
+    hosts
+        .write_all(b"::1 both.test\n127.0.0.1 both.test localhost\n")
+        .expect("write");
+    let under_own_hosts = |words: &[&str]| {
+        let mut command = Command::new("unshare");
+        let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        command.args(["--map-root-user", "--mount", "sh", "-c", script]);
+        command.arg(hosts.path()).args(words);
+        command
+    };
+    let possible = under_own_hosts(&["true"]).stderr(Stdio::null()).status();
+    let possible = possible.is_ok_and(|status| status.success());
+    let program = edgecall().to_str().expect("UTF-8");
+    let addresses = |name: &str| {
+        let (tcp, udp) = (server.tcp().port(), server.udp().port());
+        [format!("{name}:{tcp}"), format!("udp://{name}:{udp}")]
+    };
+    for address in addresses("localhost") {
+        let call = Call::echo(&[&address], file_of(b"hello\n"), Stdio::piped());
+        assert_eq!(call.prints(), b"hello\n", "{address}");
     }
+    for address in addresses("both.test").iter().filter(|_| possible) {
+        let mut command = under_own_hosts(&[program, "echo", address]);
+        command.stdin(file_of(b"hello\n")).stdout(Stdio::piped());
+        assert_eq!(Call::spawn(command).prints(), b"hello\n", "{address}");
+    }
+}
+
+#[test]
+fn what_was_sent_and_received_is_told_when_asked_for() {
+    for door in Door::each() {
+        let call = Call::echo(&[door.address(), "-v"], file_of(b"hello"), Stdio::piped());
+        let mut stream = door.accept();
+        stream.write_all(b"hello, you").expect("write");
+        expect_end(&stream, b"hello");
+        drop(stream);
+        let (code, told) = call.finish();
+        assert_eq!(code, Some(0));
+        let peer = door.address().strip_prefix("tcp://");
+        let peer = peer.map_or(String::new(), |at| format!(" ({at})"));
+        let expected = format!(
+            "connected to {}{peer}\nsent 5 bytes, received 10 bytes\n",
+            door.address()
+        );
+        assert_eq!(told, expected);
+    }
+}
+
+#[test]
+fn any_input_that_ends_will_do() {
+    let server = Launch::echo().start();
+    let address = server.tcp().to_string();
+    assert_eq!(
+        Call::echo(&[&address], Stdio::null(), Stdio::piped()).prints(),
+        b""
+    );
+    // Closed.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" echo \"$1\" <&-"]);
+    shell.arg(edgecall()).arg(&address).stdout(Stdio::piped());
+    assert_eq!(Call::spawn(shell).prints(), b"");
+    // A socket.
+    let (ours, its) = UnixStream::pair().expect("socketpair");
+    let call = Call::echo(&[&address], OwnedFd::from(its), Stdio::piped());
+    (&ours).write_all(b"hello").expect("write");
+    ours.shutdown(Shutdown::Write).expect("shutdown");
+    assert_eq!(call.prints(), b"hello");
+}
+
+#[test]
+fn input_that_cannot_be_read_is_a_failure() {
+    let server = Launch::echo().start();
+    let address = server.tcp().to_string();
+    let directory = File::open("/").expect("a directory");
+    let call = Call::echo(&[&address], directory, Stdio::null());
+    call.fails("cannot read standard input: Is a directory");
+}
+
+/// Input that is not read any more is nobody's to wait for, and not ours to shut down.
+#[test]
+fn input_is_left_alone_at_the_end() {
+    let closed = ClosedDoor::new();
+    let (ours, its) = UnixStream::pair().expect("socketpair");
+    let shared = its.try_clone().expect("dup");
+    (&ours).write_all(b"unread").expect("write");
+    let at = closed.at();
+    let call = Call::echo(&[&at.to_string()], OwnedFd::from(its), Stdio::null());
+    call.fails(&format!("cannot reach tcp://{at}: Connection refused"));
+    (&shared).write_all(b"still open").expect("write");
+    expect(&ours, b"still open");
+}
+
+#[test]
+fn a_stderr_that_takes_nothing_does_no_harm() {
+    let closed = ClosedDoor::new();
+    let full = || {
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full")
+    };
+    let mut command = Command::new(edgecall());
+    command
+        .args(["echo", "-v", &closed.at().to_string()])
+        .stderr(full());
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .expect("edgecall can be started");
+    assert_eq!(status.code(), Some(1));
 }
 
 /// Many at once, more than the server has in any one turn.

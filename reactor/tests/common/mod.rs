@@ -55,6 +55,7 @@ pub(crate) enum Heard {
     LowWater(ConnId),
     ConnectError(u32, Closed),
     Datagram(SocketAddr, u32, Vec<u8>),
+    Unsent(u32, Vec<u8>),
     Wake,
     Stop,
 }
@@ -139,6 +140,10 @@ impl<F: FnMut(&Heard, &mut Outbox)> Protocol for Notes<F> {
     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
         let Datagram { from, tag, data } = datagram;
         self.note(Heard::Datagram(from, tag, data.to_vec()), out);
+    }
+
+    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
+        self.note(Heard::Unsent(tag, datagram), out);
     }
 
     fn on_wake(&mut self, out: &mut Outbox) {

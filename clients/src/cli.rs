@@ -1,0 +1,213 @@
+//! What the user types.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use edgeloop::generate;
+use edgeloop::values::duration;
+use edgeloop_reactor::Address;
+
+/// Clients for the servers of edgeloop, and for others of their kind
+#[derive(Debug, Parser)]
+#[command(name = "edgecall", version, max_term_width = 100, after_help = EXAMPLE)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Client {
+    /// Send standard input to an echo server and print what comes back
+    #[command(after_help = ECHO_EXAMPLE)]
+    Echo(EchoOptions),
+    /// Send text to an upper-case server and print the answer
+    #[command(after_help = UPPER_EXAMPLE)]
+    Upper(UpperOptions),
+    /// Send standard input to a server that answers nothing
+    #[command(after_help = SEND_EXAMPLE)]
+    Send(SendOptions),
+    /// Talk to a peer, or in a chat: what you type is sent while what comes is printed
+    #[command(after_help = TALK_EXAMPLE)]
+    Talk(TalkOptions),
+    /// Print shell completions or the manual page
+    #[command(hide = true)]
+    Generate(generate::Options),
+}
+
+const EXAMPLE: &str = "\
+Example:
+  echo hello | edgecall echo 127.0.0.1:9876";
+
+const ECHO_EXAMPLE: &str = "\
+Over UDP each line is a datagram, and the next one is sent when it is answered.
+Each option can be set in the environment too: EDGECALL_TIMEOUT=5s
+
+Example:
+  edgecall echo 127.0.0.1:9876 <photo.jpg | cmp - photo.jpg";
+
+const UPPER_EXAMPLE: &str = "\
+MESSAGE is sent as it is, without a newline. Without MESSAGE, standard input is
+sent: byte for byte, or over UDP a datagram for each line.
+Each option can be set in the environment too: EDGECALL_TIMEOUT=5s
+
+Example:
+  edgecall upper hello, world
+  edgecall upper --addr udp://127.0.0.1:6666 -- -v is an option, this is not";
+
+const SEND_EXAMPLE: &str = "\
+At the end of standard input the server is told so, and its own end awaited: it
+has everything then. Over UDP, where each line is a datagram, nobody can know.
+Each option can be set in the environment too: EDGECALL_TIMEOUT=5s
+
+Example:
+  tail -f /var/log/syslog | edgecall send 127.0.0.1:8888";
+
+const TALK_EXAMPLE: &str = "\
+Ctrl-D ends our side, Ctrl-C the program.
+Each option can be set in the environment too: EDGECALL_TIMEOUT=5s
+
+Example:
+  edgecall talk 127.0.0.1:5678";
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoOptions {
+    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:9876")]
+    pub(crate) address: Address,
+
+    #[command(flatten)]
+    pub(crate) common: Options,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpperOptions {
+    /// What to send, joined by a space
+    #[arg(value_name = "MESSAGE")]
+    words: Vec<OsString>,
+
+    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH
+    #[arg(
+        long = "addr",
+        value_name = "ADDR",
+        help_heading = "Options of upper",
+        env = "EDGECALL_ADDR",
+        hide_env = true,
+        default_value = "127.0.0.1:6666"
+    )]
+    pub(crate) address: Address,
+
+    #[command(flatten)]
+    pub(crate) common: Options,
+}
+
+impl UpperOptions {
+    /// The message, byte for byte; `None` if standard input is to be sent.
+    pub(crate) fn message(&self) -> Option<Vec<u8>> {
+        let words: Vec<&[u8]> = self.words.iter().map(|word| word.as_bytes()).collect();
+        (!words.is_empty()).then(|| words.join(&b' '))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendOptions {
+    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:8888")]
+    pub(crate) address: Address,
+
+    #[command(flatten)]
+    pub(crate) common: Options,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TalkOptions {
+    /// The peer: PORT, HOST:PORT, tcp://HOST:PORT or unix:PATH
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:5678", value_parser = stream_address)]
+    pub(crate) address: Address,
+
+    #[command(flatten)]
+    pub(crate) common: Options,
+}
+
+/// The address of a stream.
+fn stream_address(text: &str) -> Result<Address, String> {
+    match text.parse()? {
+        Address::Udp(_) => Err("a conversation needs a stream, not UDP".into()),
+        address => Ok(address),
+    }
+}
+
+/// What every client takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every client")]
+pub(crate) struct Options {
+    /// How long to wait for the connection and, once all is sent, for each next part of the
+    /// answer; over UDP, for the answer to a datagram; 0 is for ever [default: 30s; UDP: 2s]
+    #[arg(long, value_name = "DURATION", env = "EDGECALL_TIMEOUT", hide_env = true, value_parser = duration)]
+    timeout: Option<Duration>,
+
+    /// How often to try again, after a second, when the server cannot be reached; over UDP, when
+    /// a datagram is not answered [default: 0; UDP: 2]
+    #[arg(long, value_name = "N", env = "EDGECALL_RETRY", hide_env = true)]
+    retry: Option<u32>,
+
+    /// Say who was reached, and at the end how much was sent and received
+    #[arg(short, long, action = clap::ArgAction::Count, env = "EDGECALL_VERBOSE", hide_env = true)]
+    pub(crate) verbose: u8,
+}
+
+impl Options {
+    /// The timeout that holds for this server; zero is for ever.
+    pub(crate) fn timeout(&self, server: &Address) -> Duration {
+        let default = match server {
+            Address::Udp(_) => Duration::from_secs(2),
+            _ => Duration::from_secs(30),
+        };
+        self.timeout.unwrap_or(default)
+    }
+
+    /// The timeout if the user has given one; zero otherwise, which is for ever.
+    pub(crate) fn given_timeout(&self) -> Duration {
+        self.timeout.unwrap_or_default()
+    }
+
+    /// How many attempts follow upon the first, for this server.
+    pub(crate) fn retries(&self, server: &Address) -> u32 {
+        let default = match server {
+            Address::Udp(_) => 2,
+            _ => 0,
+        };
+        self.retry.unwrap_or(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_of_a_message_are_joined() {
+        for (words, expected) in [
+            (&[][..], None),
+            (&[""], Some("")),
+            (&["a", "", "b c"], Some("a  b c")),
+        ] {
+            let cli = Cli::try_parse_from([&["edgecall", "upper"], words].concat());
+            let Ok(Client::Upper(upper)) = cli.map(|cli| cli.client) else {
+                panic!("not understood: {words:?}");
+            };
+            assert_eq!(
+                upper.message(),
+                expected.map(|text| text.as_bytes().to_vec())
+            );
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `edgecall`, the client: its command line.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use tests::call::{Call, file_of};
+use tests::door::Door;
+use tests::server::edgecall;
+
+const CLIENTS: [&str; 3] = ["echo", "upper", "send"];
+
+/// What it prints on a terminal of 80 columns, exit status 0.
+fn printed(arguments: &[&str]) -> String {
+    let mut command = Command::new(edgecall());
+    command.args(arguments).env("COLUMNS", "80");
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    String::from_utf8(Call::spawn(command).prints()).expect("UTF-8")
+}
+
+#[test]
+fn wrong_command_lines() {
+    let wrong: &[&[&str]] = &[
+        &[],
+        &["ohce"],
+        &["echo", "--no-such-option"],
+        &["echo", "--timeout", "soon"],
+        &["echo", "--timeout"],
+        &["echo", "--retry", "-1"],
+        &["echo", "--retry", "often"],
+        &["echo", "127.0.0.1:99999"],
+        &["echo", "127.0.0.1:port"],
+        &["echo", "127.0.0.1:1", "127.0.0.1:2"],
+        &["upper", "--addr"],
+        &["upper", "--addr", "gopher://127.0.0.1:70", "hello"],
+        &["send", "127.0.0.1:1", "hello"],
+        &["send", "--addr", "127.0.0.1:1"],
+    ];
+    for arguments in wrong {
+        let (code, complaint) = Call::start(arguments, Stdio::null(), Stdio::null()).finish();
+        assert_eq!(code, Some(2), "{arguments:?}: {complaint}");
+        assert!(!complaint.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_says_all_and_fits() {
+    for client in CLIENTS {
+        let help = printed(&[client, "--help"]);
+        let expected = [
+            "udp://",
+            "unix:",
+            "--timeout",
+            "[default: 30s; UDP: 2s]",
+            "--retry",
+            "[default: 0; UDP: 2]",
+            "-v",
+            "EDGECALL_TIMEOUT",
+            "Example:\n  ",
+            &format!("edgecall {client} "),
+        ];
+        for word in expected {
+            assert!(help.contains(word), "no {word} in\n{help}");
+        }
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "too long: {line}");
+        }
+    }
+    let help = printed(&["--help"]);
+    for client in CLIENTS {
+        assert!(help.contains(&format!("\n  {client} ")), "{help}");
+    }
+    assert!(printed(&["--version"]).starts_with("edgecall "));
+}
+
+#[test]
+fn defaults_are_those_of_the_servers() {
+    for (client, port) in [("echo", "9876"), ("upper", "6666"), ("send", "8888")] {
+        let default = format!("[default: 127.0.0.1:{port}]");
+        let help = printed(&[client, "--help"]);
+        // The words may stand on two lines.
+        let words: Vec<&str> = help.split_whitespace().collect();
+        assert!(words.join(" ").contains(&default), "{help}");
+    }
+}
+
+#[test]
+fn environment_variables() {
+    let door = Door::tcp();
+    let start = |timeout: &str, arguments: &[&str]| {
+        let mut command = Command::new(edgecall());
+        command.arg("upper").args(arguments);
+        command.env("EDGECALL_ADDR", door.address());
+        command.env("EDGECALL_TIMEOUT", timeout);
+        command.env("EDGECALL_RETRY", "0");
+        command.env("EDGECALL_VERBOSE", "1");
+        command.stdin(file_of(b"hello")).stdout(Stdio::null());
+        Call::spawn(command)
+    };
+    let silence = format!("edgecall: no answer from {} in time\n", door.address());
+    let call = start("200ms", &[]);
+    let _silent = door.accept();
+    let (code, told) = call.finish();
+    assert_eq!(code, Some(1));
+    assert!(told.starts_with("connected to "), "{told}");
+    assert!(told.ends_with(&silence), "{told}");
+    // The command line has the last word.
+    let call = start("1h", &["--timeout", "200ms"]);
+    let _silent = door.accept();
+    let (code, told) = call.finish();
+    assert_eq!(code, Some(1));
+    assert!(told.ends_with(&silence), "{told}");
+    assert_eq!(start("soon", &[]).finish().0, Some(2));
+}
+
+/// A client that was told to wait for ever does.
+#[test]
+fn a_timeout_of_zero() {
+    let door = Door::tcp();
+    let arguments = ["echo", door.address(), "--timeout", "0"];
+    let mut call = Call::start(&arguments, Stdio::null(), Stdio::piped());
+    let mut stream = door.accept();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("its end");
+    assert!(!call.has_ended(std::time::Duration::from_millis(500)));
+    drop(stream);
+    assert_eq!(call.prints(), b"");
+}

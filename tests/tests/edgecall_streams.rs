@@ -1,0 +1,212 @@
+//! `edgecall upper` and `edgecall send` over TCP and Unix sockets.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tests::MIB;
+use tests::call::{Call, file_of};
+use tests::client::{difference, expect, expect_end};
+use tests::door::Door;
+use tests::random::Random;
+use tests::server::edgecall;
+
+/// Answers in capitals as the bytes come, to their end.
+fn shout(mut stream: TcpStream) {
+    let mut bytes = [0; 4096];
+    loop {
+        let count = stream.read(&mut bytes).expect("read");
+        if count == 0 {
+            return;
+        }
+        bytes[..count].make_ascii_uppercase();
+        stream.write_all(&bytes[..count]).expect("write");
+    }
+}
+
+/// Reads once, answers, closes: the least that an upper-case server can do.
+fn shout_once(mut stream: TcpStream) {
+    let mut bytes = [0; 4096];
+    let count = stream.read(&mut bytes).expect("read");
+    bytes[..count].make_ascii_uppercase();
+    stream.write_all(&bytes[..count]).expect("write");
+}
+
+/// What `edgecall upper` prints for these words.
+fn upper(words: &[&[u8]], serve: impl Fn(TcpStream), door: &Door) -> Vec<u8> {
+    let mut command = Command::new(edgecall());
+    command.args(["upper", "--addr", door.address()]);
+    command.args(words.iter().map(|word| OsStr::from_bytes(word)));
+    // Nobody reads from it.
+    command
+        .stdin(File::open("/").expect("a directory"))
+        .stdout(Stdio::piped());
+    let call = Call::spawn(command);
+    serve(door.accept());
+    call.prints()
+}
+
+#[test]
+fn a_message_is_answered() {
+    let cases: &[(&[&[u8]], &[u8])] = &[
+        (&[b"hello, world"], b"HELLO, WORLD\n"),
+        (&[b"hello,", b"world"], b"HELLO, WORLD\n"),
+        (&[b"two ", b"", b"spaces"], b"TWO   SPACES\n"),
+        (&[b"a line\n"], b"A LINE\n"),
+        (
+            &[b"stra\xc3\x9fe \xff\x80 \t"],
+            b"STRA\xc3\x9fE \xff\x80 \t\n",
+        ),
+        (&[b"-", b"--", b"-v"], b"- -V\n"),
+        (&[b""], b"\n"),
+    ];
+    for door in Door::each() {
+        for (words, printed) in cases {
+            assert_eq!(upper(words, shout, &door), *printed, "{words:?}");
+            assert_eq!(upper(words, shout_once, &door), *printed, "{words:?}");
+        }
+    }
+}
+
+/// Without a newline, and nothing after it.
+#[test]
+fn a_message_is_sent_as_it_is() {
+    for door in Door::each() {
+        let hears = |stream| expect_end(&stream, b"hello  world");
+        assert_eq!(upper(&[b"hello ", b"world"], hears, &door), b"\n");
+    }
+}
+
+/// The server may say its end before it has heard ours, as long as it hears us out.
+#[test]
+fn a_server_that_ends_at_once_hears_the_message() {
+    for door in Door::each() {
+        let serve = |stream: TcpStream| {
+            (&stream).write_all(b"no matter what").expect("write");
+            stream.shutdown(Shutdown::Write).expect("shutdown");
+            expect_end(&stream, b"hello");
+        };
+        assert_eq!(upper(&[b"hello"], serve, &door), b"no matter what\n");
+    }
+}
+
+/// The server closes while most of it is still to come.
+#[test]
+fn a_message_that_is_not_heard_out_is_a_failure() {
+    for door in Door::each() {
+        let word = "x".repeat(100_000);
+        let mut arguments = vec!["upper", "--addr", door.address()];
+        // More than is on its way at one time.
+        arguments.extend([word.as_str(); 10]);
+        let mut call = Call::start(&arguments, Stdio::null(), Stdio::piped());
+        shout_once(door.accept());
+        let mut printed = Vec::new();
+        call.stdout().read_to_end(&mut printed).expect("read");
+        call.fails("server closed the connection");
+        assert!(printed.iter().all(|&byte| byte == b'X'), "{printed:?}");
+    }
+}
+
+#[test]
+fn without_a_message_input_is_streamed() {
+    let data = Random::new(1).bytes(3 * MIB + 1);
+    let expected = data.to_ascii_uppercase();
+    for door in Door::each() {
+        let arguments = ["upper", "--addr", door.address()];
+        let call = Call::start(&arguments, file_of(&data), Stdio::piped());
+        let printed = thread::scope(|scope| {
+            scope.spawn(|| shout(door.accept()));
+            call.prints()
+        });
+        assert!(printed == expected, "{}", difference(&printed, &expected));
+    }
+}
+
+/// Its input ends where the pipe does, and the server says when it has it all.
+#[test]
+fn everything_is_sent_and_the_servers_end_awaited() {
+    let data = Random::new(2).bytes(3 * MIB + 1);
+    for door in Door::each() {
+        for bytes in [&data[..], b"x", b""] {
+            // Nothing is printed, so that there is nothing that could not be.
+            let full = File::options()
+                .write(true)
+                .open("/dev/full")
+                .expect("/dev/full");
+            let mut call = Call::start(&["send", door.address()], file_of(bytes), full);
+            let mut stream = door.accept();
+            stream.write_all(b"not asked for").expect("write");
+            expect_end(&stream, bytes);
+            assert!(!call.has_ended(Duration::from_millis(100)));
+            stream.write_all(b"nor this").expect("write");
+            drop(stream);
+            call.succeeds();
+        }
+    }
+}
+
+#[test]
+fn lines_are_sent_as_they_come() {
+    for door in Door::each() {
+        let mut call = Call::start(&["send", door.address()], Stdio::piped(), Stdio::null());
+        let mut stdin = call.stdin();
+        let stream = door.accept();
+        for line in [&b"one\n"[..], b"\n", b"three"] {
+            stdin.write_all(line).expect("write");
+            expect(&stream, line);
+        }
+        drop(stdin);
+        expect_end(&stream, b"");
+        drop(stream);
+        call.succeeds();
+    }
+}
+
+/// What it says buys it no time.
+#[test]
+fn a_server_that_does_not_end_is_a_failure() {
+    for door in Door::each() {
+        let arguments = ["send", door.address(), "--timeout", "300ms"];
+        let call = Call::start(&arguments, file_of(b"hello"), Stdio::null());
+        let stream = door.accept();
+        expect_end(&stream, b"hello");
+        let talking = thread::spawn(move || while (&stream).write_all(b"more and ").is_ok() {});
+        call.fails(&format!(
+            "{} did not end the connection in time",
+            door.address()
+        ));
+        talking.join().expect("no panic");
+    }
+}
+
+#[test]
+fn a_server_that_goes_first_is_a_failure() {
+    for door in Door::each() {
+        let mut call = Call::start(&["send", door.address()], Stdio::piped(), Stdio::null());
+        let stdin = call.stdin();
+        drop(door.accept());
+        call.fails("server closed the connection");
+        drop(stdin);
+    }
+}
+
+/// A server that takes its time has it: the client reads no more than it can send.
+#[test]
+fn a_slow_server_gets_everything() {
+    let data = Random::new(3).bytes(20 * MIB);
+    for door in Door::each() {
+        let call = Call::start(&["send", door.address()], file_of(&data), Stdio::null());
+        let stream = door.accept();
+        expect(&stream, &data[..1000]);
+        let memory = tests::process::resident_bytes(call.pid());
+        assert!(memory < 16 * MIB, "{memory} bytes in memory");
+        expect_end(&stream, &data[1000..]);
+        drop(stream);
+        call.succeeds();
+    }
+}

@@ -1,0 +1,229 @@
+//! `edgecall` at a terminal: what is shown is harmless, and how far it is.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use tests::call::{content, file_of};
+use tests::client::{expect, expect_end};
+use tests::door::{Door, udp_door};
+use tests::process::wait_for_exit;
+use tests::random::Random;
+use tests::server::{Launch, edgecall};
+use tests::terminal::Terminal;
+use tests::{MIB, PATIENCE};
+
+const HOSTILE: &[u8] = b"\x1b[2Jcaf\xc3\xa9\x9b1A\r\n";
+const HARMLESS: &str = "\\x1b[2Jcafé\\x9b1A\n";
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(edgecall());
+    command.args(arguments);
+    command
+}
+
+fn succeeds(mut child: Child) {
+    let status = wait_for_exit(&mut child, PATIENCE).expect("edgecall ends");
+    assert!(status.success(), "{status}");
+}
+
+fn fails(mut child: Child) {
+    let status = wait_for_exit(&mut child, PATIENCE).expect("edgecall ends");
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn what_a_server_sends_is_made_harmless_for_a_terminal() {
+    for arguments in [&["echo"][..], &["upper", "--addr"]] {
+        let terminal = Terminal::new();
+        let door = Door::tcp();
+        let mut command = command(&[arguments, &[door.address()]].concat());
+        command.stdin(Stdio::null()).stdout(terminal.line());
+        let child = command.spawn().expect("edgecall can be started");
+        // Its copy of the terminal's line goes with it.
+        drop(command);
+        let mut stream = door.accept();
+        expect_end(&stream, b"");
+        // Cut where it hurts.
+        for part in HOSTILE.chunks(1) {
+            stream.write_all(part).expect("write");
+        }
+        drop(stream);
+        succeeds(child);
+        assert_eq!(terminal.finish(), HARMLESS);
+    }
+}
+
+#[test]
+fn so_are_datagrams() {
+    let terminal = Terminal::new();
+    let (server, address) = udp_door();
+    let mut command = command(&["echo", &address]);
+    command.stdin(file_of(b"hello\n")).stdout(terminal.line());
+    let child = command.spawn().expect("edgecall can be started");
+    drop(command);
+    let mut question = [0; 100];
+    let (_, from) = server.recv_from(&mut question).expect("a datagram");
+    // What begins a character does not go on in the next datagram.
+    server.send_to(b"\x1b[2J\xc3", from).expect("send");
+    succeeds(child);
+    assert_eq!(terminal.finish(), "\\x1b[2J\\xc3\n");
+}
+
+#[test]
+fn a_user_types_and_reads() {
+    let server = Launch::echo().start();
+    let mut terminal = Terminal::new();
+    let mut command = command(&["echo", &server.tcp().to_string()]);
+    command.stdin(terminal.line()).stdout(terminal.line());
+    let child = command.spawn().expect("edgecall can be started");
+    drop(command);
+    for line in ["one\n", "two\n"] {
+        terminal.type_in(line);
+        terminal.shows(line);
+    }
+    // Ctrl-D at the beginning of a line.
+    terminal.type_in("\x04");
+    succeeds(child);
+    assert_eq!(terminal.finish(), "one\ntwo\n");
+}
+
+/// A transfer of a file, watched on a terminal, of which the server has read the first MiB. Where
+/// the answer goes is for the caller.
+fn begin(
+    client: &str,
+    door: &Door,
+    data: &[u8],
+    terminal: &Terminal,
+    stdout: Stdio,
+) -> (Child, TcpStream) {
+    let mut command = command(&[client, door.address()]);
+    command
+        .stdin(file_of(data))
+        .stdout(stdout)
+        .stderr(terminal.line());
+    let child = command.spawn().expect("edgecall can be started");
+    drop(command);
+    let stream = door.accept();
+    expect(&stream, &data[..MIB]);
+    (child, stream)
+}
+
+/// What is left on a line after all that was written to it, for a terminal that knows carriage
+/// returns and "erase line" (console_codes(4)), and nothing else that moves.
+fn left(shown: &str) -> String {
+    let mut lines = vec![String::new()];
+    for part in shown.split_inclusive(['\r', '\n']) {
+        let erased = part.replace("\x1b[2K", "\r");
+        let visible = erased.rsplit('\r').next().unwrap_or_default();
+        let line = lines.last_mut().expect("a line");
+        if part.ends_with('\r') || part.contains("\x1b[2K") {
+            line.clear();
+        }
+        line.push_str(visible.trim_end_matches('\n'));
+        if part.ends_with('\n') {
+            lines.push(String::new());
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn a_large_file_has_a_progress_bar_until_it_is_sent() {
+    let data = Random::new(1).bytes(32 * MIB);
+    for (client, printed) in [("echo", false), ("send", false), ("send", true)] {
+        let (terminal, door) = (Terminal::new(), Door::tcp());
+        let stdout = if printed {
+            terminal.line()
+        } else {
+            Stdio::null()
+        };
+        let (child, stream) = begin(client, &door, &data, &terminal, stdout);
+        terminal.shows(" of 32.00 MiB");
+        terminal.shows(" left");
+        expect_end(&stream, &data[MIB..]);
+        drop(stream);
+        succeeds(child);
+        let shown = terminal.finish();
+        assert_eq!(left(&shown), "", "{shown:?}");
+    }
+}
+
+#[test]
+fn it_is_gone_when_the_transfer_fails() {
+    let data = Random::new(2).bytes(32 * MIB);
+    let (terminal, door) = (Terminal::new(), Door::tcp());
+    let (child, stream) = begin("echo", &door, &data, &terminal, Stdio::null());
+    terminal.shows(" of 32.00 MiB");
+    drop(stream);
+    fails(child);
+    let shown = terminal.finish();
+    assert_eq!(
+        left(&shown),
+        "edgecall: server closed the connection\n",
+        "{shown:?}"
+    );
+}
+
+/// Neither for a small file nor for a pipe, nor where the answer is printed.
+#[test]
+fn there_is_none_where_it_would_not_help() {
+    let (small, large) = (vec![b'x'; 8 * MIB - 1], vec![b'x'; 9 * MIB]);
+    for (data, at_terminal) in [(&small, false), (&large, true)] {
+        let (terminal, door) = (Terminal::new(), Door::tcp());
+        let stdout = if at_terminal {
+            terminal.line()
+        } else {
+            Stdio::null()
+        };
+        let (child, stream) = begin("echo", &door, data, &terminal, stdout);
+        expect_end(&stream, &data[MIB..]);
+        drop(stream);
+        succeeds(child);
+        assert_eq!(terminal.finish(), "");
+    }
+    // A large file to a pipe that is no file.
+    let (terminal, door) = (Terminal::new(), Door::tcp());
+    let mut cat = Command::new("cat")
+        .stdin(file_of(&large))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("cat");
+    let mut command = command(&["send", door.address()]);
+    command
+        .stdin(cat.stdout.take().expect("piped"))
+        .stderr(terminal.line());
+    let child = command.spawn().expect("edgecall can be started");
+    drop(command);
+    expect_end(door.accept(), &large);
+    succeeds(child);
+    succeeds(cat);
+    assert_eq!(terminal.finish(), "");
+}
+
+/// A bar changes nothing of what is copied.
+#[test]
+fn a_watched_copy_is_exact() {
+    let server = Launch::echo().start();
+    let data = Random::new(3).bytes(20 * MIB);
+    let (terminal, copy) = (
+        Terminal::new(),
+        tempfile::tempfile().expect("a temporary file"),
+    );
+    let mut command = command(&["echo", "-v", &server.tcp().to_string()]);
+    command
+        .stdin(file_of(&data))
+        .stdout(copy.try_clone().expect("dup"))
+        .stderr(terminal.line());
+    let child = command.spawn().expect("edgecall can be started");
+    drop(command);
+    succeeds(child);
+    assert!(content(&copy) == data, "not the same bytes");
+    let at = server.tcp();
+    let expected = format!(
+        "connected to tcp://{at} ({at})\nsent {0} bytes, received {0} bytes\n",
+        data.len()
+    );
+    let shown = terminal.finish();
+    assert_eq!(left(&shown), expected, "{shown:?}");
+}
