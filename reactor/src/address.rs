@@ -116,6 +116,16 @@ fn unix(path: &str) -> Result<Address, String> {
     }
 }
 
+impl HostPort {
+    /// The same host with the numbers that a resolver of the caller's own has found, to be tried in
+    /// this order. An empty list leaves the host to be resolved.
+    #[must_use]
+    pub fn with_numbers(mut self, numbers: Vec<SocketAddr>) -> HostPort {
+        self.numbers = numbers;
+        self
+    }
+}
+
 impl FromStr for HostPort {
     type Err = String;
 

@@ -51,8 +51,14 @@ impl Bound {
 
     /// Binds `count` times to the same address, for as many threads to serve: a list for each.
     ///
-    /// The kernel spreads clients and senders over them (socket(7), `SO_REUSEPORT`). Clients of a
-    /// Unix path have one queue, from which whoever is first takes the next.
+    /// The kernel spreads clients and senders over them (socket(7), `SO_REUSEPORT`), without asking
+    /// who is busy, or whether anybody is there: a share that is not served is to be dropped, or
+    /// those who are dealt to it wait for ever. When a share is dropped, as by the stop of a
+    /// reactor, the others get all who come later; clients that wait in its queue are reset, unless
+    /// `net.ipv4.tcp_migrate_req` has them moved to another.
+    ///
+    /// Clients of a Unix path have one queue, from which whoever is first takes the next, and which
+    /// lasts until the last share is dropped.
     pub fn shares(address: &Address, backlog: usize, count: usize) -> io::Result<Vec<Vec<Bound>>> {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         let mut shares: Vec<Vec<Bound>> = (0..count).map(|_| Vec::new()).collect();

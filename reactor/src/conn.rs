@@ -47,8 +47,8 @@ pub(crate) trait Stream {
     fn shutdown_write(&mut self) -> Result<()>;
     /// How a connect ended.
     fn connect_result(&mut self) -> Result<()>;
-    /// Whether there is a peer at the other end, whom a timeout may end: not the user's own input or
-    /// output, which may rest for as long as the user likes.
+    /// Whether there is a peer at the other end, whom a timeout may end: not the user's own input
+    /// or output, which may rest for as long as the user likes.
     fn is_peer(&self) -> bool;
     /// Whether a close now would lose nothing: all sent bytes are with the peer, and none of the
     /// peer's is unread.

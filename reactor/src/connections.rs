@@ -171,6 +171,12 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
+    /// A connect has come to nothing, or nobody takes the datagrams of a socket with one peer.
+    pub(crate) fn connect_failed(&mut self, tag: u32, why: Closed) {
+        self.stats.connect_errors += 1;
+        self.call(|protocol, out| protocol.on_connect_error(tag, why, out));
+    }
+
     /// Takes in an event.
     pub(crate) fn deliver(&mut self, id: ConnId, ready: Ready) {
         let Some(conn) = self.live(id) else {
@@ -653,12 +659,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             closing(conn.stream);
             self.outbox.set_current(Current::Nobody);
             if let Some(Connecting { opened, rest }) = self.connecting.remove(id) {
-                self.stats.connect_errors += 1;
                 match rest {
                     Some(rest) => self.outbox.connect(rest, opened.tag),
-                    None => self
-                        .protocol
-                        .on_connect_error(opened.tag, why, &mut self.outbox),
+                    None => self.connect_failed(opened.tag, why),
                 }
             } else {
                 if was_peer {

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// unless it says otherwise; one of more than 24 days is taken for 24 days.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at one time; one more is closed as soon as it is accepted. Default: no
+    /// Connections open at one time, standard streams not counted; one more is closed as soon as it
+    /// is accepted. Default: no
     /// bound but descriptors.
     pub max_connections: usize,
     /// Bytes waiting for one peer above which nothing more is read from whoever causes them: from

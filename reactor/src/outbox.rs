@@ -172,9 +172,10 @@ impl Outbox {
         }
     }
 
-    /// Sends a datagram from the UDP socket that was given `tag` when it began to listen or to
-    /// connect. Datagrams can get lost; one that the kernel refuses is counted and dropped, but for
-    /// want of room it comes back with [`on_unsent`](crate::Protocol::on_unsent).
+    /// Sends a datagram from the UDP socket that was given `tag` when it began to listen, or was
+    /// connected to this address. Datagrams can get lost; one that the kernel refuses is counted
+    /// and dropped, but for want of room it comes back with
+    /// [`on_unsent`](crate::Protocol::on_unsent).
     pub fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
         self.commands.push(Command::SendTo {
             tag,
@@ -238,13 +239,13 @@ impl Outbox {
     }
 
     /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not
-    /// resolved here, which would block the loop: a host that is no number fails with `EINVAL`.
-    /// When the reactor stops, all attempts fail.
+    /// resolved here, which would block the loop: one that [`Address::resolved`] has not looked up
+    /// before fails with `EINVAL`. When the reactor stops, all attempts fail.
     pub fn connect(&mut self, to: Address, tag: u32) {
         self.commands.push(Command::Connect { to, tag });
     }
 
-    /// Closes the listeners, now and for good; connections stay.
+    /// Closes the listeners and UDP sockets, now and for good; connections stay.
     pub fn stop_listening(&mut self) {
         self.commands.push(Command::StopListening);
     }

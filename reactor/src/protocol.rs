@@ -77,8 +77,8 @@ impl DerefMut for Data<'_> {
 pub struct Opened {
     /// Who is at the other end.
     pub peer: Peer,
-    /// The tag given to `listen`, `connect` or `adopt`, so that a protocol can tell its connections
-    /// apart.
+    /// The tag given to `listen`, `serve`, `connect` or `adopt`, so that a protocol can tell its
+    /// connections apart.
     pub tag: u32,
 }
 
@@ -138,7 +138,7 @@ impl fmt::Display for Closed {
 pub struct Datagram<'a> {
     /// Its sender; port 0 is possible and cannot be answered.
     pub from: SocketAddr,
-    /// The tag given to `listen`.
+    /// The tag given to `listen`, `serve` or `connect`.
     pub tag: u32,
     /// Its bytes, 0 to 65,507 of them: an empty datagram is a message like any other.
     pub data: Data<'a>,
@@ -196,7 +196,8 @@ pub trait Protocol {
         out.resume(id);
     }
 
-    /// A connect with this tag failed; there is no connection.
+    /// A connect with this tag failed; there is no connection. Or, if it was one of a UDP socket,
+    /// nobody took a datagram: the socket is still there, and the next one may be taken.
     fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
         let _ = (tag, why, out);
     }

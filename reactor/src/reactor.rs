@@ -16,7 +16,7 @@ use nix::errno::Errno;
 
 use crate::address::{Address, Peer};
 use crate::bound::{Bound, Socket};
-use crate::conn::{State, closed_by, is_starvation};
+use crate::conn::{State, Stream, closed_by};
 use crate::connections::{Connecting, Connections};
 use crate::descriptors::Spare;
 use crate::limits::Limits;
@@ -142,7 +142,8 @@ impl<P: Protocol> Reactor<P> {
             .collect()
     }
 
-    /// Listens on a socket that was bound before, and returns its address.
+    /// Listens on a socket that was bound before, and returns its address. Errors: those of
+    /// epoll_ctl(2).
     pub fn serve(&mut self, bound: Bound, tag: u32) -> io::Result<Address> {
         let address = bound.address().clone();
         match bound.into_socket() {
@@ -164,14 +165,14 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. The addresses that
-    /// a name stands for are tried in their order, each for the connect timeout at the most, and
-    /// the last one's error is what is told. Resolving a name may take its time; within the loop
-    /// use [`Outbox::connect`].
+    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. The addresses
+    /// that a name stands for are tried in their order, each for the connect timeout at the most,
+    /// and the last one's error is what is told. Resolving a name may take its time; within the
+    /// loop use [`Outbox::connect`].
     ///
-    /// A UDP socket opens nothing, it is only bound to its one peer: use
-    /// [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error` follows whenever the
-    /// network says that nobody takes our datagrams (ICMP, udp(7)).
+    /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
+    /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
+    /// follows whenever the network says that nobody takes our datagrams (ICMP, udp(7)).
     pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
         self.connections.set_now(self.clock());
         let mut next = Some(to.resolved()?);
@@ -314,7 +315,8 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Stops in good order: closes the listeners, ends connections as soon as what is pending is
-    /// sent, all of them after the grace period.
+    /// sent, all of them after the grace period. Clients that the kernel has let in and nobody has
+    /// accepted yet are reset with their listener (see [`Bound::shares`]).
     pub fn stop(&mut self) {
         if self.phase != Phase::Running {
             return;
@@ -480,7 +482,8 @@ impl<P: Protocol> Reactor<P> {
     fn carry_out_and_close(&mut self) {
         self.run_commands();
         let was_open = self.connections.len();
-        self.connections.settle(drop);
+        let poll = &self.poll;
+        self.connections.settle(|stream| unwatch(poll, &stream));
         // Every descriptor that became free may be what a listener waits for.
         if self.connections.len() < was_open {
             self.retry_listeners();
@@ -517,24 +520,14 @@ impl<P: Protocol> Reactor<P> {
                 )),
             },
         };
-        self.connections.stats.connect_errors += 1;
-        self.connections
-            .call(|protocol, out| protocol.on_connect_error(tag, why, out));
+        self.connections.connect_failed(tag, why);
     }
 
     fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: Vec<u8>) {
-        let stats = &mut self.connections.stats;
         let fits = |udp: &&Udp| udp.tag == tag && udp.reaches(&to);
-        let Some(udp) = self.udp.iter().find(fits) else {
-            stats.datagrams_lost += 1;
-            return;
-        };
-        match udp.send_to(to, &bytes, stats) {
-            Err(errno) if errno == Errno::EAGAIN || is_starvation(errno) => self
-                .connections
-                .call(|protocol, out| protocol.on_unsent(tag, bytes, out)),
-            Err(errno) if udp.is_connected() => udp.tell_error(errno, &mut self.connections),
-            _ => {}
+        match self.udp.iter().find(fits) {
+            Some(udp) => udp.send_to(to, bytes, &mut self.connections),
+            None => self.connections.stats.datagrams_lost += 1,
         }
     }
 
@@ -542,7 +535,11 @@ impl<P: Protocol> Reactor<P> {
         self.connections.stats = self.stats();
         let unanswered: usize = self.udp.iter().map(Udp::unanswered).sum();
         self.connections.stats.datagrams_lost += unanswered as u64;
-        self.listeners.clear();
+        for listener in self.listeners.drain(..) {
+            // A path's listener may be another reactor's, too: to close our descriptor would not
+            // end the watch (epoll(7)).
+            let _ = self.poll.delete(&listener);
+        }
         self.udp.clear();
     }
 
@@ -570,6 +567,15 @@ impl<P: Protocol> Reactor<P> {
     /// Adds one of the reactor's own descriptors to the interest list.
     fn control(&self, fd: &impl AsFd, source: Source, interest: Interest) -> io::Result<()> {
         Ok(self.poll.add(fd, source.token(), interest)?)
+    }
+}
+
+/// Ends the watch of a stream that is about to be closed, if closing will not do it (epoll(7)).
+fn unwatch(poll: &Poll, stream: &Fd) {
+    // The program has more descriptors of its standard streams. Of what is always ready there is no
+    // watch to end.
+    if !stream.is_peer() {
+        let _ = poll.delete(stream);
     }
 }
 

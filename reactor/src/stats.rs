@@ -74,7 +74,7 @@ counters! {
         accepted,
         /// Connects that succeeded.
         connected,
-        /// Connects that failed.
+        /// Connects that failed at every address, and errors of UDP sockets with one peer.
         connect_errors,
         /// Connections closed at once, for whatever cause.
         refused,

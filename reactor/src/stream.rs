@@ -213,12 +213,17 @@ impl Stream for Fd {
             return sys::send(self.descriptor.as_fd(), slices);
         }
         self.ask(PollFlags::POLLOUT)?;
-        match self.kind {
+        let written = match self.kind {
             // A pipe that poll(2) calls writable takes PIPE_BUF bytes without waiting (pipe(7)).
             Kind::Asked => slices.first().map_or(Ok(0), |first| {
                 nix::unistd::write(&self.descriptor, &first[..first.len().min(libc::PIPE_BUF)])
             }),
             _ => nix::sys::uio::writev(&self.descriptor, slices),
+        };
+        match written {
+            // A terminal whose other side has gone is like a pipe that nobody reads.
+            Err(Errno::EIO) if is_terminal(&self.descriptor) => Err(Errno::EPIPE),
+            result => result,
         }
     }
 

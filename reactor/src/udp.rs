@@ -13,7 +13,7 @@ use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, connect, sendto};
 
 use crate::address::is_wildcard;
 use crate::bound::{inet_socket, local_address};
-use crate::conn::{Stream, closed_by};
+use crate::conn::{Stream, closed_by, is_starvation};
 use crate::connections::Connections;
 use crate::outbox::{Current, SendBack};
 use crate::poll::Ready;
@@ -74,16 +74,18 @@ impl Udp {
 
     /// A socket with one peer: it hears of nobody else, and of errors (udp(7)).
     pub(crate) fn connect(peer: SocketAddr, tag: u32) -> Result<Udp> {
-        let fd = inet_socket(&peer, SockType::Datagram)?;
+        Udp::introduce(inet_socket(&peer, SockType::Datagram)?, peer, tag)
+    }
+
+    /// Gives a socket its one peer.
+    fn introduce(fd: OwnedFd, peer: SocketAddr, tag: u32) -> Result<Udp> {
         connect(fd.as_raw_fd(), &SockaddrStorage::from(peer))?;
+        // From the choice of the port until here, anybody could send to it.
+        while sys::recv(fd.as_fd(), &mut []).is_ok() {}
         Ok(Udp {
             peer: Some(peer),
             ..Udp::new(fd, tag)
         })
-    }
-
-    pub(crate) fn is_connected(&self) -> bool {
-        self.peer.is_some()
     }
 
     /// Datagrams that came while the receive buffer was full.
@@ -143,9 +145,7 @@ impl Udp {
             // it.
             Err(errno) => {
                 log::debug!("UDP receive: {}", errno.desc());
-                if self.is_connected() {
-                    self.tell_error(errno, connections);
-                }
+                self.tell_error(errno, connections);
                 return false;
             }
         };
@@ -182,24 +182,33 @@ impl Udp {
         connections.after_callback();
     }
 
-    /// Tells the protocol that its datagrams do not reach their one destination.
-    pub(crate) fn tell_error<S: Stream, P: Protocol>(
+    /// Tells the protocol that its datagrams do not reach their one destination, if that is what
+    /// an error means.
+    fn tell_error<S: Stream, P: Protocol>(
         &self,
         errno: Errno,
         connections: &mut Connections<S, P>,
     ) {
-        let (tag, why) = (self.tag, closed_by(errno));
-        connections.stats.connect_errors += 1;
-        connections.call(|protocol, out| protocol.on_connect_error(tag, why, out));
+        if self.peer.is_some() && is_about_the_peer(errno) {
+            connections.connect_failed(self.tag, closed_by(errno));
+        }
+    }
+
+    /// Whether a send that failed is worth another try. What became of an earlier datagram is told
+    /// in place of sending this one, and once (udp(7)).
+    fn is_worth_another_try(&self, errno: Errno) -> bool {
+        self.peer.is_some() && errno != Errno::EAGAIN
     }
 
     /// Sends the answers, as far as the kernel takes them.
     fn answer<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) {
-        let stats = &mut connections.stats;
+        let mut tried_again = false;
         while self.writable && !self.answers.is_empty() {
-            stats.writes += 1;
+            connections.stats.writes += 1;
             match self.batch.send_back(self.fd.as_fd(), &self.answers) {
                 Ok(count) => {
+                    tried_again = false;
+                    let stats = &mut connections.stats;
                     stats.datagrams_out += count as u64;
                     for slot in self.answers.drain(..count) {
                         stats.bytes_out += self.batch.data_mut(slot.into()).len() as u64;
@@ -207,35 +216,59 @@ impl Udp {
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
-                    stats.again += 1;
+                    connections.stats.again += 1;
                     self.writable = false;
+                }
+                Err(errno) if !tried_again && self.is_worth_another_try(errno) => {
+                    tried_again = true;
+                    self.tell_error(errno, connections);
                 }
                 // No edge would follow upon these, and the next datagram may fare better: this one
                 // is lost.
                 Err(errno) => {
+                    tried_again = false;
                     log::debug!("UDP send: {}", errno.desc());
                     self.answers.remove(0);
-                    stats.datagrams_lost += 1;
+                    connections.stats.datagrams_lost += 1;
                 }
             }
         }
     }
 
-    /// Sends one datagram, or counts it as lost.
-    pub(crate) fn send_to(&self, to: SocketAddr, bytes: &[u8], stats: &mut Stats) -> Result<()> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let sent = sendto(
-            self.fd.as_raw_fd(),
-            bytes,
-            &SockaddrStorage::from(to),
-            flags,
-        );
-        stats.count_write(sent);
-        match sent {
-            Ok(_) => stats.datagrams_out += 1,
-            Err(_) => stats.datagrams_lost += 1,
+    /// Sends one datagram, or counts it as lost. The protocol gets it back if room was all that it
+    /// lacked.
+    pub(crate) fn send_to<S: Stream, P: Protocol>(
+        &self,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+        connections: &mut Connections<S, P>,
+    ) {
+        let mut sent = self.try_send_to(to, &bytes, &mut connections.stats);
+        if let Err(errno) = sent
+            && self.is_worth_another_try(errno)
+        {
+            self.tell_error(errno, connections);
+            sent = self.try_send_to(to, &bytes, &mut connections.stats);
         }
-        sent.map(drop)
+        let Err(errno) = sent else {
+            connections.stats.datagrams_out += 1;
+            return;
+        };
+        connections.stats.datagrams_lost += 1;
+        if errno == Errno::EAGAIN || is_starvation(errno) {
+            let tag = self.tag;
+            connections.call(|protocol, out| protocol.on_unsent(tag, bytes, out));
+        }
+    }
+
+    fn try_send_to(&self, to: SocketAddr, bytes: &[u8], stats: &mut Stats) -> Result<usize> {
+        let (to, flags) = (
+            SockaddrStorage::from(to),
+            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+        );
+        let sent = sendto(self.fd.as_raw_fd(), bytes, &to, flags);
+        stats.count_write(sent);
+        sent
     }
 
     /// Whether this socket can send to such an address at all.
@@ -252,5 +285,86 @@ impl Udp {
     /// Answers that wait for room in the send buffer.
     pub(crate) fn unanswered(&self) -> usize {
         self.answers.len()
+    }
+}
+
+/// Whether an error is the network's word on the one destination. The others speak of a single
+/// datagram or of our own buffers, and the next datagram may fare better.
+fn is_about_the_peer(errno: Errno) -> bool {
+    use Errno::{EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM};
+    !matches!(errno, EAGAIN | EINTR | EMSGSIZE | ENOBUFS | ENOMEM)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::outbox::Outbox;
+    use crate::protocol::{Closed, ConnId};
+    use crate::stream::Fd;
+
+    fn bound() -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let at = socket.local_addr().unwrap();
+        (socket, at)
+    }
+
+    /// Sends back what it gets, after the peer has gone, missed something and come back.
+    struct Meanwhile {
+        peer: UdpSocket,
+        elsewhere: SocketAddr,
+        ours: UdpSocket,
+        errors: Vec<Closed>,
+    }
+
+    impl Protocol for Meanwhile {
+        fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
+
+        fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+            self.peer.connect(self.elsewhere).unwrap();
+            self.ours.send(b"missed").unwrap();
+            self.peer.connect(self.ours.local_addr().unwrap()).unwrap();
+            out.send_back(datagram.data);
+        }
+
+        fn on_connect_error(&mut self, _: u32, why: Closed, _: &mut Outbox) {
+            self.errors.push(why);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_sent_though_an_earlier_datagram_was_refused() {
+        let ((peer, at), (_somebody, elsewhere)) = (bound(), bound());
+        let mut udp = Udp::connect(at, 0).unwrap();
+        let ours = UdpSocket::from(udp.as_fd().try_clone_to_owned().unwrap());
+        peer.send_to(b"hello", ours.local_addr().unwrap()).unwrap();
+        let protocol = Meanwhile {
+            peer,
+            elsewhere,
+            ours,
+            errors: Vec::new(),
+        };
+        let mut connections: Connections<Fd, _> = Connections::new(protocol, Limits::default());
+        udp.note(Ready::IN);
+        udp.visit(&mut connections);
+        let Meanwhile { peer, errors, .. } = &connections.protocol;
+        assert_eq!(errors, &[Closed::Error(Errno::ECONNREFUSED)]);
+        let mut answer = [0; 8];
+        assert_eq!(peer.recv(&mut answer).unwrap(), 5);
+        assert_eq!(&answer[..5], b"hello");
+        assert_eq!(connections.stats.datagrams_lost, 0);
+    }
+
+    #[test]
+    fn what_strangers_sent_before_there_was_a_peer_is_not_heard() {
+        let ((ours, at), (_peer, peer_at), (stranger, _)) = (bound(), bound(), bound());
+        for words in ["hello", "", "hello"] {
+            stranger.send_to(words.as_bytes(), at).unwrap();
+        }
+        let udp = Udp::introduce(ours.into(), peer_at, 0).unwrap();
+        assert_eq!(sys::recv(udp.as_fd(), &mut [0]), Err(Errno::EAGAIN));
     }
 }

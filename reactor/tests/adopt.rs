@@ -136,7 +136,7 @@ fn a_file_opened_for_appending_is_appended_to() {
             out.finish(id);
         });
         turn_at_once(&mut reactor);
-        assert_eq!(reactor.stats().closed, 1);
+        assert_eq!(reactor.protocol().closed(), [Closed::Finished]);
         let whole = fs::read_to_string(file.path()).unwrap();
         assert_eq!(whole, "before mine theirs mine again");
     });
@@ -335,6 +335,22 @@ fn a_terminal_ends_with_its_hangup() {
             turn_until(&mut reactor, |notes| !notes.closed().is_empty());
             assert_eq!(reactor.protocol().closed(), [why], "{direction:?}");
         }
+    });
+}
+
+/// A write to it fails with EIO then, which is no more than a pipe's EPIPE.
+#[test]
+fn a_terminal_that_hangs_up_with_something_to_show_is_reset() {
+    alone(|| {
+        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+        let mut reactor = reactor(sink);
+        let id = reactor.adopt(slave, Direction::Output, 0).unwrap();
+        // More than the terminal holds.
+        reactor.call(|_, out| out.send(id, &noise(1024 * 1024)));
+        turn_at_once(&mut reactor);
+        drop(master);
+        turn_until(&mut reactor, |notes| !notes.closed().is_empty());
+        assert_eq!(reactor.protocol().closed(), [Closed::Reset]);
     });
 }
 

@@ -1,15 +1,18 @@
-//! Connecting to others: success, refusal, silence.
+//! Connecting to others: success, refusal, silence; and names that stand for several addresses.
 
 mod common;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{Heard, adopt_socket, alone, echo, reactor, reactor_with, read_some, turn_until};
-use edgeloop_reactor::{Address, Closed, ConnId, Limits, Opened, Outbox, Peer};
+use common::{
+    Heard, PATIENCE, adopt_socket, alone, echo, reactor, reactor_with, read_some, turn_until,
+};
+use edgeloop_reactor::{Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
@@ -81,11 +84,7 @@ fn a_refusal_is_told_with_its_cause() {
 fn silence_is_given_up() {
     alone(|| {
         let (_full, _filling, silent) = silent_listener();
-        let limits = Limits {
-            connect_timeout: Duration::from_millis(100),
-            ..Limits::default()
-        };
-        let mut reactor = reactor_with(limits, |_, _| {});
+        let mut reactor = reactor_with(patient(Duration::from_millis(100)), |_, _| {});
         let start = Instant::now();
         reactor.connect(&silent, CLIENT).unwrap();
         reactor.run().unwrap();
@@ -197,6 +196,121 @@ fn what_is_said_about_a_failed_connect_is_sent_at_once() {
     });
 }
 
+#[test]
+fn a_name_s_next_address_is_tried_when_one_refuses() {
+    alone(|| {
+        let (_bound, refusing) = bound_only_at(ELSEWHERE);
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listening = tcp(backend.local_addr().unwrap());
+        let name = name_of(&[&refusing, &unreachable(), &refusing, &listening]);
+        for within_the_loop in [false, true] {
+            let mut reactor = reactor(|_, _| {});
+            if within_the_loop {
+                reactor.call(|_, out| out.connect(name.clone(), CLIENT));
+            } else {
+                reactor.connect(&name, CLIENT).unwrap();
+            }
+            turn_until(&mut reactor, |notes| !notes.heard.is_empty());
+            let (_, peer) = opened(&reactor.protocol().heard, CLIENT);
+            assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
+            assert_eq!(reactor.protocol().heard.len(), 1, "no word of the others");
+            let stats = reactor.stats();
+            assert_eq!((stats.connected, stats.connect_errors), (1, 0));
+            assert_eq!((stats.connections, stats.peak), (1, 1));
+            backend.accept().unwrap();
+        }
+    });
+}
+
+/// Whatever the resolver says of it here, somebody listens at the last address of this name only.
+#[test]
+fn a_name_leads_to_its_last_address() {
+    alone(|| {
+        let last = "localhost:0".parse::<Address>().unwrap().resolve().unwrap();
+        let backend = TcpListener::bind(last.last().unwrap()).unwrap();
+        let port = backend.local_addr().unwrap().port();
+        let name: Address = format!("localhost:{port}").parse().unwrap();
+        let mut reactor = reactor(|_, _| {});
+        reactor.connect(&name, CLIENT).unwrap();
+        turn_until(&mut reactor, |notes| !notes.heard.is_empty());
+        let (_, peer) = opened(&reactor.protocol().heard, CLIENT);
+        assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
+    });
+}
+
+#[test]
+fn of_several_addresses_the_last_one_s_error_is_told_once() {
+    alone(|| {
+        let (timeout, rounding) = (Duration::from_millis(50), Duration::from_millis(2));
+        let (_bound, refusing) = bound_only_at(ELSEWHERE);
+        let (_full, _filling, silent) = silent_listener();
+        let refused = Closed::Error(Errno::ECONNREFUSED);
+        let unreachable_network = Closed::Error(Errno::ENETUNREACH);
+        // What is to be told, and how many of the connect timeouts pass before.
+        for (addresses, why, timeouts) in [
+            ([&refusing, &silent], Closed::TimedOut, 1),
+            ([&silent, &refusing], refused, 1),
+            ([&silent, &silent], Closed::TimedOut, 2),
+            ([&refusing, &unreachable()], unreachable_network, 0),
+            ([&unreachable(), &refusing], refused, 0),
+        ] {
+            let mut reactor = reactor_with(patient(timeout), |_, _| {});
+            let start = Instant::now();
+            reactor.connect(&name_of(&addresses), CLIENT).unwrap();
+            reactor.run().unwrap();
+            let waited = start.elapsed() + rounding;
+            assert!(waited >= timeouts * timeout, "{addresses:?}: {waited:?}");
+            let error = Heard::ConnectError(CLIENT, why);
+            assert_eq!(reactor.protocol().heard, [error], "{addresses:?}");
+            let stats = reactor.stats();
+            assert_eq!((stats.connected, stats.connect_errors), (0, 1));
+            assert_eq!((stats.peak, stats.closed), (0, 0));
+        }
+    });
+}
+
+/// Where no attempt even began, whoever asked for it is told so at once.
+#[test]
+fn addresses_that_all_fail_at_once_fail_the_call() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let name = name_of(&[&unreachable(), &unreachable()]);
+        let error = reactor.connect(&name, CLIENT).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().heard, []);
+    });
+}
+
+/// The first address refuses in the very turn in which the reactor is told to stop, so that the
+/// second one's turn never comes; or the first is still silent then.
+#[test]
+fn a_stop_leaves_the_other_addresses_alone() {
+    alone(|| {
+        let (_bound, refusing) = bound_only_at(ELSEWHERE);
+        let (_full, _filling, silent) = silent_listener();
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        backend.set_nonblocking(true).unwrap();
+        let listening = tcp(backend.local_addr().unwrap());
+        for first in [&refusing, &silent] {
+            for stops in [1, 2] {
+                let mut reactor = reactor_with(patient(PATIENCE), |_, _| {});
+                let waker = reactor.waker().unwrap();
+                reactor
+                    .connect(&name_of(&[first, &listening]), CLIENT)
+                    .unwrap();
+                (0..stops).for_each(|_| waker.stop().unwrap());
+                reactor.run().unwrap();
+                let error = Heard::ConnectError(CLIENT, Closed::Shutdown);
+                assert_eq!(reactor.protocol().heard, [Heard::Stop, error], "{first}");
+                assert_eq!(reactor.stats().connect_errors, 1, "{first}");
+                let nobody = backend.accept().unwrap_err();
+                assert_eq!(nobody.kind(), ErrorKind::WouldBlock, "{first}");
+            }
+        }
+    });
+}
+
 fn is_open(heard: &Heard, tag: u32) -> bool {
     matches!(heard, Heard::Open(_, opened) if opened.tag == tag)
 }
@@ -222,11 +336,38 @@ fn unix(path: &Path) -> Address {
     Address::Unix(path.into())
 }
 
+fn patient(connect_timeout: Duration) -> Limits {
+    Limits {
+        connect_timeout,
+        ..Limits::default()
+    }
+}
+
+/// An address other than the one at which the tests listen.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A host that stands for all of these addresses.
+fn name_of(addresses: &[&Address]) -> Address {
+    let numbers = addresses.iter().map(|at| at.resolve().unwrap()[0]);
+    let host: HostPort = "several.example:1".parse().unwrap();
+    Address::Tcp(host.with_numbers(numbers.collect()))
+}
+
+/// No connection goes to a broadcast address: connect(2) fails at once.
+fn unreachable() -> Address {
+    tcp((Ipv4Addr::BROADCAST, 9).into())
+}
+
 /// A port that is taken, so that nobody else can begin to listen there, and refuses.
 fn bound_only() -> (OwnedFd, Address) {
+    bound_only_at(Ipv4Addr::LOCALHOST)
+}
+
+fn bound_only_at(ip: Ipv4Addr) -> (OwnedFd, Address) {
     let (domain, kind) = (AddressFamily::Inet, SockType::Stream);
     let fd = socket(domain, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    bind(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    let at = SocketAddrV4::new(ip, 0);
+    bind(fd.as_raw_fd(), &SockaddrIn::from(at)).unwrap();
     let at: SockaddrIn = getsockname(fd.as_raw_fd()).unwrap();
     (fd, tcp(SocketAddr::new(at.ip().into(), at.port())))
 }

@@ -1,11 +1,16 @@
-//! UDP: answers, datagrams of our own, and those that get lost.
+//! UDP: answers, datagrams of our own, and those that get lost; sockets with one peer.
 
 mod common;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
-use common::{Heard, PATIENCE, alone, reactor, turn_until};
-use edgeloop_reactor::{Address, ConnId, Data, Datagram, Limits, Outbox, Protocol, Reactor};
+use common::{Heard, PATIENCE, alone, reactor, turn_at_once, turn_until};
+use edgeloop_reactor::{
+    Address, Closed, ConnId, Data, Datagram, Limits, Outbox, Protocol, Reactor, Stats,
+};
+use nix::errno::Errno;
 
 const TAG: u32 = 5;
 
@@ -128,6 +133,218 @@ fn what_cannot_be_sent_counts_as_lost() {
         let stats = reactor.stats();
         assert_eq!((stats.datagrams_out, stats.datagrams_lost), (1, 3));
     });
+}
+
+#[test]
+fn a_socket_with_one_peer_hears_of_nobody_else() {
+    alone(|| {
+        let mut peer = Remote::new();
+        let stranger = bound();
+        let mut reactor = reactor(|_, _| {});
+        let ours = peer.meet(&mut reactor);
+        stranger.send_to(b"hello", ours).unwrap();
+        peer.socket.send_to(b"", ours).unwrap();
+        peer.socket.send_to(b"hello", ours).unwrap();
+        let to = stranger.local_addr().unwrap();
+        reactor.call(|_, out| out.send_to(TAG, to, b"to a stranger"));
+        turn_until(&mut reactor, |notes| notes.heard.len() >= 2);
+        let datagram = |bytes: &[u8]| Heard::Datagram(peer.at, TAG, bytes.to_vec());
+        assert_eq!(
+            reactor.protocol().heard,
+            [datagram(b""), datagram(b"hello")]
+        );
+        assert_eq!(reactor.stats().datagrams_lost, 1);
+        stranger.set_nonblocking(true).unwrap();
+        let nothing = stranger.recv(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn the_answers_of_a_socket_with_one_peer_go_back_to_it() {
+    alone(|| {
+        const COUNT: usize = 150;
+        let mut reactor = Reactor::new(Upper::default(), Limits::default()).unwrap();
+        let mut peer = Remote::new();
+        let ours = peer.meet(&mut reactor);
+        for number in 0..COUNT {
+            let words = format!("datagram {number}");
+            peer.socket.send_to(words.as_bytes(), ours).unwrap();
+        }
+        turn_until(&mut reactor, |upper| upper.heard == COUNT);
+        for number in 0..COUNT {
+            let words = format!("DATAGRAM {number}");
+            assert_eq!(receive(&peer.socket), words.as_bytes());
+        }
+    });
+}
+
+/// What becomes of a datagram is told once, and then the loop rests, though the error was both an
+/// event of its own and the result of the next call.
+#[test]
+fn that_nobody_takes_our_datagrams_is_told() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let mut peer = Remote::new();
+        peer.meet(&mut reactor);
+        peer.vanish();
+        for (round, count) in [1, 1, 3].into_iter().enumerate() {
+            reactor.call(|_, out| (0..count).for_each(|_| out.send_to(TAG, peer.at, b"?")));
+            let before = reactor.protocol().count(&REFUSED);
+            turn_until(&mut reactor, |notes| {
+                notes.count(&REFUSED) == before + count
+            });
+            turn_at_once(&mut reactor);
+            let quiet = reactor.stats();
+            (0..10).for_each(|_| turn_at_once(&mut reactor));
+            let stats = reactor.stats();
+            let calls = |stats: Stats| (stats.reads, stats.writes);
+            assert_eq!(calls(stats), calls(quiet), "round {round}");
+            assert_eq!(stats.events, quiet.events + 10, "nothing but wakes");
+        }
+        let stats = reactor.stats();
+        assert_eq!((stats.datagrams_lost, stats.connect_errors), (0, 5));
+    });
+}
+
+/// The network's word on a datagram comes as the error of a later call, which may be the one that
+/// sends the next datagram: that one is no less sent for it.
+#[test]
+fn a_peer_that_returns_misses_nothing() {
+    alone(|| {
+        let mut peer = Remote::new();
+        let at = peer.at;
+        let mut reactor = reactor(move |heard, out| {
+            if *heard == Heard::Stop {
+                out.send_to(TAG, at, b"farewell");
+            }
+        });
+        peer.meet(&mut reactor);
+        for (round, words) in [b"one", b"two"].into_iter().enumerate() {
+            peer.vanish();
+            reactor.call(|_, out| out.send_to(TAG, at, b"lost"));
+            turn_until(&mut reactor, |notes| notes.count(&REFUSED) == round + 1);
+            peer.come_back();
+            reactor.call(|_, out| out.send_to(TAG, at, words));
+            turn_at_once(&mut reactor);
+            assert_eq!(receive(&peer.socket), words);
+        }
+        peer.vanish();
+        reactor.call(|_, out| out.send_to(TAG, at, b"lost"));
+        turn_at_once(&mut reactor);
+        peer.come_back();
+        // What is said in `on_stop` is sent before the reactor looks for events.
+        let before = reactor.protocol().count(&REFUSED);
+        reactor.stop();
+        assert_eq!(receive(&peer.socket), b"farewell");
+        assert_eq!(reactor.protocol().count(&REFUSED), before + 1);
+        assert_eq!(reactor.stats().datagrams_lost, 0);
+    });
+}
+
+/// Only what the network says about the peer is told: a datagram that is too long is lost for
+/// reasons of its own.
+#[test]
+fn what_is_wrong_with_a_datagram_is_not_the_peer_s_fault() {
+    alone(|| {
+        let mut peer = Remote::new();
+        let at = peer.at;
+        let mut reactor = reactor(|_, _| {});
+        peer.meet(&mut reactor);
+        reactor.call(|_, out| {
+            out.send_to(TAG, at, &vec![0; 65_508]);
+            out.send_to(TAG, at, b"hello");
+        });
+        reactor.turn().unwrap();
+        assert_eq!(receive(&peer.socket), b"hello");
+        assert_eq!(reactor.protocol().heard, []);
+        let stats = reactor.stats();
+        assert_eq!((stats.datagrams_lost, stats.connect_errors), (1, 0));
+    });
+}
+
+/// A peer may speak at any time, so a reactor with such a socket waits until it is stopped.
+#[test]
+fn a_socket_with_one_peer_is_something_to_wait_for() {
+    alone(|| {
+        let mut peer = Remote::new();
+        let mut reactor = reactor(|heard, out| match heard {
+            Heard::ServiceTimer => out.stop(),
+            other => assert_eq!(other, &Heard::Stop),
+        });
+        peer.meet(&mut reactor);
+        reactor.call(|_, out| out.set_service_timer(Duration::from_millis(20)));
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().heard, [Heard::ServiceTimer, Heard::Stop]);
+    });
+}
+
+/// The reactor is told that nobody is there by the same turn that stops it, or later than that: in
+/// neither case does it wait for a peer that is gone.
+#[test]
+fn a_peer_that_is_gone_holds_up_no_stop() {
+    alone(|| {
+        let mut peer = Remote::new();
+        let at = peer.at;
+        let mut reactor = reactor(move |heard, out| {
+            if matches!(heard, Heard::Stop | Heard::ConnectError(..)) {
+                out.send_to(TAG, at, b"lost");
+            }
+        });
+        peer.meet(&mut reactor);
+        peer.vanish();
+        reactor.call(|_, out| {
+            out.send_to(TAG, at, b"lost");
+            out.stop();
+        });
+        reactor.run().unwrap();
+        assert!(reactor.protocol().heard.contains(&Heard::Stop));
+    });
+}
+
+/// What a socket with one peer hears when a datagram of its own comes to a port where it is not
+/// taken.
+const REFUSED: Heard = Heard::ConnectError(TAG, Closed::Error(Errno::ECONNREFUSED));
+
+/// A peer that keeps its port and can still be gone: a socket that is connected to somebody else
+/// takes our datagrams no more than a closed one.
+struct Remote {
+    socket: UdpSocket,
+    at: SocketAddr,
+    somebody_else: UdpSocket,
+    /// The reactor's end.
+    ours: SocketAddr,
+}
+
+impl Remote {
+    fn new() -> Remote {
+        let (socket, somebody_else) = (bound(), bound());
+        Remote {
+            at: socket.local_addr().unwrap(),
+            ours: somebody_else.local_addr().unwrap(),
+            socket,
+            somebody_else,
+        }
+    }
+
+    /// Gives the reactor a socket with this peer, and returns where that is.
+    fn meet<P: Protocol>(&mut self, reactor: &mut Reactor<P>) -> SocketAddr {
+        reactor.connect(&Address::Udp(self.at.into()), TAG).unwrap();
+        reactor.call(|_, out| out.send_to(TAG, self.at, b"it is me"));
+        reactor.turn().unwrap();
+        let (_, ours) = self.socket.recv_from(&mut [0; 8]).unwrap();
+        self.ours = ours;
+        ours
+    }
+
+    fn vanish(&self) {
+        let elsewhere = self.somebody_else.local_addr().unwrap();
+        self.socket.connect(elsewhere).unwrap();
+    }
+
+    fn come_back(&self) {
+        self.socket.connect(self.ours).unwrap();
+    }
 }
 
 fn listen<P: Protocol>(reactor: &mut Reactor<P>) -> SocketAddr {

@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -65,6 +67,123 @@ fn a_waker_ends_a_wait_and_many_are_one() {
         assert_eq!(reactor.protocol().heard, [Heard::Wake, Heard::Wake]);
         drop(reactor);
         waker.wake().unwrap();
+    });
+}
+
+/// Asked at any time before the first turn, it is carried out by that turn.
+#[test]
+fn a_waker_may_stop_a_reactor_that_does_not_run_yet() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let waker = reactor.waker().unwrap();
+        waker.stop().unwrap();
+        let at = listen(&mut reactor);
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().heard, [Heard::Stop]);
+        assert_eq!(reactor.stats().turns, 1);
+        assert!(TcpStream::connect(at).is_err(), "nobody listens");
+        waker.stop().unwrap();
+        drop(reactor);
+        waker.stop().unwrap();
+        waker.report().unwrap();
+    });
+}
+
+#[test]
+fn another_thread_may_stop_a_reactor_that_waits() {
+    alone(|| {
+        let (told, tell) = mpsc::channel();
+        let mut reactor = reactor(move |heard, _| {
+            if *heard == Heard::Wake {
+                told.send(()).unwrap();
+            }
+        });
+        let (_, peer) = adopt_socket(&mut reactor, 0);
+        let waker = reactor.waker().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                waker.wake().unwrap();
+                tell.recv().unwrap();
+                waker.stop().unwrap();
+            });
+            reactor.run().unwrap();
+        });
+        assert_eq!(reactor.protocol().closed(), [Closed::Shutdown]);
+        assert_eq!(reactor.protocol().count(&Heard::Stop), 1);
+        assert_eq!(read_some(&peer), b"");
+    });
+}
+
+/// In good order the first time, at once the second, whether the reactor looks in between or not;
+/// to ask more often changes nothing.
+#[test]
+fn the_second_stop_waits_for_nobody() {
+    alone(|| {
+        for (at_first, later) in [(1, 1), (1, 2), (2, 0), (5, 0)] {
+            let mut reactor = reactor_with(with_grace(10 * PATIENCE), |_, _| {});
+            let waker = reactor.waker().unwrap();
+            let (id, _reads_nothing) = adopt_socket(&mut reactor, 0);
+            reactor.call(|_, out| out.send(id, &noise(PENDING)));
+            turn_at_once(&mut reactor);
+            (0..at_first).for_each(|_| waker.stop().unwrap());
+            reactor.turn().unwrap();
+            turn_at_once(&mut reactor);
+            let closed = reactor.protocol().closed().len();
+            assert_eq!(closed, usize::from(at_first > 1), "a wake is no stop");
+            (0..later).for_each(|_| waker.stop().unwrap());
+            reactor.run().unwrap();
+            assert_eq!(reactor.protocol().closed(), [Closed::Shutdown]);
+            assert_eq!(reactor.protocol().count(&Heard::Stop), 1);
+        }
+    });
+}
+
+#[test]
+fn a_report_is_made_when_a_waker_asks_for_it() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let waker = reactor.waker().unwrap();
+        // Nobody takes it yet.
+        waker.report().unwrap();
+        reactor.turn().unwrap();
+        let reports = Rc::new(RefCell::new(Vec::new()));
+        let into = Rc::clone(&reports);
+        reactor.report(None, move |stats| into.borrow_mut().push(*stats));
+        let (_, _peer) = adopt_socket(&mut reactor, 0);
+        (0..3).for_each(|_| waker.report().unwrap());
+        reactor.turn().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| waker.report().unwrap());
+            while reports.borrow().len() < 2 {
+                reactor.turn().unwrap();
+            }
+        });
+        assert_eq!(reactor.protocol().count(&Heard::Wake), 0);
+        turn_at_once(&mut reactor);
+        let connections: Vec<u64> = reports.borrow().iter().map(|it| it.connections).collect();
+        assert_eq!(
+            connections,
+            [1, 1],
+            "one for three at once, none for a wake"
+        );
+    });
+}
+
+/// What is asked for at the same time is done in this order: the protocol speaks, the counters are
+/// told, the end begins.
+#[test]
+fn a_waker_may_ask_for_everything_at_once() {
+    alone(|| {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let (heard, reported) = (Rc::clone(&order), Rc::clone(&order));
+        let mut reactor = reactor(move |it, _| heard.borrow_mut().push(format!("{it:?}")));
+        reactor.report(None, move |_| reported.borrow_mut().push("report".into()));
+        let waker = reactor.waker().unwrap();
+        waker.stop().unwrap();
+        waker.report().unwrap();
+        waker.wake().unwrap();
+        reactor.run().unwrap();
+        assert_eq!(*order.borrow(), ["Wake", "report", "Stop"]);
     });
 }
 

@@ -100,11 +100,8 @@ pub(crate) fn serve_alone<S: Server>(
 pub(crate) fn reactor<S: Server>(
     protocol: S,
     once: bool,
-    mut limits: Limits,
+    limits: Limits,
 ) -> Result<Reactor<Front<S>>, String> {
-    // The standard streams are no clients.
-    let streams = [S::STREAMS.stdin, S::STREAMS.stdout];
-    limits.max_connections += streams.iter().flatten().count();
     Reactor::new(Front::new(protocol, once), limits).map_err(|error| reason(&error))
 }
 

@@ -94,7 +94,7 @@ impl<P: Protocol> Reactor<P> {
     /// Makes a connection of what was accepted, or closes it.
     fn admit(&mut self, fd: OwnedFd, opened: Opened) {
         let limit = self.connections.limits.max_connections;
-        if self.connections.len() >= limit {
+        if self.connections.stats.connections >= limit as u64 {
             self.connections.stats.refused_limit += 1;
             return self.refused(format_args!("the limit is {limit} connections"));
         }

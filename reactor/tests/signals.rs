@@ -1,0 +1,98 @@
+//! Signals as events. Each is sent to the test's own thread, where it is blocked, and so reaches
+//! nobody else.
+
+mod common;
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use common::{Heard, PATIENCE, adopt_socket, alone, noise, reactor, reactor_with};
+use edgeloop_reactor::{Closed, Events, Interest, Limits, Poll, SignalAction, Signals, Token};
+use nix::sys::signal::{Signal, raise};
+
+#[test]
+fn each_signal_is_heard_as_what_it_asks_for() {
+    alone(|| {
+        let signals = Signals::new().unwrap();
+        assert_eq!(signals.next(), None);
+        for (signal, action) in [
+            (Signal::SIGTERM, SignalAction::Stop),
+            (Signal::SIGINT, SignalAction::Stop),
+            (Signal::SIGUSR1, SignalAction::Report),
+            (Signal::SIGHUP, SignalAction::Nothing),
+        ] {
+            raise(signal).unwrap();
+            assert_eq!(signals.next(), Some(action), "{signal}");
+            assert_eq!(signals.next(), None, "{signal}");
+        }
+        // Of one kind, those that arrive together are one.
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGINT] {
+            raise(signal).unwrap();
+        }
+        let heard = [signals.next(), signals.next(), signals.next()];
+        let stop = Some(SignalAction::Stop);
+        assert_eq!(heard, [stop, stop, None]);
+    });
+}
+
+#[test]
+fn signals_can_be_waited_for() {
+    alone(|| {
+        let signals = Signals::new().unwrap();
+        let (poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(1));
+        poll.add(&signals, Token(7), Interest::IN).unwrap();
+        poll.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        assert!(events.is_empty());
+        raise(Signal::SIGUSR1).unwrap();
+        poll.wait(&mut events, Some(PATIENCE)).unwrap();
+        assert_eq!(events.get(0).map(|event| event.token), Some(Token(7)));
+        assert_eq!(signals.next(), Some(SignalAction::Report));
+    });
+}
+
+#[test]
+fn a_reactor_stops_upon_a_signal_and_at_once_upon_the_second() {
+    alone(|| {
+        let limits = Limits {
+            grace: 10 * PATIENCE,
+            ..Limits::default()
+        };
+        let mut reactor = reactor_with(limits, |_, _| {});
+        reactor.handle_signals().unwrap();
+        let (id, _reads_nothing) = adopt_socket(&mut reactor, 0);
+        // More than the kernel holds for a peer that does not read.
+        reactor.call(|_, out| out.send(id, &noise(8 * 1024 * 1024)));
+        raise(Signal::SIGTERM).unwrap();
+        while reactor.protocol().count(&Heard::Stop) == 0 {
+            reactor.turn().unwrap();
+        }
+        assert_eq!(reactor.protocol().closed(), []);
+        raise(Signal::SIGTERM).unwrap();
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().closed(), [Closed::Shutdown]);
+    });
+}
+
+/// One thread may wait for the signals and pass them on to reactors in others.
+#[test]
+fn signals_can_be_passed_on() {
+    alone(|| {
+        let signals = Signals::new().unwrap();
+        let mut reactor = reactor(|_, _| {});
+        let (counted, counts) = mpsc::channel();
+        reactor.report(None, move |stats| counted.send(*stats).unwrap());
+        let waker = reactor.waker().unwrap();
+        raise(Signal::SIGUSR1).unwrap();
+        raise(Signal::SIGTERM).unwrap();
+        while let Some(action) = signals.next() {
+            match action {
+                SignalAction::Stop => waker.stop().unwrap(),
+                SignalAction::Report => waker.report().unwrap(),
+                SignalAction::Redraw | SignalAction::Nothing => {}
+            }
+        }
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().heard, [Heard::Stop]);
+        assert_eq!(counts.try_iter().count(), 1);
+    });
+}
