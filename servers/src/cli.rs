@@ -1,5 +1,6 @@
 //! What the user types.
 
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use edgeloop_reactor::Address;
 
+use crate::chat::{Chat, Settings, Transcript};
 use crate::generate;
 use crate::models::Blocking;
 use crate::values::{duration, size};
@@ -21,6 +23,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub(crate) enum Command {
     #[command(flatten)]
     Serve(Server),
@@ -47,6 +50,9 @@ pub(crate) enum Server {
     /// Print what clients send, answer nothing (RFC 863), over TCP, UDP and Unix sockets
     #[command(after_help = SINK_EXAMPLE, mut_arg("addresses", |arg| default_port(arg, 8888)))]
     Sink(Options),
+    /// One conversation for everybody who connects, over TCP and Unix sockets
+    #[command(after_help = CHAT_EXAMPLE, mut_arg("addresses", |arg| default_port(arg, 7777)))]
+    Chat(ChatOptions),
     /// Talk from this terminal to one peer at a time, full duplex, over TCP and Unix sockets
     #[command(after_help = TALK_EXAMPLE, mut_arg("addresses", |arg| default_port(arg, 5678).num_args(0..=1)))]
     Talk(Options),
@@ -74,6 +80,14 @@ Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
 Example:
   edgeloop sink 8888 | less
   echo hello | nc -N 127.0.0.1 8888";
+
+const CHAT_EXAMPLE: &str = "\
+Lines that begin with / are commands, which /help lists.
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop chat 0.0.0.0:7777 --history 20 --operator
+  nc 127.0.0.1 7777";
 
 const TALK_EXAMPLE: &str = "\
 A second caller is told 'busy'. Ctrl-D ends our side, Ctrl-C the program.
@@ -103,6 +117,105 @@ pub(crate) struct AnswerOptions {
         hide_env = true, value_parser = FalseyValueParser::new()
     )]
     pub(crate) answer_low_ports: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of chat")]
+pub(crate) struct ChatOptions {
+    #[command(flatten)]
+    pub(crate) common: Options,
+
+    /// The longest line; the rest of a longer one is dropped
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_LINE", hide_env = true, default_value = "4KiB", value_parser = size)]
+    pub(crate) max_line: usize,
+
+    /// Lines a second that one may say for long; above it one's input is paused; 0 is no limit
+    #[arg(
+        long,
+        value_name = "N",
+        env = "EDGELOOP_RATE",
+        hide_env = true,
+        default_value = "100"
+    )]
+    pub(crate) rate: u32,
+
+    /// Lines that one may say at once before the rate counts
+    #[arg(
+        long,
+        value_name = "N",
+        env = "EDGELOOP_BURST",
+        hide_env = true,
+        default_value = "1000"
+    )]
+    pub(crate) burst: u32,
+
+    /// Show the last N lines of a room to who enters it
+    #[arg(
+        long,
+        value_name = "N",
+        env = "EDGELOOP_HISTORY",
+        hide_env = true,
+        default_value = "0"
+    )]
+    pub(crate) history: usize,
+
+    /// Show the content of a file, or this text if there is no such file, to who has joined
+    #[arg(long, value_name = "FILE|TEXT", env = "EDGELOOP_MOTD", hide_env = true)]
+    pub(crate) motd: Option<String>,
+
+    /// How long one may take to give a name; 0 is for ever
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_LOGIN_TIMEOUT", hide_env = true, default_value = "60s", value_parser = duration)]
+    pub(crate) login_timeout: Duration,
+
+    /// Refuse connections from one address above this number [default: no limit]
+    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_PER_IP", hide_env = true, value_parser = positive)]
+    pub(crate) max_per_ip: Option<usize>,
+
+    /// Allow letters and digits of any script in names
+    #[arg(long, env = "EDGELOOP_UNICODE_NAMES", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) unicode_names: bool,
+
+    /// Budget Chat and nothing else: no commands, no summaries
+    #[arg(long, env = "EDGELOOP_PLAIN", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) plain: bool,
+
+    /// Say what is typed here to all; /who and /kick NAME work too
+    #[arg(long, env = "EDGELOOP_OPERATOR", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) operator: bool,
+
+    /// Append what is said to this file, with time and room
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "EDGELOOP_TRANSCRIPT",
+        hide_env = true
+    )]
+    pub(crate) transcript: Option<PathBuf>,
+}
+
+impl ChatOptions {
+    /// The chat that these ask for, with its files open.
+    pub(crate) fn chat(&self) -> Result<Chat, String> {
+        let text_or_file = |motd: &String| fs::read_to_string(motd).unwrap_or(motd.clone());
+        let settings = Settings {
+            max_line: self.max_line,
+            rate: self.rate,
+            burst: self.burst,
+            history: self.history,
+            motd: self.motd.as_ref().map(text_or_file),
+            login_timeout: self.login_timeout,
+            max_per_ip: self.max_per_ip,
+            unicode_names: self.unicode_names,
+            plain: self.plain,
+            operator: self.operator,
+        };
+        let open = |path: &PathBuf| {
+            let file = File::options().create(true).append(true).open(path);
+            file.map_err(|error| format!("cannot write the transcript {}: {error}", path.display()))
+        };
+        let transcript = self.transcript.as_ref().map(open).transpose()?;
+        Ok(Chat::new(settings, transcript.map(Transcript::new)))
+    }
 }
 
 /// What every server takes.
@@ -212,6 +325,7 @@ impl Server {
     pub(crate) fn options(&self) -> &Options {
         match self {
             Server::Echo(options) | Server::Upper(options) => &options.common,
+            Server::Chat(options) => &options.common,
             Server::Sink(options) | Server::Talk(options) => options,
         }
     }
@@ -232,15 +346,15 @@ impl Server {
         if options.workers > 1 && options.once {
             return Err("--once serves one client, which is one worker's: leave out --workers");
         }
-        if let Server::Talk(_) = self {
+        if let Server::Talk(_) | Server::Chat(_) = self {
             if options.model != Model::Reactor {
-                return Err("only the reactor serves a terminal and a peer at once");
+                return Err("only the reactor serves a conversation: leave out --model");
             }
             if options.workers > 1 {
-                return Err("talk has one terminal and one peer: leave out --workers");
+                return Err("this server has one conversation: leave out --workers");
             }
             if options.addresses.iter().any(is_udp) {
-                return Err("talk needs a stream: it does not speak UDP");
+                return Err("a conversation needs a stream: this server does not speak UDP");
             }
         }
         Ok(())

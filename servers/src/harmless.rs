@@ -125,7 +125,7 @@ pub fn harmless_up_to(text: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
 
 /// Whether all of it is printable ASCII, tab or newline. There is no early exit, so that the
 /// compiler can look at many bytes at once.
-fn is_plain(bytes: &[u8]) -> bool {
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |plain, byte| {
         plain & matches!(byte, b' '..=b'~' | b'\t' | b'\n')
     })
@@ -200,7 +200,7 @@ fn append(escape: impl ExactSizeIterator<Item = u8>, max: usize, out: &mut Vec<u
 }
 
 /// The table above, bytes that are not UTF-8 apart.
-fn must_be_shown(char: char) -> bool {
+pub(crate) fn must_be_shown(char: char) -> bool {
     // Most text needs no more than this.
     if matches!(char, ' '..='~') {
         return false;

@@ -4,6 +4,7 @@
 //! puts a protocol on the reactor, `workers.rs` on several. A new server is one file with its
 //! protocol and a line or two in `run`, below.
 
+pub mod chat;
 mod cli;
 pub mod echo;
 mod front;
@@ -16,6 +17,7 @@ mod print;
 mod serve;
 pub mod sink;
 pub mod talk;
+pub mod telnet;
 pub mod terminal;
 pub mod upper;
 pub mod values;
@@ -72,5 +74,6 @@ fn run(server: Server) -> Result<(), String> {
             let screen = Screen::of_standard_streams();
             serve_alone(Talk::answering(screen), &options, 5678)
         }
+        Server::Chat(options) => serve_alone(options.chat()?, &options.common, 7777),
     }
 }

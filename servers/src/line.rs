@@ -70,6 +70,12 @@ impl LineAssembler {
         self.keep(&bytes[start..], max, &mut each);
     }
 
+    /// Whether nothing is kept: the next byte begins a line.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.state, State::Partial(first) if first.is_empty())
+    }
+
     /// The end of the stream: hands out the last line if it lacks its newline. What is fed after
     /// this is a new stream.
     pub fn finish(&mut self, max: usize, mut each: impl FnMut(Line<'_>)) {

@@ -21,10 +21,14 @@ pub(crate) const CLIENT: u32 = 0;
 /// What a server asks for besides being a [`Protocol`].
 pub(crate) trait Server: Protocol {
     /// The standard streams that it reads or writes, as connections with these tags.
-    const STREAMS: StandardStreams = StandardStreams {
-        stdin: None,
-        stdout: None,
-    };
+    fn streams(&self) -> StandardStreams {
+        StandardStreams::default()
+    }
+
+    /// Changes the limits to what it needs.
+    fn adjust(&self, limits: &mut Limits) {
+        let _ = limits;
+    }
 
     /// With `--once`: the only client there will be has been served. The server ends as soon as the
     /// connections that are left, its standard streams, have.
@@ -39,7 +43,7 @@ pub(crate) trait Server: Protocol {
 }
 
 /// Tags for standard input and standard output, if they are wanted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StandardStreams {
     /// Standard input's tag.
     pub(crate) stdin: Option<u32>,
@@ -100,13 +104,14 @@ pub(crate) fn serve_alone<S: Server>(
 pub(crate) fn reactor<S: Server>(
     protocol: S,
     once: bool,
-    limits: Limits,
+    mut limits: Limits,
 ) -> Result<Reactor<Front<S>>, String> {
+    protocol.adjust(&mut limits);
     Reactor::new(Front::new(protocol, once), limits).map_err(|error| reason(&error))
 }
 
 fn adopt_stdin<S: Server>(reactor: &mut Reactor<Front<S>>) -> Result<(), String> {
-    let Some(tag) = S::STREAMS.stdin else {
+    let Some(tag) = reactor.protocol().protocol().streams().stdin else {
         return Ok(());
     };
     let stdin = io::stdin().as_fd().try_clone_to_owned();
@@ -121,7 +126,7 @@ pub(crate) fn adopt_stdout<S: Server>(
     reactor: &mut Reactor<Front<S>>,
     stdout: io::Result<OwnedFd>,
 ) -> Result<(), String> {
-    let Some(tag) = S::STREAMS.stdout else {
+    let Some(tag) = reactor.protocol().protocol().streams().stdout else {
         return Ok(());
     };
     stdout

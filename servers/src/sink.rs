@@ -146,10 +146,12 @@ impl Protocol for Sink {
 }
 
 impl Server for Sink {
-    const STREAMS: StandardStreams = StandardStreams {
-        stdin: None,
-        stdout: Some(STDOUT),
-    };
+    fn streams(&self) -> StandardStreams {
+        StandardStreams {
+            stdin: None,
+            stdout: Some(STDOUT),
+        }
+    }
 
     fn on_served(&mut self, out: &mut Outbox) {
         self.stdout.iter().for_each(|&stdout| out.finish(stdout));

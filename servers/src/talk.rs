@@ -394,10 +394,12 @@ impl Protocol for Talk {
 }
 
 impl Server for Talk {
-    const STREAMS: StandardStreams = StandardStreams {
-        stdin: Some(STDIN),
-        stdout: Some(STDOUT),
-    };
+    fn streams(&self) -> StandardStreams {
+        StandardStreams {
+            stdin: Some(STDIN),
+            stdout: Some(STDOUT),
+        }
+    }
 
     fn on_served(&mut self, out: &mut Outbox) {
         self.leave(out);

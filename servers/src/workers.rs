@@ -68,7 +68,8 @@ pub(crate) fn serve<S: Server>(
     let (news, letters) = channel();
     let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
     let bell = Arc::new(bell.map_err(|errno| failed(errno.into()))?);
-    let (printer, pipes) = Printer::start(if prints::<S>() { count } else { 0 }).map_err(failed)?;
+    let prints = protocol().streams().stdout.is_some();
+    let (printer, pipes) = Printer::start(if prints { count } else { 0 }).map_err(failed)?;
     let mut pipes = pipes.into_iter();
     for (index, share) in bind(&addresses, options, count)?.into_iter().enumerate() {
         let worker = Worker {
@@ -98,11 +99,6 @@ pub(crate) fn serve<S: Server>(
     let served = supervisor.supervise(options.stats);
     // Why nothing could be printed is more than that the pipe to the printer broke.
     printer.finish(options.grace).and(served)
-}
-
-/// Whether this server prints to standard output.
-const fn prints<S: Server>() -> bool {
-    S::STREAMS.stdout.is_some()
 }
 
 /// Each worker may have its share of the connections: all together have what was asked for.
