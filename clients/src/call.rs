@@ -83,7 +83,7 @@ pub(crate) fn call(
     let output = Output::of_process();
     let progress = match call.message {
         None => Progress::of_process(call.prints()),
-        Some(_) => Progress::of_process(false),
+        Some(_) => Progress::hidden(),
     };
     match (server, service) {
         (Address::Udp(_), Service::Sink) => run(&call, Post::new(&call, progress)),

@@ -121,7 +121,8 @@ impl ClosedDoor {
     }
 }
 
-/// A UDP socket on 127.0.0.1, and its address as clients write it; receiving fails after [`PATIENCE`].
+/// A UDP socket on 127.0.0.1, and its address as clients write it; receiving fails after
+/// [`PATIENCE`].
 #[must_use]
 pub fn udp_door() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");

@@ -235,40 +235,6 @@ fn retries_end() {
     call.fails(&format!("cannot reach tcp://{at}: Connection refused"));
 }
 
-/// A server at the last of a name's addresses. Where the kernel lets us have our own, there is a
-/// name with an address of each family, of which the resolver puts the IPv6 one first.
-#[test]
-fn every_address_of_a_name_is_tried() {
-    let server = Launch::new("echo", &["127.0.0.1:0", "udp://127.0.0.1:0"]).start();
-    let mut hosts = tempfile::NamedTempFile::new().expect("a temporary file");
-    hosts
-        .write_all(b"::1 both.test\n127.0.0.1 both.test localhost\n")
-        .expect("write");
-    let under_own_hosts = |words: &[&str]| {
-        let mut command = Command::new("unshare");
-        let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-        command.args(["--map-root-user", "--mount", "sh", "-c", script]);
-        command.arg(hosts.path()).args(words);
-        command
-    };
-    let possible = under_own_hosts(&["true"]).stderr(Stdio::null()).status();
-    let possible = possible.is_ok_and(|status| status.success());
-    let program = edgecall().to_str().expect("UTF-8");
-    let addresses = |name: &str| {
-        let (tcp, udp) = (server.tcp().port(), server.udp().port());
-        [format!("{name}:{tcp}"), format!("udp://{name}:{udp}")]
-    };
-    for address in addresses("localhost") {
-        let call = Call::echo(&[&address], file_of(b"hello\n"), Stdio::piped());
-        assert_eq!(call.prints(), b"hello\n", "{address}");
-    }
-    for address in addresses("both.test").iter().filter(|_| possible) {
-        let mut command = under_own_hosts(&[program, "echo", address]);
-        command.stdin(file_of(b"hello\n")).stdout(Stdio::piped());
-        assert_eq!(Call::spawn(command).prints(), b"hello\n", "{address}");
-    }
-}
-
 #[test]
 fn what_was_sent_and_received_is_told_when_asked_for() {
     for door in Door::each() {

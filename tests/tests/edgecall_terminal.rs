@@ -16,10 +16,17 @@ use tests::{MIB, PATIENCE};
 const HOSTILE: &[u8] = b"\x1b[2Jcaf\xc3\xa9\x9b1A\r\n";
 const HARMLESS: &str = "\\x1b[2Jcafé\\x9b1A\n";
 
-fn command(arguments: &[&str]) -> Command {
+/// Starts `edgecall`. Its terminal is closed when it and the test have closed it.
+fn start(
+    arguments: &[&str],
+    stdin: impl Into<Stdio>,
+    stdout: impl Into<Stdio>,
+    stderr: impl Into<Stdio>,
+) -> Child {
     let mut command = Command::new(edgecall());
     command.args(arguments);
-    command
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    command.spawn().expect("edgecall can be started")
 }
 
 fn succeeds(mut child: Child) {
@@ -37,11 +44,8 @@ fn what_a_server_sends_is_made_harmless_for_a_terminal() {
     for arguments in [&["echo"][..], &["upper", "--addr"]] {
         let terminal = Terminal::new();
         let door = Door::tcp();
-        let mut command = command(&[arguments, &[door.address()]].concat());
-        command.stdin(Stdio::null()).stdout(terminal.line());
-        let child = command.spawn().expect("edgecall can be started");
-        // Its copy of the terminal's line goes with it.
-        drop(command);
+        let arguments = [arguments, &[door.address()]].concat();
+        let child = start(&arguments, Stdio::null(), terminal.line(), Stdio::inherit());
         let mut stream = door.accept();
         expect_end(&stream, b"");
         // Cut where it hurts.
@@ -58,10 +62,13 @@ fn what_a_server_sends_is_made_harmless_for_a_terminal() {
 fn so_are_datagrams() {
     let terminal = Terminal::new();
     let (server, address) = udp_door();
-    let mut command = command(&["echo", &address]);
-    command.stdin(file_of(b"hello\n")).stdout(terminal.line());
-    let child = command.spawn().expect("edgecall can be started");
-    drop(command);
+    let stdin = file_of(b"hello\n");
+    let child = start(
+        &["echo", &address],
+        stdin,
+        terminal.line(),
+        Stdio::inherit(),
+    );
     let mut question = [0; 100];
     let (_, from) = server.recv_from(&mut question).expect("a datagram");
     // What begins a character does not go on in the next datagram.
@@ -74,10 +81,13 @@ fn so_are_datagrams() {
 fn a_user_types_and_reads() {
     let server = Launch::echo().start();
     let mut terminal = Terminal::new();
-    let mut command = command(&["echo", &server.tcp().to_string()]);
-    command.stdin(terminal.line()).stdout(terminal.line());
-    let child = command.spawn().expect("edgecall can be started");
-    drop(command);
+    let arguments = ["echo", &server.tcp().to_string()];
+    let child = start(
+        &arguments,
+        terminal.line(),
+        terminal.line(),
+        Stdio::inherit(),
+    );
     for line in ["one\n", "two\n"] {
         terminal.type_in(line);
         terminal.shows(line);
@@ -97,13 +107,8 @@ fn begin(
     terminal: &Terminal,
     stdout: Stdio,
 ) -> (Child, TcpStream) {
-    let mut command = command(&[client, door.address()]);
-    command
-        .stdin(file_of(data))
-        .stdout(stdout)
-        .stderr(terminal.line());
-    let child = command.spawn().expect("edgecall can be started");
-    drop(command);
+    let arguments = [client, door.address()];
+    let child = start(&arguments, file_of(data), stdout, terminal.line());
     let stream = door.accept();
     expect(&stream, &data[..MIB]);
     (child, stream)
@@ -182,19 +187,27 @@ fn there_is_none_where_it_would_not_help() {
         succeeds(child);
         assert_eq!(terminal.finish(), "");
     }
-    // A large file to a pipe that is no file.
+    // A large file that is not sent.
+    let (terminal, door) = (Terminal::new(), Door::tcp());
+    let arguments = ["upper", "--addr", door.address(), "hello"];
+    let child = start(&arguments, file_of(&large), Stdio::null(), terminal.line());
+    expect_end(door.accept(), b"hello");
+    succeeds(child);
+    assert_eq!(terminal.finish(), "");
+    // A pipe, whatever is in it.
     let (terminal, door) = (Terminal::new(), Door::tcp());
     let mut cat = Command::new("cat")
         .stdin(file_of(&large))
         .stdout(Stdio::piped())
         .spawn()
         .expect("cat");
-    let mut command = command(&["send", door.address()]);
-    command
-        .stdin(cat.stdout.take().expect("piped"))
-        .stderr(terminal.line());
-    let child = command.spawn().expect("edgecall can be started");
-    drop(command);
+    let stdin = cat.stdout.take().expect("piped");
+    let child = start(
+        &["send", door.address()],
+        stdin,
+        Stdio::null(),
+        terminal.line(),
+    );
     expect_end(door.accept(), &large);
     succeeds(child);
     succeeds(cat);
@@ -210,13 +223,9 @@ fn a_watched_copy_is_exact() {
         Terminal::new(),
         tempfile::tempfile().expect("a temporary file"),
     );
-    let mut command = command(&["echo", "-v", &server.tcp().to_string()]);
-    command
-        .stdin(file_of(&data))
-        .stdout(copy.try_clone().expect("dup"))
-        .stderr(terminal.line());
-    let child = command.spawn().expect("edgecall can be started");
-    drop(command);
+    let arguments = ["echo", "-v", &server.tcp().to_string()];
+    let stdout = copy.try_clone().expect("dup");
+    let child = start(&arguments, file_of(&data), stdout, terminal.line());
     succeeds(child);
     assert!(content(&copy) == data, "not the same bytes");
     let at = server.tcp();
