@@ -26,11 +26,15 @@ use crate::sys;
 /// `/proc/sys/net/core/rmem_max` at most.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
-/// A socket that is bound to an address; one for streams listens.
+/// A socket that is bound to an address. Until it listens, options can be set that the sockets of
+/// its clients inherit.
 #[derive(Debug)]
 pub struct Bound {
     socket: Socket,
     address: Address,
+    /// What is asked of listen(2).
+    backlog: i32,
+    listens: bool,
 }
 
 #[derive(Debug)]
@@ -42,7 +46,7 @@ pub(crate) enum Socket {
 impl Bound {
     /// Binds to an address, to every one that a name stands for.
     ///
-    /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
+    /// Errors: those of socket(2) and bind(2); a Unix path that is taken by anything but a
     /// stale socket.
     pub fn new(address: &Address, backlog: usize) -> io::Result<Vec<Bound>> {
         let mut shares = Bound::shares(address, backlog, 1)?;
@@ -65,18 +69,23 @@ impl Bound {
         let mut deal = |sockets: Vec<Socket>, bound: &Address| {
             for (share, socket) in shares.iter_mut().zip(sockets) {
                 let address = bound.clone();
-                share.push(Bound { socket, address });
+                share.push(Bound {
+                    socket,
+                    address,
+                    backlog,
+                    listens: false,
+                });
             }
         };
         for at in address.resolve()? {
-            let (sockets, at) = inet_sockets(address, at, backlog, count)?;
+            let (sockets, at) = inet_sockets(address, at, count)?;
             match address {
                 Address::Udp(_) => deal(sockets, &Address::Udp(at.into())),
                 _ => deal(sockets, &Address::Tcp(at.into())),
             }
         }
         if let Address::Unix(path) = address {
-            deal(unix_sockets(path, backlog, count)?, address);
+            deal(unix_sockets(path, count)?, address);
         }
         Ok(shares)
     }
@@ -87,12 +96,24 @@ impl Bound {
         &self.address
     }
 
+    /// Lets clients come: listen(2), if it is a socket of streams and does not listen yet.
+    pub fn listen(&mut self) -> io::Result<()> {
+        if let Socket::Stream(fd, _) = &self.socket
+            && !self.listens
+        {
+            sys::listen(fd.as_fd(), self.backlog)?;
+            self.listens = true;
+        }
+        Ok(())
+    }
+
     /// The listener of a TCP address, non-blocking, for who accepts by other means than a reactor.
-    #[must_use]
-    pub fn into_tcp_listener(self) -> Option<TcpListener> {
+    /// Any other address is an error, `EINVAL`.
+    pub fn into_tcp_listener(mut self) -> io::Result<TcpListener> {
+        self.listen()?;
         match (self.socket, self.address) {
-            (Socket::Stream(fd, _), Address::Tcp(_)) => Some(TcpListener::from(fd)),
-            _ => None,
+            (Socket::Stream(fd, _), Address::Tcp(_)) => Ok(TcpListener::from(fd)),
+            _ => Err(Errno::EINVAL.into()),
         }
     }
 
@@ -101,11 +122,18 @@ impl Bound {
     }
 }
 
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Stream(fd, _) | Socket::Datagram(fd) => fd.as_fd(),
+        }
+    }
+}
+
 /// `count` sockets of one address, and what it is once the kernel has chosen the port.
 fn inet_sockets(
     address: &Address,
     at: SocketAddr,
-    backlog: i32,
     count: usize,
 ) -> Result<(Vec<Socket>, SocketAddr)> {
     let datagrams = matches!(address, Address::Udp(_));
@@ -127,25 +155,20 @@ fn inet_sockets(
         bind(another.as_raw_fd(), &SockaddrStorage::from(at))?;
         sockets.push(another);
     }
-    let finish = |fd: OwnedFd| {
-        if datagrams {
-            return Ok(Socket::Datagram(fd));
-        }
-        sys::listen(fd.as_fd(), backlog)?;
-        Ok(Socket::Stream(fd, None))
+    let kind = |fd| match datagrams {
+        true => Socket::Datagram(fd),
+        false => Socket::Stream(fd, None),
     };
-    let sockets: Result<Vec<Socket>> = sockets.into_iter().map(finish).collect();
-    Ok((sockets?, at))
+    Ok((sockets.into_iter().map(kind).collect(), at))
 }
 
 /// One listener, known by as many descriptors.
-fn unix_sockets(path: &Path, backlog: i32, count: usize) -> io::Result<Vec<Socket>> {
+fn unix_sockets(path: &Path, count: usize) -> io::Result<Vec<Socket>> {
     remove_stale(path)?;
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     let file = Arc::new(SocketFile::new(path)?);
-    sys::listen(fd.as_fd(), backlog)?;
     let copies = (1..count)
         .map(|_| fd.try_clone())
         .collect::<io::Result<Vec<_>>>()?;

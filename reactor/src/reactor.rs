@@ -144,7 +144,8 @@ impl<P: Protocol> Reactor<P> {
 
     /// Listens on a socket that was bound before, and returns its address. Errors: those of
     /// epoll_ctl(2).
-    pub fn serve(&mut self, bound: Bound, tag: u32) -> io::Result<Address> {
+    pub fn serve(&mut self, mut bound: Bound, tag: u32) -> io::Result<Address> {
+        bound.listen()?;
         let address = bound.address().clone();
         match bound.into_socket() {
             Socket::Stream(fd, file) => {

@@ -94,7 +94,7 @@ pub(crate) fn serve_alone<S: Server>(
     reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
     adopt_stdin(&mut reactor)?;
     adopt_stdout(&mut reactor, io::stdout().as_fd().try_clone_to_owned())?;
-    for share in bind(&addresses, options, 1)? {
+    for share in listen(&addresses, options, 1, |_| Ok(()))? {
         serve_share(&mut reactor, share)?;
     }
     run(reactor)
@@ -236,16 +236,23 @@ fn cannot_listen(address: &Address, error: &io::Error) -> String {
     format!("cannot listen on {address}: {}", reason(error))
 }
 
-/// Binds to every address, `count` times, and says so.
-pub(crate) fn bind(
+/// Listens on every address, with `count` sockets each, and says so. Before they listen, they are
+/// prepared with what the sockets of clients are to inherit.
+pub(crate) fn listen(
     addresses: &[Address],
     options: &Options,
     count: usize,
+    prepare: impl Fn(&Bound) -> io::Result<()>,
 ) -> Result<Vec<Vec<Bound>>, String> {
     let mut shares: Vec<Vec<Bound>> = (0..count).map(|_| Vec::new()).collect();
     for address in addresses {
-        let bound = Bound::shares(address, options.backlog, count)
-            .map_err(|error| cannot_listen(address, &error))?;
+        let failed = |error: io::Error| cannot_listen(address, &error);
+        let mut bound = Bound::shares(address, options.backlog, count).map_err(failed)?;
+        for bound in bound.iter_mut().flatten() {
+            prepare(bound)
+                .and_then(|()| bound.listen())
+                .map_err(failed)?;
+        }
         bound.first().into_iter().flatten().for_each(announce);
         for (share, bound) in shares.iter_mut().zip(bound) {
             share.extend(bound);

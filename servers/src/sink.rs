@@ -100,6 +100,15 @@ impl Protocol for Sink {
         }
     }
 
+    /// Nobody will be heard any more: a line that lacks its end is printed as it is.
+    fn on_stop(&mut self, out: &mut Outbox) {
+        let ids: Vec<ConnId> = self.clients.iter().map(|(id, _)| id).collect();
+        for mut transcript in ids.into_iter().filter_map(|id| self.clients.remove(id)) {
+            transcript.closed(&mut self.page);
+        }
+        self.print(out);
+    }
+
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
         if Some(id) == self.stdout {
             self.is_full = true;
@@ -352,6 +361,18 @@ client 0 closed
             "client 127.0.0.1:5000: one\nclient 127.0.0.1:5000: two\nclient 127.0.0.1:5000: \n";
         assert_eq!(printed(&mut script, stdout), expected);
         assert_eq!(script.take_datagrams(), []);
+    }
+
+    #[test]
+    fn a_stop_prints_what_was_heard_of_a_line() {
+        let (mut script, stdout) = start();
+        let client = script.open();
+        script.data(client, b"whole\nunfin");
+        let _ = printed(&mut script, stdout);
+        script.stop();
+        script.close(client, Closed::Shutdown);
+        let expected = "client 0: unfin\nclient 0 closed\n";
+        assert_eq!(printed(&mut script, stdout), expected);
     }
 
     #[test]

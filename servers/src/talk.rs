@@ -225,10 +225,10 @@ impl Talk {
     }
 
     /// Whether the end of a call was a good one. A person may be left; what a script has to say is
-    /// to be heard.
+    /// to be heard, unless it is we who stop.
     fn judge(&mut self, why: Closed) {
-        let regular = matches!(why, Closed::Eof | Closed::Finished | Closed::Shutdown);
-        if !(self.screen.is_a_person() || regular && self.input_ended) {
+        let heard_out = matches!(why, Closed::Eof | Closed::Finished) && self.input_ended;
+        if !(self.screen.is_a_person() || heard_out || why == Closed::Shutdown) {
             self.failure
                 .get_or_insert("server closed the connection".into());
         }
@@ -532,6 +532,15 @@ mod tests {
         script.eof(peer);
         assert_eq!(script.closed(peer), Some(Closed::Eof));
         assert!(script.closed(stdin).is_some() && script.closed(stdout).is_some());
+        assert_eq!(script.protocol().failure(), None);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_a_quiet_end() {
+        let (mut script, _, stdout, peer) = calling(PIPE);
+        script.close(stdout, Closed::Reset);
+        assert!(script.is_stopped());
+        script.close(peer, Closed::Shutdown);
         assert_eq!(script.protocol().failure(), None);
     }
 

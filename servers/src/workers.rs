@@ -20,7 +20,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::cli::Options;
 use crate::logging::{self, say};
 use crate::serve::{
-    Server, adopt_stdout, bind, limits, log_level, reactor, resolve, run, serve_share,
+    Server, adopt_stdout, limits, listen, log_level, reactor, resolve, run, serve_share,
 };
 use printer::Printer;
 
@@ -71,7 +71,8 @@ pub(crate) fn serve<S: Server>(
     let prints = protocol().streams().stdout.is_some();
     let (printer, pipes) = Printer::start(if prints { count } else { 0 }).map_err(failed)?;
     let mut pipes = pipes.into_iter();
-    for (index, share) in bind(&addresses, options, count)?.into_iter().enumerate() {
+    let shares = listen(&addresses, options, count, |_| Ok(()))?;
+    for (index, share) in shares.into_iter().enumerate() {
         let worker = Worker {
             share,
             limits: limits.clone(),

@@ -58,7 +58,7 @@ pub(super) fn serve_client<C: Conversation>(
 }
 
 fn is_stopping() -> bool {
-    STOPPING.load(Ordering::Relaxed)
+    STOPPING.load(Ordering::Acquire)
 }
 
 /// Hears and answers until the client ends, or something else does.

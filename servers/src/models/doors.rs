@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, Errno};
+use edgeloop_reactor::{Address, Bound, Errno, reason};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -16,7 +16,7 @@ use nix::sys::time::TimeVal;
 use nix::unistd::close;
 
 use crate::cli::Options;
-use crate::serve::bind;
+use crate::serve::listen;
 
 /// What the acceptor waits for, which is nobody else's business.
 pub(super) struct Doors {
@@ -37,15 +37,15 @@ impl Doors {
     pub(super) fn open(addresses: &[Address], options: &Options) -> Result<Doors, String> {
         let signals =
             take_signals().map_err(|errno| format!("cannot handle signals: {}", errno.desc()))?;
-        let mut listeners = Vec::new();
-        for bound in bind(addresses, options, 1)?.into_iter().flatten() {
-            listeners.extend(bound.into_tcp_listener());
-        }
-        for listener in &listeners {
-            set_timeouts(listener, options)
-                .map_err(|errno| format!("cannot set timeouts: {}", errno.desc()))?;
-        }
-        Ok(Doors { listeners, signals })
+        let prepare = |bound: &Bound| Ok(set_timeouts(bound, options)?);
+        let bound = listen(addresses, options, 1, prepare)?;
+        let listeners = bound.into_iter().flatten().map(Bound::into_tcp_listener);
+        Ok(Doors {
+            listeners: listeners
+                .collect::<Result<_, _>>()
+                .map_err(|error| reason(&error))?,
+            signals,
+        })
     }
 
     /// Waits for signals, and unless `for_signals_only` for clients.
@@ -99,7 +99,7 @@ fn take_signals() -> nix::Result<SignalFd> {
 }
 
 /// Timeouts that accepted sockets inherit: no call for each of them.
-fn set_timeouts(listener: &TcpListener, options: &Options) -> nix::Result<()> {
+fn set_timeouts(listener: &Bound, options: &Options) -> nix::Result<()> {
     let (idle, stall) = (options.idle_timeout, options.stall_timeout);
     // A client that accepts nothing is idle as well, since nothing is read from it meanwhile.
     let send = [idle, stall]

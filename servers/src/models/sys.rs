@@ -87,7 +87,7 @@ pub(super) fn handle_stop_signals() -> Result<()> {
 
 extern "C" fn end_input(_: c_int) {
     let errno = Errno::last_raw();
-    STOPPING.store(true, Ordering::Relaxed);
+    STOPPING.store(true, Ordering::Release);
     let _ = shutdown(SOCKET.load(Ordering::Relaxed), Shutdown::Read);
     Errno::set_raw(errno);
 }

@@ -99,7 +99,7 @@ impl<C: Conversation> Workers for Threads<C> {
     }
 
     fn stop(&mut self) {
-        blocking::STOPPING.store(true, Ordering::Relaxed);
+        blocking::STOPPING.store(true, Ordering::Release);
         lock(&self.registry).shut_down_all(Shutdown::Read);
     }
 

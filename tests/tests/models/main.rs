@@ -1,0 +1,88 @@
+//! A process or a thread for each client: the same promises as the reactor's, as far as these
+//! models can keep them ([`promises`]), and what is theirs alone ([`workers`]).
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use tests::MIB;
+use tests::client::{dial_narrow, fill};
+use tests::process::state;
+use tests::server::{Launch, Server};
+use tests::strace::Trace;
+
+/// Makes a test of each function for each model that it is about: all three, the two that are the
+/// subject here, or fork alone.
+macro_rules! for_each_model {
+    (all: $($all:ident)*) => {
+        for_each_model!(@ reactor: $($all)*);
+        for_each_model!(@ fork: $($all)*);
+        for_each_model!(@ thread: $($all)*);
+    };
+    (blocking: $($blocking:ident)*; fork: $($fork:ident)*) => {
+        for_each_model!(@ fork: $($blocking)* $($fork)*);
+        for_each_model!(@ thread: $($blocking)*);
+    };
+    (@ $model:ident: $($test:ident)*) => {
+        mod $model {
+            $(#[test]
+            fn $test() {
+                super::$test(stringify!($model));
+            })*
+        }
+    };
+}
+
+mod promises;
+mod workers;
+
+fn echo(model: &str) -> Launch {
+    Launch::echo().args(&["--model", model])
+}
+
+/// The processes that a process has started and not reaped.
+fn children(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = fs::read_to_string(path).expect("/proc/PID/task/TID/children");
+    let children = children.split_whitespace().map(str::parse);
+    children.map(|child| child.expect("a number")).collect()
+}
+
+fn threads(pid: u32) -> usize {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads.expect("/proc/PID/task").count()
+}
+
+fn is_gone(pid: u32) -> bool {
+    // Where nobody reaps orphans, they are zombies for ever.
+    !Path::new(&format!("/proc/{pid}")).exists() || state(pid) == 'Z'
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.cast_signed()), signal).expect("kill");
+}
+
+fn end(mut server: Server) {
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+/// A client with answers pending that it never reads.
+fn stalled_client(server: &Server) -> TcpStream {
+    let stream = dial_narrow(server.tcp(), 16 * 1024);
+    let sent = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
+    assert!(sent < 64 * MIB, "the client was never paused");
+    stream
+}
+
+/// An echo server of which `calls` fail as `how` says, in the words of `strace -e inject`.
+fn with_faults(model: &str, calls: &str, how: &str) -> (Trace, Server) {
+    let trace = Trace::new();
+    let options = [format!("trace={calls}"), format!("inject={calls}:{how}")];
+    let wrapper = trace.wrapper(&["-e", &options[0], "-e", &options[1]]);
+    let server = echo(model).under(&wrapper).start();
+    (trace, server)
+}
