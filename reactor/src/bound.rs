@@ -294,7 +294,9 @@ mod tests {
     fn unix(path: &Path) -> io::Result<Bound> {
         let mut bound = Bound::new(&Address::Unix(path.to_owned()), 16)?;
         assert_eq!(bound.len(), 1);
-        Ok(bound.remove(0))
+        let mut bound = bound.remove(0);
+        bound.listen()?;
+        Ok(bound)
     }
 
     #[test]
@@ -323,7 +325,8 @@ mod tests {
 
     fn two(address: &str) -> [Bound; 2] {
         let shares = Bound::shares(&address.parse().unwrap(), 64, 2).unwrap();
-        let both: Vec<Bound> = shares.into_iter().flatten().collect();
+        let mut both: Vec<Bound> = shares.into_iter().flatten().collect();
+        both.iter_mut().for_each(|bound| bound.listen().unwrap());
         both.try_into().unwrap()
     }
 
