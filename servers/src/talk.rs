@@ -57,6 +57,8 @@ pub struct Talk {
     input_ended: bool,
     /// The peer has nothing more to say.
     peer_ended: bool,
+    /// Since then it was told something, and may be told more.
+    peer_is_told: bool,
     /// The peer takes no more for now.
     peer_is_full: bool,
     /// Nor does standard output.
@@ -78,6 +80,7 @@ impl Talk {
             peer: None,
             input_ended: false,
             peer_ended: false,
+            peer_is_told: false,
             peer_is_full: false,
             screen_is_full: false,
             sent: 0,
@@ -109,6 +112,10 @@ impl Talk {
     }
 
     fn meet(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
+        if let Some(left) = self.peer.take_if(|_| self.peer_ended && !self.peer_is_told) {
+            // It has ended its half, and nothing was on its way to it.
+            out.finish(left);
+        }
         if self.peer.is_some() {
             out.send(id, BUSY);
             out.finish(id);
@@ -138,6 +145,7 @@ impl Talk {
         match self.peer {
             Some(peer) => {
                 out.send(peer, &words);
+                self.peer_is_told = true;
                 self.sent += words.len() as u64;
                 self.wait_for_input(peer, out);
             }
@@ -194,7 +202,7 @@ impl Talk {
     }
 
     fn peer_has_ended(&mut self, peer: ConnId, out: &mut Outbox) {
-        self.peer_ended = true;
+        (self.peer_ended, self.peer_is_told) = (true, self.peer_is_full);
         self.show_all(out);
         self.notice("peer closed", out);
         if self.input_ended || self.screen.is_a_person() {
@@ -478,6 +486,21 @@ mod tests {
         let third = open(&mut script, PEER);
         script.data(stdin, b"y");
         assert_eq!(script.take_output(third), b"y");
+    }
+
+    #[test]
+    fn a_caller_who_has_ended_and_is_told_nothing_keeps_nobody_waiting() {
+        let (mut script, stdin, _) = answering(PIPE);
+        let first = open(&mut script, PEER);
+        script.eof(first);
+        let second = open(&mut script, PEER);
+        assert!(script.closed(first).is_some());
+        script.eof(second);
+        script.data(stdin, b"half a file");
+        let third = open(&mut script, PEER);
+        assert_eq!(script.take_output(third), BUSY);
+        script.data(stdin, b"the other half");
+        assert_eq!(script.take_output(second), b"half a filethe other half");
     }
 
     #[test]
