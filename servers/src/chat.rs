@@ -2,6 +2,7 @@
 //!
 //! What goes over the wire is Budget Chat (<https://protohackers.com/problem/3>) for who types no
 //! command: a line asking for a name, the name, and then lines. Rooms and commands come on top.
+//! What begins with `* ` is said by the server, and by nobody else.
 //!
 //! All of it is one state machine on one thread. So a room has one order of lines, which all its
 //! members see, and whoever enters or leaves does so between two of them. A line is put together
@@ -10,37 +11,43 @@
 //! | file | subject |
 //! |---|---|
 //! | `chat.rs` | connections: from the first byte to the leave |
+//! | `input.rs`, `pace.rs` | from bytes to lines, and how fast |
+//! | `telling.rs` | what the others hear |
 //! | `commands.rs`, `command.rs` | what `/...` does, and how it is written |
-//! | `room.rs`, `member.rs` | what is known of rooms and of people |
+//! | `room.rs`, `history.rs`, `member.rs` | what is known of rooms and of people |
 //! | `name.rs`, `text.rs` | what may be a name, and what may be said |
-//! | `pace.rs` | how fast |
+//! | `addresses.rs` | how many may come from one address |
 //! | `operator.rs`, `transcript.rs` | the server's own terminal, and the record |
 
+mod addresses;
 mod command;
 mod commands;
+mod history;
+mod input;
 mod member;
 mod name;
 mod operator;
 mod pace;
 mod room;
+mod telling;
+#[cfg(test)]
+mod tests;
 mod text;
 mod transcript;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::io::Write;
 use std::time::Duration;
 
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol};
-use memchr::memchr;
 use slab::Slab;
 
-use self::command::Command;
-use self::commands::reply;
-use self::member::{Member, address_of};
+use self::addresses::Addresses;
+use self::member::Member;
 use self::name::Illegal;
 use self::operator::Operator;
 use self::pace::Rate;
-use self::room::{Room, Step, WINDOW};
+use self::room::{Room, Step};
 pub use self::transcript::Transcript;
 use crate::harmless::harmless;
 use crate::line::Line;
@@ -53,8 +60,6 @@ const STDOUT: u32 = 2;
 /// Where everybody starts.
 const LOBBY: &str = "lobby";
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
-/// The shortest wait of who talks too fast: the timer need not run for every single line.
-const WAIT_MIN: Duration = Duration::from_millis(50);
 
 /// What can be chosen.
 #[derive(Debug)]
@@ -86,6 +91,9 @@ pub struct Settings {
 pub struct Chat {
     settings: Settings,
     rate: Option<Rate>,
+    /// The message of the day, as it is shown.
+    motd: Vec<u8>,
+    /// Who is connected and has not left, with or without a name.
     members: ConnMap<Member>,
     /// Everybody's name.
     names: HashMap<Box<str>, ConnId>,
@@ -93,11 +101,13 @@ pub struct Chat {
     room_by_name: HashMap<Box<str>, u32>,
     /// Rooms in which somebody's coming or going is yet to be told.
     crowded: Vec<u32>,
-    per_address: HashMap<IpAddr, usize>,
+    addresses: Addresses,
     operator: Operator,
     transcript: Option<Transcript>,
     /// The service timer is set.
     ticking: bool,
+    /// What the present callback has cost so far: bytes of answers, and lines times hearers.
+    effort: usize,
     /// Where lines are put together, kept for its memory.
     page: Vec<u8>,
 }
@@ -106,172 +116,36 @@ impl Chat {
     /// Nobody is there yet.
     #[must_use]
     pub fn new(settings: Settings, transcript: Option<Transcript>) -> Self {
-        Chat {
+        let mut chat = Chat {
             rate: Rate::new(settings.rate, settings.burst),
+            motd: text::notice(settings.motd.as_deref().unwrap_or_default()),
+            addresses: Addresses::new(settings.max_per_ip),
             settings,
             members: ConnMap::new(),
             names: HashMap::new(),
             rooms: Slab::new(),
             room_by_name: HashMap::new(),
             crowded: Vec::new(),
-            per_address: HashMap::new(),
             operator: Operator::default(),
             transcript,
             ticking: false,
+            effort: 0,
             page: Vec::new(),
-        }
+        };
+        chat.room(LOBBY);
+        chat
     }
 
     fn welcome(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
-        let mut member = Member::new();
-        let extra = member.extra_mut();
-        extra.peer = Some(peer);
-        if let (Some(max), Some(address)) = (self.settings.max_per_ip, address_of(&peer)) {
-            let count = self.per_address.entry(address).or_default();
-            if *count >= max {
-                log::info!("refused {peer}: it has {max} connections already");
-                let why = "too many connections from your address";
-                return self.dismiss(id, why, out);
-            }
-            *count += 1;
-            extra.address = Some(address);
+        if !self.addresses.admit(id, &peer) {
+            log::info!("refused {peer}: too many connections from its address");
+            return self.dismiss(id, "too many connections from your address", out);
         }
-        self.members.insert(id, member);
+        self.members.insert(id, Member::new(peer));
         out.send(id, WELCOME);
         if !self.settings.login_timeout.is_zero() {
             out.set_timer(id, self.settings.login_timeout);
         }
-    }
-
-    /// Takes bytes apart into lines. What is needed for that is taken out of the member meanwhile.
-    fn read(&mut self, id: ConnId, mut data: Data<'_>, out: &mut Outbox) {
-        let Some(member) = self.members.get_mut(id) else {
-            return;
-        };
-        let (mut lines, mut telnet) = member.take_input();
-        let mut answer = Vec::new();
-        let count = telnet.filter(&mut data, &mut answer);
-        out.send(id, &answer);
-        lines.feed(&data[..count], self.settings.max_line, |line| {
-            self.take_line(id, line, out);
-        });
-        if let Some(member) = self.members.get_mut(id) {
-            member.put_input(lines, telnet);
-        }
-    }
-
-    fn take_line(&mut self, id: ConnId, line: Line<'_>, out: &mut Outbox) {
-        match self.members.get(id).map(Member::has_joined) {
-            Some(true) => {}
-            Some(false) => return self.log_in(id, line, out),
-            // What follows the leave is heard by nobody.
-            None => return,
-        }
-        if line.cut {
-            let max = self.settings.max_line;
-            let told = format!("* your line was cut after {max} bytes\n");
-            out.send(id, told.as_bytes());
-        }
-        if !self.must_wait(id, line.text, out) {
-            self.act(id, line.text, out);
-        }
-    }
-
-    /// Whether a line comes too fast. Then it is held back, and nothing more is read.
-    fn must_wait(&mut self, id: ConnId, line: &[u8], out: &mut Outbox) -> bool {
-        let (Some(rate), Some(member)) = (self.rate, self.members.get_mut(id)) else {
-            return false;
-        };
-        let wait = match member.extra() {
-            Some(extra) if !extra.held.is_empty() => None,
-            _ => match member.pace.spend(rate, out.now()) {
-                Ok(()) => return false,
-                Err(wait) => Some(wait),
-            },
-        };
-        if let Some(wait) = wait {
-            out.pause(id);
-            out.set_timer(id, wait.max(WAIT_MIN));
-        }
-        let held = &mut member.extra_mut().held;
-        held.extend_from_slice(line);
-        held.push(b'\n');
-        true
-    }
-
-    /// Lines that were held back have their turn, as many as the pace allows.
-    fn release(&mut self, id: ConnId, out: &mut Outbox) {
-        let (Some(rate), Some(member)) = (self.rate, self.members.get_mut(id)) else {
-            return;
-        };
-        let held = std::mem::take(&mut member.extra_mut().held);
-        let mut rest = &held[..];
-        while let Some(end) = memchr(b'\n', rest) {
-            let Some(member) = self.members.get_mut(id) else {
-                return;
-            };
-            if let Err(wait) = member.pace.spend(rate, out.now()) {
-                member.extra_mut().held = rest.to_vec();
-                return out.set_timer(id, wait.max(WAIT_MIN));
-            }
-            self.act(id, &rest[..end], out);
-            rest = &rest[end + 1..];
-        }
-        if let Some(member) = self.members.get_mut(id) {
-            member.tidy();
-            out.resume(id);
-        }
-    }
-
-    /// A line of somebody who has joined.
-    fn act(&mut self, id: ConnId, line: &[u8], out: &mut Outbox) {
-        if line.starts_with(b"/") && !self.settings.plain {
-            self.command(id, Command::parse(line), out);
-        } else {
-            self.say(id, line, out);
-        }
-    }
-
-    fn say(&mut self, id: ConnId, text: &[u8], out: &mut Outbox) {
-        let Some(member) = self.members.get(id) else {
-            return;
-        };
-        self.page.clear();
-        self.page.push(b'[');
-        self.page.extend_from_slice(member.name().as_bytes());
-        self.page.extend_from_slice(b"] ");
-        text::clean(text, &mut self.page);
-        self.page.push(b'\n');
-        self.publish(id, out);
-    }
-
-    /// What stands on the page is a line that the others in the room hear, and those who come
-    /// later.
-    fn publish(&mut self, id: ConnId, out: &mut Outbox) {
-        self.tell_others(id, out);
-        let Some(member) = self.members.get(id) else {
-            return;
-        };
-        let room = &mut self.rooms[member.room as usize];
-        room.remember(out.now(), &self.page, self.settings.history);
-        if let Some(transcript) = &mut self.transcript {
-            transcript.note(&room.name, &self.page);
-            self.tick(out);
-        }
-    }
-
-    /// What stands on the page goes to all others in the room who care to hear it.
-    fn tell_others(&mut self, id: ConnId, out: &mut Outbox) {
-        let Some(member) = self.members.get(id) else {
-            return;
-        };
-        let room = &self.rooms[member.room as usize];
-        if room.ignoring == 0 {
-            return out.broadcast(room.others(id), &self.page);
-        }
-        let members = &self.members;
-        let cares = |&other: &ConnId| members.get(other).is_some_and(|member| !member.ignores(id));
-        out.broadcast(room.others(id).filter(cares), &self.page);
     }
 
     fn log_in(&mut self, id: ConnId, line: Line<'_>, out: &mut Outbox) {
@@ -282,12 +156,26 @@ impl Chat {
         match legal {
             Ok(name) => self.join(id, name, out),
             Err(illegal) => {
-                let wanted = &line.text[..line.text.len().min(100)];
+                let wanted = harmless(&line.text[..line.text.len().min(100)]);
                 let reason = illegal.reason();
-                log::info!("refused the name {:?}: {reason}", harmless(wanted));
+                log::info!("refused the name '{wanted}': {reason}");
                 self.dismiss(id, reason, out);
             }
         }
+    }
+
+    fn out_of_patience(&mut self, id: ConnId, out: &mut Outbox) {
+        let peer = self.members.get_mut(id).and_then(Member::take_peer);
+        let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        log::info!("refused {from}: no name in time");
+        self.dismiss(id, "you gave no name in time", out);
+    }
+
+    /// Says why, and ends the connection of somebody who has not joined.
+    fn dismiss(&mut self, id: ConnId, why: &str, out: &mut Outbox) {
+        self.reply(id, why, out);
+        out.finish(id);
+        self.forget(id);
     }
 
     /// The name that a line asks for, if it may be had.
@@ -305,24 +193,15 @@ impl Chat {
         };
         out.clear_timer(id);
         member.set_name(name);
-        let peer = member.extra_mut().peer.take();
+        let peer = member.take_peer();
         self.names.insert(name.into(), id);
         let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
         log::info!("{name} has joined from {from}");
         self.enter(id, LOBBY, out);
-        if let Some(motd) = &self.settings.motd {
-            let lines = motd.lines().map(|line| format!("* {line}\n"));
-            out.send(id, lines.collect::<String>().as_bytes());
-        }
+        out.send(id, &self.motd);
     }
 
-    /// Says why, and ends the connection of somebody who has not joined.
-    fn dismiss(&mut self, id: ConnId, why: &str, out: &mut Outbox) {
-        reply(id, why, out);
-        out.finish(id);
-        self.forget(id);
-    }
-
+    /// Enters a room, and hears who is there and what was said.
     fn enter(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
         let number = self.room(name);
         let room = &mut self.rooms[number as usize];
@@ -334,17 +213,17 @@ impl Chat {
             room.list(&self.members, self.settings.plain, &mut self.page);
         }
         self.page.push(b'\n');
-        for (at, line) in room.history() {
+        for (at, line) in room.history.lines() {
             let age = text::age(out.now().saturating_sub(at));
-            self.page.extend_from_slice(format!("* {age} ").as_bytes());
+            let _ = write!(self.page, "* {age} ");
             self.page.extend_from_slice(line);
         }
-        out.send(id, &self.page);
         let place = room.enter(id);
         if let Some(member) = self.members.get_mut(id) {
             (member.room, member.place) = (number, place);
             room.ignoring += usize::from(member.ignores_some());
         }
+        self.answer(id, out);
         self.announce(id, Step::In, b"", out);
     }
 
@@ -358,39 +237,9 @@ impl Chat {
         number
     }
 
-    /// Tells the others in the room, or counts it for later if they hear too much of that.
-    fn announce(&mut self, id: ConnId, step: Step, farewell: &[u8], out: &mut Outbox) {
-        let Some(member) = self.members.get(id) else {
-            return;
-        };
-        let number = member.room;
-        let room = &mut self.rooms[number as usize];
-        if !self.settings.plain && !room.may_announce(step, out.now()) {
-            if !self.crowded.contains(&number) {
-                self.crowded.push(number);
-            }
-            return self.tick(out);
-        }
-        self.page.clear();
-        self.page.extend_from_slice(b"* ");
-        self.page.extend_from_slice(member.name().as_bytes());
-        self.page.extend_from_slice(match step {
-            Step::In => b" has entered the room",
-            Step::Out => b" has left the room",
-        });
-        if !farewell.is_empty() {
-            self.page.extend_from_slice(b" (");
-            text::clean(farewell, &mut self.page);
-            self.page.push(b')');
-        }
-        self.page.push(b'\n');
-        out.broadcast(self.rooms[number as usize].others(id), &self.page);
-    }
-
     /// Leaves the room, which ends with its last member.
-    fn leave(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
-        self.announce(id, Step::Out, farewell, out);
-        let Some(member) = self.members.get(id) else {
+    fn leave(&mut self, id: ConnId) {
+        let Some(member) = self.members.get(id).filter(|member| member.has_joined()) else {
             return;
         };
         let (number, place) = (member.room, member.place);
@@ -404,55 +253,22 @@ impl Chat {
         if room.members().is_empty() && &*room.name != LOBBY {
             self.room_by_name.remove(&room.name);
             self.rooms.remove(number as usize);
-            self.crowded.retain(|&crowded| crowded != number);
         }
     }
 
-    /// The last thing that is known of somebody.
+    /// The last thing that is heard of somebody. From here on there is nobody of this id.
     fn part(&mut self, id: ConnId, why: &str, farewell: &[u8], out: &mut Outbox) {
         if let Some(member) = self.members.get(id).filter(|member| member.has_joined()) {
             log::info!("{} has left: {why}", member.name());
-            self.leave(id, farewell, out);
+            self.announce(id, Step::Out, farewell, out);
         }
         self.forget(id);
     }
 
     fn forget(&mut self, id: ConnId) {
-        let Some(member) = self.members.remove(id) else {
-            return;
-        };
-        self.names.remove(member.name());
-        if let Some(address) = member.extra().and_then(|extra| extra.address)
-            && let Some(count) = self.per_address.get_mut(&address)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.per_address.remove(&address);
-            }
-        }
-    }
-
-    /// Lets the service timer run, if it does not.
-    fn tick(&mut self, out: &mut Outbox) {
-        if !std::mem::replace(&mut self.ticking, true) {
-            out.set_service_timer(WINDOW);
-        }
-    }
-
-    /// Tells rooms how many have come and gone.
-    fn sum_up(&mut self, out: &mut Outbox) {
-        for number in std::mem::take(&mut self.crowded) {
-            let Some(room) = self.rooms.get_mut(number as usize) else {
-                continue;
-            };
-            let [entered, left] = room.take_unannounced();
-            let members = || room.members().iter().copied();
-            for (count, step) in [(entered, "entered"), (left, "left")] {
-                if count > 0 {
-                    let told = format!("* {} {step}\n", text::people(count));
-                    out.broadcast(members(), told.as_bytes());
-                }
-            }
+        self.leave(id);
+        if let Some(member) = self.members.remove(id) {
+            self.names.remove(member.name());
         }
     }
 }
@@ -470,18 +286,17 @@ impl Protocol for Chat {
         if Some(id) == self.operator.stdin {
             self.operate(&data, out);
         } else {
-            self.read(id, data, out);
+            self.read(id, &data, out);
         }
     }
 
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
-        if let Some(member) = self.members.get_mut(id) {
-            // The last line may lack its newline.
-            let (mut lines, _) = member.take_input();
-            let max = self.settings.max_line;
-            lines.finish(max, |line| self.take_line(id, line, out));
+        if Some(id) == self.operator.stdin {
+            self.operator_has_ended(out);
+            out.finish(id);
+        } else {
+            self.read_end(id, out);
         }
-        out.finish(id);
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
@@ -490,16 +305,14 @@ impl Protocol for Chat {
             Closed::Shutdown => self.forget(id),
             why => self.part(id, why.reason(), b"", out),
         }
+        self.addresses.closed(id);
         self.operator.closed(id);
     }
 
     fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
         match self.members.get(id).map(Member::has_joined) {
-            Some(true) => self.release(id, out),
-            Some(false) => {
-                log::info!("connection {id:?} gave no name in time");
-                self.dismiss(id, "you gave no name in time", out);
-            }
+            Some(true) => self.go_on(id, out),
+            Some(false) => self.out_of_patience(id, out),
             None => {}
         }
     }
@@ -533,5 +346,9 @@ impl Server for Chat {
     /// mark it is cut off.
     fn adjust(&self, limits: &mut Limits) {
         limits.queue_limit = Some(limits.high_water);
+    }
+
+    fn on_served(&mut self, out: &mut Outbox) {
+        self.operator.leave(out);
     }
 }

@@ -126,7 +126,7 @@ pub(crate) struct ChatOptions {
     pub(crate) common: Options,
 
     /// The longest line; the rest of a longer one is dropped
-    #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_LINE", hide_env = true, default_value = "4KiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_LINE", hide_env = true, default_value = "4KiB", value_parser = line_size)]
     pub(crate) max_line: usize,
 
     /// Lines a second that one may say for long; above it one's input is paused; 0 is no limit
@@ -358,6 +358,14 @@ impl Server {
             }
         }
         Ok(())
+    }
+}
+
+/// A line that has room for a name, of which a character may take four bytes.
+fn line_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        0..128 => Err("a line needs room for 128 bytes at least".into()),
+        size => Ok(size),
     }
 }
 

@@ -1,14 +1,17 @@
 //! Telnet, as far as it takes to be reached with `telnet`: RFC 854 and RFC 1123, section 3.2.
 //!
 //! In a Telnet stream the byte 255, IAC, begins a command, and all that is not part of one is text.
-//! [`Telnet::filter`] takes the commands out. We speak none of the options, so an offer (WILL) is
-//! declined with DONT, and a request (DO) with WONT. A refusal (WONT, DONT) only says what is so
-//! already and is not answered: no two programs can go on refusing each other.
+//! [`Telnet::next`] tells them apart. We speak none of the options, so an offer (WILL) is declined
+//! with DONT, and a request (DO) with WONT. A refusal (WONT, DONT) only says what is so already and
+//! is not answered: no two programs can go on refusing each other.
 //!
 //! In text, a carriage return is followed by a newline or by a NUL. Some clients send the latter
 //! for the Enter key, so it becomes the former.
+//!
+//! Those who speak no Telnet may send the byte 255 as well, in what is no UTF-8. So that they lose
+//! no line by it, an IAC before what is no command is text, and a newline is never an option.
 
-use memchr::memchr2;
+use memchr::memchr3;
 
 const IAC: u8 = 255;
 const DONT: u8 = 254;
@@ -17,6 +20,8 @@ const WONT: u8 = 252;
 const WILL: u8 = 251;
 const SB: u8 = 250;
 const SE: u8 = 240;
+/// Below this there are no commands: the first is EOF (RFC 1184).
+const FIRST_COMMAND: u8 = 236;
 
 /// How many offers and requests of one client are answered: more than any has options to ask for,
 /// and a bound on what it can make us say.
@@ -24,6 +29,15 @@ const ANSWERS_MAX: u8 = 64;
 /// The longest subnegotiation that is skipped. A longer one has lost its end, and what follows is
 /// taken for text again.
 const SUBNEGOTIATION_MAX: u16 = 1024;
+
+/// A part of what a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Text, to the end of a line at the most.
+    Text(&'a [u8]),
+    /// A command that is to be answered with this.
+    Answer([u8; 3]),
+}
 
 /// Where in a client's stream we are. Who never sends an IAC never leaves [`State::Text`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +55,16 @@ enum State {
 }
 
 /// What is remembered of one Telnet client between two reads.
+///
+/// ```
+/// use edgeloop::telnet::{Part, Telnet};
+///
+/// let (mut telnet, mut bytes) = (Telnet::default(), &b"hello\n\xff\xfb\x01you"[..]);
+/// assert_eq!(telnet.next(&mut bytes), Some(Part::Text(b"hello\n")));
+/// assert_eq!(telnet.next(&mut bytes), Some(Part::Answer(*b"\xff\xfe\x01")));
+/// assert_eq!(telnet.next(&mut bytes), Some(Part::Text(b"you")));
+/// assert_eq!(telnet.next(&mut bytes), None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Telnet {
     state: State,
@@ -50,43 +74,58 @@ pub struct Telnet {
 }
 
 impl Telnet {
-    /// Removes the commands from `bytes`, which may begin and end anywhere in one, and returns how
-    /// many bytes of text are left, at the front. What is to be answered is appended to `answer`.
+    /// Takes the next part off the front of `bytes`, which may begin and end anywhere in a command.
+    /// `None` when none is left.
     ///
-    /// Text without IAC and NUL is looked at once and not moved.
-    pub fn filter(&mut self, bytes: &mut [u8], answer: &mut Vec<u8>) -> usize {
-        let first = match self.state {
-            State::Text => memchr2(IAC, 0, bytes).unwrap_or(bytes.len()),
-            _ => 0,
-        };
-        if let Some(last) = bytes[..first].last() {
-            self.after_cr = *last == b'\r';
-        }
-        let mut kept = first;
-        for index in first..bytes.len() {
-            if let Some(text) = self.take(bytes[index], answer) {
-                let enter = self.after_cr && text == 0;
-                bytes[kept] = if enter { b'\n' } else { text };
-                self.after_cr = text == b'\r';
-                kept += 1;
+    /// Text is handed out from where it lies.
+    pub fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Part<'a>> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            match self.state {
+                State::Text if byte != IAC => return Some(Part::Text(self.take_text(bytes))),
+                // What looked like a command is none, and this byte belongs to the text again.
+                State::Command if byte < FIRST_COMMAND => {
+                    (self.state, self.after_cr) = (State::Text, false);
+                    return Some(Part::Text(&[IAC]));
+                }
+                State::Verb(_) if byte == b'\n' => self.state = State::Text,
+                _ => {
+                    *bytes = rest;
+                    if let Some(part) = self.take_byte(byte) {
+                        return Some(part);
+                    }
+                }
             }
         }
-        kept
+        None
     }
 
-    /// One byte; `Some` if it is text.
-    fn take(&mut self, byte: u8, answer: &mut Vec<u8>) -> Option<u8> {
-        let (next, text) = match (self.state, byte) {
-            (State::Text, IAC) => (State::Command, None),
-            (State::Text, text) => (State::Text, Some(text)),
+    /// Text, as far as it goes without a closer look: to the end of the line, or before an IAC or a
+    /// NUL; or a NUL by itself.
+    fn take_text<'a>(&mut self, bytes: &mut &'a [u8]) -> &'a [u8] {
+        let len = match memchr3(b'\n', IAC, 0, bytes) {
+            Some(at) if at == 0 || bytes[at] == b'\n' => at + 1,
+            Some(at) => at,
+            None => bytes.len(),
+        };
+        let (text, rest) = bytes.split_at(len);
+        *bytes = rest;
+        let is_enter = self.after_cr && text == [0];
+        self.after_cr = text.ends_with(b"\r");
+        if is_enter { b"\n" } else { text }
+    }
+
+    /// One byte of a command, and what becomes of it.
+    fn take_byte(&mut self, byte: u8) -> Option<Part<'static>> {
+        let (next, part) = match (self.state, byte) {
+            (State::Text, _) => (State::Command, None),
             // Two of them stand for the byte itself.
-            (State::Command, IAC) => (State::Text, Some(IAC)),
+            (State::Command, IAC) => {
+                self.after_cr = false;
+                (State::Text, Some(Part::Text(&[IAC])))
+            }
             (State::Command, WILL..=DONT) => (State::Verb(byte), None),
             (State::Command, SB) => (State::Subnegotiation(0), None),
-            (State::Verb(verb), option) => {
-                self.refuse(verb, option, answer);
-                (State::Text, None)
-            }
+            (State::Verb(verb), option) => (State::Text, self.refusal(verb, option)),
             (State::Subnegotiation(skipped), IAC) => (State::SubnegotiationCommand(skipped), None),
             // Other commands, as "interrupt process", are nothing that concerns us.
             (State::Command, _) | (State::SubnegotiationCommand(_), SE) => (State::Text, None),
@@ -98,19 +137,20 @@ impl Telnet {
             }
         };
         self.state = next;
-        text
+        part
     }
 
-    fn refuse(&mut self, verb: u8, option: u8, answer: &mut Vec<u8>) {
+    fn refusal(&mut self, verb: u8, option: u8) -> Option<Part<'static>> {
         let refusal = match verb {
             WILL => DONT,
             DO => WONT,
-            _ => return,
+            _ => return None,
         };
-        if self.answered < ANSWERS_MAX {
-            self.answered += 1;
-            answer.extend([IAC, refusal, option]);
+        if self.answered == ANSWERS_MAX {
+            return None;
         }
+        self.answered += 1;
+        Some(Part::Answer([IAC, refusal, option]))
     }
 
     /// Whether nothing has to be remembered.
@@ -126,64 +166,109 @@ mod tests {
 
     use super::*;
 
-    /// Text and answers, when the input comes in chunks of this size.
-    fn filtered(input: &[u8], chunk: usize) -> (Vec<u8>, Vec<u8>) {
-        let (mut telnet, mut text, mut answer) = (Telnet::default(), Vec::new(), Vec::new());
-        for bytes in input.chunks(chunk) {
-            let mut bytes = bytes.to_vec();
-            let kept = telnet.filter(&mut bytes, &mut answer);
-            text.extend(&bytes[..kept]);
+    /// What is left of the input when it comes in chunks of this size: text with the answers in
+    /// their places, each in brackets.
+    fn parts(input: &[u8], chunk: usize) -> Vec<u8> {
+        let (mut telnet, mut seen) = (Telnet::default(), Vec::new());
+        for mut bytes in input.chunks(chunk) {
+            while let Some(part) = telnet.next(&mut bytes) {
+                match part {
+                    Part::Text(text) => seen.extend(text),
+                    Part::Answer(answer) => seen.extend([&b"<"[..], &answer, b">"].concat()),
+                }
+            }
         }
-        (text, answer)
+        seen
     }
 
     #[test]
     fn text_passes_and_commands_do_not() {
-        for (input, text, answer) in [
-            (&b"hello"[..], &b"hello"[..], &b""[..]),
-            (b"a\xff\xf6b\xff\xf1c", b"abc", b""),
-            (b"a\xff\xffb", b"a\xffb", b""),
-            (b"a\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0b", b"ab", b""),
-            (b"a\xff\xfa\x01\xff\xff\x02\xff\xf0b", b"ab", b""),
+        for (input, expected) in [
+            (&b"hello"[..], &b"hello"[..]),
+            (b"a\xff\xf6b\xff\xf1c", b"abc"),
+            (b"a\xff\xffb", b"a\xffb"),
+            (b"a\xff\xfa\x1f\x00\x0a\x00\x18\xff\xf0b", b"ab"),
+            (b"a\xff\xfa\x01\xff\xff\x02\xff\xf0b", b"ab"),
             (
-                b"\xff\xfb\x01\xff\xfd\x03x",
-                b"x",
-                b"\xff\xfe\x01\xff\xfc\x03",
+                b"x\xff\xfb\x01y\xff\xfd\x03",
+                b"x<\xff\xfe\x01>y<\xff\xfc\x03>",
             ),
-            (b"\xff\xfc\x01\xff\xfe\x03x", b"x", b""),
-            (b"\xff", b"", b""),
-            (b"a\r\0b\0c\r\n\r\xff\xf1\0d", b"a\r\nb\0c\r\n\r\nd", b""),
+            (b"\xff\xfc\x01\xff\xfe\x03x", b"x"),
+            (b"\xff", b""),
+            (b"a\r\0b\0c\r\n\r\xff\xf1\0d", b"a\r\nb\0c\r\n\r\nd"),
+            (b"\r\0\0\r\xff\xff\0", b"\r\n\0\r\xff\0"),
         ] {
-            let expected = (text.to_vec(), answer.to_vec());
             for chunk in 1..=input.len() {
-                assert_eq!(filtered(input, chunk), expected, "{input:?} by {chunk}");
+                assert_eq!(parts(input, chunk), expected, "{input:?} by {chunk}");
             }
         }
     }
 
     #[test]
+    fn who_speaks_no_telnet_loses_no_line() {
+        for (input, expected) in [
+            (&b"\xff\nb"[..], &b"\xff\nb"[..]),
+            (b"caf\xff\xe9\n", b"caf\xff\xe9\n"),
+            (b"\xff\xfe\nb\n", b"\nb\n"),
+            (b"\xff\xfd\nb\n", b"\nb\n"),
+            (b"\r\xff\0", b"\r\xff\0"),
+        ] {
+            for chunk in 1..=input.len() {
+                assert_eq!(parts(input, chunk), expected, "{input:?} by {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_is_handed_out_line_by_line_and_not_copied() {
+        let input = &b"one\ntwo\n\nthree"[..];
+        let (mut telnet, mut bytes, mut at) = (Telnet::default(), input, 0);
+        for line in [&b"one\n"[..], b"two\n", b"\n", b"three"] {
+            let part = telnet.next(&mut bytes);
+            assert_eq!(part, Some(Part::Text(line)));
+            let Some(Part::Text(text)) = part else {
+                continue;
+            };
+            assert_eq!(text.as_ptr(), input[at..].as_ptr());
+            at += text.len();
+        }
+        assert_eq!((telnet.next(&mut bytes), telnet.is_idle()), (None, true));
+    }
+
+    #[test]
     fn what_a_client_can_make_us_say_and_skip_is_bounded() {
         let flood = b"\xff\xfb\x01".repeat(100_000);
-        let (text, answer) = filtered(&flood, 1000);
-        assert!(text.is_empty());
-        assert_eq!(answer.len(), 3 * usize::from(ANSWERS_MAX));
+        let seen = parts(&flood, 1000);
+        assert_eq!(seen, b"<\xff\xfe\x01>".repeat(usize::from(ANSWERS_MAX)));
         let endless = [b"\xff\xfa".to_vec(), vec![b'x'; 5000]].concat();
-        let (text, _) = filtered(&endless, 7);
+        let text = parts(&endless, 7);
         assert_eq!(text.len(), 5000 - usize::from(SUBNEGOTIATION_MAX));
     }
 
     proptest! {
         #[test]
         fn segments_do_not_matter(
-            input in prop::collection::vec(prop_oneof![Just(IAC), Just(0), Just(b'\r'), 240..=255u8, any::<u8>()], 0..300),
+            input in prop::collection::vec(
+                prop_oneof![Just(IAC), Just(0), Just(b'\r'), Just(b'\n'), 240..=255u8, any::<u8>()], 0..300),
             chunk in 1..40usize,
         ) {
-            prop_assert_eq!(filtered(&input, chunk), filtered(&input, usize::MAX));
+            prop_assert_eq!(parts(&input, chunk), parts(&input, usize::MAX));
         }
 
         #[test]
         fn without_iac_and_nul_nothing_changes(input in prop::collection::vec(1..255u8, 0..300)) {
-            prop_assert_eq!(filtered(&input, 16), (input.clone(), Vec::new()));
+            prop_assert_eq!(parts(&input, 16), input);
+        }
+
+        #[test]
+        fn every_newline_outside_of_a_subnegotiation_ends_a_line(
+            input in prop::collection::vec(
+                prop_oneof![Just(IAC), Just(b'\n'), WILL..=IAC, any::<u8>()], 0..300)
+        ) {
+            let newlines = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count();
+            let input: Vec<u8> = input.into_iter().filter(|byte| ![SB, b'\r'].contains(byte)).collect();
+            // Answers hold no newline: it is never an option.
+            prop_assert_eq!(newlines(&parts(&input, 16)), newlines(&input));
         }
     }
 }

@@ -1,9 +1,13 @@
 //! What commands do.
 
+use std::cmp::Reverse;
+use std::io::Write;
+
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::command::{Command, HELP};
-use super::{Chat, LOBBY, name, text};
+use super::room::Step;
+use super::{Chat, name, text};
 
 /// More people than this nobody ignores.
 const IGNORED_MAX: usize = 100;
@@ -19,48 +23,64 @@ impl Chat {
             Command::Msg { to, text } => self.whisper(id, to, text, out),
             Command::Me(text) => self.emote(id, text, out),
             Command::Nick(name) => self.rename(id, name, out),
-            Command::Help => out.send(id, HELP.as_bytes()),
+            Command::Help => self.help(id, out),
             Command::Quit(farewell) => self.quit(id, farewell, out),
             Command::Ignore(name) => self.ignore(id, name, out),
             Command::Say(line) => self.say(id, line, out),
-            Command::Usage(usage) => reply(id, &format!("write {usage}"), out),
-            Command::Unknown => reply(id, "unknown command: /help lists them", out),
+            Command::Usage(usage) => self.reply(id, &format!("write {usage}"), out),
+            Command::Unknown => self.reply(id, "unknown command: /help lists them", out),
         }
+    }
+
+    fn help(&mut self, id: ConnId, out: &mut Outbox) {
+        self.page.clear();
+        self.page.extend_from_slice(HELP.as_bytes());
+        self.answer(id, out);
     }
 
     fn go_to(&mut self, id: ConnId, wanted: &str, out: &mut Outbox) {
         let room = match name::legal_room(wanted, self.settings.unicode_names) {
             Ok(room) => room,
-            Err(illegal) => return reply(id, illegal.reason(), out),
+            Err(illegal) => return self.reply(id, illegal.reason(), out),
         };
         let Some(member) = self.members.get(id) else {
             return;
         };
         if &*self.rooms[member.room as usize].name == room {
-            return reply(id, &format!("you are in {room}"), out);
+            return self.reply(id, &format!("you are in {room}"), out);
         }
-        self.leave(id, b"", out);
-        reply(id, &format!("you are in {room} now"), out);
+        self.announce(id, Step::Out, b"", out);
+        self.leave(id);
+        self.reply(id, &format!("you are in {room} now"), out);
         self.enter(id, room, out);
     }
 
     fn list_rooms(&mut self, id: ConnId, out: &mut Outbox) {
-        let mut rooms: Vec<(usize, &str)> = self
-            .rooms
-            .iter()
-            .map(|(_, room)| (room.members().len(), &*room.name))
+        let rooms = self.rooms.iter().map(|(_, room)| room);
+        let mut rooms: Vec<(Reverse<usize>, &str)> = rooms
+            .map(|room| (Reverse(room.members().len()), &*room.name))
             .collect();
-        rooms.sort_unstable_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(other.1)));
-        let shown: Vec<String> = rooms
-            .iter()
-            .take(ROOMS_LISTED_MAX)
-            .map(|(count, name)| format!("{name} ({count})"))
-            .collect();
-        let more = match rooms.len().saturating_sub(ROOMS_LISTED_MAX) {
-            0 => String::new(),
-            more => format!(", and {more} more"),
-        };
-        reply(id, &format!("rooms: {}{more}", shown.join(", ")), out);
+        let count = rooms.len();
+        if count > ROOMS_LISTED_MAX {
+            // To sort thousands for the sake of a hundred would take its time.
+            rooms.select_nth_unstable(ROOMS_LISTED_MAX);
+            rooms.truncate(ROOMS_LISTED_MAX);
+        }
+        rooms.sort_unstable();
+        self.page.clear();
+        for (Reverse(members), name) in &rooms {
+            let before = if self.page.is_empty() {
+                "* rooms:"
+            } else {
+                ","
+            };
+            let _ = write!(self.page, "{before} {name} ({members})");
+        }
+        if let more @ 1.. = count - rooms.len() {
+            let _ = write!(self.page, ", and {more} more");
+        }
+        self.page.push(b'\n');
+        self.answer(id, out);
     }
 
     fn list_room(&mut self, id: ConnId, out: &mut Outbox) {
@@ -69,19 +89,18 @@ impl Chat {
         };
         let room = &self.rooms[member.room as usize];
         self.page.clear();
-        let head = format!("* in {} ({}): ", room.name, room.members().len());
-        self.page.extend_from_slice(head.as_bytes());
+        let _ = write!(self.page, "* in {} ({}): ", room.name, room.members().len());
         room.list(&self.members, false, &mut self.page);
         self.page.push(b'\n');
-        out.send(id, &self.page);
+        self.answer(id, out);
     }
 
     fn whisper(&mut self, id: ConnId, to: &str, words: &[u8], out: &mut Outbox) {
         let (Some(member), Some(&other)) = (self.members.get(id), self.names.get(to)) else {
-            return reply(id, "nobody has this name", out);
+            return self.reply(id, "nobody has this name", out);
         };
         if other == id {
-            return reply(id, "that is you", out);
+            return self.reply(id, "that is you", out);
         }
         // Who is ignored does not learn of it.
         if self
@@ -94,40 +113,26 @@ impl Chat {
             out.send(other, &self.page);
         }
         write_whisper(&mut self.page, "you", to, words);
-        out.send(id, &self.page);
-    }
-
-    fn emote(&mut self, id: ConnId, words: &[u8], out: &mut Outbox) {
-        let Some(member) = self.members.get(id) else {
-            return;
-        };
-        self.page.clear();
-        self.page.extend_from_slice(b"* ");
-        self.page.extend_from_slice(member.name().as_bytes());
-        self.page.push(b' ');
-        text::clean(words, &mut self.page);
-        self.page.push(b'\n');
-        self.publish(id, out);
+        self.answer(id, out);
     }
 
     fn rename(&mut self, id: ConnId, wanted: &str, out: &mut Outbox) {
         let new = match self.free_name(wanted.as_bytes()) {
             Ok(name) => name,
-            Err(illegal) => return reply(id, illegal.reason(), out),
+            Err(illegal) => return self.reply(id, illegal.reason(), out),
         };
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
-        let old = self.names.remove_entry(member.name());
-        let old = old.map(|(old, _)| old).unwrap_or_default();
-        member.set_name(new);
+        let (old, room) = (member.set_name(new), member.room);
+        self.names.remove(&old);
         self.names.insert(new.into(), id);
         log::info!("{old} is now {new}");
         self.page.clear();
-        let line = format!("* {old} is now known as {new}\n");
-        self.page.extend_from_slice(line.as_bytes());
-        self.publish(id, out);
-        reply(id, &format!("you are now known as {new}"), out);
+        let _ = writeln!(self.page, "* {old} is now known as {new}");
+        self.tell_others(id, out);
+        self.record(room, out);
+        self.reply(id, &format!("you are now known as {new}"), out);
     }
 
     fn quit(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
@@ -136,34 +141,41 @@ impl Chat {
     }
 
     fn ignore(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
-        let (Some(member), Some(&other)) = (self.members.get_mut(id), self.names.get(name)) else {
-            return reply(id, "nobody has this name", out);
+        let Some(&other) = self.names.get(name) else {
+            return self.reply(id, "nobody has this name", out);
+        };
+        if other == id {
+            return self.reply(id, "that is you", out);
+        }
+        let Some(member) = self.members.get_mut(id) else {
+            return;
         };
         let before = member.ignores_some();
-        // Ids of those who have left are never used again.
-        let (names, ignored) = (&self.names, &mut member.extra_mut().ignored);
-        let told = match ignored.iter().position(|&known| known == other) {
-            _ if other == id => "that is you".into(),
-            Some(position) => {
-                ignored.swap_remove(position);
-                format!("you hear {name} again")
-            }
-            None => {
-                if ignored.len() >= IGNORED_MAX {
-                    ignored.retain(|known| names.values().any(|id| id == known));
-                }
-                if ignored.len() >= IGNORED_MAX {
-                    format!("you ignore {IGNORED_MAX} people already")
-                } else {
-                    ignored.push(other);
-                    format!("you do not hear {name} any more")
-                }
-            }
+        let mut ignored = std::mem::take(&mut member.extra_mut().ignored);
+        // Who has left will not come back under the same id.
+        if ignored.len() >= IGNORED_MAX {
+            ignored.retain(|&known| self.members.get(known).is_some());
+        }
+        let told = if let Some(position) = ignored.iter().position(|&known| known == other) {
+            ignored.swap_remove(position);
+            format!("you hear {name} again")
+        } else if ignored.len() < IGNORED_MAX {
+            ignored.push(other);
+            format!("you do not hear {name} any more")
+        } else {
+            format!("you ignore {IGNORED_MAX} people already")
         };
-        let room = &mut self.rooms[member.room as usize];
-        room.ignoring += usize::from(member.ignores_some());
-        room.ignoring -= usize::from(before);
-        reply(id, &told, out);
+        self.set_ignored(id, before, ignored);
+        self.reply(id, &told, out);
+    }
+
+    fn set_ignored(&mut self, id: ConnId, before: bool, ignored: Vec<ConnId>) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.extra_mut().ignored = ignored;
+            let room = &mut self.rooms[member.room as usize];
+            room.ignoring += usize::from(member.ignores_some());
+            room.ignoring -= usize::from(before);
+        }
     }
 
     /// Ends somebody's presence from outside; false if nobody has this name.
@@ -171,7 +183,7 @@ impl Chat {
         let Some(&id) = self.names.get(name) else {
             return false;
         };
-        reply(id, "you were asked to leave", out);
+        self.reply(id, "you were asked to leave", out);
         out.finish(id);
         self.part(id, "kicked by the operator", b"", out);
         true
@@ -180,11 +192,8 @@ impl Chat {
     /// Everybody, room by room.
     pub(super) fn everybody(&self) -> Vec<u8> {
         let mut page = Vec::new();
-        let rooms = self.rooms.iter().map(|(_, room)| room);
-        for room in rooms.filter(|room| !room.members().is_empty() || &*room.name == LOBBY) {
-            page.extend_from_slice(
-                format!("{} ({}): ", room.name, room.members().len()).as_bytes(),
-            );
+        for (_, room) in &self.rooms {
+            let _ = write!(page, "{} ({}): ", room.name, room.members().len());
             room.list(&self.members, false, &mut page);
             page.push(b'\n');
         }
@@ -192,14 +201,9 @@ impl Chat {
     }
 }
 
-/// A word of the server to one person.
-pub(super) fn reply(id: ConnId, words: &str, out: &mut Outbox) {
-    out.send(id, format!("* {words}\n").as_bytes());
-}
-
 fn write_whisper(page: &mut Vec<u8>, from: &str, to: &str, words: &[u8]) {
     page.clear();
-    page.extend_from_slice(format!("[{from} to {to}] ").as_bytes());
+    let _ = write!(page, "[{from} to {to}] ");
     text::clean(words, page);
     page.push(b'\n');
 }

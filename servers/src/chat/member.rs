@@ -3,8 +3,6 @@
 //! There may be thousands that say nothing for hours: what not everybody needs is kept apart, and
 //! given back as soon as it is empty.
 
-use std::net::IpAddr;
-
 use edgeloop_reactor::{ConnId, Peer};
 
 use super::pace::Pace;
@@ -26,37 +24,73 @@ pub(super) struct Member {
 /// What a member needs for a while, or never.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
-    /// A line that is not complete yet.
-    pub(super) lines: LineAssembler,
-    pub(super) telnet: Telnet,
-    /// Lines that came faster than they may be said, each with its end.
-    pub(super) held: Vec<u8>,
+    input: Input,
+    pub(super) held: Held,
+    /// The stream has ended; what is held comes first.
+    pub(super) ended: bool,
     pub(super) ignored: Vec<ConnId>,
     /// Where it comes from, for the log, until it has a name.
-    pub(super) peer: Option<Peer>,
-    /// The same, as long as it is there, if connections per address are limited.
-    pub(super) address: Option<IpAddr>,
+    peer: Option<Peer>,
+}
+
+/// What is remembered of a stream between two reads.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    pub(super) telnet: Telnet,
+    /// A line that is not complete yet.
+    pub(super) lines: LineAssembler,
+}
+
+/// Bytes that came faster than their lines may be said.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    /// So many of them have had their turn.
+    done: usize,
+}
+
+impl Held {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.done..]
+    }
+
+    /// All but the last `left` bytes have had their turn.
+    pub(super) fn keep_last(&mut self, left: usize) {
+        self.done = self.bytes.len() - left;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest().is_empty()
+    }
 }
 
 impl Extra {
     fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-            && self.telnet.is_idle()
+        self.input.lines.is_empty()
+            && self.input.telnet.is_idle()
             && self.held.is_empty()
+            && !self.ended
             && self.ignored.is_empty()
             && self.peer.is_none()
-            && self.address.is_none()
     }
 }
 
 impl Member {
-    pub(super) fn new() -> Member {
+    /// Somebody who has no name yet, and comes from there.
+    pub(super) fn new(peer: Peer) -> Member {
         Member {
             name: Box::default(),
             pace: Pace::default(),
             room: 0,
             place: 0,
-            extra: None,
+            extra: Some(Box::new(Extra {
+                peer: Some(peer),
+                ..Extra::default()
+            })),
         }
     }
 
@@ -64,8 +98,9 @@ impl Member {
         &self.name
     }
 
-    pub(super) fn set_name(&mut self, name: &str) {
-        self.name = name.into();
+    /// Gives it a name, and returns the one it had.
+    pub(super) fn set_name(&mut self, name: &str) -> Box<str> {
+        std::mem::replace(&mut self.name, name.into())
     }
 
     /// Whether it has a name, and so is in a room.
@@ -73,33 +108,42 @@ impl Member {
         !self.name.is_empty()
     }
 
-    pub(super) fn extra(&self) -> Option<&Extra> {
-        self.extra.as_deref()
-    }
-
     pub(super) fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
     }
 
+    pub(super) fn take_peer(&mut self) -> Option<Peer> {
+        self.extra.as_mut().and_then(|extra| extra.peer.take())
+    }
+
+    /// Whether something of it is held back.
+    pub(super) fn is_held(&self) -> bool {
+        self.extra
+            .as_ref()
+            .is_some_and(|extra| !extra.held.is_empty())
+    }
+
+    /// Whether its stream has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.ended)
+    }
+
+    pub(super) fn take_held(&mut self) -> Held {
+        let held = self.extra.as_mut().map(|extra| &mut extra.held);
+        held.map(std::mem::take).unwrap_or_default()
+    }
+
     /// Takes out what is needed to read, so that it can be used while the member is.
-    pub(super) fn take_input(&mut self) -> (LineAssembler, Telnet) {
-        match &mut self.extra {
-            Some(extra) => (std::mem::take(&mut extra.lines), extra.telnet),
-            None => Default::default(),
-        }
+    pub(super) fn take_input(&mut self) -> Input {
+        let input = self.extra.as_mut().map(|extra| &mut extra.input);
+        input.map(std::mem::take).unwrap_or_default()
     }
 
-    /// Puts it back, if there is anything to remember.
-    pub(super) fn put_input(&mut self, lines: LineAssembler, telnet: Telnet) {
-        if self.extra.is_some() || !lines.is_empty() || !telnet.is_idle() {
-            let extra = self.extra_mut();
-            (extra.lines, extra.telnet) = (lines, telnet);
+    /// Puts it back, if there is anything to remember, and gives back what is empty.
+    pub(super) fn put_input(&mut self, input: Input) {
+        if self.extra.is_some() || !input.lines.is_empty() || !input.telnet.is_idle() {
+            self.extra_mut().input = input;
         }
-        self.tidy();
-    }
-
-    /// Gives back what is empty.
-    pub(super) fn tidy(&mut self) {
         self.extra.take_if(|extra| extra.is_empty());
     }
 
@@ -116,12 +160,45 @@ impl Member {
             .as_ref()
             .is_some_and(|extra| !extra.ignored.is_empty())
     }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = self.extra.as_ref().map(|extra| extra.held.bytes.capacity());
+        held.unwrap_or_default()
+    }
+
+    /// Whether it needs nothing but what everybody needs.
+    #[cfg(test)]
+    pub(super) fn is_small(&self) -> bool {
+        self.extra.is_none()
+    }
 }
 
-/// The address that counts for the limit of connections per address.
-pub(super) fn address_of(peer: &Peer) -> Option<IpAddr> {
-    match peer {
-        Peer::Inet(at) => Some(at.ip()),
-        Peer::Unix | Peer::Stream => None,
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+
+    #[test]
+    fn a_member_is_small() {
+        // As the table of members has it, with the generation of its slot.
+        assert_eq!(size_of::<(u32, Option<Member>)>(), 48);
+    }
+
+    #[test]
+    fn what_is_not_needed_is_given_back() {
+        let mut member = Member::new(Peer::Unix);
+        member.set_name("alice");
+        assert!(!member.is_small());
+        member.take_peer();
+        let mut input = member.take_input();
+        input.lines.feed(b"hal", 100, |_| ());
+        member.put_input(input);
+        assert!(!member.is_small());
+        let mut input = member.take_input();
+        input.lines.feed(b"f\n", 100, |_| ());
+        member.put_input(input);
+        assert!(member.is_small());
     }
 }

@@ -23,11 +23,15 @@ impl Illegal {
     }
 }
 
+/// Letters that are not seen: the fillers of Korean syllables (Unicode's
+/// `Default_Ignorable_Code_Point`). With one of them a name would look like another.
+const UNSEEN: [char; 4] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
+
 /// The name that a line asks for, if it may be one: letters and digits, of ASCII or of any script.
 pub(super) fn legal(line: &[u8], unicode: bool) -> Result<&str, Illegal> {
     let name = str::from_utf8(line).map_err(|_| Illegal::Characters)?;
     let may_be = |char: char| match unicode {
-        true => char.is_alphanumeric(),
+        true => char.is_alphanumeric() && !UNSEEN.contains(&char),
         false => char.is_ascii_alphanumeric(),
     };
     match name.chars().count() {
@@ -75,16 +79,39 @@ mod tests {
 
     #[test]
     fn letters_of_any_script_if_they_are_asked_for() {
-        for name in ["é", "Ольга", "小明", "हिन्दी".trim_end_matches('्'), "bob7"]
-        {
-            let expected = name.chars().all(char::is_alphanumeric);
-            assert_eq!(legal(name.as_bytes(), true).is_ok(), expected, "{name}");
+        let longest = "é".repeat(32);
+        for name in [
+            "é",
+            "Ольга",
+            "小明",
+            "สมชาย",
+            "שלום",
+            "bob7",
+            "٣",
+            longest.as_str(),
+        ] {
+            assert_eq!(legal(name.as_bytes(), true), Ok(name));
+            let illegal = (name != "bob7").then_some(Illegal::Characters);
+            assert_eq!(legal(name.as_bytes(), false).err(), illegal, "{name}");
         }
-        for name in ["a b", "\u{202e}bob", "\u{200b}", "👩", "e\u{301}"] {
+        let too_long = "é".repeat(33);
+        assert_eq!(legal(too_long.as_bytes(), true), Err(Illegal::TooLong));
+        for name in [
+            "a b",
+            "\u{202e}bob",
+            "\u{200b}",
+            "👩",
+            "e\u{301}",
+            "bob\u{3164}",
+            "\u{ffa0}",
+            "\u{ad}bob",
+            "bob\u{2800}",
+            "a\u{9b}",
+        ] {
             assert_eq!(
                 legal(name.as_bytes(), true),
                 Err(Illegal::Characters),
-                "{name}"
+                "{name:?}"
             );
         }
     }

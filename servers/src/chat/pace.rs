@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+/// Who has to wait waits for several lines at once: the timer need not run for every single one.
+const WAIT: Duration = Duration::from_millis(50);
+
 /// The rule for everybody.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
@@ -13,6 +16,8 @@ pub(super) struct Rate {
     cost: Duration,
     /// What may be owed.
     depth: Duration,
+    /// The shortest wait: not so long that the bucket would run over meanwhile.
+    wait: Duration,
 }
 
 impl Rate {
@@ -20,7 +25,8 @@ impl Rate {
     pub(super) fn new(per_second: u32, burst: u32) -> Option<Rate> {
         let cost = Duration::from_secs(1).checked_div(per_second)?;
         let depth = cost.saturating_mul(burst.max(1));
-        Some(Rate { cost, depth })
+        let wait = WAIT.min(depth / 2);
+        Some(Rate { cost, depth, wait })
     }
 }
 
@@ -32,16 +38,22 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// One more line: `Err` says how long to wait before it is tried again.
-    pub(super) fn spend(&mut self, rate: Rate, now: Duration) -> Result<(), Duration> {
-        let debt = Duration::from_micros(self.full_at_us).saturating_sub(now);
-        let debt = debt + rate.cost;
-        let wait = debt.saturating_sub(rate.depth);
-        if !wait.is_zero() {
-            return Err(wait);
+    /// How long the next line has to wait; zero if not at all.
+    pub(super) fn wait(self, rate: Rate, now: Duration) -> Duration {
+        let excess = (self.debt(now) + rate.cost).saturating_sub(rate.depth);
+        match excess.is_zero() {
+            true => excess,
+            false => excess.max(rate.wait),
         }
-        self.full_at_us = (now + debt).as_micros() as u64;
-        Ok(())
+    }
+
+    /// One more line.
+    pub(super) fn spend(&mut self, rate: Rate, now: Duration) {
+        self.full_at_us = (now + self.debt(now) + rate.cost).as_micros() as u64;
+    }
+
+    fn debt(self, now: Duration) -> Duration {
+        Duration::from_micros(self.full_at_us).saturating_sub(now)
     }
 }
 
@@ -53,22 +65,40 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// How many lines may be said at once.
+    fn lines(pace: &mut Pace, rate: Rate, now: Duration) -> usize {
+        let may_go_on = |pace: &mut Pace| pace.wait(rate, now).is_zero();
+        std::iter::repeat_with(|| may_go_on(pace).then(|| pace.spend(rate, now)))
+            .take_while(Option::is_some)
+            .count()
+    }
+
     #[test]
     fn a_burst_and_then_the_rate() {
         let rate = Rate::new(10, 3).unwrap();
         let (mut pace, start) = (Pace::default(), 5 * SECOND);
-        assert_eq!([0; 3].map(|_| pace.spend(rate, start)), [Ok(()); 3]);
-        assert_eq!(pace.spend(rate, start), Err(SECOND / 10));
-        assert_eq!(pace.spend(rate, start + SECOND / 20), Err(SECOND / 20));
-        assert_eq!(pace.spend(rate, start + SECOND / 10), Ok(()));
+        assert_eq!(lines(&mut pace, rate, start), 3);
+        assert_eq!(pace.wait(rate, start), SECOND / 10);
+        assert_eq!(pace.wait(rate, start + SECOND * 3 / 100), SECOND * 7 / 100);
+        assert_eq!(
+            pace.wait(rate, start + SECOND * 9 / 100),
+            WAIT,
+            "a timer that is worth it"
+        );
+        assert_eq!(lines(&mut pace, rate, start + SECOND / 10), 1);
         let later = start + 100 * SECOND;
-        assert_eq!([0; 3].map(|_| pace.spend(rate, later)), [Ok(()); 3]);
-        assert!(pace.spend(rate, later).is_err(), "the bucket has a bottom");
+        assert_eq!(
+            lines(&mut pace, rate, later),
+            3,
+            "the bucket holds no more than a burst"
+        );
     }
 
     #[test]
-    fn no_rate_is_no_limit() {
+    fn no_rate_is_no_limit_and_no_burst_is_one_line() {
         assert!(Rate::new(0, 5).is_none());
+        let rate = Rate::new(1, 0).unwrap();
+        assert_eq!(lines(&mut Pace::default(), rate, SECOND), 1);
     }
 
     proptest! {
@@ -80,14 +110,10 @@ mod tests {
             let (mut pace, mut now, mut passed) = (Pace::default(), Duration::ZERO, 0u32);
             for step in steps_ms {
                 now += Duration::from_millis(step);
-                match pace.spend(rate, now) {
-                    Ok(()) => passed += 1,
-                    Err(wait) => {
-                        now += wait;
-                        prop_assert_eq!(pace.spend(rate, now), Ok(()), "the wait was too short");
-                        passed += 1;
-                    }
-                }
+                now += pace.wait(rate, now);
+                prop_assert!(pace.wait(rate, now).is_zero(), "the wait was too short");
+                pace.spend(rate, now);
+                passed += 1;
                 let allowed = f64::from(burst) + now.as_secs_f64() * f64::from(per_second);
                 prop_assert!(f64::from(passed) <= allowed * 1.001 + 1.0);
             }

@@ -1,17 +1,19 @@
-//! Rooms: who is in one, what was said there, and how much is announced.
+//! Rooms: who is in one, and how much is announced there.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, ConnMap};
 
+use super::history::History;
 use super::member::Member;
+use super::text;
 
 /// Names that are listed to who enters; the others are counted.
 const LISTED_MAX: usize = 1000;
 /// How many times a second announcements may reach somebody in one room. What goes beyond is summed
 /// up, so that a thousand people coming at once are no million lines.
-const ANNOUNCED_MAX: usize = 100_000;
+pub(super) const ANNOUNCED_MAX: usize = 100_000;
 /// How long announcements are counted together.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
 
@@ -29,13 +31,11 @@ pub(super) struct Room {
     members: Vec<ConnId>,
     /// How many of them ignore somebody, so that others need not be asked.
     pub(super) ignoring: usize,
-    /// The last lines with their times, the oldest first.
-    history: VecDeque<(Duration, Box<[u8]>)>,
+    pub(super) history: History,
     /// When the present window of announcements began, and what was announced in it.
     window: Duration,
     announced: usize,
-    /// Who came and went without being announced.
-    unannounced: [usize; 2],
+    crowd: Crowd,
 }
 
 impl Room {
@@ -44,10 +44,10 @@ impl Room {
             name: name.into(),
             members: Vec::new(),
             ignoring: 0,
-            history: VecDeque::new(),
+            history: History::default(),
             window: Duration::ZERO,
             announced: 0,
-            unannounced: [0; 2],
+            crowd: Crowd::default(),
         }
     }
 
@@ -90,77 +90,129 @@ impl Room {
         }
     }
 
-    /// Keeps a line for those who come later; of all such lines the last `limit`.
-    pub(super) fn remember(&mut self, now: Duration, line: &[u8], limit: usize) {
-        if limit == 0 {
-            return;
-        }
-        if self.history.len() == limit {
-            self.history.pop_front();
-        }
-        self.history.push_back((now, line.into()));
-    }
-
-    pub(super) fn history(&self) -> impl Iterator<Item = (Duration, &[u8])> {
-        self.history.iter().map(|(at, line)| (*at, &**line))
-    }
-
-    /// Whether a step is to be announced by itself. Otherwise it is counted, to be summed up at the
-    /// end of the window.
-    pub(super) fn may_announce(&mut self, step: Step, now: Duration) -> bool {
+    /// Whether a step of somebody who is in the room is to be announced by itself. Otherwise it is
+    /// counted, to be summed up at the end of the window.
+    pub(super) fn may_announce(&mut self, id: ConnId, step: Step, now: Duration) -> bool {
         if now.saturating_sub(self.window) >= WINDOW {
             (self.window, self.announced) = (now, 0);
         }
         self.announced += self.members.len();
         // What was held back is to be told before anything newer.
-        let may = self.announced <= ANNOUNCED_MAX && self.unannounced == [0; 2];
+        let may = self.announced <= ANNOUNCED_MAX && self.crowd.is_empty();
         if !may {
-            self.unannounced[step as usize] += 1;
+            self.crowd.count(id, step);
         }
         may
     }
 
-    /// The numbers of those who came and went without being announced, once.
-    pub(super) fn take_unannounced(&mut self) -> [usize; 2] {
-        std::mem::take(&mut self.unannounced)
+    /// Those who came and went without being announced, once.
+    pub(super) fn take_crowd(&mut self) -> Crowd {
+        std::mem::take(&mut self.crowd)
+    }
+}
+
+/// Those who came and went without being announced.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    steps: [usize; 2],
+    /// Who of them came, and the steps until then. They saw who was there, and are told of those
+    /// only who came and went later.
+    came: HashMap<ConnId, [usize; 2]>,
+}
+
+impl Crowd {
+    fn is_empty(&self) -> bool {
+        self.steps == [0; 2]
+    }
+
+    fn count(&mut self, id: ConnId, step: Step) {
+        self.steps[step as usize] += 1;
+        if step == Step::In {
+            self.came.insert(id, self.steps);
+        }
+    }
+
+    /// Whether somebody was there before the first of them.
+    pub(super) fn hears_all(&self, id: ConnId) -> bool {
+        !self.came.contains_key(&id)
+    }
+
+    /// How many there were, in words.
+    pub(super) fn summary(&self) -> String {
+        let [entered, left] = self.steps;
+        text::steps(entered, left)
+    }
+
+    /// The same for one who came meanwhile.
+    pub(super) fn summary_for(&self, id: ConnId) -> String {
+        let [entered, left] = self.steps;
+        let [entered_before, left_before] = self.came.get(&id).copied().unwrap_or_default();
+        text::steps(entered - entered_before, left - left_before)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use edgeloop_reactor::Script;
+
     use super::*;
+    use crate::echo::Echo;
+
+    /// As many connections as one likes.
+    fn ids() -> impl Iterator<Item = ConnId> {
+        let mut script = Script::new(Echo {
+            answers_low_ports: false,
+        });
+        std::iter::repeat_with(move || script.open())
+    }
 
     #[test]
     fn announcements_are_counted_when_there_are_too_many() {
         let mut room = Room::new("lobby");
-        let mut script = edgeloop_reactor::Script::new(crate::echo::Echo {
-            answers_low_ports: false,
-        });
         let now = Duration::from_secs(10);
-        let mut told = 0;
-        for _ in 0..2000 {
-            if room.may_announce(Step::In, now) {
-                told += room.members().len();
+        let (mut told, mut announced) = (0, 0);
+        for id in ids().take(2000) {
+            room.enter(id);
+            if room.may_announce(id, Step::In, now) {
+                announced += 1;
+                told += room.members().len() - 1;
             }
-            room.enter(script.open());
         }
-        assert!(told <= ANNOUNCED_MAX && told > ANNOUNCED_MAX / 2);
-        assert!(!room.may_announce(Step::Out, now));
-        let [entered, left] = room.take_unannounced();
-        assert!(entered > 1000 && left == 1);
-        assert_eq!(room.take_unannounced(), [0, 0]);
-        assert!(room.may_announce(Step::In, now + WINDOW));
+        assert!(told <= ANNOUNCED_MAX && told > ANNOUNCED_MAX * 9 / 10);
+        let first = room.members()[0];
+        assert!(!room.may_announce(first, Step::Out, now));
+        let later = now + 5 * WINDOW;
+        assert!(
+            !room.may_announce(first, Step::Out, later),
+            "what was counted is told first"
+        );
+        let crowd = room.take_crowd();
+        assert_eq!(crowd.steps, [2000 - announced, 2]);
+        assert!(room.take_crowd().is_empty());
+        assert!(room.may_announce(first, Step::In, later));
     }
 
     #[test]
-    fn history_keeps_the_last_lines() {
-        let mut room = Room::new("lobby");
-        for line in [b"one", b"two", b"six"] {
-            room.remember(Duration::ZERO, line, 2);
-        }
-        let kept: Vec<&[u8]> = room.history().map(|(_, line)| line).collect();
-        assert_eq!(kept, [b"two", b"six"]);
-        room.remember(Duration::ZERO, b"x", 0);
-        assert_eq!(room.history().count(), 2);
+    fn who_comes_in_a_crowd_is_told_of_those_who_come_later() {
+        let ids: Vec<ConnId> = ids().take(4).collect();
+        let mut crowd = Crowd::default();
+        crowd.count(ids[1], Step::In);
+        crowd.count(ids[0], Step::Out);
+        crowd.count(ids[2], Step::In);
+        crowd.count(ids[3], Step::In);
+        assert_eq!(
+            ids.iter()
+                .map(|&id| crowd.hears_all(id))
+                .collect::<Vec<_>>(),
+            [true, false, false, false]
+        );
+        assert_eq!(
+            crowd.summary(),
+            "* 3 people have entered\n* 1 person has left\n"
+        );
+        let told = |at: usize| crowd.summary_for(ids[at]);
+        assert_eq!(told(1), "* 2 people have entered\n* 1 person has left\n");
+        assert_eq!(told(2), "* 1 person has entered\n");
+        assert_eq!(told(3), "");
     }
 }

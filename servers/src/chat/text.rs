@@ -21,6 +21,15 @@ pub(super) fn clean(line: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// A line that was cut, without the beginning of a character at its end.
+pub(super) fn whole_characters(line: &[u8]) -> &[u8] {
+    let begins_a_character = |len: &usize| {
+        str::from_utf8(&line[line.len() - len..]).is_err_and(|error| error.error_len().is_none())
+    };
+    let begun = (1..=line.len().min(3)).find(begins_a_character);
+    &line[..line.len() - begun.unwrap_or(0)]
+}
+
 /// How long ago something was, as people say it.
 pub(super) fn age(ago: Duration) -> String {
     match ago.as_secs() {
@@ -31,12 +40,20 @@ pub(super) fn age(ago: Duration) -> String {
     }
 }
 
-/// A number of people, and the verb that goes with it.
-pub(super) fn people(count: usize) -> String {
-    match count {
-        1 => "1 person has".into(),
-        _ => format!("{count} people have"),
-    }
+/// Lines of the server's that somebody else wrote.
+pub(super) fn notice(text: &str) -> Vec<u8> {
+    let lines = text.lines().flat_map(|line| ["* ", line, "\n"]);
+    lines.flat_map(str::bytes).collect()
+}
+
+/// What is said of people who came and went in such numbers; nothing if nobody did.
+pub(super) fn steps(entered: usize, left: usize) -> String {
+    let line = |count, step| match count {
+        0 => String::new(),
+        1 => format!("* 1 person has {step}\n"),
+        _ => format!("* {count} people have {step}\n"),
+    };
+    line(entered, "entered") + &line(left, "left")
 }
 
 #[cfg(test)]
@@ -71,6 +88,33 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_leaves_no_part_of_a_character() {
+        for (line, expected) in [
+            (&b"abc"[..], &b"abc"[..]),
+            (b"", b""),
+            ("aé".as_bytes(), "aé".as_bytes()),
+            (b"a\xc3", b"a"),
+            (b"\xf0\x9f\x91", b""),
+            (b"a\xe4\xbd", b"a"),
+            (b"a\xff", b"a\xff"),
+            (b"a\x80\x80\x80", b"a\x80\x80\x80"),
+        ] {
+            assert_eq!(whole_characters(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn people_are_counted_in_words() {
+        assert_eq!(steps(0, 0), "");
+        assert_eq!(steps(1, 0), "* 1 person has entered\n");
+        assert_eq!(steps(0, 2), "* 2 people have left\n");
+        assert_eq!(
+            steps(812, 1),
+            "* 812 people have entered\n* 1 person has left\n"
+        );
+    }
+
+    #[test]
     fn ages_are_short() {
         for (seconds, expected) in [
             (0, "0s ago"),
@@ -89,6 +133,14 @@ mod tests {
             let once = cleaned(&line);
             prop_assert_eq!(&cleaned(once.as_bytes()), &once);
             prop_assert!(!once.chars().any(|char| char.is_control() && char != '\t'));
+        }
+
+        #[test]
+        fn a_text_cut_anywhere_is_a_text(text in any::<String>(), cut in 0..100usize) {
+            let bytes = text.as_bytes();
+            let cut = whole_characters(&bytes[..cut.min(bytes.len())]);
+            let cut = str::from_utf8(cut);
+            prop_assert!(cut.is_ok_and(|cut| text.starts_with(cut)));
         }
     }
 }

@@ -5,12 +5,12 @@
 //! happens to a child, none other is affected.
 //!
 //! A child that has ended is a zombie until its parent asks for its status. SIGCHLD says that there
-//! is one, or several: signals that wait are merged, so all are asked for that there are. It is read
-//! from a signalfd, by the loop that also starts the children, so nothing can happen in between.
+//! is one, or several: signals that wait are merged, so all are asked for that there are. It is
+//! read from a signalfd, by the loop that also starts the children, so nothing happens in between.
 //!
 //! Signals of the terminal reach the children too; the server passes on those that were sent to it
-//! alone. In the child, a handler is the way to be woken from recv(2): see [`blocking`]. SIGUSR1 and
-//! SIGHUP stay blocked there, as they are in the server.
+//! alone. In the child, a handler is the way to be woken from recv(2): see [`blocking`]. SIGUSR1
+//! and SIGHUP stay blocked there, as they are in the server.
 
 use std::collections::HashMap;
 use std::io;
@@ -70,9 +70,9 @@ impl<C> Processes<C> {
     fn next_ended(options: Option<WaitPidFlag>) -> Option<WaitStatus> {
         loop {
             match waitpid(None, options) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
+                Err(Errno::EINTR) => {}
+                Ok(WaitStatus::StillAlive) | Err(_) => return None,
                 Ok(status) => return Some(status),
-                Err(_) => {}
             }
         }
     }

@@ -24,8 +24,8 @@ use nix::unistd::getpid;
 use super::doors::Doors;
 use super::{Client, Conversation, Workers, blocking, sys};
 
-/// What a thread may use of its stack, of which the kernel provides only what it touches. The usual
-/// 8 MiB would count in full against a limit of address space.
+/// A log line takes the stack deepest, and is far from this. The kernel provides only the pages
+/// that are touched; the usual 8 MiB would count in full against a limit of address space.
 const STACK_BYTES: usize = 64 * 1024;
 
 /// The threads that serve the clients.
@@ -72,6 +72,7 @@ impl<C: Conversation> Workers for Threads<C> {
     const KIND: &str = "thread";
 
     fn start(&mut self, client: Client, _: &Doors) -> nix::Result<()> {
+        // Not on the stack, large parts of which the compiler touches to see that they are there.
         let mut buffer = Vec::new();
         let room = buffer.try_reserve_exact(blocking::READ_BUFFER);
         room.map_err(|_| Errno::ENOMEM)?;

@@ -11,13 +11,13 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use tests::client::{
-    Fate, Probe, count, dial, dial_narrow, difference, expect, expect_end, fill, is_closed, ping,
-    ping_all, ping_and_end, reset, watch,
+    Fate, Probe, count, dial, dial_narrow, difference, expect_end, fill, is_closed, ping, ping_all,
+    ping_and_end, reset, watch,
 };
 use tests::netcat::{Netcat, nc};
 use tests::process::cpu_time;
 use tests::random::Random;
-use tests::server::Launch;
+use tests::server::{Launch, Server};
 use tests::{LowerOnDrop, MIB, PATIENCE, until};
 
 use super::{children, echo, end, stalled_client, with_faults};
@@ -331,18 +331,23 @@ fn cpu_of_all(pid: u32) -> Duration {
 
 fn answers_are_delivered_after_sigterm(model: &str) {
     let mut server = echo(model).args(&["--grace", "1h"]).start();
-    // The server can put these away, and has read them when all its answers are on their way.
     let data = Random::new(6).bytes(300_000);
-    let mut stream = dial_narrow(server.tcp(), 16 * 1024);
-    stream.write_all(&data).expect("write");
-    expect(&stream, &data[..200_000]);
+    let stream = client_with_answers_under_way(&server, &data);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(Duration::from_millis(300)), None);
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).expect("an orderly end");
-    assert!(data[200_000..].starts_with(&rest) && !rest.is_empty());
+    expect_end(&stream, &data);
     drop(stream);
     assert_eq!(server.exit_code(), 0);
+}
+
+/// A client that sends `data` and reads nothing; the server has read all of it, and the kernel has
+/// the answers.
+fn client_with_answers_under_way(server: &Server, data: &[u8]) -> TcpStream {
+    let mut stream = dial_narrow(server.tcp(), 16 * 1024);
+    stream.write_all(data).expect("write");
+    until("it has received that", || unread_and_unsent(&stream).1 == 0);
+    until("it has read that", || unread_and_unsent(&stream).0 == 0);
+    stream
 }
 
 /// The bytes on the way from `stream`, an IPv4 connection: those that the server has received and
@@ -387,12 +392,8 @@ fn unread_input_at_sigterm(model: &str) {
 fn a_client_that_goes_on_sending_after_sigterm(model: &str) {
     let mut server = echo(model).args(&["--grace", "1h"]).start();
     let data = Random::new(8).bytes(16 * MIB);
-    let mut stream = dial_narrow(server.tcp(), 16 * 1024);
-    // The server can put these away: its answers are on their way, but have not arrived.
     let answered = 300_000;
-    stream.write_all(&data[..answered]).expect("write");
-    until("it has received that", || unread_and_unsent(&stream).1 == 0);
-    until("it has read that", || unread_and_unsent(&stream).0 == 0);
+    let mut stream = client_with_answers_under_way(&server, &data[..answered]);
     server.signal(Signal::SIGTERM);
     let stopping = |line: &str| line.contains("stopping; connections open: 1");
     assert!(server.stderr().wait_for(PATIENCE, stopping).is_some());

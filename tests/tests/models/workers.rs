@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use tests::client::{
     Fate, Probe, count, dial, expect_end, is_closed, ping, ping_all, ping_and_end, watch,
 };
-use tests::process::{cpu_time, limit_descriptors, open_descriptors};
+use tests::process::{cpu_time, limit_descriptors};
 use tests::server::{Launch, Server};
 use tests::strace::Trace;
 use tests::{PATIENCE, until};
@@ -63,12 +63,13 @@ fn a_worker_that_cannot_be_started(model: &str) {
     let (trace, server) = with_faults(model, "clone,clone3,?fork,?vfork", "error=EAGAIN:when=2..3");
     let first = dial(server.tcp());
     ping(&first, b"before");
-    let descriptors = open_descriptors(server.pid());
+    let descriptors = server.open_descriptors();
     for _ in 0..2 {
         assert!(is_closed(dial(server.tcp())));
     }
     assert_eq!(trace.injected(), 2);
-    assert_eq!(open_descriptors(server.pid()), descriptors);
+    assert_eq!(server.open_descriptors(), descriptors);
+    assert_eq!(server.stats().get("connections"), 1);
     ping(&first, b"after");
     ping(&dial(server.tcp()), b"somebody new");
     let stats = server.stats();

@@ -1,0 +1,86 @@
+//! How many connections may come from one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use edgeloop_reactor::{ConnId, ConnMap, Peer};
+
+/// Who is there from where. Without a limit nothing is kept.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    max: Option<usize>,
+    counts: HashMap<IpAddr, usize>,
+    /// Until they are closed: who has left and is slow to read our last words counts too.
+    known: ConnMap<IpAddr>,
+}
+
+impl Addresses {
+    pub(super) fn new(max: Option<usize>) -> Addresses {
+        Addresses {
+            max,
+            counts: HashMap::new(),
+            known: ConnMap::new(),
+        }
+    }
+
+    /// Whether one more may come from there. If so, it is counted until it is closed.
+    pub(super) fn admit(&mut self, id: ConnId, peer: &Peer) -> bool {
+        let (Some(max), Some(address)) = (self.max, counted(peer)) else {
+            return true;
+        };
+        let count = self.counts.entry(address).or_default();
+        if *count >= max {
+            return false;
+        }
+        *count += 1;
+        self.known.insert(id, address);
+        true
+    }
+
+    pub(super) fn closed(&mut self, id: ConnId) {
+        let Some(address) = self.known.remove(id) else {
+            return;
+        };
+        if let Some(count) = self.counts.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&address);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.known.is_empty()
+    }
+}
+
+/// What counts as one address. An IPv6 host has the whole of its /64 to choose from, so that is one
+/// (RFC 4291, section 2.5.1).
+fn counted(peer: &Peer) -> Option<IpAddr> {
+    match peer {
+        Peer::Inet(at) => Some(match at.ip() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            }
+        }),
+        Peer::Unix | Peer::Stream => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_host_has_one_address_however_many_it_uses() {
+        let of = |address: &str| counted(&Peer::Inet(address.parse().unwrap()));
+        assert_eq!(of("[2001:db8::1]:5"), of("[2001:db8::ffff:1]:6"));
+        assert_ne!(of("[2001:db8::1]:5"), of("[2001:db8:0:1::1]:5"));
+        assert_eq!(of("127.0.0.1:5"), of("127.0.0.1:6"));
+        assert_ne!(of("127.0.0.1:5"), of("127.0.0.2:5"));
+        assert_eq!(counted(&Peer::Unix), None);
+    }
+}

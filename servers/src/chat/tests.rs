@@ -1,0 +1,181 @@
+//! The chat server without sockets: what each client sends, and what each must have seen.
+
+mod budget;
+mod choices;
+mod commands;
+mod cuts;
+mod hostile;
+mod log_lines;
+mod model;
+mod operator;
+mod pacing;
+mod record;
+mod storms;
+
+use std::time::Duration;
+
+use edgeloop_reactor::{ConnId, Opened, Peer, Script};
+
+use super::{Chat, STDIN, STDOUT, Settings, Transcript};
+
+const WELCOME: &str = "Welcome! What is your name?\n";
+const EMPTY: &str = "* The room is empty\n";
+
+/// What the command line's defaults are.
+fn settings() -> Settings {
+    Settings {
+        max_line: 4096,
+        rate: 100,
+        burst: 1000,
+        history: 0,
+        motd: None,
+        login_timeout: Duration::from_secs(60),
+        max_per_ip: None,
+        unicode_names: false,
+        plain: false,
+        operator: false,
+    }
+}
+
+/// A chat, and people who talk to it.
+struct Party {
+    script: Script<Chat>,
+}
+
+impl Party {
+    fn new() -> Party {
+        Party::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Party {
+        Party::recorded(change, None)
+    }
+
+    fn recorded(change: impl FnOnce(&mut Settings), transcript: Option<Transcript>) -> Party {
+        let mut settings = settings();
+        change(&mut settings);
+        Party {
+            script: Script::new(Chat::new(settings, transcript)),
+        }
+    }
+
+    /// Somebody connects, and was asked for a name.
+    fn connect(&mut self) -> ConnId {
+        let id = self.script.open();
+        assert_eq!(self.hears(id), WELCOME);
+        id
+    }
+
+    /// Somebody joins, and has read the names of those present. The others hear of it.
+    fn join(&mut self, name: &str) -> ConnId {
+        let id = self.connect();
+        self.says(id, name);
+        let list = self.hears(id);
+        assert!(list.starts_with("* The room "), "{list:?}");
+        id
+    }
+
+    /// Several join, and have read all about it.
+    fn join_all<const N: usize>(&mut self, names: [&str; N]) -> [ConnId; N] {
+        let ids = names.map(|name| self.join(name));
+        ids.iter().for_each(|&id| drop(self.hears(id)));
+        ids
+    }
+
+    /// The operator's terminal: standard input and standard output.
+    fn operator(&mut self) -> (ConnId, ConnId) {
+        let peer = Peer::Stream;
+        let mut open = |tag| self.script.open_as(Opened { peer, tag });
+        (open(STDIN), open(STDOUT))
+    }
+
+    /// A line is sent.
+    fn says(&mut self, id: ConnId, line: &str) {
+        self.sends(id, format!("{line}\n").as_bytes());
+    }
+
+    fn sends(&mut self, id: ConnId, bytes: &[u8]) {
+        self.script.data(id, bytes);
+    }
+
+    /// All that somebody was sent since the last time.
+    fn hears(&mut self, id: ConnId) -> String {
+        String::from_utf8(self.script.take_output(id)).expect("UTF-8")
+    }
+
+    /// The same of somebody who speaks Telnet, with its commands in words.
+    fn sees(&mut self, id: ConnId) -> String {
+        let output = self.script.take_output(id);
+        let (mut seen, mut rest) = (Vec::new(), &output[..]);
+        while let Some((byte, more)) = rest.split_first() {
+            rest = more;
+            match (byte, more) {
+                (0xff, [verb, option, more @ ..]) => {
+                    let verb = match verb {
+                        0xfc => "WONT",
+                        0xfe => "DONT",
+                        verb => panic!("nobody asked for {verb}"),
+                    };
+                    seen.extend(format!("<{verb} {option}>").bytes());
+                    rest = more;
+                }
+                _ => seen.push(*byte),
+            }
+        }
+        String::from_utf8(seen).expect("UTF-8")
+    }
+
+    fn each_hears<const N: usize>(&mut self, ids: [ConnId; N]) -> [String; N] {
+        ids.map(|id| self.hears(id))
+    }
+
+    fn is_closed(&self, id: ConnId) -> bool {
+        self.script.closed(id).is_some()
+    }
+
+    fn seconds_pass(&mut self, seconds: u64) {
+        self.script.advance(Duration::from_secs(seconds));
+    }
+
+    fn chat(&self) -> &Chat {
+        self.script.protocol()
+    }
+
+    /// Everything that is kept in two places is the same in both.
+    fn check(&self) {
+        let chat = self.chat();
+        let mut joined = 0;
+        for (id, member) in chat
+            .members
+            .iter()
+            .filter(|(_, member)| member.has_joined())
+        {
+            joined += 1;
+            assert_eq!(chat.names.get(member.name()), Some(&id));
+            let room = &chat.rooms[member.room as usize];
+            assert_eq!(room.members()[member.place as usize], id);
+        }
+        let mut present = 0;
+        for (number, room) in &chat.rooms {
+            present += room.members().len();
+            assert_eq!(chat.room_by_name.get(&room.name), Some(&(number as u32)));
+            let members = room.members().iter();
+            let ignoring = members.filter(|&&id| chat.members.get(id).unwrap().ignores_some());
+            assert_eq!(room.ignoring, ignoring.count());
+            assert!(!room.members().is_empty() || &*room.name == "lobby");
+        }
+        assert_eq!((chat.names.len(), present), (joined, joined));
+        assert_eq!(chat.room_by_name.len(), chat.rooms.len());
+    }
+
+    /// Everybody has left, and nothing of them is kept.
+    fn check_forgotten(&mut self) {
+        // Whatever was to be summed up has been.
+        self.seconds_pass(10);
+        self.check();
+        let chat = self.chat();
+        assert!(chat.members.is_empty() && chat.names.is_empty());
+        assert!(chat.crowded.is_empty() && chat.addresses.is_empty());
+        assert_eq!(chat.rooms.len(), 1, "there is the lobby only");
+    }
+}

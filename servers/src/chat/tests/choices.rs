@@ -1,0 +1,193 @@
+//! What can be chosen on the command line.
+
+use std::time::Duration;
+
+use edgeloop_reactor::{Closed, ConnId, Opened, Peer};
+
+use super::{EMPTY, Party, WELCOME};
+
+#[test]
+fn who_gives_no_name_in_time_is_told_and_closed() {
+    let mut party = Party::with(|settings| settings.login_timeout = Duration::from_secs(5));
+    let [alice] = party.join_all(["alice"]);
+    let (silent, slow) = (party.connect(), party.connect());
+    party.script.advance(Duration::from_millis(4999));
+    party.sends(slow, b"s");
+    assert!(!party.is_closed(silent) && !party.is_closed(slow));
+    party.script.advance(Duration::from_millis(1));
+    for id in [silent, slow] {
+        assert_eq!(party.hears(id), "* you gave no name in time\n");
+        assert_eq!(party.script.closed(id), Some(Closed::Finished));
+    }
+    assert_eq!(party.hears(alice), "");
+    party.seconds_pass(3600);
+    assert!(!party.is_closed(alice), "who has joined may be silent");
+    party.script.eof(alice);
+    party.check_forgotten();
+}
+
+#[test]
+fn a_login_timeout_of_nothing_is_for_ever() {
+    let mut party = Party::with(|settings| settings.login_timeout = Duration::ZERO);
+    let id = party.connect();
+    party.seconds_pass(1_000_000);
+    party.says(id, "alice");
+    assert_eq!(party.hears(id), EMPTY);
+}
+
+fn connect_from(party: &mut Party, address: &str) -> ConnId {
+    let peer = match address {
+        "unix" => Peer::Unix,
+        address => Peer::Inet(address.parse().unwrap()),
+    };
+    party.script.open_as(Opened { peer, tag: 0 })
+}
+
+#[test]
+fn so_many_may_come_from_one_address() {
+    let mut party = Party::with(|settings| settings.max_per_ip = Some(2));
+    let one = connect_from(&mut party, "192.0.2.1:1");
+    let two = connect_from(&mut party, "192.0.2.1:2");
+    let three = connect_from(&mut party, "192.0.2.1:3");
+    let other = connect_from(&mut party, "192.0.2.2:3");
+    let locals = [(); 3].map(|()| connect_from(&mut party, "unix"));
+    assert_eq!(
+        party.hears(three),
+        "* too many connections from your address\n"
+    );
+    assert!(party.is_closed(three));
+    for id in [one, two, other].into_iter().chain(locals) {
+        assert_eq!(party.hears(id), WELCOME);
+    }
+    party.says(one, "alice");
+    assert!(party.chat().members.get(one).unwrap().is_small());
+    party.says(two, "not a name");
+    let four = connect_from(&mut party, "192.0.2.1:4");
+    assert_eq!(party.hears(four), WELCOME, "there is room again");
+    let five = connect_from(&mut party, "192.0.2.1:5");
+    assert!(party.is_closed(five));
+    party.script.eof(one);
+    let six = connect_from(&mut party, "192.0.2.1:6");
+    for id in [four, six, other].into_iter().chain(locals) {
+        assert!(!party.is_closed(id));
+        party.script.close(id, Closed::Reset);
+    }
+    party.check_forgotten();
+}
+
+#[test]
+fn the_message_of_the_day_follows_the_names() {
+    let mut party = Party::with(|settings| settings.motd = Some("be kind\r\n\nand quiet".into()));
+    let alice = party.connect();
+    party.says(alice, "alice");
+    assert_eq!(
+        party.hears(alice),
+        "* The room is empty\n* be kind\n* \n* and quiet\n"
+    );
+    party.says(alice, "/join dev");
+    assert_eq!(party.hears(alice), format!("* you are in dev now\n{EMPTY}"));
+}
+
+#[test]
+fn who_enters_is_shown_the_last_lines_with_their_age() {
+    let mut party = Party::with(|settings| settings.history = 3);
+    let [alice, bob] = party.join_all(["alice", "bob"]);
+    party.sends(alice, b"one\ntwo\n");
+    party.seconds_pass(90);
+    party.sends(
+        bob,
+        b"/me waves\n/msg alice secret\n/nick rob\n/who\n/nick bob\n",
+    );
+    party.seconds_pass(3600);
+    party.says(alice, "three");
+    party.seconds_pass(5);
+    let carol = party.connect();
+    party.says(carol, "carol");
+    assert_eq!(
+        party.hears(carol),
+        "* The room contains: alice, bob\n\
+         * 1h ago [alice] two\n\
+         * 1h ago ** bob waves\n\
+         * 5s ago [alice] three\n"
+    );
+    for id in [alice, bob, carol] {
+        party.script.eof(id);
+    }
+    let dave = party.connect();
+    party.says(dave, "dave");
+    assert_eq!(
+        party.hears(dave),
+        "* The room is empty\n\
+         * 1h ago [alice] two\n\
+         * 1h ago ** bob waves\n\
+         * 5s ago [alice] three\n",
+        "the lobby is there even if nobody is"
+    );
+}
+
+#[test]
+fn each_room_has_its_own_history_as_long_as_it_lasts() {
+    let mut party = Party::with(|settings| settings.history = 3);
+    let [alice, bob] = party.join_all(["alice", "bob"]);
+    party.says(alice, "in the lobby");
+    party.sends(alice, b"/join dev\nin dev\n");
+    party.hears(bob);
+    party.says(bob, "/join dev");
+    assert_eq!(
+        party.hears(bob),
+        "* you are in dev now\n* The room contains: alice\n* 0s ago [alice] in dev\n"
+    );
+    party.says(alice, "/join lobby");
+    party.says(bob, "/join lobby");
+    party.hears(bob);
+    party.says(bob, "/join dev");
+    assert_eq!(party.hears(bob), format!("* you are in dev now\n{EMPTY}"));
+}
+
+#[test]
+fn names_of_any_script_if_they_are_asked_for() {
+    let mut party = Party::with(|settings| settings.unicode_names = true);
+    let [olga, ming] = party.join_all(["Ольга", "小明"]);
+    party.says(ming, "你好");
+    assert_eq!(party.hears(olga), "[小明] 你好\n");
+    party.says(olga, "/msg 小明 привет");
+    party.says(olga, "/nick Ольга2");
+    party.says(olga, "/join кухня-2");
+    assert_eq!(
+        party.hears(ming),
+        "[Ольга to you] привет\n* Ольга is now known as Ольга2\n* Ольга2 has left the room\n"
+    );
+    let unseen = party.connect();
+    party.says(unseen, "小明\u{3164}");
+    assert!(party.is_closed(unseen), "a name that looks like another");
+    party.check();
+}
+
+#[test]
+fn plain_takes_everything_literally() {
+    let mut party = Party::with(|settings| settings.plain = true);
+    let [alice, bob] = party.join_all(["alice", "bob"]);
+    for line in ["/who", "//x", "/quit", "/", "/nick x", "/msg bob y"] {
+        party.says(alice, line);
+        assert_eq!(party.hears(bob), format!("[alice] {line}\n"));
+        assert_eq!(party.hears(alice), "");
+    }
+    assert!(!party.is_closed(alice));
+}
+
+#[test]
+fn a_line_over_the_limit_is_cut_and_its_author_is_told_once() {
+    let mut party = Party::with(|settings| settings.max_line = 10);
+    let [alice, bob] = party.join_all(["alice", "bob"]);
+    for chunk in ["0123456789", "x", &"y".repeat(5000), "\nnext\n"] {
+        party.sends(bob, chunk.as_bytes());
+    }
+    assert_eq!(party.hears(alice), "[bob] 0123456789\n[bob] next\n");
+    assert_eq!(party.hears(bob), "* your line was cut after 10 bytes\n");
+    party.says(bob, "12345678é!");
+    assert_eq!(
+        party.hears(alice),
+        "[bob] 12345678é\n",
+        "no character in part"
+    );
+}

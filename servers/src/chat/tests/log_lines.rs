@@ -1,0 +1,99 @@
+//! What the log says, and how tests see it.
+
+use std::cell::RefCell;
+use std::sync::Once;
+
+use edgeloop_reactor::Closed;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use super::Party;
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps what a thread logs, which is what a test logs.
+struct Keeper;
+
+impl Log for Keeper {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("edgeloop::chat")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("{} {}", record.level(), record.args());
+            LINES.with_borrow_mut(|lines| lines.push(line));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// From now on this thread's log is kept.
+pub(super) fn keep() {
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        log::set_logger(&Keeper).expect("there is no other logger in tests");
+        log::set_max_level(LevelFilter::Info);
+    });
+    drop(take());
+}
+
+/// What was logged since the last time.
+pub(super) fn take() -> Vec<String> {
+    LINES.take()
+}
+
+/// The same, errors only.
+pub(super) fn take_errors() -> Vec<String> {
+    let is_error = |line: &String| line.starts_with(Level::Error.as_str());
+    take().into_iter().filter(is_error).collect()
+}
+
+#[test]
+fn joins_leaves_with_their_cause_refused_names_and_kicks_are_logged_and_words_are_not() {
+    keep();
+    let mut party = Party::with(|settings| settings.max_per_ip = Some(4));
+    let (stdin, _) = party.operator();
+    let [alice, bob, carol] = party.join_all(["alice", "bob", "carol"]);
+    let nobody = party.connect();
+    party.says(nobody, "no\x1bname");
+    party.says(alice, "a word");
+    party.says(alice, "/nick Alice");
+    party.says(alice, "/msg bob a secret");
+    party.script.close(alice, Closed::SlowConsumer);
+    party.says(bob, "/quit last words");
+    party.says(stdin, "/kick carol");
+    party.connect();
+    party.seconds_pass(60);
+    let [dave, ..] = [(); 5].map(|()| party.script.open());
+    party.script.eof(dave);
+    assert!(party.is_closed(carol));
+    let mut lines = take();
+    let mut ports = 40_000..;
+    for line in &mut lines {
+        if line.contains("127.0.0.1") {
+            let at = line.find("127.0.0.1:").unwrap() + "127.0.0.1:".len();
+            let port: u16 = line[at..at + 5].parse().unwrap();
+            assert!(ports.contains(&port));
+            ports.start = port;
+            line.replace_range(at..at + 5, "PORT");
+        }
+    }
+    assert_eq!(
+        lines,
+        [
+            "INFO alice has joined from 127.0.0.1:PORT",
+            "INFO bob has joined from 127.0.0.1:PORT",
+            "INFO carol has joined from 127.0.0.1:PORT",
+            r"INFO refused the name 'no\x1bname': a name has letters and digits only",
+            "INFO alice is now Alice",
+            "INFO Alice has left: too slow a reader",
+            "INFO bob has left: quit",
+            "INFO carol has left: kicked by the operator",
+            "INFO refused 127.0.0.1:PORT: no name in time",
+            "INFO refused 127.0.0.1:PORT: too many connections from its address",
+        ]
+    );
+}
