@@ -282,8 +282,10 @@ impl Protocol for Talk {
         match opened.tag {
             STDIN => {
                 self.stdin = Some(id);
-                // Until there is somebody to hear it; a person is told that nobody does.
-                if !self.screen.is_a_person() {
+                self.screen.open();
+                // Until there is somebody to hear it. A person who waits to be called, perhaps for
+                // long, is told that nobody does.
+                if self.call.is_some() || !self.screen.is_a_person() {
                     out.pause(id);
                 }
             }
@@ -379,7 +381,11 @@ impl Protocol for Talk {
 
     fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
         let Some(call) = &mut self.call else { return };
-        if call.retries > 0 && why != Closed::Shutdown {
+        // It is we who stop, which is no failure.
+        if why == Closed::Shutdown {
+            return;
+        }
+        if call.retries > 0 {
             call.retries -= 1;
             log::info!("cannot reach {}: {why}; trying again", call.address);
             return out.set_service_timer(RETRY_INTERVAL);
@@ -470,6 +476,15 @@ mod tests {
             b"to the screen\x1b\n",
             "a file gets every byte as it is"
         );
+    }
+
+    #[test]
+    fn what_is_typed_while_we_call_waits_for_an_answer() {
+        let mut script = Script::new(Talk::calling(Screen::for_test(PERSON), call(0)));
+        let stdin = open(&mut script, STDIN);
+        assert!(script.is_paused(stdin));
+        open(&mut script, PEER);
+        assert!(!script.is_paused(stdin));
     }
 
     #[test]
@@ -584,6 +599,18 @@ mod tests {
         assert!(script.is_stopped());
         let failure = script.protocol().failure().unwrap();
         assert!(failure.starts_with("cannot reach tcp://127.0.0.1:5678: "));
+    }
+
+    #[test]
+    fn a_caller_that_is_stopped_has_not_failed() {
+        let (mut script, _, _, peer) = calling(PIPE);
+        script.stop();
+        script.close(peer, Closed::Shutdown);
+        assert_eq!(script.protocol().failure(), None);
+        let mut script = Script::new(Talk::calling(Screen::for_test(PIPE), call(1)));
+        script.stop();
+        script.connect_error(PEER, Closed::Shutdown);
+        assert_eq!(script.protocol().failure(), None);
     }
 
     #[test]

@@ -8,10 +8,14 @@
 //! |---|---|
 //! | [`server`] | start a server, learn its addresses, read its log and its counters, end it |
 //! | [`call`] | `edgecall`, the client under test |
+//! | [`chat`] | people in a chat, one at a time or hundreds whom one thread keeps talking |
 //! | [`client`] | connections with deadlines, resets, filling a connection up |
 //! | [`door`] | where the test itself is the server, or nobody is |
+//! | [`program`] | any program that runs: spoken to, its output collected |
+//! | [`foreign`] | `nc`, `ncat`, `socat` and `telnet`, in the place of our programs |
 //! | [`netcat`] | the real `nc`, fed from a file |
 //! | [`process`] | what `/proc` says about a process; limits; waiting with a deadline |
+//! | [`sockets`] | the sockets of a process, as `ss` and `netstat` show them |
 //! | [`strace`] | let system calls fail, or count them |
 //! | [`terminal`] | a terminal, and what it shows |
 //! | [`random`] | numbers and bytes that a seed repeats |
@@ -30,12 +34,16 @@
 )]
 
 pub mod call;
+pub mod chat;
 pub mod client;
 pub mod door;
+pub mod foreign;
 pub mod netcat;
 pub mod process;
+pub mod program;
 pub mod random;
 pub mod server;
+pub mod sockets;
 pub mod strace;
 pub mod terminal;
 

@@ -60,6 +60,28 @@ pub fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 1000 / ticks_per_second.cast_unsigned())
 }
 
+/// The children of a process, zombies among them.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    // A child is listed with the thread that has started it.
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("/proc/PID/task");
+    let lists =
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let numbers = |list: String| -> Vec<u32> {
+        let numbers = list.split_whitespace();
+        numbers.map(|pid| pid.parse().expect("a pid")).collect()
+    };
+    lists.flat_map(numbers).collect()
+}
+
+/// How many threads a process has.
+#[must_use]
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task"))
+        .expect("/proc/PID/task")
+        .count()
+}
+
 /// The state of a process as `ps` shows it: `R` runs, `S` waits, `T` or `t` is stopped.
 #[must_use]
 pub fn state(pid: u32) -> char {

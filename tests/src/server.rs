@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +61,9 @@ fn executable_in(message: &str) -> Option<&str> {
     rest.split('"').next()
 }
 
+/// The ways to serve connections: those of the notes, and ours.
+pub const MODELS: [&str; 3] = ["reactor", "fork", "thread"];
+
 /// How a server is to be started.
 #[derive(Debug)]
 #[must_use]
@@ -68,6 +71,8 @@ pub struct Launch {
     wrapper: Vec<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    stdin: Stdio,
+    stdout: Stdio,
     listeners: usize,
 }
 
@@ -79,6 +84,8 @@ impl Launch {
             wrapper: Vec::new(),
             arguments: words.map(str::to_owned).collect(),
             environment: Vec::new(),
+            stdin: Stdio::null(),
+            stdout: Stdio::piped(),
             listeners: addresses.len(),
         }
     }
@@ -86,6 +93,11 @@ impl Launch {
     /// The echo server on a TCP port that the kernel picks.
     pub fn echo() -> Self {
         Self::new("echo", &["127.0.0.1:0"])
+    }
+
+    /// With connections served in this one of the [`MODELS`].
+    pub fn model(self, model: &str) -> Self {
+        self.args(&["--model", model])
     }
 
     /// With these options too.
@@ -98,6 +110,18 @@ impl Launch {
     /// With this environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With this as standard input, which otherwise is `/dev/null`.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
+    /// With this as standard output, which otherwise is collected.
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.stdout = stdout.into();
         self
     }
 
@@ -148,12 +172,13 @@ impl Launch {
         let mut child = command
             .args(&self.arguments)
             .envs(self.environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdin(self.stdin)
+            .stdout(self.stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = Lines::collect(child.stdout.take().expect("piped"));
+        let stdout = child.stdout.take().map(Lines::collect);
+        let stdout = stdout.unwrap_or_else(Lines::ended);
         let stderr = Lines::collect(child.stderr.take().expect("piped"));
         Server {
             child,
@@ -167,15 +192,7 @@ impl Launch {
     /// Runs the program to its end.
     #[must_use]
     pub fn run(self) -> Finished {
-        let mut server = self.spawn();
-        let code = server.exit_code();
-        server.stdout.wait_for_end();
-        server.stderr.wait_for_end();
-        Finished {
-            code,
-            stdout: server.stdout.text(),
-            stderr: server.stderr.text(),
-        }
+        self.spawn().finish()
     }
 }
 
@@ -254,10 +271,31 @@ impl Server {
         self.address("udp://")
     }
 
-    /// What it has written to stdout.
+    /// Its standard input, which must be a pipe.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("piped")
+    }
+
+    /// What it has written to stdout, unless that is something of the test's own.
     #[must_use]
     pub fn stdout(&self) -> &Lines {
         &self.stdout
+    }
+
+    /// Waits until it has printed this line, and returns the line's number.
+    #[expect(clippy::must_use_candidate, reason = "to wait for it is the point")]
+    pub fn prints(&self, wanted: &str) -> usize {
+        let found = self.stdout.wait_from(0, PATIENCE, |line| line == wanted);
+        let (index, _) =
+            found.unwrap_or_else(|| panic!("no {wanted:?} on stdout:\n{}", self.stdout.text()));
+        index
+    }
+
+    /// Waits until a line on stderr contains this, and returns the line.
+    #[expect(clippy::must_use_candidate, reason = "to wait for it is the point")]
+    pub fn logs(&self, wanted: &str) -> String {
+        let found = self.stderr.wait_for(PATIENCE, |line| line.contains(wanted));
+        found.unwrap_or_else(|| panic!("no {wanted:?} on stderr:\n{}", self.stderr.text()))
     }
 
     /// What it has written to stderr.
@@ -310,6 +348,18 @@ impl Server {
             .wait(PATIENCE)
             .unwrap_or_else(|| panic!("the server did not end: {self:?}"));
         status.code().unwrap_or(-1)
+    }
+
+    /// Waits for it to end, and returns what it leaves behind.
+    pub fn finish(&mut self) -> Finished {
+        let code = self.exit_code();
+        self.stdout.wait_for_end();
+        self.stderr.wait_for_end();
+        Finished {
+            code,
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
+        }
     }
 
     /// Asks it for its counters (SIGUSR1).
@@ -402,6 +452,13 @@ impl Lines {
             collector.change(|state| state.ended = true);
         });
         lines
+    }
+
+    /// None, and there will be none.
+    fn ended() -> Arc<Self> {
+        let lines = Self::default();
+        lines.change(|state| state.ended = true);
+        Arc::new(lines)
     }
 
     fn change(&self, change: impl FnOnce(&mut LinesState)) {

@@ -3,16 +3,22 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use nix::pty::{Winsize, openpty};
-use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::Pid;
 
-use crate::until;
+use crate::program::command;
+use crate::{PATIENCE, until};
 
-/// A pseudo-terminal of 24 lines of 80 characters: pty(7).
+/// A pseudo-terminal: pty(7).
 #[derive(Debug)]
 pub struct Terminal {
     /// What programs open.
@@ -28,18 +34,21 @@ impl Terminal {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it opens a device")]
     pub fn new() -> Self {
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 80,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(Some(&size), None).expect("openpty");
-        let mut settings = tcgetattr(&pty.slave).expect("tcgetattr");
+        // No program that another test starts meanwhile is to inherit either end.
+        let keyboard = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC);
+        let keyboard = keyboard.expect("posix_openpt");
+        grantpt(&keyboard).expect("grantpt");
+        unlockpt(&keyboard).expect("unlockpt");
+        let name = ptsname_r(&keyboard).expect("ptsname_r");
+        let mut options = File::options();
+        options.read(true).write(true);
+        let line = options.custom_flags(OFlag::O_NOCTTY.bits()).open(name);
+        let line = OwnedFd::from(line.expect("a terminal can be opened"));
+        let mut settings = tcgetattr(&line).expect("tcgetattr");
         settings.output_flags.remove(OutputFlags::OPOST);
         settings.local_flags.remove(LocalFlags::ECHO);
-        tcsetattr(&pty.slave, SetArg::TCSANOW, &settings).expect("tcsetattr");
-        let keyboard = File::from(pty.master);
+        tcsetattr(&line, SetArg::TCSANOW, &settings).expect("tcsetattr");
+        let keyboard = File::from(OwnedFd::from(keyboard));
         let mut screen = keyboard.try_clone().expect("dup");
         let shown = Arc::new(Mutex::new(Vec::new()));
         let screen_content = Arc::clone(&shown);
@@ -52,7 +61,7 @@ impl Terminal {
             }
         });
         Self {
-            line: pty.slave,
+            line,
             keyboard,
             shown,
             watcher,
@@ -63,6 +72,38 @@ impl Terminal {
     #[must_use]
     pub fn line(&self) -> Stdio {
         self.line.try_clone().expect("dup").into()
+    }
+
+    /// Its mode: termios(3).
+    #[must_use]
+    pub fn mode(&self) -> Termios {
+        tcgetattr(&self.line).expect("tcgetattr")
+    }
+
+    /// Waits until a program edits the line that is typed.
+    pub fn is_edited(&self) {
+        until("the terminal is in raw mode", || {
+            !self.mode().local_flags.contains(LocalFlags::ICANON)
+        });
+    }
+
+    /// Runs a program as a shell does, which has the terminal for its own: Ctrl-C reaches it. When
+    /// it has ended, the shell shows `status N` and waits, so that the terminal is as it was left.
+    #[must_use]
+    pub fn run(&self, words: &[&str]) -> Session {
+        let script = "trap : INT; \"$@\"; echo \"status $?\"; read -r line";
+        let program = command(words[0]);
+        let child = command("setsid")
+            .args(["--ctty", "sh", "-c", script, "sh"])
+            .arg(program.get_program())
+            .args(&words[1..])
+            .env("TERM", "xterm")
+            .stdin(self.line())
+            .stdout(self.line())
+            .stderr(self.line())
+            .spawn()
+            .expect("setsid is part of util-linux");
+        Session { child }
     }
 
     /// Types.
@@ -79,7 +120,12 @@ impl Terminal {
 
     /// Waits until this was written to it.
     pub fn shows(&self, text: &str) {
-        until(text, || self.shown().contains(text));
+        let deadline = Instant::now() + PATIENCE;
+        while !self.shown().contains(text) {
+            let shown = self.shown();
+            assert!(Instant::now() < deadline, "no {text:?} in {shown:?}");
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// All that was written to it, when nobody has it open any more.
@@ -89,5 +135,22 @@ impl Terminal {
         self.watcher.join().expect("no test panics in here");
         let shown = self.shown.lock().expect("no test panics in here");
         String::from_utf8_lossy(&shown).into_owned()
+    }
+}
+
+/// A shell on a terminal, and what it runs: all of it is killed when dropped.
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = killpg(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGKILL,
+        );
+        let _ = self.child.wait();
     }
 }

@@ -47,23 +47,33 @@ impl fmt::Debug for Edited {
 }
 
 impl Screen {
-    /// What standard input and output call for: line editing if both are the same person's.
+    /// What standard input and output call for.
     #[must_use]
     pub fn of_standard_streams() -> Self {
-        let kind = match (raw_mode_if_capable(), io::stdout().is_terminal()) {
-            (Some(raw_mode), _) => Kind::Edited(Box::new(Edited {
+        Screen {
+            person: io::stdin().is_terminal(),
+            kind: if io::stdout().is_terminal() {
+                Kind::Shown(Harmless::default())
+            } else {
+                Kind::Bytes
+            },
+        }
+    }
+
+    /// Takes line editing from the kernel, if standard input and output are the same person's. From
+    /// here on signals have to be handled: one that ends the program would leave its terminal in
+    /// raw mode.
+    pub(super) fn open(&mut self) {
+        if let Kind::Shown(_) = self.kind
+            && let Some(raw_mode) = raw_mode_if_capable()
+        {
+            self.kind = Kind::Edited(Box::new(Edited {
                 editor: Editor::new(""),
                 raw_mode: Some(raw_mode),
                 width: || terminal::width(io::stdout()),
                 harmless: Harmless::default(),
                 held_back: Vec::new(),
-            })),
-            (None, true) => Kind::Shown(Harmless::default()),
-            (None, false) => Kind::Bytes,
-        };
-        Screen {
-            person: io::stdin().is_terminal(),
-            kind,
+            }));
         }
     }
 

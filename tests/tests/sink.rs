@@ -1,0 +1,323 @@
+//! `edgeloop sink`: whole lines, of all clients, whatever becomes of standard output.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, PipeReader, Read, Write, pipe};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use tests::client::{dial, dial_udp, fill};
+use tests::process::{children, resident_bytes};
+use tests::random::Random;
+use tests::server::{Launch, Server};
+use tests::sockets::{until_accepted, until_read};
+use tests::{MIB, PATIENCE, until};
+
+/// All the ways to serve clients: what is printed must be the same in each.
+const WAYS: [&[&str]; 4] = [
+    &["--model", "reactor"],
+    &["--model", "fork"],
+    &["--model", "thread"],
+    &["--workers", "3"],
+];
+
+fn sink(options: &[&str]) -> Launch {
+    Launch::new("sink", &["127.0.0.1:0"]).args(options)
+}
+
+/// What a printed line says: the client's number, and its text.
+fn text_of(line: &str) -> Option<(usize, &str)> {
+    let (client, text) = line.strip_prefix("client ")?.split_once(": ")?;
+    Some((client.parse().ok()?, text))
+}
+
+/// Sends lines in pieces that have nothing to do with where they end.
+fn send_in_pieces(server: SocketAddr, text: &[u8], random: &mut Random) {
+    let mut stream = dial(server);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(random.below(3000).min(rest.len() - 1) + 1);
+        stream.write_all(piece).expect("write");
+        rest = after;
+    }
+}
+
+#[test]
+fn lines_of_many_clients_are_whole_and_complete() {
+    const CLIENTS: usize = 20;
+    const LINES: usize = 1000;
+    let line = |client: usize, number: usize| {
+        let filler = "x".repeat((client * 7 + number * 13) % 300);
+        format!("line {number} of {client} {filler}")
+    };
+    for way in WAYS {
+        let server = sink(way).start();
+        thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let address = server.tcp();
+                scope.spawn(move || {
+                    let lines: Vec<String> =
+                        (0..LINES).map(|number| line(client, number)).collect();
+                    let text = lines.join("\n") + "\n";
+                    send_in_pieces(address, text.as_bytes(), &mut Random::new(client as u64));
+                });
+            }
+        });
+        let is_end = |line: &str| line.ends_with(" closed");
+        until("all have left", || {
+            server
+                .stdout()
+                .text()
+                .lines()
+                .filter(|line| is_end(line))
+                .count()
+                == CLIENTS
+        });
+        let printed = server.stdout().text();
+        let mut heard = vec![Vec::new(); CLIENTS];
+        for (client, text) in printed.lines().filter_map(text_of) {
+            heard[client].push(text.to_owned());
+        }
+        // The number of a client says when it came, not which of them it is.
+        heard.sort();
+        let mut said: Vec<Vec<String>> = (0..CLIENTS)
+            .map(|client| (0..LINES).map(|number| line(client, number)).collect())
+            .collect();
+        said.sort();
+        assert!(heard == said, "{way:?}: not what was said");
+        assert_eq!(printed.lines().count(), CLIENTS * (LINES + 2), "{way:?}");
+    }
+}
+
+/// Whoever looks at the terminal is safe, and a line without end is no flood.
+#[test]
+fn what_is_printed_is_harmless_and_of_bounded_length() {
+    for way in WAYS {
+        let server = sink(way).start();
+        let mut stream = dial(server.tcp());
+        let long = vec![b'y'; 100_000];
+        for text in [
+            b"\x1b[2J\x07 caf\xc3\xa9 \xff\xc2\x9b\r\n",
+            &long[..],
+            b"\nlast",
+        ] {
+            stream.write_all(text).expect("write");
+        }
+        stream.shutdown(Shutdown::Write).expect("shutdown");
+        server.prints("client 0: \\x1b[2J\\x07 caf\u{e9} \\xff\\u{9b}");
+        server.prints("client 0: last");
+        server.prints("client 0 closed");
+        let printed = server.stdout().text();
+        let cut = printed
+            .lines()
+            .find(|line| line.contains('y'))
+            .expect("the long line");
+        assert!(
+            cut.len() < 4096 && cut.ends_with("yyy [...]"),
+            "{way:?}: {cut}"
+        );
+        assert_eq!(printed.lines().count(), 5, "{way:?}: {printed}");
+    }
+}
+
+/// The end of a line may never come; what came of it is printed when its client goes, in whatever
+/// way, and when the server does.
+#[test]
+fn what_lacks_its_end_is_printed_all_the_same() {
+    for way in WAYS {
+        let mut server = sink(way).start();
+        for (number, leave) in [drop as fn(TcpStream), tests::client::reset]
+            .iter()
+            .enumerate()
+        {
+            let mut stream = dial(server.tcp());
+            stream.write_all(b"whole\nunfin").expect("write");
+            until_read(&stream);
+            leave(stream);
+            let last = server.prints(&format!("client {number}: unfin"));
+            assert!(last < server.prints(&format!("client {number} closed")));
+        }
+        let mut stays = dial(server.tcp());
+        stays.write_all(b"whole\nunfin").expect("write");
+        until_read(&stays);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0, "{way:?}");
+        server.stdout().wait_for_end();
+        let printed = server.stdout().text();
+        let expected = "client 2: whole\nclient 2: unfin\nclient 2 closed\n";
+        assert!(printed.ends_with(expected), "{way:?}: {printed}");
+    }
+}
+
+/// A server with this standard output has nothing to live for when somebody comes.
+fn fails_to_print(launch: Launch, reason: &str) {
+    let mut server = launch.start();
+    // It may have noticed before.
+    let _client = TcpStream::connect(server.tcp());
+    let finished = server.finish();
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let expected = format!("edgeloop: cannot write to standard output: {reason}");
+    assert_eq!(finished.complaint(), expected);
+}
+
+#[test]
+fn standard_output_that_takes_nothing_is_a_failure() {
+    for way in WAYS {
+        let full = File::options().write(true).open("/dev/full");
+        let launch = sink(way).stdout(full.expect("/dev/full"));
+        fails_to_print(launch, "No space left on device");
+        let (reader, writer) = pipe().expect("pipe");
+        drop(reader);
+        fails_to_print(sink(way).stdout(writer), "Broken pipe");
+    }
+}
+
+/// A server whose standard output is a full pipe: two clients sent more than it could print, and
+/// wait. With what each of them has sent so far.
+struct Full {
+    server: Server,
+    stdout: PipeReader,
+    clients: Vec<(TcpStream, usize)>,
+    block: Vec<u8>,
+}
+
+impl Full {
+    const TOO_MUCH: usize = 64 * MIB;
+
+    fn new(options: &[&str]) -> Self {
+        let (stdout, writer) = pipe().expect("pipe");
+        let server = sink(options).stdout(writer).start();
+        let lines = (0..2000).map(|number| format!("{number} {}\n", "z".repeat(number % 100)));
+        let block = lines.collect::<String>().into_bytes();
+        let connected: Vec<_> = (0..2).map(|_| dial(server.tcp())).collect();
+        connected.iter().for_each(until_accepted);
+        let before = resident(&server);
+        let clients: Vec<_> = thread::scope(|scope| {
+            let fillers: Vec<_> = connected
+                .into_iter()
+                .map(|stream| {
+                    let block = &block;
+                    scope.spawn(move || {
+                        let sent = fill(&stream, block, Self::TOO_MUCH);
+                        (stream, sent)
+                    })
+                })
+                .collect();
+            let joined = fillers.into_iter().map(|filler| filler.join());
+            joined.collect::<Result<_, _>>().expect("a filler")
+        });
+        for (_, sent) in &clients {
+            assert!(
+                *sent < Self::TOO_MUCH,
+                "{options:?}: a client was never paused"
+            );
+        }
+        let growth = resident(&server).saturating_sub(before);
+        assert!(growth < 4 * MIB, "{options:?}: {growth} bytes in memory");
+        Full {
+            server,
+            stdout,
+            clients,
+            block,
+        }
+    }
+}
+
+/// The memory of a server and of its children.
+fn resident(server: &Server) -> usize {
+    let children = children(server.pid());
+    let all = children.into_iter().chain([server.pid()]);
+    all.map(resident_bytes).sum()
+}
+
+/// `less` that is not scrolled, a terminal that is stopped: clients wait, and lose nothing.
+#[test]
+fn while_nobody_reads_clients_wait_and_nothing_grows() {
+    for way in WAYS {
+        let full = Full::new(way);
+        // There is room for new clients, if not for their words.
+        let late = dial(full.server.tcp());
+        (&late).write_all(b"late\n").expect("write");
+        drop(late);
+        let said: Vec<Vec<String>> = full
+            .clients
+            .into_iter()
+            .map(|(stream, sent)| {
+                drop(stream);
+                let bytes: Vec<u8> = full.block.iter().copied().cycle().take(sent).collect();
+                let text = String::from_utf8(bytes).expect("ASCII");
+                text.lines().map(str::to_owned).collect()
+            })
+            .chain([vec!["late".to_owned()]])
+            .collect();
+        let mut heard = vec![Vec::new(); 3];
+        let mut closed = 0;
+        for line in BufReader::new(full.stdout).lines().map_while(Result::ok) {
+            if let Some((client, text)) = text_of(&line) {
+                heard[client].push(text.to_owned());
+            }
+            closed += usize::from(line.ends_with(" closed"));
+            if closed == 3 {
+                break;
+            }
+        }
+        // Which of the first two is which is a matter of luck.
+        assert!(
+            heard == said || heard == [said[1].clone(), said[0].clone(), said[2].clone()],
+            "{way:?}: not what was said"
+        );
+    }
+}
+
+/// A stop waits for whoever reads, but not for ever.
+#[test]
+fn a_stop_while_nobody_reads() {
+    for way in WAYS {
+        let mut full = Full::new(&[way, &["--grace", "300ms"]].concat());
+        full.server.signal(Signal::SIGTERM);
+        assert_eq!(full.server.exit_code(), 0, "{way:?}");
+        let mut patient = Full::new(&[way, &["--grace", "1h"]].concat());
+        patient.server.signal(Signal::SIGTERM);
+        assert_eq!(patient.server.wait(Duration::from_millis(200)), None);
+        let mut printed = String::new();
+        patient
+            .stdout
+            .read_to_string(&mut printed)
+            .expect("whole lines in UTF-8");
+        assert_eq!(patient.server.exit_code(), 0, "{way:?}");
+        assert!(printed.ends_with('\n'), "{way:?}: a line is torn");
+    }
+}
+
+/// Each line of a datagram with its sender, who is no connection: there is no end of one either.
+#[test]
+fn datagrams() {
+    let server = Launch::new("sink", &["udp://127.0.0.1:0"]).start();
+    let senders = [dial_udp(server.udp()), dial_udp(server.udp())];
+    let names: Vec<String> = senders
+        .iter()
+        .map(|sender| sender.local_addr().expect("getsockname").to_string())
+        .collect();
+    for (sender, datagram, lines) in [
+        (0, &b"hello"[..], &["hello"][..]),
+        (1, b"one\ntwo\r\nthree\n", &["one", "two", "three"]),
+        (0, b"", &[""]),
+        (1, b"\x1b[2J\xff", &["\\x1b[2J\\xff"]),
+    ] {
+        let seen = server.stdout().count();
+        senders[sender].send(datagram).expect("send");
+        for (index, line) in lines.iter().enumerate() {
+            let expected = format!("client {}: {line}", names[sender]);
+            let found = server
+                .stdout()
+                .wait_from(seen, PATIENCE, |line| line == expected);
+            assert_eq!(found.expect("a line").0, seen + index);
+        }
+    }
+    senders[0].send(&vec![b'y'; 60_000]).expect("send");
+    let is_cut = |line: &str| line.ends_with("yyy [...]") && line.len() < 4096;
+    assert!(server.stdout().wait_for(PATIENCE, is_cut).is_some());
+    assert_eq!(server.stdout().count(), 7);
+}
