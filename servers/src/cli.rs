@@ -122,9 +122,6 @@ pub(crate) struct AnswerOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of chat")]
 pub(crate) struct ChatOptions {
-    #[command(flatten)]
-    pub(crate) common: Options,
-
     /// The longest line; the rest of a longer one is dropped
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_LINE", hide_env = true, default_value = "4KiB", value_parser = line_size)]
     pub(crate) max_line: usize,
@@ -191,6 +188,10 @@ pub(crate) struct ChatOptions {
         hide_env = true
     )]
     pub(crate) transcript: Option<PathBuf>,
+
+    // The last, since its heading is that of all that follows.
+    #[command(flatten)]
+    pub(crate) common: Options,
 }
 
 impl ChatOptions {

@@ -18,6 +18,7 @@
 //! | [`sockets`] | the sockets of a process, as `ss` and `netstat` show them |
 //! | [`strace`] | let system calls fail, or count them |
 //! | [`terminal`] | a terminal, and what it shows |
+//! | [`tmux`] | the same with real programs around it: shells in windows of a `tmux` |
 //! | [`random`] | numbers and bytes that a seed repeats |
 //!
 //! Three rules keep these tests honest. No test sleeps and hopes: each waits for the event it
@@ -46,6 +47,7 @@ pub mod server;
 pub mod sockets;
 pub mod strace;
 pub mod terminal;
+pub mod tmux;
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,15 +64,23 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const MIB: usize = 1024 * 1024;
 
 /// Waits until `condition` holds, and fails with `what` if it does not within [`PATIENCE`].
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(
+        within(PATIENCE, condition),
+        "still not so after {PATIENCE:?}: {what}"
+    );
+}
+
+/// Waits until `condition` holds; false if it does not within this time.
+pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
     while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "still not so after {PATIENCE:?}: {what}"
-        );
+        if Instant::now() >= deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
+    true
 }
 
 /// Lets one test at a time through, of all that ask, in whatever process they run.

@@ -15,8 +15,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 
+use crate::PATIENCE;
 use crate::program::command;
-use crate::{PATIENCE, until};
 
 /// A pseudo-terminal: pty(7).
 #[derive(Debug)]
@@ -80,11 +80,10 @@ impl Terminal {
         tcgetattr(&self.line).expect("tcgetattr")
     }
 
-    /// Waits until a program edits the line that is typed.
-    pub fn is_edited(&self) {
-        until("the terminal is in raw mode", || {
-            !self.mode().local_flags.contains(LocalFlags::ICANON)
-        });
+    /// Whether a program edits the line that is typed, so that the kernel does not.
+    #[must_use]
+    pub fn is_edited(&self) -> bool {
+        !self.mode().local_flags.contains(LocalFlags::ICANON)
     }
 
     /// Runs a program as a shell does, which has the terminal for its own: Ctrl-C reaches it. When

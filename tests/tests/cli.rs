@@ -5,12 +5,13 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use tempfile::{TempDir, tempdir};
 
 use tests::client::{dial, dial_udp, dial_unix, is_closed, ping, ping_all};
-use tests::server::Launch;
+use tests::server::{Launch, binary, edgecall};
 use tests::{PATIENCE, until};
 
 /// A directory with a path for a socket in it, and the address that names it.
@@ -56,6 +57,8 @@ fn help_names_every_option() {
     assert_eq!(finished.code, 0);
     assert_eq!(finished.stderr, "");
     let options = [
+        "--model",
+        "--workers",
         "--once",
         "--max-connections",
         "--idle-timeout",
@@ -79,8 +82,65 @@ fn help_names_every_option() {
     }
     let finished = Launch::new("--help", &[]).run();
     assert_eq!(finished.code, 0);
-    assert!(finished.stdout.contains("echo"), "{}", finished.stdout);
+    for server in ["echo", "upper", "sink", "chat", "talk"] {
+        assert!(finished.stdout.contains(server), "{}", finished.stdout);
+    }
     assert_eq!(Launch::new("--version", &[]).run().code, 0);
+}
+
+/// At a terminal of the usual width no line is wrapped, and an example says how to begin.
+#[test]
+fn help_reads_well_at_80_columns() {
+    let programs = [
+        (binary(), "echo upper sink chat talk"),
+        (edgecall(), "echo upper send talk"),
+    ];
+    for (program, subcommands) in programs {
+        for subcommand in subcommands.split(' ').map(Some).chain([None]) {
+            let mut command = Command::new(program);
+            command.args(subcommand).arg("--help").env("COLUMNS", "80");
+            let output = command.output().expect("it starts");
+            let help = String::from_utf8(output.stdout).expect("UTF-8");
+            let longest = help.lines().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(80), "{program:?} {subcommand:?}:\n{help}");
+            assert!(
+                help.contains("Example:\n"),
+                "{program:?} {subcommand:?}:\n{help}"
+            );
+        }
+    }
+}
+
+/// Completions and manual pages name every subcommand.
+#[test]
+fn completions_and_manual_pages() {
+    for (program, name, subcommand) in [
+        (binary(), "edgeloop", "upper"),
+        (edgecall(), "edgecall", "send"),
+    ] {
+        for what in ["bash", "elvish", "fish", "powershell", "zsh", "man"] {
+            let mut command = Command::new(program);
+            let output = command
+                .args(["generate", what])
+                .output()
+                .expect("it starts");
+            assert!(output.status.success(), "{name} {what}: {output:?}");
+            let text = String::from_utf8(output.stdout).expect("UTF-8");
+            assert!(
+                text.contains(name) && text.contains(subcommand),
+                "{what}:\n{text}"
+            );
+        }
+        let directory = TempDir::new().expect("a temporary directory");
+        let mut command = Command::new(program);
+        let status = command
+            .args(["generate", "man"])
+            .arg(directory.path())
+            .status();
+        assert!(status.expect("it starts").success());
+        let page = directory.path().join(format!("{name}-{subcommand}.1"));
+        assert!(page.exists(), "no {}", page.display());
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use tests::client::{dial, dial_udp, fill};
-use tests::process::{children, resident_bytes};
+use tests::process::{children, resident_bytes, threads};
 use tests::random::Random;
 use tests::server::{Launch, Server};
 use tests::sockets::{until_accepted, until_read};
@@ -288,6 +288,38 @@ fn a_stop_while_nobody_reads() {
             .expect("whole lines in UTF-8");
         assert_eq!(patient.server.exit_code(), 0, "{way:?}");
         assert!(printed.ends_with('\n'), "{way:?}: a line is torn");
+    }
+}
+
+/// No zombie, no thread, no descriptor; and nobody is forgotten.
+#[test]
+fn a_thousand_visits_leave_nothing_behind() {
+    for way in WAYS {
+        let mut server = sink(way).start();
+        let pid = server.pid();
+        let (descriptors, workers) = (server.open_descriptors(), threads(pid));
+        for visit in 0..1000 {
+            let mut client = dial(server.tcp());
+            client
+                .write_all(visit.to_string().as_bytes())
+                .expect("write");
+        }
+        server.stats_until("nobody is left", |stats| {
+            stats.get("accepted") == 1000 && stats.get("connections") == 0
+        });
+        assert_eq!(children(pid), [], "{way:?}");
+        until("no thread is left", || threads(pid) == workers);
+        server.descriptors_return_to(descriptors);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0, "{way:?}");
+        server.stdout().wait_for_end();
+        let printed = server.stdout().text();
+        let mut visits: Vec<usize> = printed
+            .lines()
+            .filter_map(|line| text_of(line)?.1.parse().ok())
+            .collect();
+        visits.sort_unstable();
+        assert!(visits.into_iter().eq(0..1000), "{way:?}: {printed}");
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::{tempdir, tempfile};
 
+use tests::MIB;
 use tests::call::{Call, content, file_of};
 use tests::client::{dial, difference, expect, expect_end, fill, reset};
 use tests::door::{ClosedDoor, Door};
@@ -20,7 +21,6 @@ use tests::program::{Program, command, run};
 use tests::random::Random;
 use tests::server::{Launch, Server, edgecall};
 use tests::terminal::Terminal;
-use tests::{MIB, PATIENCE};
 
 fn talk() -> Launch {
     Launch::new("talk", &["127.0.0.1:0"])
@@ -214,6 +214,9 @@ fn is_alone(server: &Server) {
     server.stats_until("it is alone", |stats| stats.get("connections") == 0);
 }
 
+/// A way to start a program with these arguments.
+type Start<'a> = &'a dyn Fn(&str, &[&str]) -> Command;
+
 /// Nothing to say, and all to hear: `/dev/null`, a closed descriptor, an empty file.
 #[test]
 fn without_input_we_only_listen() {
@@ -233,7 +236,7 @@ fn without_input_we_only_listen() {
         command.args(arguments).stdin(file_of(b""));
         command
     };
-    let ways: [&dyn Fn(&str, &[&str]) -> Command; 3] = [&closed, &null, &empty];
+    let ways: [Start<'_>; 3] = [&closed, &null, &empty];
     for start in ways {
         let mut server = Program::spawn(start("edgeloop", &["talk", "127.0.0.1:0", "--once"]));
         server.complains("listening on ");
@@ -406,7 +409,7 @@ const HARMLESS: &str = "\\x1b[2J\\x1b]0;title\\x07 caf\u{e9} \\x9b1A \\u{202e}\\
 /// What a terminal would obey is shown on it; a file or a pipe gets it as it is.
 #[test]
 fn hostile_text_is_harmless_on_a_terminal_and_exact_elsewhere() {
-    let to_the_caller = |stdin: Stdio, stdout: Stdio| {
+    let calling = |stdin: Stdio, stdout: Stdio| {
         let door = Door::tcp();
         let mut command = Command::new(edgecall());
         command.args(["talk", door.address()]).env("TERM", "xterm");
@@ -420,7 +423,7 @@ fn hostile_text_is_harmless_on_a_terminal_and_exact_elsewhere() {
         drop(stream);
         assert_eq!(client.finish().0, Some(0));
     };
-    let to_the_called = |stdin: Stdio, stdout: Stdio| {
+    let answering = |stdin: Stdio, stdout: Stdio| {
         let launch = talk().args(&["--once"]).env("TERM", "xterm");
         let mut server = launch.stdin(stdin).stdout(stdout).start();
         let mut stream = dial(server.tcp());
@@ -430,7 +433,7 @@ fn hostile_text_is_harmless_on_a_terminal_and_exact_elsewhere() {
         drop(stream);
         assert_eq!(server.exit_code(), 0);
     };
-    let ways: [&dyn Fn(Stdio, Stdio); 2] = [&to_the_caller, &to_the_called];
+    let ways: [&dyn Fn(Stdio, Stdio); 2] = [&calling, &answering];
     for send in ways {
         let (file, copy) = new_file();
         send(Stdio::null(), copy.into());
@@ -482,9 +485,10 @@ fn the_terminal_is_left_as_it_was_found() {
         let mut terminal = Terminal::new();
         let before = terminal.mode();
         let door = Door::tcp();
-        let _session = terminal.run(&["edgecall", "talk", door.address()]);
+        let _session = terminal.run(&["edgecall", "talk", "-v", door.address()]);
         let stream = door.accept();
-        terminal.is_edited();
+        terminal.shows("connected to ");
+        assert!(terminal.is_edited());
         end(&mut terminal, stream);
         terminal.shows("status 0");
         assert_eq!(terminal.mode(), before, "{what}");
@@ -500,8 +504,8 @@ fn the_terminal_is_left_as_it_was_found() {
             .and_then(|rest| rest.lines().next());
         let at = format!("127.0.0.1:{}", port.expect("a port").trim());
         let stream = dial(at.parse().expect("an address"));
-        terminal.is_edited();
         terminal.shows("peer connected from ");
+        assert!(terminal.is_edited());
         end(&mut terminal, stream);
         terminal.shows("status 0");
         assert_eq!(terminal.mode(), before, "{what}");
@@ -517,9 +521,7 @@ fn a_person_may_be_left() {
     command.args(["talk", door.address()]).env("TERM", "xterm");
     command.stdin(terminal.line()).stdout(terminal.line());
     let client = Call::spawn(command);
-    let stream = door.accept();
-    terminal.is_edited();
-    drop(stream);
+    drop(door.accept());
     assert_eq!(client.finish(), (Some(0), String::new()));
     let shown = terminal.finish();
     assert!(shown.contains("peer closed\r\n"), "{shown:?}");
@@ -591,5 +593,4 @@ fn a_peer_that_is_silent_for_too_long_is_a_failure() {
     drop(stdin);
     expect_end(&stream, b"");
     client.fails(&format!("no answer from {} in time", door.address()));
-    let _ = PATIENCE;
 }

@@ -1,0 +1,195 @@
+//! Real terminals, as a person has them: windows of a `tmux` that nobody looks at but the test.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::PATIENCE;
+use crate::program::command;
+
+/// A `tmux` of our own, known by its socket to nobody else. With it ends all that runs in it.
+#[derive(Debug)]
+pub struct Tmux {
+    directory: TempDir,
+}
+
+impl Tmux {
+    /// Starts it, with nothing in it yet.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it starts a program")]
+    pub fn new() -> Self {
+        Self {
+            directory: TempDir::new().expect("a temporary directory"),
+        }
+    }
+
+    /// Opens a window with a shell in it, which greets with `$`.
+    #[must_use]
+    pub fn window(&self, columns: u16, rows: u16) -> Window<'_> {
+        let (columns, rows) = (columns.to_string(), rows.to_string());
+        let shell = "exec env PS1='$ ' bash --norc --noprofile -i";
+        let options = ["-d", "-P", "-F", "#{pane_id}", "-x", &columns, "-y", &rows];
+        let id = self.tell(&[&["new-session"], &options[..], &[shell]].concat());
+        let window = Window {
+            tmux: self,
+            id: id.trim().to_owned(),
+        };
+        window.shows("$");
+        window
+    }
+
+    fn tell(&self, words: &[&str]) -> String {
+        let output = self.command(words).output().expect("tmux is installed");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "tmux {words:?}: {complaint}");
+        String::from_utf8(output.stdout).expect("tmux speaks UTF-8")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut tmux = Command::new("tmux");
+        tmux.args(["-u", "-f", "/dev/null", "-S"]);
+        tmux.arg(self.directory.path().join("socket"));
+        tmux.args(words).env_remove("TMUX").env("LC_ALL", "C.UTF-8");
+        tmux
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        // A window that closes sends SIGHUP, which not everything in it obeys.
+        let leaders = self
+            .command(&["list-panes", "-a", "-F", "#{pane_pid}"])
+            .output();
+        for leader in leaders
+            .iter()
+            .flat_map(|output| output.stdout.split(|&byte| byte == b'\n'))
+        {
+            String::from_utf8_lossy(leader)
+                .parse()
+                .into_iter()
+                .for_each(kill_session);
+        }
+        // It fails if nothing was ever opened.
+        let _ = self.command(&["kill-server"]).output();
+    }
+}
+
+/// Kills all processes of a session (setsid(2)), the leader last.
+fn kill_session(leader: i32) {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_in_it = |pid: &i32| session_of(*pid) == Some(leader) && *pid != leader;
+    for pid in pids.filter(is_in_it).chain([leader]) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// The session of a process, if that still is there: proc_pid_stat(5).
+fn session_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(3)?.parse().ok()
+}
+
+/// A window, with a shell in it.
+#[derive(Debug)]
+pub struct Window<'a> {
+    tmux: &'a Tmux,
+    id: String,
+}
+
+impl Window<'_> {
+    /// Types this text, letter by letter.
+    pub fn type_in(&self, text: &str) {
+        self.tmux
+            .tell(&["send-keys", "-t", &self.id, "-l", "--", text]);
+    }
+
+    /// Presses keys by their names: `Enter`, `Left`, `C-z`.
+    pub fn press(&self, keys: &[&str]) {
+        let words = ["send-keys", "-t", &self.id];
+        self.tmux.tell(&[&words[..], keys].concat());
+    }
+
+    /// Types a line.
+    pub fn enter(&self, line: &str) {
+        self.type_in(line);
+        self.press(&["Enter"]);
+    }
+
+    /// Types a command for the shell. `edgeloop` and `edgecall` are those under test.
+    pub fn run(&self, line: &str) {
+        let word = |word: &str| match word {
+            "edgeloop" | "edgecall" => command(word).get_program().display().to_string(),
+            _ => word.to_owned(),
+        };
+        let words: Vec<String> = line.split(' ').map(word).collect();
+        self.enter(&format!("clear; {}", words.join(" ")));
+    }
+
+    /// The rows that are on the screen, without blank ones at the end.
+    #[must_use]
+    pub fn rows(&self) -> Vec<String> {
+        let screen = self.tmux.tell(&["capture-pane", "-p", "-t", &self.id]);
+        let rows = screen.trim_end().lines();
+        rows.map(|row| row.trim_end().to_owned()).collect()
+    }
+
+    /// Waits until these rows are on the screen, and nothing below them.
+    pub fn ends_in(&self, rows: &[&str]) {
+        self.wait(&format!("{rows:#?} at the end"), |screen| {
+            screen.ends_with(&rows.iter().map(|&row| row.to_owned()).collect::<Vec<_>>())
+        });
+    }
+
+    /// Waits until a row contains this, and returns the row.
+    #[expect(clippy::must_use_candidate, reason = "to wait for it is the point")]
+    pub fn shows(&self, text: &str) -> String {
+        let screen = self.wait(text, |screen| screen.iter().any(|row| row.contains(text)));
+        let row = screen.into_iter().find(|row| row.contains(text));
+        row.expect("it is there")
+    }
+
+    fn wait(&self, what: &str, condition: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let screen = self.rows();
+            if condition(&screen) {
+                return screen;
+            }
+            assert!(Instant::now() < deadline, "no {what} in {screen:#?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Gives it another size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let (columns, rows) = (columns.to_string(), rows.to_string());
+        let size = ["-x", &columns, "-y", &rows];
+        self.tmux
+            .tell(&[&["resize-window", "-t", &self.id], &size[..]].concat());
+    }
+
+    /// One of tmux's variables, such as `pane_title`.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> String {
+        let format = format!("#{{{name}}}");
+        let words = ["display-message", "-p", "-t", &self.id, &format];
+        self.tmux.tell(&words).trim_end().to_owned()
+    }
+
+    /// The process id of its shell.
+    #[must_use]
+    pub fn shell(&self) -> u32 {
+        self.variable("pane_pid").parse().expect("a process id")
+    }
+
+    /// Closes it, as a click would.
+    pub fn close(self) {
+        self.tmux.tell(&["kill-pane", "-t", &self.id]);
+    }
+}

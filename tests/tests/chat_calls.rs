@@ -1,0 +1,84 @@
+//! What a line costs, in system calls: figures that must come out exactly, on any machine.
+
+use tests::chat::{Guest, chat, hear_all};
+use tests::process::state;
+use tests::server::{Server, Stats};
+use tests::until;
+
+const MEMBERS: usize = 50;
+const LINES: usize = 4;
+
+/// The chat, and so many people in it; the server has nothing left to do.
+fn room() -> (Server, [Guest; MEMBERS]) {
+    let server = chat(&["--quiet"]).start();
+    let names: [String; MEMBERS] = std::array::from_fn(|number| format!("m{number}"));
+    let members = Guest::join_all(server.tcp(), names.each_ref().map(String::as_str));
+    (server, members)
+}
+
+/// How many calls were made since then, of those that are counted by these names.
+fn calls(server: &Server, since: &Stats) -> [u64; 3] {
+    let now = server.stats();
+    ["reads", "writes", "again"].map(|name| now.since(since, name))
+}
+
+/// One read for the line, and one write for each of the others.
+#[test]
+fn a_line_is_sent_once_to_each() {
+    let (server, mut members) = room();
+    for speaker in 0..MEMBERS {
+        let before = server.stats();
+        members[speaker].say("hello");
+        let line = format!("[m{speaker}] hello");
+        let others = members.iter_mut().enumerate();
+        let others = others.filter(|(number, _)| *number != speaker);
+        hear_all(others.map(|(_, member)| member), &line);
+        assert_eq!(calls(&server, &before), [1, MEMBERS as u64 - 1, 0]);
+    }
+}
+
+/// A turn brings four lines from everybody: one read for each author, and one write for each
+/// member, not one for each of nearly ten thousand deliveries.
+#[test]
+fn what_a_turn_brings_is_sent_at_once() {
+    let (server, mut members) = room();
+    for round in 0..10 {
+        let before = server.stats();
+        until("the server waits for events", || state(server.pid()) == 'S');
+        server.stop();
+        for member in &members {
+            for line in 0..LINES {
+                member.say(format!("line {line} of round {round}"));
+            }
+        }
+        server.resume();
+        for (listener, member) in members.iter_mut().enumerate() {
+            // In the order in which they came, since that is how the kernel lists them.
+            for speaker in (0..MEMBERS).filter(|speaker| *speaker != listener) {
+                for line in 0..LINES {
+                    member.hears(&format!("[m{speaker}] line {line} of round {round}"));
+                }
+            }
+        }
+        assert_eq!(calls(&server, &before), [MEMBERS as u64, MEMBERS as u64, 0]);
+    }
+}
+
+/// Who comes or goes is announced with one write to each, too.
+#[test]
+fn coming_and_going() {
+    let (server, mut members) = room();
+    for _ in 0..3 {
+        let visitor = Guest::knock(server.tcp());
+        let before = server.stats();
+        let mut visitor = visitor.joined("visitor");
+        hear_all(&mut members, "* visitor has entered the room");
+        let [_, writes, again] = calls(&server, &before);
+        assert_eq!([writes, again], [MEMBERS as u64 + 1, 0]);
+        let before = server.stats();
+        visitor.say("/quit");
+        visitor.hears_the_end();
+        hear_all(&mut members, "* visitor has left the room");
+        assert_eq!(calls(&server, &before)[1], MEMBERS as u64);
+    }
+}
