@@ -285,12 +285,12 @@ fn a_transcript_that_cannot_be_written() {
 }
 
 /// Who has the server's terminal, here a pipe, speaks to all, sees who is there, and can end a
-/// visit. The end of the pipe is not the end of the server.
+/// visit.
 #[test]
 fn operator() {
     let mut server = chat(&["--operator"]).stdin(Stdio::piped()).start();
-    let mut terminal = server.stdin();
-    let mut type_line = |line: &str| writeln!(terminal, "{line}").expect("it is read");
+    let terminal = server.stdin();
+    let type_line = |line: &str| writeln!(&terminal, "{line}").expect("it is read");
     let names = ["ann", "bob", "carol"];
     let [mut ann, mut bob, mut carol] = Guest::join_all(server.tcp(), names);
     type_line("the room closes at ten");
@@ -317,9 +317,12 @@ fn operator() {
     server.logs("bob has left: kicked by the operator");
     type_line("/kick bob");
     server.prints("nobody has this name");
+    // The end of the terminal is the end of its last line, and of nothing else.
+    write!(&terminal, "last words").expect("it is read");
     drop(terminal);
-    ann.say("/join attic");
-    carol.hears("* ann has entered the room");
+    hear_all([&mut ann, &mut carol], "* operator: last words");
+    let _dave = Guest::join(server.tcp(), "dave");
+    ann.hears("* dave has entered the room");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_code(), 0);
 }

@@ -110,7 +110,8 @@ fn stopped_and_continued() {
 fn the_window_changes_its_size() {
     let tmux = Tmux::new();
     let (host, guest) = talk(&tmux);
-    let line: String = (0..12).map(|number| format!("[{number:07}]")).collect();
+    let words: Vec<String> = (0..12).map(|number| format!("[{number:07}]")).collect();
+    let line = words.concat();
     host.type_in(&line);
     let last_row = || host.rows().last().cloned().unwrap_or_default();
     until("the line is cut on the left", || {
