@@ -5,6 +5,7 @@
 
 mod printer;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -24,10 +25,15 @@ use crate::serve::{
 };
 use printer::Printer;
 
-/// How long the counters wait for a worker that is busy.
-const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a report waits for a worker that is busy.
+const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a worker tells.
+/// What one worker tells.
+struct Letter {
+    from: usize,
+    news: News,
+}
+
 enum News {
     /// Where it can be reached.
     Started(Waker),
@@ -39,15 +45,17 @@ enum News {
 /// The way to the supervisor.
 #[derive(Clone)]
 struct Mail {
-    news: Sender<News>,
-    /// Rung for each piece of news, since a channel has no descriptor to wait for.
+    worker: usize,
+    letters: Sender<Letter>,
+    /// Rung for each letter, since a channel has no descriptor to wait for.
     bell: Arc<EventFd>,
 }
 
 impl Mail {
     fn send(&self, news: News) {
-        // Nobody is left to hear it only when the program ends.
-        let _ = self.news.send(news);
+        let from = self.worker;
+        // Nobody is left to read it only when the program ends.
+        let _ = self.letters.send(Letter { from, news });
         let _ = self.bell.write(1);
     }
 }
@@ -65,7 +73,7 @@ pub(crate) fn serve<S: Server>(
     // Threads inherit that these signals are blocked, so that none of them is interrupted.
     let signals = Signals::new().map_err(|errno| format!("cannot handle signals: {errno}"))?;
     let failed = |error: io::Error| format!("cannot start the workers: {}", reason(&error));
-    let (news, letters) = channel();
+    let (sender, letters) = channel();
     let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
     let bell = Arc::new(bell.map_err(|errno| failed(errno.into()))?);
     let prints = protocol().streams().stdout.is_some();
@@ -78,7 +86,8 @@ pub(crate) fn serve<S: Server>(
             limits: limits.clone(),
             stdout: pipes.next(),
             mail: Mail {
-                news: news.clone(),
+                worker: index,
+                letters: sender.clone(),
                 bell: Arc::clone(&bell),
             },
         };
@@ -93,8 +102,10 @@ pub(crate) fn serve<S: Server>(
         bell,
         letters,
         wakers: Vec::new(),
-        working: count,
+        working: (0..count).collect(),
         stops: 0,
+        counters: vec![Stats::default(); count],
+        report: None,
         result: Ok(()),
     };
     let served = supervisor.supervise(options.stats);
@@ -142,35 +153,50 @@ impl Worker {
 struct Supervisor {
     signals: Signals,
     bell: Arc<EventFd>,
-    letters: Receiver<News>,
+    letters: Receiver<Letter>,
     wakers: Vec<Waker>,
     /// Workers that have not ended.
-    working: usize,
+    working: BTreeSet<usize>,
     /// How often a stop was asked for.
     stops: usize,
+    /// What each worker has told of its counters last, until it ended.
+    counters: Vec<Stats>,
+    /// The report that is under way.
+    report: Option<Report>,
     /// What ended the first worker that ended.
     result: Result<(), String>,
+}
+
+/// A report that waits for what the workers tell.
+struct Report {
+    /// Who has not told yet.
+    missing: BTreeSet<usize>,
+    until: Instant,
+    /// Another was asked for meanwhile.
+    again: bool,
 }
 
 impl Supervisor {
     fn supervise(mut self, report_every: Option<Duration>) -> Result<(), String> {
         let report_every = report_every.filter(|every| !every.is_zero());
         let mut next_report = report_every.map(|every| Instant::now() + every);
-        while self.working > 0 {
-            self.wait(next_report)?;
+        while !self.working.is_empty() {
+            let deadlines = [next_report, self.report.as_ref().map(|report| report.until)];
+            self.wait(deadlines.into_iter().flatten().min())?;
             self.take_signals();
-            while let Ok(news) = self.letters.try_recv() {
-                self.take(news);
+            while let Ok(letter) = self.letters.try_recv() {
+                self.read(letter);
             }
             if next_report.is_some_and(|at| at <= Instant::now()) {
                 self.report();
                 next_report = report_every.map(|every| Instant::now() + every);
             }
+            self.end_report();
         }
         self.result
     }
 
-    /// Waits for a signal, for news, or for the time of the next report.
+    /// Waits for a signal, for a letter, or until then.
     fn wait(&self, until: Option<Instant>) -> Result<(), String> {
         let mut asked = [
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
@@ -202,16 +228,23 @@ impl Supervisor {
         }
     }
 
-    fn take(&mut self, news: News) {
+    fn read(&mut self, Letter { from, news }: Letter) {
         match news {
             News::Started(waker) => {
                 (0..self.stops).for_each(|_| tell(waker.stop()));
+                if self.report.is_some() {
+                    tell(waker.report());
+                }
                 self.wakers.push(waker);
             }
-            // It comes too late for the report that it was asked for.
-            News::Counted(_) => {}
+            News::Counted(stats) => {
+                self.counters[from] = *stats;
+                self.misses_no_more(from);
+            }
             News::Ended(result) => {
-                self.working -= 1;
+                self.working.remove(&from);
+                self.counters[from] = Stats::default();
+                self.misses_no_more(from);
                 if result.is_err() && self.result.is_ok() {
                     self.result = result;
                     self.stop();
@@ -220,31 +253,48 @@ impl Supervisor {
         }
     }
 
+    fn misses_no_more(&mut self, worker: usize) {
+        if let Some(report) = &mut self.report {
+            report.missing.remove(&worker);
+        }
+    }
+
     fn stop(&mut self) {
         self.stops += 1;
         self.wakers.iter().for_each(|waker| tell(waker.stop()));
     }
 
-    /// Asks every worker for its counters, and prints their sum.
+    /// Asks every worker for its counters.
     fn report(&mut self) {
-        self.wakers.iter().for_each(|waker| tell(waker.report()));
-        let until = Instant::now() + REPORT_PATIENCE;
-        let (mut sum, mut counted) = (Stats::default(), 0);
-        while counted < self.working {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.letters.recv_timeout(left) {
-                Ok(News::Counted(stats)) => {
-                    sum.merge(&stats);
-                    counted += 1;
-                }
-                Ok(news) => self.take(news),
-                Err(_) => {
-                    log::warn!("workers too busy to be counted: {}", self.working - counted);
-                    break;
-                }
-            }
+        if let Some(report) = &mut self.report {
+            report.again = true;
+            return;
         }
+        self.wakers.iter().for_each(|waker| tell(waker.report()));
+        self.report = Some(Report {
+            missing: self.working.clone(),
+            until: Instant::now() + REPORT_PATIENCE,
+            again: false,
+        });
+    }
+
+    /// Prints the sum of the counters if all have told theirs, or had the time to.
+    fn end_report(&mut self) {
+        let is_over =
+            |report: &mut Report| report.missing.is_empty() || report.until <= Instant::now();
+        let Some(report) = self.report.take_if(is_over) else {
+            return;
+        };
+        if !report.missing.is_empty() {
+            let missing = report.missing.len();
+            log::warn!("workers too busy to be counted, and counted as before: {missing}");
+        }
+        let mut sum = Stats::default();
+        self.counters.iter().for_each(|stats| sum.merge(stats));
         say(&format!("stats: {sum}"));
+        if report.again {
+            self.report();
+        }
     }
 }
 
