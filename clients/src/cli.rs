@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use edgeloop::generate;
 use edgeloop::values::duration;
 use edgeloop_reactor::Address;
+
+use crate::load::{self, LoadOptions};
 
 /// Clients for the servers of edgeloop, and for others of their kind
 #[derive(Debug, Parser)]
@@ -31,6 +34,9 @@ pub(crate) enum Client {
     /// Talk to a peer, or in a chat: what you type is sent while what comes is printed
     #[command(after_help = TALK_EXAMPLE)]
     Talk(TalkOptions),
+    /// Put a load on a server, check every answer, and measure rate and latency
+    #[command(after_help = load::EXAMPLE)]
+    Load(Box<LoadOptions>),
     /// Print shell completions or the manual page
     #[command(hide = true)]
     Generate(generate::Options),
@@ -182,10 +188,24 @@ impl Options {
     }
 }
 
+impl Cli {
+    /// What the user typed; ends the program if it makes no sense.
+    pub(crate) fn read() -> Cli {
+        let cli = Cli::parse();
+        if let Client::Load(options) = &cli.client
+            && let Err(conflict) = options.check()
+        {
+            let mut command = Cli::command();
+            command.build();
+            let load = command.find_subcommand_mut("load").expect("it was typed");
+            load.error(ErrorKind::ArgumentConflict, conflict).exit();
+        }
+        cli
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

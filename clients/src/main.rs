@@ -4,12 +4,14 @@
 //! protocols: [`stream`] joins standard input, a server and standard output; [`datagram::ask`] and
 //! [`datagram::post`] send a datagram for each line, with and without an answer. What they share
 //! has a file each: [`dial`] reaches the server, [`output`] prints, [`progress`] shows how far
-//! it is. [`mod@talk`] has its protocol in common with `edgeloop talk`.
+//! it is. [`mod@talk`] has its protocol in common with `edgeloop talk`. [`mod@load`] is a program of
+//! its own: many connections at once, to measure a server.
 
 mod call;
 mod cli;
 mod datagram;
 mod dial;
+mod load;
 mod logging;
 mod output;
 mod progress;
@@ -18,15 +20,16 @@ mod talk;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use edgeloop::generate;
 
 use crate::call::{Service, call};
 use crate::cli::{Cli, Client};
+use crate::load::load;
 use crate::talk::talk;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().client) {
+    match run(Cli::read().client) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             logging::say(&format!("edgecall: {failure}"));
@@ -42,6 +45,7 @@ fn run(client: Client) -> Result<(), String> {
         Client::Upper(it) => call(Service::Upper, &it.address, it.message(), &it.common),
         Client::Send(it) => call(Service::Sink, &it.address, None, &it.common),
         Client::Talk(it) => talk(&it),
+        Client::Load(it) => load(&it),
         Client::Generate(what) => generate::run(Cli::command(), &what),
     }
 }

@@ -29,6 +29,8 @@ pub struct HostPort {
     port: u16,
     /// The numbers that the host stands for; none as long as nobody has asked for a name's.
     numbers: Vec<SocketAddr>,
+    /// Where our own end of a connection is; the kernel chooses unless somebody else has.
+    source: Option<IpAddr>,
 }
 
 impl Address {
@@ -66,6 +68,14 @@ impl Address {
         match self {
             Address::Tcp(at) | Address::Udp(at) => &at.numbers,
             Address::Unix(_) => &[],
+        }
+    }
+
+    /// Where our own end of a connection is to be, if that was chosen.
+    pub(crate) fn source(&self) -> Option<IpAddr> {
+        match self {
+            Address::Tcp(at) | Address::Udp(at) => at.source,
+            Address::Unix(_) => None,
         }
     }
 
@@ -124,6 +134,18 @@ impl HostPort {
         self.numbers = numbers;
         self
     }
+
+    /// The same host, to be reached from this address of ours, which must be of the same family; a
+    /// listener takes no notice of it.
+    ///
+    /// One address has ports for some 28,000 connections to one server
+    /// (`/proc/sys/net/ipv4/ip_local_port_range`). Whoever wants more takes several, and on the
+    /// loopback device all of 127.0.0.0/8 is ours.
+    #[must_use]
+    pub fn with_source(mut self, source: IpAddr) -> HostPort {
+        self.source = Some(source);
+        self
+    }
 }
 
 impl FromStr for HostPort {
@@ -156,6 +178,7 @@ impl FromStr for HostPort {
             host: host.to_owned(),
             port,
             numbers: number.into_iter().collect(),
+            source: None,
         })
     }
 }
@@ -166,6 +189,7 @@ impl From<SocketAddr> for HostPort {
             host: address.ip().to_string(),
             port: address.port(),
             numbers: vec![address],
+            source: None,
         }
     }
 }

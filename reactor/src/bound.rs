@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -224,6 +224,18 @@ pub(crate) fn inet_socket(address: &SocketAddr, kind: SockType) -> Result<OwnedF
         setsockopt(&fd, sockopt::Ipv6V6Only, &!is_wildcard(address))?;
     }
     Ok(fd)
+}
+
+/// Chooses the address of our end of a connection that is yet to be made, and leaves the port to the
+/// kernel until it knows the other end: then one port can serve for several peers (ip(7),
+/// `IP_BIND_ADDRESS_NO_PORT`).
+pub(crate) fn bind_source(fd: &OwnedFd, source: Option<IpAddr>) -> Result<()> {
+    let Some(source) = source else {
+        return Ok(());
+    };
+    setsockopt(fd, sockopt::IpBindAddressNoPort, &true)?;
+    let any_port = SocketAddr::new(source, 0);
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(any_port))
 }
 
 pub(crate) fn local_address(fd: BorrowedFd) -> Option<SocketAddr> {

@@ -212,7 +212,7 @@ impl<P: Protocol> Reactor<P> {
 
     fn connect_udp(&mut self, to: &Address, tag: u32) -> io::Result<()> {
         let first = to.numbers().first().ok_or(Errno::EADDRNOTAVAIL)?;
-        Ok(self.add_udp(Udp::connect(*first, tag)?)?)
+        Ok(self.add_udp(Udp::connect(*first, to.source(), tag)?)?)
     }
 
     /// Makes a connection of an existing descriptor: a socket, a terminal, a pipe, a file,

@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::isatty;
 
 use crate::address::{Address, Peer};
-use crate::bound::{inet_socket, local_address};
+use crate::bound::{bind_source, inet_socket, local_address};
 use crate::conn::{State, Stream};
 use crate::poll::Interest;
 use crate::sys;
@@ -94,6 +94,7 @@ impl Fd {
                     .next()
                     .ok_or(Errno::EADDRNOTAVAIL)?;
                 let fd = inet_socket(&at, SockType::Stream)?;
+                bind_source(&fd, to.source())?;
                 setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
                 (fd, Peer::Inet(at), Box::new(SockaddrStorage::from(at)))
             }

@@ -4,7 +4,7 @@
 //! answers wait for room in the send buffer nothing more is fetched, and the kernel's receive
 //! buffer is the queue, as bounded as the administrator made it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::Result;
@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, connect, sendto};
 
 use crate::address::is_wildcard;
-use crate::bound::{inet_socket, local_address};
+use crate::bound::{bind_source, inet_socket, local_address};
 use crate::conn::{Stream, closed_by, is_starvation};
 use crate::connections::Connections;
 use crate::outbox::{Current, SendBack};
@@ -73,8 +73,10 @@ impl Udp {
     }
 
     /// A socket with one peer: it hears of nobody else, and of errors (udp(7)).
-    pub(crate) fn connect(peer: SocketAddr, tag: u32) -> Result<Udp> {
-        Udp::introduce(inet_socket(&peer, SockType::Datagram)?, peer, tag)
+    pub(crate) fn connect(peer: SocketAddr, source: Option<IpAddr>, tag: u32) -> Result<Udp> {
+        let fd = inet_socket(&peer, SockType::Datagram)?;
+        bind_source(&fd, source)?;
+        Udp::introduce(fd, peer, tag)
     }
 
     /// Gives a socket its one peer.
@@ -338,7 +340,7 @@ mod tests {
     #[test]
     fn an_answer_is_sent_though_an_earlier_datagram_was_refused() {
         let ((peer, at), (_somebody, elsewhere)) = (bound(), bound());
-        let mut udp = Udp::connect(at, 0).unwrap();
+        let mut udp = Udp::connect(at, None, 0).unwrap();
         let ours = UdpSocket::from(udp.as_fd().try_clone_to_owned().unwrap());
         peer.send_to(b"hello", ours.local_addr().unwrap()).unwrap();
         let protocol = Meanwhile {

@@ -3,14 +3,15 @@
 mod common;
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{
-    Heard, PATIENCE, adopt_socket, alone, echo, reactor, reactor_with, read_some, turn_until,
+    Heard, PATIENCE, adopt_socket, alone, echo, reactor, reactor_with, read_some, turn_at_once,
+    turn_until,
 };
 use edgeloop_reactor::{Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer};
 use nix::errno::Errno;
@@ -307,6 +308,44 @@ fn a_stop_leaves_the_other_addresses_alone() {
                 let nobody = backend.accept().unwrap_err();
                 assert_eq!(nobody.kind(), ErrorKind::WouldBlock, "{first}");
             }
+        }
+    });
+}
+
+#[test]
+fn our_end_of_a_connection_can_be_chosen() {
+    alone(|| {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let hears = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (stream, datagrams) = (backend.local_addr().unwrap(), hears.local_addr().unwrap());
+        let mut reactor = reactor(|_, _| {});
+        let to = Address::Tcp(HostPort::from(stream).with_source(ELSEWHERE.into()));
+        reactor.connect(&to, CLIENT).unwrap();
+        turn_until(&mut reactor, |notes| !notes.heard.is_empty());
+        assert_eq!(backend.accept().unwrap().1.ip(), ELSEWHERE);
+
+        let to = Address::Udp(HostPort::from(datagrams).with_source(ELSEWHERE.into()));
+        reactor.connect(&to, CLIENT).unwrap();
+        reactor.call(|_, out| out.send_to(CLIENT, datagrams, b"hello"));
+        turn_at_once(&mut reactor);
+        let (count, from) = hears.recv_from(&mut [0; 8]).unwrap();
+        assert_eq!((count, from.ip()), (5, ELSEWHERE.into()));
+    });
+}
+
+#[test]
+fn an_address_that_is_not_ours_is_no_source() {
+    alone(|| {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = HostPort::from(backend.local_addr().unwrap());
+        let not_ours = Ipv4Addr::new(192, 0, 2, 1);
+        for to in [Address::Tcp, Address::Udp] {
+            let to = to(host.clone().with_source(not_ours.into()));
+            let mut reactor = reactor(|_, _| {});
+            reactor.call(|_, out| out.connect(to.clone(), CLIENT));
+            reactor.run().unwrap();
+            let error = Heard::ConnectError(CLIENT, Closed::Error(Errno::EADDRNOTAVAIL));
+            assert_eq!(reactor.protocol().heard, [error], "{to}");
         }
     });
 }

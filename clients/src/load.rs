@@ -1,0 +1,79 @@
+//! `edgecall load`: many clients at once, to measure a server.
+//!
+//! It is a program on the reactor like the servers are: each kind of load is a
+//! [`Protocol`](edgeloop_reactor::Protocol), and a test plays the server with a
+//! [`Script`](edgeloop_reactor::Script). The report is no better than what is checked: every answer
+//! is compared with what was asked, and a server that swaps, drops or repeats a byte is found out.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `options.rs`, `plan.rs` | what the user wants; what is to be done, and by which worker |
+//! | `conductor.rs` | one run, phase by phase |
+//! | `crew.rs`, `threads.rs`, `worker.rs` | threads with a reactor each, and what they share |
+//! | `phase.rs` | the phases, and what a load does in each |
+//! | `tally.rs`, `window.rs` | what is counted, and when |
+//! | `opening.rs` | opening connections |
+//! | `pace.rs`, `turns.rs`, `flow.rs`, `times.rs` | when to send: closed and open loops |
+//! | `content.rs`, `clock.rs` | what to send; what time it is |
+//! | `echo.rs`, `datagrams.rs`, `chat.rs`, `sink.rs`, `connect.rs` | the kinds of load |
+//! | `server.rs` | what `/proc` says of the server |
+//! | `report.rs`, `progress.rs` | what is shown |
+
+mod chat;
+mod clock;
+mod conductor;
+mod connect;
+mod content;
+mod crew;
+mod datagrams;
+mod echo;
+mod flow;
+mod opening;
+mod options;
+mod pace;
+mod phase;
+mod plan;
+mod progress;
+mod report;
+#[cfg(test)]
+mod rig;
+mod server;
+mod sink;
+mod tally;
+mod threads;
+mod times;
+mod turns;
+mod window;
+mod worker;
+
+use std::io::{self, Write};
+
+use edgeloop_reactor::reason;
+
+use self::conductor::Conductor;
+pub(crate) use self::options::{EXAMPLE, LoadOptions};
+use self::plan::Plan;
+use self::report::{Report, percentiles};
+use crate::logging;
+
+/// Puts a load on a server, and reports. Errors: there was nobody to put it on, or something was
+/// wrong with the answers.
+pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
+    logging::start(options.verbose)?;
+    let plan = Plan::new(options)?;
+    let sources = plan.ways.len();
+    let outcome = Conductor::new(plan, options)?.run()?;
+    let report = Report::new(options, sources, &outcome);
+    let text = match (options.json, options.hgrm) {
+        (true, _) => report.json(),
+        (false, false) => report.to_string(),
+        (false, true) => {
+            logging::say(report.to_string().trim_end());
+            percentiles(&outcome.tally.latency)
+        }
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| format!("cannot write the report: {}", reason(&error)))?;
+    report.verdict()
+}

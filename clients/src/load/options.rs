@@ -1,0 +1,308 @@
+//! What the user types after `edgecall load`.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+use edgeloop::values::{duration, size};
+use edgeloop_reactor::Address;
+
+use super::chat;
+
+/// What a load consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Messages that come back as they are
+    Echo,
+    /// Messages that come back in capitals
+    Upper,
+    /// Members of a chat, some of whom talk
+    Chat,
+    /// Lines that are not answered
+    Sink,
+    /// Connect to an echo server, exchange a message, close, and so on
+    Connect,
+}
+
+impl Kind {
+    /// The port on which such a server of edgeloop listens.
+    fn port(self) -> u16 {
+        match self {
+            Kind::Echo | Kind::Connect => 9876,
+            Kind::Upper => 6666,
+            Kind::Chat => 7777,
+            Kind::Sink => 8888,
+        }
+    }
+}
+
+/// As the user writes it.
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        out.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+pub(crate) const EXAMPLE: &str = "\
+Without --rate, the next message is sent when one is answered: a closed loop.
+With it, messages are sent when the plan says so, and latency counts from the
+planned time: a server that pauses does not keep us from asking.
+Each option can be set in the environment too: EDGECALL_CONNECTIONS=1000
+
+Example:
+  edgeloop echo 9876 &
+  edgecall load 9876 --connections 1000 --duration 5s --server-pid $!";
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadOptions {
+    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT (echo and upper) or unix:PATH
+    /// [default: the port of edgeloop's server of this kind on 127.0.0.1]
+    #[arg(value_name = "ADDR")]
+    address: Option<Address>,
+
+    /// What the load consists of
+    #[arg(
+        long,
+        value_enum,
+        env = "EDGECALL_KIND",
+        hide_env = true,
+        default_value = "echo"
+    )]
+    pub(super) kind: Kind,
+
+    /// Connections; of connect, how many are under way at a time; of UDP, sockets
+    #[arg(short, long, value_name = "N", env = "EDGECALL_CONNECTIONS", hide_env = true, default_value = "64", value_parser = positive)]
+    pub(super) connections: u32,
+
+    /// Bytes of a message; the lines of chat and sink end with a newline that counts
+    #[arg(short, long, value_name = "SIZE", env = "EDGECALL_SIZE", hide_env = true, default_value = "64", value_parser = size)]
+    pub(super) size: usize,
+
+    /// Messages under way on each connection at a time; of chat, for each who talks
+    #[arg(long, value_name = "N", env = "EDGECALL_DEPTH", hide_env = true, default_value = "1", value_parser = positive)]
+    pub(super) depth: u32,
+
+    /// How long to measure
+    #[arg(short, long, value_name = "DURATION", env = "EDGECALL_DURATION", hide_env = true, default_value = "10s", value_parser = duration)]
+    pub(super) duration: Duration,
+
+    /// How long to send before it counts
+    #[arg(long, value_name = "DURATION", env = "EDGECALL_WARM_UP", hide_env = true, default_value = "1s", value_parser = duration)]
+    pub(super) warm_up: Duration,
+
+    /// Messages a second, of all connections together, at planned times; of connect, cycles
+    /// [default: closed loop]
+    #[arg(short, long, value_name = "N", env = "EDGECALL_RATE", hide_env = true, value_parser = rate)]
+    pub(super) rate: Option<f64>,
+
+    /// Connections opened a second [default: as many as go]
+    #[arg(long, value_name = "N", env = "EDGECALL_CONNECT_RATE", hide_env = true, value_parser = rate)]
+    pub(super) connect_rate: Option<f64>,
+
+    /// Connect from 127.0.0.1 to 127.0.0.N in turn: each has some 28,000 ports [default: the
+    /// kernel's choice; of connect, on the loopback device, 16]
+    #[arg(long, value_name = "N", env = "EDGECALL_SOURCES", hide_env = true, value_parser = clap::value_parser!(u8).range(1..=254))]
+    pub(super) sources: Option<u8>,
+
+    /// So many reactors, a thread for each, that share the connections
+    #[arg(short, long, value_name = "N", env = "EDGECALL_THREADS", hide_env = true, default_value = "1", value_parser = positive)]
+    pub(super) threads: u32,
+
+    /// Of chat: how many of the members talk [default: 10, or all if there are fewer]
+    #[arg(long, value_name = "N", env = "EDGECALL_TALKERS", hide_env = true, value_parser = positive)]
+    pub(super) talkers: Option<u32>,
+
+    /// The server's process: measure it and its children too, by what /proc says
+    #[arg(long, value_name = "PID", env = "EDGECALL_SERVER_PID", hide_env = true, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(super) server_pid: Option<i32>,
+
+    /// How long to wait for a connection, for the last answers, and for the server's end of a
+    /// stream; over UDP, for each answer [default: 10s; UDP: 1s]
+    #[arg(long, value_name = "DURATION", env = "EDGECALL_TIMEOUT", hide_env = true, value_parser = duration)]
+    timeout: Option<Duration>,
+
+    /// Print the report as JSON
+    #[arg(long, env = "EDGECALL_JSON", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(super) json: bool,
+
+    /// Print the latencies in HdrHistogram's percentile format, in microseconds, and the report on
+    /// standard error
+    #[arg(long, conflicts_with = "json", env = "EDGECALL_HGRM", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(super) hgrm: bool,
+
+    /// Say more
+    #[arg(short, long, action = clap::ArgAction::Count, env = "EDGECALL_VERBOSE", hide_env = true)]
+    pub(super) verbose: u8,
+}
+
+/// What one connection may have on its way, in bytes: it may have to wait in memory.
+const UNDER_WAY_MAX: usize = 64 * 1024 * 1024;
+/// What all connections together may have on their way: the time of each is kept in memory.
+const MESSAGES_MAX: u64 = 100_000_000;
+/// The largest datagram over IPv4: 65,535 bytes less the headers of IPv4 and UDP (ip(7), udp(7)).
+const DATAGRAM_MAX: usize = 65_507;
+
+impl LoadOptions {
+    /// The server, not resolved yet.
+    pub(super) fn server(&self) -> Address {
+        self.address.clone().unwrap_or_else(|| {
+            let port = self.kind.port().to_string();
+            port.parse().expect("a port is an address")
+        })
+    }
+
+    /// How many members of a chat talk.
+    pub(super) fn talkers(&self) -> u32 {
+        self.talkers.unwrap_or(10.min(self.connections))
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        let default = match self.address {
+            Some(Address::Udp(_)) => Duration::from_secs(1),
+            _ => Duration::from_secs(10),
+        };
+        self.timeout.unwrap_or(default)
+    }
+
+    /// What does not go together, or makes no sense.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.check_sizes()?;
+        self.check_address()?;
+        if self.duration.is_zero() || self.timeout().is_zero() {
+            return Err("a load needs an end: --duration and --timeout cannot be 0".into());
+        }
+        if self.threads > self.connections {
+            return Err("there are more --threads than --connections to share".into());
+        }
+        if self.connect_rate.is_some() && self.kind == Kind::Connect {
+            return Err("of connect, --rate says how often a connection is opened".into());
+        }
+        if self.kind != Kind::Chat {
+            return match self.talkers {
+                None => Ok(()),
+                Some(_) => Err("only the members of a chat talk: leave out --talkers".into()),
+            };
+        }
+        if self.talkers() > self.connections || self.connections < 2 {
+            return Err("a chat needs two members, and as many as talk".into());
+        }
+        Ok(())
+    }
+
+    fn check_sizes(&self) -> Result<(), String> {
+        if self.size == 0 {
+            return Err("a message has at least one byte".into());
+        }
+        let under_way = self.size.saturating_mul(self.depth as usize);
+        if under_way > UNDER_WAY_MAX {
+            return Err("one connection may have 64MiB under way: --size by --depth".into());
+        }
+        if u64::from(self.connections) * u64::from(self.depth) > MESSAGES_MAX {
+            return Err("all connections may have 100 million messages under way: --depth".into());
+        }
+        if self.kind == Kind::Chat && self.size < chat::LINE_MIN {
+            let min = chat::LINE_MIN;
+            return Err(format!(
+                "a line of a chat tells when it was sent: --size is at least {min}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_address(&self) -> Result<(), String> {
+        match self.address {
+            Some(Address::Udp(_)) => match self.kind {
+                Kind::Echo | Kind::Upper if self.size > DATAGRAM_MAX => {
+                    Err(format!("a datagram holds {DATAGRAM_MAX} bytes at the most"))
+                }
+                Kind::Echo | Kind::Upper => Ok(()),
+                Kind::Sink => Err("nobody can tell how many datagrams a sink gets".into()),
+                Kind::Chat | Kind::Connect => Err("this kind needs a stream, not UDP".into()),
+            },
+            Some(Address::Unix(_)) if self.sources.is_some() => {
+                Err("a Unix socket has no source address: leave out --sources".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn positive(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a number of at least 1 is needed".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// So many a second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e7).contains(&rate) => Ok(rate),
+        _ => Err("0.001 to 10000000 times a second are possible".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: LoadOptions,
+    }
+
+    fn options(words: &[&str]) -> LoadOptions {
+        let line = Line::try_parse_from([&["load"], words].concat());
+        line.expect("a command line").options
+    }
+
+    impl LoadOptions {
+        /// The options when only the kind is given.
+        pub(in crate::load) fn of_test(kind: Kind) -> LoadOptions {
+            options(&["--kind", &kind.to_string()])
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_servers() {
+        for (kind, server) in [
+            (Kind::Echo, "tcp://127.0.0.1:9876"),
+            (Kind::Upper, "tcp://127.0.0.1:6666"),
+            (Kind::Chat, "tcp://127.0.0.1:7777"),
+            (Kind::Sink, "tcp://127.0.0.1:8888"),
+            (Kind::Connect, "tcp://127.0.0.1:9876"),
+        ] {
+            let options = LoadOptions::of_test(kind);
+            assert_eq!(options.server().to_string(), server);
+            assert_eq!(options.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for words in [
+            &["--size", "0"][..],
+            &["--size", "1MiB", "--depth", "65"],
+            &["--size", "1", "--depth", "1000001", "-c", "100"],
+            &["--duration", "0"],
+            &["--timeout", "0"],
+            &["--threads", "3", "--connections", "2"],
+            &["--talkers", "2"],
+            &["--kind", "chat", "--size", "32"],
+            &["--kind", "chat", "--connections", "1"],
+            &["--kind", "chat", "--talkers", "65"],
+            &["--kind", "connect", "--connect-rate", "5"],
+            &["--kind", "sink", "udp://127.0.0.1:1"],
+            &["--kind", "connect", "udp://127.0.0.1:1"],
+            &["--size", "65508", "udp://127.0.0.1:1"],
+            &["--sources", "2", "unix:echo.sock"],
+        ] {
+            assert!(options(words).check().is_err(), "{words:?}");
+        }
+    }
+}

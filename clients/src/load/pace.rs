@@ -1,0 +1,196 @@
+//! An open loop: messages at planned times, whatever becomes of those before.
+//!
+//! The reactor's timers tick in milliseconds, so a worker that has a rate adopts a timer of its own
+//! (timerfd_create(2)): a descriptor like any other, whose bytes are the ticks. The plan is made of
+//! these ticks. Up to 20,000 messages a second there is one for each message; above that a tick has
+//! several, planned for the same moment, since to wake up for each would be most of the work.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+use super::clock::{Clock, Nanos, nanos};
+
+/// The tag of the connection whose data are the ticks; no place is that high.
+pub(super) const TICKS: u32 = u32::MAX;
+
+/// The shortest time between two ticks, in nanoseconds.
+const TICK_MIN: u64 = 50_000;
+/// From the making of the plan to its first tick.
+const LEAD: Duration = Duration::from_millis(1);
+
+/// When messages are to be sent: number 0 at the start, the others at even distances.
+#[derive(Clone, Debug)]
+pub(super) struct Pace {
+    start: Nanos,
+    /// Nanoseconds from one message to the next.
+    interval: f64,
+    /// Nanoseconds from one tick to the next.
+    tick: u64,
+    /// The number of the first message whose time has not come.
+    next: u64,
+}
+
+impl Pace {
+    /// So many messages a second, planned from `start` on.
+    pub(super) fn new(start: Nanos, rate: f64) -> Pace {
+        let interval = 1e9 / rate;
+        Pace {
+            start,
+            interval,
+            tick: (interval as u64).max(TICK_MIN),
+            next: 0,
+        }
+    }
+
+    /// When a message is to be sent: at a tick.
+    pub(super) fn planned(&self, number: u64) -> Nanos {
+        let ticks = (number as f64 * self.interval / self.tick as f64) as u64;
+        self.start + ticks * self.tick
+    }
+
+    /// From now on: what was planned for the time before is left out.
+    pub(super) fn begin(&mut self, now: Nanos) {
+        let passed = now.saturating_sub(self.start) as f64 / self.interval;
+        self.next = passed as u64;
+        while self.planned(self.next) < now {
+            self.next += 1;
+        }
+    }
+
+    /// The numbers of the messages whose time has come since the last call. That takes no longer if
+    /// there are very many of them.
+    pub(super) fn advance(&mut self, now: Nanos) -> Range<u64> {
+        let first = self.next;
+        let last_tick = now.saturating_sub(self.start) / self.tick * self.tick;
+        self.next = first.max((last_tick as f64 / self.interval) as u64);
+        while self.planned(self.next) <= now {
+            self.next += 1;
+        }
+        first..self.next
+    }
+
+    /// The numbers of the messages whose time has come, as far as was looked, of whoever has every
+    /// `stride`-th one from `first` on.
+    pub(super) fn due(&self, first: u64, stride: u64) -> impl Iterator<Item = u64> + use<> {
+        (first..self.next).step_by(stride as usize)
+    }
+
+    /// How many these are.
+    pub(super) fn count_due(&self, first: u64, stride: u64) -> u64 {
+        self.next.saturating_sub(first).div_ceil(stride)
+    }
+
+    /// The first message from now on of whoever has every `of`-th one, at this place.
+    pub(super) fn first_of(&self, place: u32, of: u64) -> u64 {
+        let place = u64::from(place);
+        let ahead = (place + of - self.next % of) % of;
+        self.next + ahead
+    }
+}
+
+/// The timer, and the plan that is made for it.
+#[derive(Debug)]
+pub(super) struct Ticks {
+    timer: TimerFd,
+    pace: Pace,
+}
+
+impl Ticks {
+    /// A timer for so many messages a second. Errors: those of timerfd_create(2).
+    pub(super) fn open(clock: Clock, rate: f64) -> nix::Result<Ticks> {
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
+        // The clock is read before the timer is set: a tick may come late, never before its time.
+        let pace = Pace::new(clock.elapsed() + nanos(LEAD), rate);
+        let interval = Duration::from_nanos(pace.tick);
+        let expiration = Expiration::IntervalDelayed(LEAD.into(), interval.into());
+        timer.set(expiration, TimerSetTimeFlags::empty())?;
+        Ok(Ticks { timer, pace })
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        self.pace.clone()
+    }
+
+    pub(super) fn into_descriptor(self) -> OwnedFd {
+        self.timer.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The planned times of the first messages.
+    fn times(pace: &Pace, count: u64) -> Vec<Nanos> {
+        (0..count).map(|number| pace.planned(number)).collect()
+    }
+
+    #[test]
+    fn a_slow_plan_has_a_tick_for_each_message() {
+        let pace = Pace::new(7, 1000.0);
+        assert_eq!(pace.tick, 1_000_000);
+        assert_eq!(times(&pace, 3), [7, 1_000_007, 2_000_007]);
+    }
+
+    #[test]
+    fn a_fast_plan_has_messages_share_ticks() {
+        let pace = Pace::new(0, 40_000.0);
+        assert_eq!(times(&pace, 5), [0, 0, 50_000, 50_000, 100_000]);
+    }
+
+    #[test]
+    fn the_rate_is_kept_over_minutes_though_ticks_are_whole_nanoseconds() {
+        for rate in [0.7, 3.0, 15_000.0, 19_999.0, 33_333.0, 1e6] {
+            let pace = Pace::new(0, rate);
+            let minutes = pace.planned((rate * 300.0) as u64) as f64 / 1e9;
+            assert!(
+                (minutes - 300.0).abs() < 2.0 / rate + 1e-4,
+                "{rate}: {minutes}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_planned_before_the_beginning_is_left_out() {
+        let mut pace = Pace::new(0, 1000.0);
+        pace.begin(2_500_000);
+        assert_eq!(pace.advance(2_900_000), 3..3);
+        assert_eq!(pace.advance(4_000_000), 3..5);
+        assert_eq!(pace.advance(4_000_000), 5..5);
+        assert!(pace.due(3, 1).eq([3, 4]));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_left_out_or_too_early(rate in 0.001..1e7_f64, moments in prop::collection::vec(0..1_000_000_000_u64, 1..20)) {
+            let mut pace = Pace::new(0, rate);
+            let (mut now, mut next) = (0, 0);
+            for pause in moments {
+                now += pause;
+                let due = pace.advance(now);
+                prop_assert_eq!(due.start, next);
+                next = due.end;
+                prop_assert!(pace.planned(next) > now);
+                prop_assert!(next == 0 || pace.planned(next - 1) <= now);
+            }
+        }
+    }
+
+    #[test]
+    fn everybody_has_every_so_many_th_message() {
+        let mut pace = Pace::new(0, 1000.0);
+        pace.begin(4_000_000);
+        let firsts: Vec<u64> = (0..3).map(|place| pace.first_of(place, 3)).collect();
+        assert_eq!(firsts, [6, 4, 5]);
+        pace.advance(11_000_000);
+        assert!(pace.due(5, 3).eq([5, 8, 11]));
+        for first in 4..15 {
+            assert_eq!(pace.count_due(first, 3), pace.due(first, 3).count() as u64);
+        }
+    }
+}

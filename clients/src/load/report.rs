@@ -1,0 +1,457 @@
+//! What a run is reported as: for people, for programs, and for plots.
+
+mod percentiles;
+mod text;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use edgeloop_reactor::Errno;
+use hdrhistogram::Histogram;
+use indicatif::HumanCount;
+use serde::Serialize;
+
+pub(super) use self::percentiles::percentiles;
+use super::conductor::{Outcome, ServerOutcome, Work};
+use super::options::{Kind, LoadOptions};
+
+/// The share of a core above which somebody has no more to give.
+const BUSY: f64 = 0.9;
+
+/// Everything. The names are those of the JSON.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    options: Options,
+    connected: u64,
+    messages: u64,
+    elapsed_s: f64,
+    messages_per_s: f64,
+    bytes_sent: u64,
+    bytes_received: u64,
+    delivered: Option<u64>,
+    delivered_per_s: Option<f64>,
+    connects_per_s: Option<f64>,
+    latency_us: Latency,
+    behind: u64,
+    mismatches: u64,
+    mismatch_kinds: BTreeMap<&'static str, u64>,
+    errors: BTreeMap<String, u64>,
+    client: Client,
+    server: Option<Server>,
+    interrupted: bool,
+    notes: Vec<String>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize)]
+struct Options {
+    kind: String,
+    address: String,
+    connections: u32,
+    size: usize,
+    depth: u32,
+    duration_s: f64,
+    warm_up_s: f64,
+    rate: Option<f64>,
+    threads: u32,
+    sources: usize,
+    connect_rate: Option<f64>,
+    talkers: Option<u32>,
+    timeout_s: f64,
+    server_pid: Option<i32>,
+}
+
+/// In microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Latency {
+    count: u64,
+    min: f64,
+    mean: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+/// The generator itself.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Client {
+    cpu_us_per_message: f64,
+    cpu_us_per_delivery: Option<f64>,
+    /// Of a core, for each thread.
+    cpu_share: f64,
+    limited: bool,
+}
+
+/// The server's process and all its descendants.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Server {
+    cpu_us_per_message: f64,
+    cpu_us_per_delivery: Option<f64>,
+    /// Of a core.
+    cpu_share: f64,
+    pss_bytes: u64,
+    /// Anonymous memory only. None of kind connect, which leaves no connection open.
+    pss_bytes_per_connection: Option<f64>,
+    voluntary_switches_per_message: f64,
+    involuntary_switches_per_message: f64,
+    /// Whether these are all: threads that came or went are not among them.
+    switches_complete: bool,
+    processes: u64,
+    threads: u64,
+}
+
+impl Report {
+    pub(super) fn new(options: &LoadOptions, sources: usize, outcome: &Outcome) -> Report {
+        let tally = &outcome.tally;
+        let elapsed_s = outcome.measured.as_secs_f64();
+        let is_chat = options.kind == Kind::Chat;
+        let server = outcome.server.as_ref();
+        let server = server.map(|server| Server::new(options, server, tally.connected));
+        let client = Client::new(options, &outcome.own, server);
+        let mut report = Report {
+            options: Options::new(options, sources),
+            connected: tally.connected,
+            messages: tally.messages,
+            elapsed_s,
+            messages_per_s: ratio(tally.messages as f64, elapsed_s),
+            bytes_sent: tally.bytes_sent,
+            bytes_received: tally.bytes_received,
+            delivered: is_chat.then_some(tally.delivered),
+            delivered_per_s: is_chat.then(|| ratio(tally.delivered as f64, elapsed_s)),
+            connects_per_s: (options.kind == Kind::Connect)
+                .then(|| ratio(tally.messages as f64, elapsed_s)),
+            latency_us: Latency::new(&tally.latency),
+            behind: tally.behind,
+            mismatches: tally.mismatch_count(),
+            mismatch_kinds: tally
+                .mismatches
+                .iter()
+                .map(|(mismatch, count)| (mismatch.name(), *count))
+                .collect(),
+            errors: tally.problems.clone(),
+            client,
+            server,
+            interrupted: outcome.interrupted,
+            notes: Vec::new(),
+        };
+        report.notes = report.find_notes();
+        report
+    }
+
+    /// What one has to know to read the figures right.
+    fn find_notes(&self) -> Vec<String> {
+        let behind = HumanCount(self.behind);
+        let is_out_of_ports = |error: &String| error.contains(Errno::EADDRNOTAVAIL.desc());
+        let notes = [
+            (
+                self.interrupted,
+                "interrupted: this is the report so far".to_owned(),
+            ),
+            (
+                self.client.limited && self.server.is_some(),
+                "the generator, not the server, was the limit: give it more --threads and cores"
+                    .to_owned(),
+            ),
+            (
+                self.client.limited && self.server.is_none(),
+                "the generator was busy all the time and may have been the limit: --server-pid \
+                 tells, more --threads and cores help"
+                    .to_owned(),
+            ),
+            (
+                self.behind > 0 && self.latency_us.count > 0,
+                format!(
+                    "the planned rate was not kept: {behind} messages were due at the end and not \
+                     sent; the time they had waited is in the latencies"
+                ),
+            ),
+            (
+                self.behind > 0 && self.latency_us.count == 0,
+                format!(
+                    "the planned rate was not kept: {behind} lines were due at the end and not sent"
+                ),
+            ),
+            (
+                self.errors.keys().any(is_out_of_ports),
+                "there was no port left to connect from: use --sources".to_owned(),
+            ),
+            (
+                self.server.is_some_and(|server| !server.switches_complete),
+                "threads of the server came or went: their context switches are not counted"
+                    .to_owned(),
+            ),
+            (
+                self.server.is_none() && self.options.server_pid.is_some(),
+                "the server's process has ended: there are no figures of it".to_owned(),
+            ),
+        ];
+        let true_ones = notes.into_iter().filter(|(holds, _)| *holds);
+        true_ones.map(|(_, note)| note).collect()
+    }
+
+    /// The report as JSON.
+    pub(super) fn json(&self) -> String {
+        // Numbers that are none become null, and there is nothing else that JSON could not say.
+        serde_json::to_string(self).unwrap_or_default() + "\n"
+    }
+
+    /// What was found wrong, if anything was.
+    pub(super) fn verdict(&self) -> Result<(), String> {
+        let errors = self.errors.values().sum();
+        let all = [
+            (self.mismatches, "mismatch", "mismatches"),
+            (errors, "error", "errors"),
+        ];
+        let told = |&(count, one, many): &(u64, &str, &str)| match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            _ => Some(format!("{} {many}", HumanCount(count))),
+        };
+        let wrong: Vec<String> = all.iter().filter_map(told).collect();
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(wrong.join(", ")),
+        }
+    }
+}
+
+impl Options {
+    fn new(options: &LoadOptions, sources: usize) -> Options {
+        Options {
+            kind: options.kind.to_string(),
+            address: options.server().to_string(),
+            connections: options.connections,
+            size: options.size,
+            depth: options.depth,
+            duration_s: options.duration.as_secs_f64(),
+            warm_up_s: options.warm_up.as_secs_f64(),
+            rate: options.rate,
+            threads: options.threads,
+            sources,
+            connect_rate: options.connect_rate,
+            talkers: (options.kind == Kind::Chat).then(|| options.talkers()),
+            timeout_s: options.timeout().as_secs_f64(),
+            server_pid: options.server_pid,
+        }
+    }
+}
+
+impl Latency {
+    fn new(latency: &Histogram<u64>) -> Latency {
+        let us = |nanos: u64| nanos as f64 / 1e3;
+        let quantile = |quantile| us(latency.value_at_quantile(quantile).min(latency.max()));
+        Latency {
+            count: latency.len(),
+            min: us(latency.min()),
+            mean: latency.mean() / 1e3,
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            max: us(latency.max()),
+        }
+    }
+}
+
+impl Client {
+    fn new(options: &LoadOptions, own: &Work, server: Option<Server>) -> Client {
+        let threads = f64::from(options.threads);
+        let cpu_share = ratio(own.cpu.as_secs_f64(), own.time.as_secs_f64()) / threads;
+        let server_is_busy = server.is_some_and(|server| server.cpu_share > BUSY);
+        Client {
+            cpu_us_per_message: micros_each(own.cpu, own.answered),
+            cpu_us_per_delivery: per_delivery(options, own),
+            cpu_share,
+            limited: cpu_share > BUSY && !server_is_busy,
+        }
+    }
+}
+
+impl Server {
+    fn new(options: &LoadOptions, outcome: &ServerOutcome, connected: u64) -> Server {
+        let (idle, work) = (&outcome.idle, &outcome.work);
+        let messages = work.answered as f64;
+        // It may also have given back some that it had to spare.
+        let (before, after) = (idle.memory_before.anonymous, idle.memory.anonymous);
+        let growth = after.saturating_sub(before);
+        Server {
+            cpu_us_per_message: micros_each(work.cpu, work.answered),
+            cpu_us_per_delivery: per_delivery(options, work),
+            cpu_share: ratio(work.cpu.as_secs_f64(), work.time.as_secs_f64()),
+            pss_bytes: idle.memory.all,
+            pss_bytes_per_connection: (options.kind != Kind::Connect)
+                .then(|| ratio(growth as f64, connected as f64)),
+            voluntary_switches_per_message: ratio(outcome.switches.voluntary as f64, messages),
+            involuntary_switches_per_message: ratio(outcome.switches.involuntary as f64, messages),
+            switches_complete: outcome.all_switches,
+            processes: idle.extent.processes,
+            threads: idle.extent.threads,
+        }
+    }
+}
+
+fn per_delivery(options: &LoadOptions, work: &Work) -> Option<f64> {
+    (options.kind == Kind::Chat).then(|| micros_each(work.cpu, work.delivered))
+}
+
+fn micros_each(time: Duration, count: u64) -> f64 {
+    ratio(time.as_secs_f64() * 1e6, count as f64)
+}
+
+/// A quotient; 0 if there is nothing to divide by.
+fn ratio(dividend: f64, divisor: f64) -> f64 {
+    match divisor > 0.0 {
+        true => dividend / divisor,
+        false => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::conductor::Idle;
+    use crate::load::server::{Extent, Memory, Switches};
+    use crate::load::tally::{Mismatch, Problem, Tally};
+
+    /// Ten messages in two seconds, each of which took as many milliseconds as its number.
+    fn tally() -> Tally {
+        let mut tally = Tally::new();
+        (tally.connected, tally.messages) = (4, 10);
+        (1..=10).for_each(|number| tally.latency.saturating_record(number * 1_000_000));
+        tally
+    }
+
+    fn work(milliseconds: u64) -> Work {
+        Work {
+            cpu: Duration::from_millis(milliseconds),
+            time: Duration::from_secs(1),
+            answered: 10,
+            delivered: 0,
+        }
+    }
+
+    fn server(milliseconds: u64) -> ServerOutcome {
+        ServerOutcome {
+            idle: Idle {
+                extent: Extent {
+                    processes: 5,
+                    threads: 6,
+                    cpu: Duration::ZERO,
+                },
+                memory: Memory {
+                    all: 90_000,
+                    anonymous: 50_000,
+                },
+                memory_before: Memory {
+                    all: 90_000,
+                    anonymous: 10_000,
+                },
+            },
+            work: work(milliseconds),
+            switches: Switches {
+                voluntary: 20,
+                involuntary: 5,
+            },
+            all_switches: true,
+        }
+    }
+
+    fn outcome(tally: Tally, own: Work, server: Option<ServerOutcome>) -> Outcome {
+        Outcome {
+            tally,
+            measured: Duration::from_secs(2),
+            own,
+            server,
+            interrupted: false,
+        }
+    }
+
+    fn report(tally: Tally, own: Work, server: Option<ServerOutcome>) -> Report {
+        let options = LoadOptions::of_test(Kind::Echo);
+        Report::new(&options, 1, &outcome(tally, own, server))
+    }
+
+    #[test]
+    fn figures_are_for_each_message_and_connection() {
+        let report = report(tally(), work(500), Some(server(400)));
+        let is = |figure: f64, expected: f64| assert!((figure - expected).abs() < expected / 1e3);
+        is(report.elapsed_s, 2.0);
+        is(report.messages_per_s, 5.0);
+        is(report.latency_us.p50, 5_000.0);
+        is(report.latency_us.mean, 5_500.0);
+        is(report.latency_us.max, 10_000.0);
+        is(report.client.cpu_us_per_message, 50_000.0);
+        is(report.client.cpu_share, 0.5);
+        let server = report.server.expect("was measured");
+        is(server.cpu_us_per_message, 40_000.0);
+        is(
+            server.pss_bytes_per_connection.expect("connections"),
+            10_000.0,
+        );
+        is(server.voluntary_switches_per_message, 2.0);
+        is(server.involuntary_switches_per_message, 0.5);
+        assert_eq!(report.verdict(), Ok(()));
+    }
+
+    #[test]
+    fn who_was_the_limit_is_known_by_who_was_busy() {
+        for (own, its, limited) in [
+            (950, None, true),
+            (850, None, false),
+            (950, Some(500), true),
+            (950, Some(950), false),
+            (500, Some(950), false),
+        ] {
+            let report = report(tally(), work(own), its.map(server));
+            assert_eq!(report.client.limited, limited, "{own}, {its:?}");
+            let note = match its {
+                Some(_) => "not the server, was the limit",
+                None => "may have been the limit",
+            };
+            assert_eq!(report.to_string().contains(note), limited);
+        }
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_by_kinds_and_in_all() {
+        let mut tally = tally();
+        tally.mismatches.insert(Mismatch::Garbled, 1);
+        tally.problem(Problem::NoAnswer, 1_200);
+        let report = report(tally, work(1), None);
+        let verdict = report.verdict().unwrap_err();
+        assert_eq!(verdict, "1 mismatch, 1,200 errors");
+        let text = report.to_string();
+        assert!(text.contains("\nMISMATCH    garbled: 1\n"), "{text}");
+        assert!(
+            text.contains("\nERROR       no answer in time: 1,200\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_server_that_has_ended_is_told() {
+        let mut options = LoadOptions::of_test(Kind::Echo);
+        for (pid, is_told) in [(None, false), (Some(1), true)] {
+            options.server_pid = pid;
+            let report = Report::new(&options, 1, &outcome(tally(), work(1), None));
+            assert_eq!(report.to_string().contains("has ended"), is_told);
+        }
+    }
+
+    #[test]
+    fn nothing_at_all_can_be_reported() {
+        let report = report(Tally::new(), Work::default(), Some(server(0)));
+        let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");
+        assert_eq!(json["messages_per_s"], 0.0);
+        assert_eq!(json["latency_us"]["p50"], 0.0);
+        assert!(
+            report
+                .to_string()
+                .lines()
+                .next()
+                .is_some_and(|line| line.starts_with("echo "))
+        );
+    }
+}

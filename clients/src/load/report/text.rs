@@ -1,0 +1,183 @@
+//! A report for people, with the options first.
+
+use std::fmt;
+
+use indicatif::{BinaryBytes, HumanCount};
+
+use super::{Client, Latency, Options, Report, Server, ratio};
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}", self.options)?;
+        let (messages, rate) = (HumanCount(self.messages), Rate(self.messages_per_s));
+        let unit = self.options.unit();
+        writeln!(
+            out,
+            "{unit:<12}{messages} in {:.2} s: {rate}",
+            self.elapsed_s
+        )?;
+        if let (Some(lines), Some(rate)) = (self.delivered, self.delivered_per_s) {
+            writeln!(out, "heard       {}: {}", HumanCount(lines), Rate(rate))?;
+        }
+        let bytes = |bytes: u64| {
+            let rate = ratio(bytes as f64, self.elapsed_s) as u64;
+            format!("{} ({}/s)", BinaryBytes(bytes), BinaryBytes(rate))
+        };
+        writeln!(out, "sent        {}", bytes(self.bytes_sent))?;
+        if self.bytes_received > 0 {
+            writeln!(out, "received    {}", bytes(self.bytes_received))?;
+        }
+        if self.latency_us.count > 0 {
+            writeln!(out, "latency     {}", self.latency_us)?;
+        }
+        let each = if self.options.threads > 1 {
+            " each"
+        } else {
+            ""
+        };
+        writeln!(out, "generator   {}{each}", self.client)?;
+        if let Some(server) = &self.server {
+            writeln!(out, "server      {server}")?;
+        }
+        for (what, count) in &self.mismatch_kinds {
+            writeln!(out, "MISMATCH    {what}: {}", HumanCount(*count))?;
+        }
+        for (what, count) in &self.errors {
+            writeln!(out, "ERROR       {what}: {}", HumanCount(*count))?;
+        }
+        for note in &self.notes {
+            writeln!(out, "note        {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Options {
+    /// What is counted.
+    fn unit(&self) -> &'static str {
+        match self.kind.as_str() {
+            "chat" | "sink" => "lines",
+            "connect" => "connections",
+            _ => "messages",
+        }
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options {
+            kind,
+            address,
+            connections,
+            size,
+            depth,
+            ..
+        } = self;
+        write!(
+            out,
+            "{kind} {address}: {connections} connections, {size} bytes, depth {depth}"
+        )?;
+        match self.rate {
+            Some(rate) => write!(out, ", planned {rate}/s")?,
+            None => out.write_str(", closed loop")?,
+        }
+        write!(out, ", {} s", self.duration_s)?;
+        if self.warm_up_s > 0.0 {
+            write!(out, " after {} s of warm-up", self.warm_up_s)?;
+        }
+        if let Some(talkers) = self.talkers {
+            write!(out, ", {talkers} talk")?;
+        }
+        if self.threads > 1 {
+            write!(out, ", {} threads", self.threads)?;
+        }
+        if self.sources > 1 {
+            write!(out, ", {} sources", self.sources)?;
+        }
+        if let Some(rate) = self.connect_rate {
+            write!(out, ", {rate} connects/s")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Latency {
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+            ..
+        } = *self;
+        let [min, mean, p50, p90] = [min, mean, p50, p90].map(Micros);
+        let [p99, p999, max] = [p99, p999, max].map(Micros);
+        write!(
+            out,
+            "min {min}, mean {mean}, p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}"
+        )
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:.2} µs of CPU a message", self.cpu_us_per_message)?;
+        if let Some(each) = self.cpu_us_per_delivery {
+            write!(out, ", {each:.3} µs a line heard")?;
+        }
+        write!(out, ", {:.0} % of a core", self.cpu_share * 100.0)
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:.2} µs of CPU a message", self.cpu_us_per_message)?;
+        if let Some(each) = self.cpu_us_per_delivery {
+            write!(out, ", {each:.3} µs a line heard")?;
+        }
+        write!(
+            out,
+            ", {:.0} % of a core, {:.3} voluntary and {:.3} involuntary switches a message\n\
+             server      {}",
+            self.cpu_share * 100.0,
+            self.voluntary_switches_per_message,
+            self.involuntary_switches_per_message,
+            BinaryBytes(self.pss_bytes)
+        )?;
+        if let Some(each) = self.pss_bytes_per_connection {
+            write!(out, " idle, {each:.0} bytes a connection")?;
+        }
+        let (processes, threads) = (self.processes, self.threads);
+        write!(out, "; processes: {processes}, threads: {threads}")
+    }
+}
+
+/// So many a second.
+struct Rate(f64);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            rate if rate < 100.0 => write!(out, "{rate:.1}/s"),
+            rate => write!(out, "{}/s", HumanCount(rate.round() as u64)),
+        }
+    }
+}
+
+/// A time in microseconds, in the unit that suits it.
+struct Micros(f64);
+
+impl fmt::Display for Micros {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            us if us < 100.0 => write!(out, "{us:.1} µs"),
+            us if us < 1e3 => write!(out, "{us:.0} µs"),
+            us if us < 1e5 => write!(out, "{:.2} ms", us / 1e3),
+            us if us < 1e6 => write!(out, "{:.0} ms", us / 1e3),
+            us => write!(out, "{:.2} s", us / 1e6),
+        }
+    }
+}

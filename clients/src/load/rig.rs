@@ -1,0 +1,126 @@
+//! What the tests of the protocols share: one worker on a script, and a crew that it belongs to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeloop_reactor::{ConnId, Opened, Peer, Script};
+
+use super::clock::{Clock, Nanos};
+use super::crew::Crew;
+use super::pace::{Pace, TICKS};
+use super::phase::{Load, Phase};
+use super::plan::Plan;
+use super::tally::{Mismatch, Tally};
+use super::worker::Worker;
+
+/// A load whose server is the test.
+pub(super) struct Rig<L> {
+    pub(super) script: Script<L>,
+    pub(super) crew: Arc<Crew>,
+    /// The connections by their places.
+    pub(super) ids: Vec<ConnId>,
+    /// Whence the ticks of an open loop come.
+    ticks: Option<ConnId>,
+    now: Nanos,
+}
+
+impl<L: Load> Rig<L> {
+    /// A load that has begun to open its connections.
+    pub(super) fn new(plan: Plan, load: impl FnOnce(Worker, Option<Pace>) -> L) -> Rig<L> {
+        let pace = plan.rate.map(|rate| Pace::new(0, rate));
+        let crew = Arc::new(Crew::new(plan, Clock::of_script()).unwrap());
+        let worker = Worker::new(Arc::clone(&crew), 0);
+        let is_paced = pace.is_some();
+        let mut script = Script::new(load(worker, pace));
+        let ticks = is_paced.then(|| {
+            script.open_as(Opened {
+                peer: Peer::Stream,
+                tag: TICKS,
+            })
+        });
+        script.call(L::start);
+        Rig {
+            script,
+            crew,
+            ids: Vec::new(),
+            ticks,
+            now: 0,
+        }
+    }
+
+    /// All connections that are asked for are opened.
+    pub(super) fn open(mut self) -> Self {
+        while let connects @ [_, ..] = &self.script.take_connects()[..] {
+            for &(_, tag) in connects {
+                let peer = Peer::Unix;
+                self.ids.push(self.script.open_as(Opened { peer, tag }));
+            }
+        }
+        self
+    }
+
+    /// The same, and all phases up to this one begin.
+    pub(super) fn in_phase(self, phase: Phase) -> Self {
+        let mut rig = self.open();
+        let phases = [
+            Phase::Warming,
+            Phase::Measuring,
+            Phase::Settling,
+            Phase::Ending,
+        ];
+        for next in phases.into_iter().filter(|next| *next <= phase) {
+            rig.tell(next);
+        }
+        rig
+    }
+
+    pub(super) fn tell(&mut self, phase: Phase) {
+        self.crew.tell(phase, self.now);
+        self.script.wake();
+    }
+
+    /// So many milliseconds pass, each with a tick if there is a plan.
+    pub(super) fn pass(&mut self, milliseconds: u32) {
+        for _ in 0..milliseconds {
+            self.pass_one_unnoticed();
+            if let Some(ticks) = self.ticks {
+                self.script.data(ticks, &1u64.to_ne_bytes());
+            }
+        }
+    }
+
+    /// A millisecond passes, whose tick has not come yet.
+    pub(super) fn pass_one_unnoticed(&mut self) {
+        self.script.advance(Duration::from_millis(1));
+        self.now += 1_000_000;
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.script.protocol().worker().tally
+    }
+
+    /// The mismatches found.
+    pub(super) fn mismatches(&self) -> Vec<(Mismatch, u64)> {
+        let found = self.tally().mismatches.iter();
+        found.map(|(mismatch, count)| (*mismatch, *count)).collect()
+    }
+
+    /// What else went wrong.
+    pub(super) fn problems(&self) -> Vec<(&str, u64)> {
+        let found = self.tally().problems.iter();
+        found
+            .map(|(problem, count)| (problem.as_str(), *count))
+            .collect()
+    }
+
+    /// The latencies that were recorded, in milliseconds.
+    pub(super) fn latencies(&self) -> Vec<u64> {
+        let recorded = self.tally().latency.iter_recorded();
+        let each = recorded.flat_map(|step| {
+            // Values are told with three digits.
+            let milliseconds = (step.value_iterated_to() as f64 / 1e6).round() as u64;
+            std::iter::repeat_n(milliseconds, step.count_at_value() as usize)
+        });
+        each.collect()
+    }
+}

@@ -1,0 +1,153 @@
+//! What a worker counts.
+
+use std::collections::BTreeMap;
+
+use edgeloop_reactor::Closed;
+use hdrhistogram::Histogram;
+
+use super::clock::Nanos;
+
+/// What is wrong with bytes that were received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mismatch {
+    /// No message that was sent.
+    Garbled,
+    /// One that came before, or is too late.
+    Repeated,
+    /// One that is due later: others are missing.
+    Skipped,
+    /// One of another connection.
+    Foreign,
+    /// More than was asked for.
+    Unasked,
+}
+
+impl Mismatch {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Mismatch::Garbled => "garbled",
+            Mismatch::Repeated => "repeated",
+            Mismatch::Skipped => "skipped",
+            Mismatch::Foreign => "of another connection",
+            Mismatch::Unasked => "unasked",
+        }
+    }
+}
+
+/// What went wrong otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// A connection could not be opened.
+    Connect(Closed),
+    /// A connection ended before we ended it.
+    Closed(Closed),
+    /// The chat did not take somebody in, or was silent.
+    NotJoined,
+    /// Nobody takes datagrams there.
+    Refused(Closed),
+    /// An answer did not come in time.
+    NoAnswer,
+    /// The server did not end the stream after we did, in time.
+    NoEnd,
+}
+
+impl Problem {
+    fn name(self) -> String {
+        match self {
+            Problem::Connect(why) => format!("connect: {why}"),
+            Problem::Closed(why) => format!("closed early: {why}"),
+            Problem::NotJoined => "not let into the chat".into(),
+            Problem::Refused(why) => format!("refused: {why}"),
+            Problem::NoAnswer => "no answer in time".into(),
+            Problem::NoEnd => "no end of the stream in time".into(),
+        }
+    }
+}
+
+/// The counts of one worker, or of all together. Messages count for the time in which they were
+/// sent, or planned, so that the slow ones at the end are not left out.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    /// Connections that were open, and took part.
+    pub(super) connected: u64,
+    /// Answered; of chat, heard by everybody; of sink, taken by the kernel.
+    pub(super) messages: u64,
+    /// Of chat: lines times those who heard them.
+    pub(super) delivered: u64,
+    /// Messages whose time had come and that were not sent until the end, since those before them
+    /// were not answered. Their latency so far is recorded.
+    pub(super) behind: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_received: u64,
+    pub(super) latency: Histogram<u64>,
+    pub(super) mismatches: BTreeMap<Mismatch, u64>,
+    pub(super) problems: BTreeMap<String, u64>,
+}
+
+/// The longest latency that is told from longer ones: an hour.
+const LATENCY_MAX: Nanos = 3_600_000_000_000;
+/// Decimal digits of a latency that are kept.
+const DIGITS: u8 = 3;
+
+impl Tally {
+    pub(super) fn new() -> Tally {
+        Tally {
+            connected: 0,
+            messages: 0,
+            delivered: 0,
+            behind: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            latency: Histogram::new_with_bounds(1, LATENCY_MAX, DIGITS).expect("valid bounds"),
+            mismatches: BTreeMap::new(),
+            problems: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn problem(&mut self, problem: Problem, count: u64) {
+        if count > 0 {
+            *self.problems.entry(problem.name()).or_default() += count;
+        }
+    }
+
+    /// Adds another worker's.
+    pub(super) fn merge(&mut self, other: &Tally) {
+        self.connected += other.connected;
+        self.messages += other.messages;
+        self.delivered += other.delivered;
+        self.behind += other.behind;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.latency += &other.latency;
+        for (mismatch, count) in &other.mismatches {
+            *self.mismatches.entry(*mismatch).or_default() += count;
+        }
+        for (problem, count) in &other.problems {
+            *self.problems.entry(problem.clone()).or_default() += count;
+        }
+    }
+
+    pub(super) fn mismatch_count(&self) -> u64 {
+        self.mismatches.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tallies_add_up() {
+        let mut one = Tally::new();
+        one.messages = 2;
+        one.latency.saturating_record(5);
+        one.problem(Problem::NoAnswer, 1);
+        one.mismatches.insert(Mismatch::Garbled, 1);
+        let mut all = Tally::new();
+        all.merge(&one);
+        all.merge(&one);
+        assert_eq!((all.messages, all.latency.len()), (4, 2));
+        assert_eq!(all.mismatch_count(), 2);
+        assert_eq!(all.problems.into_values().sum::<u64>(), 2);
+    }
+}

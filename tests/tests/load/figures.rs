@@ -1,0 +1,157 @@
+//! What is measured of the server, and what a message costs the generator.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tests::call::Call;
+use tests::one_at_a_time;
+use tests::server::{Launch, edgecall};
+use tests::strace::Trace;
+
+use crate::run::{command, finish, load, number, serve};
+
+#[test]
+fn the_server_is_measured_in_all_its_models() {
+    for (model, processes, threads) in [("reactor", 1, 1), ("fork", 21, 21), ("thread", 1, 21)] {
+        let server = Launch::echo().args(&["--model", model, "--quiet"]).start();
+        let (address, pid) = (server.tcp().to_string(), server.pid().to_string());
+        let words = [&address, "-c", "20", "--server-pid", &pid];
+        let json = load(&words).good();
+        assert_eq!(json["server"]["processes"], processes, "{model}: {json}");
+        // Whoever accepts may be a thread too.
+        let found = number(&json, "/server/threads");
+        assert!(
+            (f64::from(threads)..=f64::from(threads + 2)).contains(&found),
+            "{json}"
+        );
+        assert!(number(&json, "/server/cpu_us_per_message") > 0.0, "{json}");
+        assert!(number(&json, "/server/cpu_share") > 0.0, "{json}");
+        assert!(number(&json, "/server/pss_bytes") > 100e3, "{json}");
+        let switches = number(&json, "/server/voluntary_switches_per_message")
+            + number(&json, "/server/involuntary_switches_per_message");
+        assert!(switches > 0.0, "{json}");
+        assert_eq!(json["server"]["switches_complete"], true, "{json}");
+        let memory = number(&json, "/server/pss_bytes_per_connection");
+        match model {
+            "reactor" => assert!(memory < 20e3, "{json}"),
+            _ => assert!((4e3..1e6).contains(&memory), "{model}: {json}"),
+        }
+        // Children that come and go have used processor time too.
+        let words = [
+            "--kind",
+            "connect",
+            &address,
+            "-c",
+            "5",
+            "--server-pid",
+            &pid,
+        ];
+        let json = load(&words).good();
+        assert!(number(&json, "/server/cpu_us_per_message") > 0.0, "{json}");
+        assert!(json["server"]["pss_bytes_per_connection"].is_null());
+    }
+    let run = load(&["--server-pid", "2147483647"]);
+    let expected = "edgecall: cannot measure process 2147483647: No such file or directory\n";
+    assert_eq!((run.code, run.stderr.as_str()), (Some(1), expected));
+}
+
+#[test]
+fn two_thousand_connections() {
+    let _turn = one_at_a_time();
+    let server = serve("echo", "127.0.0.1:0");
+    let pid = server.pid().to_string();
+    let words = [
+        &server.tcp().to_string(),
+        "-c",
+        "2000",
+        "--server-pid",
+        &pid,
+    ];
+    let json = load(&words).good();
+    assert_eq!(json["connected"], 2000);
+    assert!(
+        number(&json, "/server/pss_bytes_per_connection") < 4096.0,
+        "{json}"
+    );
+    server.stats_until("all connections are closed", |stats| {
+        stats.get("connections") == 0
+    });
+}
+
+/// The server is killed while messages go to and fro.
+#[test]
+fn a_server_that_ends_has_no_figures() {
+    let server = serve("echo", "127.0.0.1:0");
+    let (address, pid) = (server.tcp().to_string(), server.pid().to_string());
+    let mut call = Call::spawn(command(&[
+        &address,
+        "-d",
+        "60s",
+        "--server-pid",
+        &pid,
+        "--json",
+    ]));
+    server.stats_until("messages go to and fro", |stats| stats.get("reads") > 1000);
+    server.signal(Signal::SIGKILL);
+    let mut stdout = String::new();
+    call.stdout().read_to_string(&mut stdout).expect("UTF-8");
+    assert_eq!(call.finish().0, Some(1));
+    let json: Value = serde_json::from_str(&stdout).expect("JSON");
+    let closed = json["errors"].as_object().expect("an object").iter();
+    assert!(
+        closed
+            .clone()
+            .all(|(error, _)| error.starts_with("closed early: ")),
+        "{json}"
+    );
+    assert_eq!(
+        closed.filter_map(|(_, count)| count.as_u64()).sum::<u64>(),
+        64
+    );
+    assert!(json["server"].is_null(), "{json}");
+    let notes = json["notes"].to_string();
+    assert!(notes.contains("the server's process has ended"), "{json}");
+}
+
+/// As `strace` counts: to ask and to hear the answer is a call each, as it is for the server, and
+/// each stream has one call more, which finds its end.
+#[test]
+fn two_calls_for_a_message() {
+    const CONNECTIONS: u64 = 64;
+    let server = serve("echo", "127.0.0.1:0");
+    let trace = Trace::new();
+    let wrapper = trace.wrapper(&["-c"]);
+    let mut command = Command::new(&wrapper[0]);
+    command.args(&wrapper[1..]).arg(edgecall()).arg("load");
+    command.args([
+        &server.tcp().to_string(),
+        "--json",
+        "-d",
+        "300ms",
+        "--warm-up",
+        "0",
+    ]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let messages = number(&finish(command).good(), "/messages") as u64;
+    let _ = trace.total_calls();
+    let [sends, receives] = ["sendto", "recvfrom"].map(|call| calls(&trace.text(), call));
+    // Some are sent until all have noticed that measuring has ended.
+    assert!(
+        (messages..2 * messages).contains(&sends),
+        "{sends} for {messages}"
+    );
+    assert_eq!(receives, sends + CONNECTIONS);
+    let waits = calls(&trace.text(), "epoll_wait");
+    assert!(waits < sends / 5, "{waits} waits for {sends} messages");
+}
+
+/// How often a system call is in a summary of `strace -c`.
+fn calls(summary: &str, name: &str) -> u64 {
+    let line = summary
+        .lines()
+        .find(|line| line.ends_with(&format!(" {name}")));
+    let count = line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+    count.unwrap_or_else(|| panic!("no {name} in {summary}"))
+}

@@ -1,0 +1,8 @@
+//! `edgecall load`: what it measures, and that nothing wrong escapes it.
+
+mod faults;
+mod faulty;
+mod figures;
+mod loads;
+mod reports;
+mod run;
