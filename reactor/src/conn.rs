@@ -183,18 +183,30 @@ impl<S: Stream> Conn<S> {
             && !self.state.intersects(State::EOF | State::DOOMED)
     }
 
+    /// Whether nothing is left to be done about it at the end of its turn: it is neither on its way
+    /// to the end nor short of memory.
+    pub(crate) fn is_steady(&self) -> bool {
+        let not = State::STARVED | State::FINISHED | State::HALF_CLOSED | State::EOF;
+        !self.state.intersects(not)
+    }
+
     /// Reads once into `buffer`. Errors are fatal to the connection.
-    pub(crate) fn read(&mut self, buffer: &mut [u8], shared: &mut Shared) -> Result<Read> {
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        stats: &mut Stats,
+        now: Millis,
+    ) -> Result<Read> {
         loop {
             let result = self.stream.recv(buffer);
-            shared.stats.count_read(result);
+            stats.count_read(result);
             match result {
                 Ok(0) => {
                     self.state |= State::EOF;
                     return Ok(Read::Eof);
                 }
                 Ok(count) => {
-                    self.active_ms = shared.now as u32;
+                    self.active_ms = now as u32;
                     if count < buffer.len() && !self.state.contains(State::HANGUP) {
                         self.state -= State::READABLE;
                     }
@@ -207,7 +219,7 @@ impl<S: Stream> Conn<S> {
                 Err(Errno::EINTR) => {}
                 Err(errno) if is_starvation(errno) => {
                     self.state -= State::READABLE;
-                    self.starve(shared.now);
+                    self.starve(now);
                     return Ok(Read::Drained);
                 }
                 Err(errno) => return Err(errno),
@@ -217,6 +229,7 @@ impl<S: Stream> Conn<S> {
 
     /// Rule 4: writes the slices, or queues what the kernel will not take. Errors are fatal to the
     /// connection.
+    #[inline]
     pub(crate) fn write(
         &mut self,
         mut slices: &mut [IoSlice<'_>],

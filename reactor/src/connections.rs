@@ -6,11 +6,12 @@
 
 use std::io::IoSlice;
 use std::mem;
+use std::ops::Range;
 
 use slab::Slab;
 
 use crate::address::Address;
-use crate::buffer::{BufferPool, ReadBuffer};
+use crate::buffer::{BufferPool, ReadBuffer, SHORT};
 use crate::conn::{Conn, Deadline, Read, Shared, State, Stream, closed_by};
 use crate::conn_map::ConnMap;
 use crate::limits::{Limits, READ_BUFFER};
@@ -44,6 +45,8 @@ pub(crate) struct Connections<S, P> {
     generation: u32,
     /// What was read last, for the length of one callback.
     received: ReadBuffer,
+    /// What is to go back to where it came from, and waits in there.
+    returns: Vec<(ConnId, Range<u32>)>,
     pool: BufferPool,
     /// What is known of connects under way.
     connecting: ConnMap<Connecting>,
@@ -78,6 +81,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             slots: Slab::with_capacity(expected),
             generation: 0,
             received: ReadBuffer::new(READ_BUFFER),
+            returns: Vec::new(),
             pool: BufferPool::default(),
             connecting: ConnMap::new(),
             ready: Vec::new(),
@@ -112,6 +116,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             || !self.finished.is_empty()
             || !self.doomed.is_empty()
             || self.outbox.is_busy()
+            || !self.returns.is_empty()
     }
 
     /// Gives a stream a slot. The protocol hears of it with [`Connections::opened`].
@@ -200,6 +205,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             }
         }
         self.ready_now = ready;
+        self.write_returns();
     }
 
     /// One deadline that is due.
@@ -293,48 +299,46 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         })
     }
 
-    /// The connection that an id names, unless it is gone or as good as gone.
     fn live(&mut self, id: ConnId) -> Option<&mut Conn<S>> {
-        let conn = self.slots.get_mut(id.slot())?;
-        (conn.generation == id.generation && !conn.state.contains(State::DOOMED)).then_some(conn)
+        live(&mut self.slots, id)
     }
 
     /// The same, with what its methods need.
-    fn at_work(&mut self, id: ConnId) -> Option<(&mut Conn<S>, &mut [u8], Shared<'_>)> {
-        let conn = self.slots.get_mut(id.slot())?;
-        if conn.generation != id.generation || conn.state.contains(State::DOOMED) {
-            return None;
-        }
+    fn at_work(&mut self, id: ConnId) -> Option<(&mut Conn<S>, Shared<'_>)> {
+        let conn = live(&mut self.slots, id)?;
         let shared = Shared {
             pool: &mut self.pool,
             stats: &mut self.stats,
             now: self.now,
         };
-        Some((conn, &mut self.received, shared))
+        Some((conn, shared))
     }
 
     /// One connection's turn: flush, read, end. Flushing comes first, since it may be what reading
     /// waits for.
     fn visit(&mut self, id: ConnId) {
-        if self
-            .live(id)
-            .is_some_and(|conn| conn.state.contains(State::CONNECTING))
-            && !self.finish_connect(id)
-        {
+        let Some(conn) = self.live(id) else { return };
+        let has_waited = conn.unsent_bytes() > 0;
+        if conn.state.contains(State::CONNECTING) && !self.finish_connect(id) {
             return;
         }
-        self.flush(id);
+        if has_waited {
+            self.flush(id);
+        }
         let mut budget = self.limits.read_budget;
-        while let Some((conn, received, mut shared)) = self.at_work(id) {
+        while let Some(conn) = live(&mut self.slots, id) {
             let discard = conn.wants_discard();
             if !discard && !conn.wants_read() {
-                return self.conclude(id);
+                if !conn.is_steady() {
+                    self.conclude(id);
+                }
+                return;
             }
             if budget == 0 {
-                shared.stats.budget_spent += 1;
+                self.stats.budget_spent += 1;
                 return self.list(id);
             }
-            match conn.read(received, &mut shared) {
+            match conn.read(&mut self.received, &mut self.stats, self.now) {
                 Ok(Read::Data(count)) => {
                     budget = budget.saturating_sub(count);
                     if !discard {
@@ -352,37 +356,67 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// Gives the protocol what was read, and sends at once what it sends back: the buffer is needed
-    /// for the next read.
+    /// Gives the protocol what was read, and sees to what it sends back: the buffer is needed for
+    /// the next read.
     fn hand_over(&mut self, id: ConnId, count: usize) {
         self.outbox.set_current(Current::Conn(id));
         self.protocol
             .on_data(id, Data(&mut self.received[..count]), &mut self.outbox);
         match self.outbox.take_send_back() {
             SendBack::No => {}
-            SendBack::Alone(len) => self.write_back(id, len),
+            SendBack::Alone(len) => self.send_back(id, len),
             SendBack::InParcel => {
+                self.write_returns();
                 if let Some(parcel) = self.outbox.take_parcel_of(id) {
                     self.deliver_parcel(parcel);
                 }
             }
         }
-        self.tell_of_high_water();
-        self.after_callback();
+        if !self.risen.is_empty() {
+            self.tell_of_high_water();
+        }
+        if self.outbox.is_pressing() {
+            self.after_callback();
+        }
     }
 
     /// An echo server's way: from the read buffer to the socket.
-    fn write_back(&mut self, id: ConnId, len: usize) {
-        let Some((conn, received, mut shared)) = self.at_work(id) else {
-            return;
-        };
-        if conn.state.intersects(State::FINISHED | State::HALF_CLOSED) {
-            return;
+    ///
+    /// What is short stays there until others have been read, too. To receive again and again, and
+    /// then to send again and again, keeps the kernel's code for either in the processor's caches.
+    fn send_back(&mut self, id: ConnId, len: usize) {
+        self.returns.push((id, self.received.keep(len)));
+        if len > SHORT || self.received.is_full() {
+            self.write_returns();
         }
-        let was_waiting = conn.unsent_bytes() > 0;
-        let written = conn.write(&mut [IoSlice::new(&received[..len])], &mut shared);
-        let waiting = conn.unsent_bytes();
-        self.written(id, written, was_waiting, waiting);
+    }
+
+    /// Sends what goes back from the read buffer: before anything else that was said to the same
+    /// peer since, and before anything that was asked of it.
+    fn write_returns(&mut self) {
+        let mut returns = mem::take(&mut self.returns);
+        for (id, range) in returns.drain(..) {
+            let Some(conn) = live(&mut self.slots, id) else {
+                continue;
+            };
+            if conn.state.intersects(State::FINISHED | State::HALF_CLOSED) {
+                continue;
+            }
+            let mut shared = Shared {
+                pool: &mut self.pool,
+                stats: &mut self.stats,
+                now: self.now,
+            };
+            let was_waiting = conn.unsent_bytes() > 0;
+            let bytes = IoSlice::new(self.received.kept(range));
+            let written = conn.write(&mut [bytes], &mut shared);
+            let waiting = conn.unsent_bytes();
+            if written.is_err() || waiting > 0 {
+                self.written(id, written, was_waiting, waiting);
+            }
+        }
+        self.received.forget();
+        self.returns = returns;
     }
 
     /// Whether a connect has ended well.
@@ -409,20 +443,21 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     /// Carries out what a callback asked for, other than to send. That is done at the end of the
     /// turn.
     pub(crate) fn after_callback(&mut self) {
-        self.carry_out_requests();
+        if self.outbox.has_requests() {
+            self.carry_out_requests();
+        }
         if self.outbox.is_full() {
             self.flush_outbox();
         }
     }
 
     fn carry_out_requests(&mut self) {
-        if self.outbox.has_requests() {
-            let mut requests = self.outbox.take_requests();
-            requests
-                .drain(..)
-                .for_each(|request| self.carry_out(request));
-            self.outbox.return_requests(requests);
-        }
+        self.write_returns();
+        let mut requests = self.outbox.take_requests();
+        requests
+            .drain(..)
+            .for_each(|request| self.carry_out(request));
+        self.outbox.return_requests(requests);
     }
 
     fn carry_out(&mut self, request: Request) {
@@ -480,6 +515,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
 
     /// Sends all that the callbacks of this turn have said: one system call for each peer.
     fn flush_outbox(&mut self) {
+        self.write_returns();
         loop {
             for index in 0..self.outbox.parcel_count() {
                 let parcel = self.outbox.take_parcel(index);
@@ -497,13 +533,11 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     /// Sends or queues what one peer is to get.
     fn deliver_parcel(&mut self, parcel: Parcel) {
         let id = parcel.id;
-        let Some(conn) = self.slots.get_mut(id.slot()) else {
+        let Some(conn) = live(&mut self.slots, id) else {
             return;
         };
-        let gone = conn.generation != id.generation || conn.state.contains(State::DOOMED);
         // What was said before the end was asked for is still sent; what came later is not.
         if parcel.is_empty()
-            || gone
             || conn.state.intersects(State::FINISHED | State::HALF_CLOSED) && !parcel.finished
         {
             return;
@@ -522,16 +556,17 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 }
             });
         let waiting = conn.unsent_bytes();
-        self.written(id, written, was_waiting, waiting);
+        if written.is_err() || waiting > 0 {
+            self.written(id, written, was_waiting, waiting);
+        }
     }
 
-    /// What became of a write.
+    /// What became of a write that did not send all there was.
     fn written(&mut self, id: ConnId, written: nix::Result<()>, was_waiting: bool, waiting: usize) {
         match written {
             Err(errno) => self.doom(id, closed_by(errno)),
             Ok(()) if waiting > self.limits.queue_bound() => self.doom(id, Closed::SlowConsumer),
-            Ok(()) if waiting > 0 => self.has_to_wait(id, was_waiting),
-            Ok(()) => {}
+            Ok(()) => self.has_to_wait(id, was_waiting),
         }
     }
 
@@ -563,7 +598,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     /// Sends what waits for a peer, if there may be room.
     fn flush(&mut self, id: ConnId) {
         let low_water = self.limits.high_water / 2;
-        let Some((conn, _, mut shared)) = self.at_work(id) else {
+        let Some((conn, mut shared)) = self.at_work(id) else {
             return;
         };
         if conn.unsent_bytes() == 0 {
@@ -596,17 +631,13 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         self.finished = finished;
     }
 
-    /// After a visit: most connections are as they were, the others are on their way to the end, or
-    /// short of memory.
+    /// After the visit of a connection that is on its way to the end, or short of memory.
     fn conclude(&mut self, id: ConnId) {
-        let Some(conn) = self.live(id) else { return };
-        if conn.state.contains(State::STARVED) {
-            self.arm(id);
-        } else if !conn
-            .state
-            .intersects(State::FINISHED | State::HALF_CLOSED | State::EOF)
+        if self
+            .live(id)
+            .is_some_and(|conn| conn.state.contains(State::STARVED))
         {
-            return;
+            self.arm(id);
         }
         self.end(id);
     }
@@ -712,5 +743,13 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     }
 }
 
+/// The connection that an id names, unless it is gone or as good as gone.
+fn live<S>(slots: &mut Slab<Conn<S>>, id: ConnId) -> Option<&mut Conn<S>> {
+    let conn = slots.get_mut(id.slot())?;
+    (conn.generation == id.generation && !conn.state.contains(State::DOOMED)).then_some(conn)
+}
+
+#[cfg(test)]
+mod returning;
 #[cfg(test)]
 mod simulation;

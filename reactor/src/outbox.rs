@@ -369,6 +369,11 @@ impl Outbox {
         !self.parcels.is_empty() || !self.commands.is_empty()
     }
 
+    /// Whether there is anything that cannot wait for the end of the turn.
+    pub(crate) fn is_pressing(&self) -> bool {
+        self.has_requests() || self.is_full()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() >= FULL_BYTES || self.pieces.len() >= FULL_PIECES
     }

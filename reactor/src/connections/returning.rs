@@ -1,0 +1,180 @@
+//! When what is sent back leaves, and what it may not overtake.
+
+use std::cell::RefCell;
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use nix::Result;
+use nix::errno::Errno;
+
+use super::Connections;
+use crate::address::Peer;
+use crate::buffer::SHORT;
+use crate::conn::{State, Stream};
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::poll::Ready;
+use crate::protocol::{ConnId, Data, Opened, Protocol};
+
+/// What the kernel was asked for, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Call {
+    Recv(usize),
+    Send(usize, Vec<u8>),
+    Shutdown(usize),
+}
+
+/// A client that has said something, once, and takes everything.
+struct Client {
+    number: usize,
+    says: Vec<u8>,
+    calls: Rc<RefCell<Vec<Call>>>,
+}
+
+impl Client {
+    fn log(&self, call: Call) {
+        self.calls.borrow_mut().push(call);
+    }
+}
+
+impl Stream for Client {
+    fn recv(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.log(Call::Recv(self.number));
+        let says = std::mem::take(&mut self.says);
+        buffer[..says.len()].copy_from_slice(&says);
+        if says.is_empty() {
+            Err(Errno::EAGAIN)
+        } else {
+            Ok(says.len())
+        }
+    }
+
+    fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        let bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        let count = bytes.len();
+        self.log(Call::Send(self.number, bytes));
+        Ok(count)
+    }
+
+    fn shutdown_write(&mut self) -> Result<()> {
+        self.log(Call::Shutdown(self.number));
+        Ok(())
+    }
+
+    fn connect_result(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_peer(&self) -> bool {
+        true
+    }
+
+    fn is_settled(&mut self) -> bool {
+        true
+    }
+}
+
+/// Sends back what it is given. What ends with a `!` is also said to the first client, who is
+/// finished with that.
+#[derive(Default)]
+struct Echo {
+    first: Option<ConnId>,
+}
+
+impl Protocol for Echo {
+    fn on_open(&mut self, id: ConnId, _: Opened, _: &mut Outbox) {
+        self.first.get_or_insert(id);
+    }
+
+    fn on_data(&mut self, _: ConnId, data: Data<'_>, out: &mut Outbox) {
+        if let Some(first) = self.first.filter(|_| data.ends_with(b"!")) {
+            out.send(first, &data);
+            out.finish(first);
+        }
+        out.send_back(data);
+    }
+}
+
+/// One turn in which each of these is said by a client of its own; what the kernel was asked for.
+fn turn(says: impl IntoIterator<Item = Vec<u8>>) -> Vec<Call> {
+    let calls = Rc::new(RefCell::new(Vec::new()));
+    let mut connections = Connections::new(Echo::default(), Limits::default());
+    let opened = Opened {
+        peer: Peer::Unix,
+        tag: 0,
+    };
+    let clients = says.into_iter().enumerate().map(|(number, says)| {
+        let calls = Rc::clone(&calls);
+        let client = Client {
+            number,
+            says,
+            calls,
+        };
+        let id = connections.insert(client, State::empty());
+        connections.opened(id, opened);
+        id
+    });
+    let clients: Vec<ConnId> = clients.collect();
+    connections.begin_turn(0);
+    for id in clients {
+        connections.deliver(id, Ready::IN | Ready::OUT);
+    }
+    connections.run_ready();
+    connections.settle(drop);
+    drop(connections);
+    calls.take()
+}
+
+fn sent(number: usize, bytes: &[u8]) -> Call {
+    Call::Send(number, bytes.to_vec())
+}
+
+#[test]
+fn short_answers_leave_when_all_is_read() {
+    let [first, second] = [b"one".to_vec(), b"two".to_vec()];
+    let reads = [Call::Recv(0), Call::Recv(1)];
+    let writes = [sent(0, &first), sent(1, &second)];
+    assert_eq!(turn([first, second]), [reads, writes].concat());
+}
+
+#[test]
+fn a_long_answer_leaves_at_once_and_overtakes_nothing() {
+    let [short, long] = [vec![1; SHORT], vec![2; SHORT + 1]];
+    let reads = [Call::Recv(0), Call::Recv(1)];
+    let writes = [sent(0, &short), sent(1, &long)];
+    let then = [Call::Recv(2), sent(2, &short)];
+    let calls = turn([short.clone(), long.clone(), short]);
+    assert_eq!(calls, [reads, writes, then].concat());
+}
+
+#[test]
+fn what_is_said_or_asked_later_does_not_overtake_what_goes_back() {
+    let calls = turn([b"one".to_vec(), b"two!".to_vec()]);
+    let of_the_first = calls.into_iter().filter(|call| match call {
+        Call::Recv(_) => false,
+        Call::Send(number, _) | Call::Shutdown(number) => *number == 0,
+    });
+    let of_the_first: Vec<Call> = of_the_first.collect();
+    assert_eq!(
+        of_the_first,
+        [sent(0, b"one"), sent(0, b"two!"), Call::Shutdown(0)]
+    );
+}
+
+/// More clients than there is room to keep what they say.
+#[test]
+fn everybody_gets_their_own_back() {
+    let says = |number: usize| format!("client {number} says this").into_bytes();
+    let calls = turn((0..2_000).map(says));
+    let writes: Vec<Call> = calls
+        .into_iter()
+        .filter(|call| matches!(call, Call::Send(..)))
+        .collect();
+    let expected: Vec<Call> = (0..2_000)
+        .map(|number| sent(number, &says(number)))
+        .collect();
+    assert!(writes == expected);
+}
