@@ -1,0 +1,277 @@
+//! What is measured: which servers, under which load, with how many connections.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Options;
+use super::model::Model;
+use super::number::count;
+
+/// What the clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// Connections stay open, and each has one small message on its way.
+    Echo,
+    /// The same with large messages.
+    Bulk,
+    /// Connect, exchange a small message, end, close, again and again.
+    Connect,
+    /// Some talk, and everybody hears them.
+    Chat,
+}
+
+impl Workload {
+    /// All of them, in the order in which they are measured.
+    pub const ALL: [Workload; 4] = [
+        Workload::Echo,
+        Workload::Bulk,
+        Workload::Connect,
+        Workload::Chat,
+    ];
+
+    /// What the generator calls it.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Workload::Echo | Workload::Bulk => "echo",
+            Workload::Connect => "connect",
+            Workload::Chat => "chat",
+        }
+    }
+
+    /// What there are several of, on the horizontal axis.
+    #[must_use]
+    pub fn clients(self) -> &'static str {
+        match self {
+            Workload::Echo | Workload::Bulk | Workload::Connect => "connections",
+            Workload::Chat => "members",
+        }
+    }
+
+    /// How many of them, in words: `1 connection`, `1,000 members`.
+    #[must_use]
+    pub fn counted(self, number: usize) -> String {
+        match (self, number) {
+            (Workload::Chat, 1) => "1 member".into(),
+            (_, 1) => "1 connection".into(),
+            _ => format!("{} {}", count(number), self.clients()),
+        }
+    }
+
+    /// How large a message is.
+    #[must_use]
+    pub fn message_bytes(self) -> usize {
+        match self {
+            Workload::Echo | Workload::Connect | Workload::Chat => 64,
+            Workload::Bulk => 16 * 1024,
+        }
+    }
+
+    /// How many messages a client, or of a chat one who talks, has on their way.
+    #[must_use]
+    pub fn depth(self) -> usize {
+        match self {
+            Workload::Echo | Workload::Bulk | Workload::Connect => 1,
+            Workload::Chat => 4,
+        }
+    }
+
+    /// Those of these numbers of connections, in ascending order, at which it shows something that
+    /// the others do not. In a hurry, the ends have to do for all but the first load.
+    fn choose(self, connections: &[usize], quick: bool) -> Vec<usize> {
+        let worthwhile = match (self, quick) {
+            (Workload::Echo, _) => 1..=usize::MAX,
+            (Workload::Bulk | Workload::Connect, false) => 1..=1_000,
+            (Workload::Bulk | Workload::Connect, true) => 1..=100,
+            // Alone, nobody hears anything.
+            (Workload::Chat, _) => 2..=1_000,
+        };
+        let chosen = connections.iter().copied();
+        let mut chosen: Vec<usize> = chosen.filter(|count| worthwhile.contains(count)).collect();
+        if quick && self != Workload::Echo && chosen.len() > 2 {
+            chosen.drain(1..chosen.len() - 1);
+        }
+        chosen
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Workload::Echo => "echo, 64 bytes",
+            Workload::Bulk => "echo, 16 KiB",
+            Workload::Connect => "connect, exchange, close",
+            Workload::Chat => "chat",
+        })
+    }
+}
+
+/// One place on the horizontal axis of the plots of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// What the clients do.
+    pub workload: Workload,
+    /// How many of them there are at a time.
+    pub connections: usize,
+}
+
+/// What is measured, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// In the order in which each point is measured.
+    pub models: Vec<Model>,
+    /// In the order of a round: for each workload, fewest connections first.
+    pub points: Vec<Point>,
+    /// How often everything is measured.
+    pub rounds: usize,
+    /// How long a run measures, in milliseconds.
+    pub duration_ms: u64,
+    /// How long it runs before that, in milliseconds.
+    pub warm_up_ms: u64,
+    /// No run begins later than this after the first, in seconds.
+    pub time_limit_s: Option<u64>,
+}
+
+impl Plan {
+    /// What the user asked for. Errors: what is wrong with it, in one line.
+    pub fn new(options: &Options) -> Result<Plan, String> {
+        let quick = options.quick;
+        let default_connections: &[usize] = match quick {
+            false => &[1, 10, 100, 1_000, 5_000, 10_000],
+            true => &[1, 10, 100, 1_000],
+        };
+        let mut connections = match &options.connections[..] {
+            [] => default_connections.to_vec(),
+            chosen => chosen.to_vec(),
+        };
+        connections.sort_unstable();
+        connections.dedup();
+        let rounds = options.rounds.unwrap_or(if quick { 3 } else { 5 });
+        if connections[0] == 0 || rounds == 0 {
+            return Err("connections and rounds are numbers of at least 1".into());
+        }
+        let milliseconds = |chosen: Option<Duration>, default| {
+            chosen.map_or(default, |duration| duration.as_millis() as u64)
+        };
+        Ok(Plan {
+            models: options.models.0.clone(),
+            points: points(&connections, quick),
+            rounds,
+            duration_ms: milliseconds(options.duration, if quick { 200 } else { 2_000 }),
+            warm_up_ms: milliseconds(options.warm_up, if quick { 50 } else { 500 }),
+            time_limit_s: quick.then_some(105),
+        })
+    }
+
+    /// How long a run may take beyond the time that is measured, for connecting and ending.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(if self.time_limit_s.is_some() { 8 } else { 30 })
+    }
+
+    /// Takes a model out.
+    pub fn leave_out(&mut self, model: Model) {
+        self.models.retain(|&other| other != model);
+    }
+
+    /// Everything that is measured, in that order: A B C A B C, so that whatever else the machine
+    /// does hits all alike, and the rounds of a point are far apart.
+    pub fn runs(&self) -> impl Iterator<Item = (usize, Point, Model)> {
+        let points = || self.points.iter().copied();
+        let models = || self.models.iter().copied();
+        (1..=self.rounds).flat_map(move |round| {
+            points().flat_map(move |point| {
+                let serving = models().filter(move |model| model.serves(point.workload));
+                serving.map(move |model| (round, point, model))
+            })
+        })
+    }
+
+    /// About how long a run takes, with what is around it.
+    #[must_use]
+    pub fn estimate(&self, point: Point, model: Model) -> Duration {
+        let per_connection = match model {
+            Model::Fork => Duration::from_micros(300),
+            _ => Duration::from_micros(100),
+        };
+        let around = Duration::from_millis(350) + per_connection * point.connections as u32;
+        Duration::from_millis(self.warm_up_ms + self.duration_ms) + around
+    }
+}
+
+fn points(connections: &[usize], quick: bool) -> Vec<Point> {
+    let of = |workload: Workload| {
+        let chosen = workload.choose(connections, quick).into_iter();
+        chosen.map(move |connections| Point {
+            workload,
+            connections,
+        })
+    };
+    Workload::ALL.into_iter().flat_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(rounds: usize) -> Plan {
+        let point = |workload, connections| Point {
+            workload,
+            connections,
+        };
+        Plan {
+            models: vec![Model::Reactor, Model::Fork],
+            points: vec![point(Workload::Echo, 1), point(Workload::Connect, 10)],
+            rounds,
+            duration_ms: 1,
+            warm_up_ms: 1,
+            time_limit_s: None,
+        }
+    }
+
+    #[test]
+    fn models_take_turns_at_each_point_and_rounds_follow_each_other() {
+        let order: Vec<_> = plan(2)
+            .runs()
+            .map(|(round, point, model)| (round, point.connections, model.name()))
+            .collect();
+        let round = |number| {
+            [(1, "reactor"), (1, "fork"), (10, "reactor"), (10, "fork")]
+                .map(|(connections, model)| (number, connections, model))
+        };
+        assert_eq!(order, [round(1), round(2)].concat());
+    }
+
+    #[test]
+    fn whoever_has_no_server_for_a_load_is_not_asked_for_it() {
+        let mut plan = plan(1);
+        plan.models = vec![Model::Raw, Model::Libuv];
+        plan.points[1].workload = Workload::Chat;
+        let runs: Vec<_> = plan
+            .runs()
+            .map(|(_, point, model)| (point.workload, model))
+            .collect();
+        assert_eq!(
+            runs,
+            [
+                (Workload::Echo, Model::Raw),
+                (Workload::Echo, Model::Libuv),
+                (Workload::Chat, Model::Raw)
+            ]
+        );
+    }
+
+    #[test]
+    fn every_load_has_numbers_of_connections_of_its_own() {
+        let count = |workload, quick| {
+            let points = points(&[1, 10, 100, 1_000, 5_000], quick);
+            let of_it = points.iter().filter(|point| point.workload == workload);
+            of_it.count()
+        };
+        assert_eq!(Workload::ALL.map(|it| count(it, false)), [5, 4, 4, 3]);
+        assert_eq!(Workload::ALL.map(|it| count(it, true)), [5, 2, 2, 2]);
+    }
+}

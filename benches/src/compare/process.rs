@@ -1,0 +1,230 @@
+//! A program that runs beside us, and surely ends.
+//!
+//! Each has a process group of its own. A Ctrl-C at the terminal is therefore ours alone, and at
+//! the end whatever the program has started can be ended with it, by the group's id.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use edgeloop_reactor::{SignalAction, Signals};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+
+use super::cores::pinned;
+
+/// How long a server may take to begin.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running program. It is killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    complaints: Receiver<String>,
+    ended: bool,
+}
+
+/// Why there is no output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The user has had enough.
+    Interrupted,
+    /// In a line.
+    Failed(String),
+}
+
+/// Makes orphans of our children our own, so that they can be waited for.
+pub fn adopt_orphans() -> Result<(), String> {
+    set_child_subreaper(true).map_err(|errno| format!("prctl: {}", errno.desc()))
+}
+
+impl Process {
+    /// Starts a program on that core.
+    pub fn start(mut command: Command, cpu: Option<usize>) -> Result<Process, String> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command.process_group(0).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = pinned(cpu, || command.spawn())
+            .map_err(|error| format!("cannot start {name}: {error}"))?;
+        let complaints = lines(child.stderr.take());
+        Ok(Process {
+            name,
+            child,
+            complaints,
+            ended: false,
+        })
+    }
+
+    /// Its process id, in digits.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// Waits until a server says where it listens, and returns that.
+    pub fn address(&mut self) -> Result<String, String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = None;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while let Ok(line) = self.complaints.recv_timeout(left()) {
+            if let Some((_, address)) = line.split_once("listening on tcp://") {
+                return Ok(address.to_owned());
+            }
+            last = Some(line);
+        }
+        Err(last.unwrap_or_else(|| format!("{} does not listen", self.name)))
+    }
+
+    /// Reads its standard output to the end.
+    pub fn output(&mut self, deadline: Instant, signals: &Signals) -> Result<String, Missing> {
+        let mut output = Vec::new();
+        let Some(mut stdout) = self.child.stdout.take() else {
+            return Ok(String::new());
+        };
+        loop {
+            wait_for(&stdout, deadline, signals)?;
+            let mut chunk = [0; 4096];
+            match stdout.read(&mut chunk) {
+                Ok(0) => return Ok(String::from_utf8_lossy(&output).into_owned()),
+                Ok(length) => output.extend_from_slice(&chunk[..length]),
+                Err(error) => return Err(Missing::Failed(error.to_string())),
+            }
+        }
+    }
+
+    /// Asks it to end, and ends it and all that it has started if it has not in that time.
+    pub fn stop(&mut self, patience: Duration) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        let leader = Pid::from_raw(self.child.id().cast_signed());
+        let group = Pid::from_raw(-leader.as_raw());
+        let _ = kill(leader, Signal::SIGTERM);
+        wait_for_end(leader, patience);
+        // Not yet waited for, it still owns its id, so that this can hit nobody else.
+        let _ = kill(group, Signal::SIGKILL);
+        while waitpid(group, None).is_ok() {}
+    }
+
+    /// Once it has ended: the first it said on standard error since it listened. What went wrong
+    /// comes before what follows from it.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        self.complaints.iter().find(|line| !line.trim().is_empty())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+/// Waits until there is output, or its end.
+fn wait_for(stdout: &ChildStdout, deadline: Instant, signals: &Signals) -> Result<(), Missing> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let [output, signal] = [stdout.as_fd(), signals.as_fd()];
+        let mut asked = [output, signal].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let _ = poll(&mut asked, timeout);
+        let [output, _] = asked.map(|fd| fd.any().unwrap_or(false));
+        while let Some(action) = signals.next() {
+            // The terminal has closed: nobody is interested any more.
+            if matches!(action, SignalAction::Stop | SignalAction::Nothing) {
+                return Err(Missing::Interrupted);
+            }
+        }
+        if output {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Missing::Failed("it took too long".into()));
+        }
+    }
+}
+
+/// Waits for the end of a child, which remains to be waited for.
+fn wait_for_end(child: Pid, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    while waitid(Id::Pid(child), flags) == Ok(WaitStatus::StillAlive) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What a program writes to standard error, line by line. Read by a thread, so that the program
+/// never waits for us.
+fn lines(stderr: Option<ChildStderr>) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    if let Some(stderr) = stderr {
+        thread::spawn(move || {
+            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+            lines.for_each(|line| drop(sender.send(line)));
+        });
+    }
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::start(command, None).unwrap()
+    }
+
+    #[test]
+    fn a_server_says_where_it_listens_or_why_it_does_not() {
+        let address = |script| shell(script).address();
+        assert_eq!(
+            address("echo hello >&2; echo 'listening on tcp://[::1]:7' >&2; exec sleep 60"),
+            Ok("[::1]:7".to_owned())
+        );
+        assert_eq!(address("echo 'no luck' >&2"), Err("no luck".to_owned()));
+        assert_eq!(address("exit 1"), Err("sh does not listen".to_owned()));
+    }
+
+    #[test]
+    fn what_it_complained_of_first_is_known_after_its_end() {
+        let mut process = shell("echo >&2; echo first >&2; echo then >&2");
+        let later = Instant::now() + PATIENCE;
+        process.output(later, &Signals::new().unwrap()).unwrap();
+        process.stop(PATIENCE);
+        assert_eq!(process.complaint(), Some("first".to_owned()));
+        assert_eq!(process.complaint(), Some("then".to_owned()));
+        assert_eq!(process.complaint(), None);
+    }
+
+    #[test]
+    fn the_end_takes_the_children_along() {
+        adopt_orphans().unwrap();
+        let mut parent = shell("sleep 60 & echo 'listening on tcp://'$! >&2; wait");
+        let child = parent.address().unwrap();
+        assert!(std::fs::exists(format!("/proc/{child}")).unwrap());
+        parent.stop(PATIENCE);
+        assert!(!std::fs::exists(format!("/proc/{child}")).unwrap());
+    }
+
+    #[test]
+    fn output_has_an_end_or_a_deadline() {
+        let signals = Signals::new().unwrap();
+        let later = Instant::now() + Duration::from_secs(60);
+        let all = shell("echo one; echo two").output(later, &signals);
+        assert_eq!(all, Ok("one\ntwo\n".to_owned()));
+        let soon = Instant::now() + Duration::from_millis(20);
+        let late = shell("echo one; exec sleep 60").output(soon, &signals);
+        assert_eq!(late, Err(Missing::Failed("it took too long".into())));
+    }
+}

@@ -1,0 +1,206 @@
+//! Members of a chat who talk all at once, and hear each other.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::dial::{dial, named};
+
+/// So many of the members talk, if there are so many.
+const TALKERS_MAX: usize = 10;
+/// What one of them says, its newline included.
+const LINE_BYTES: usize = 64;
+/// Room for what the talkers say in a round, and names.
+const BUFFER_BYTES: usize = 2 * TALKERS_MAX * LINE_BYTES;
+
+/// People in a chat room. The first of them talk, all of them listen.
+#[derive(Debug)]
+pub struct Room {
+    members: Vec<BufReader<TcpStream>>,
+    talkers: usize,
+    round: u64,
+    /// What each talker says in this round, as the others hear it.
+    spoken: Vec<Vec<u8>>,
+    /// What was heard last, kept for its memory.
+    line: Vec<u8>,
+}
+
+impl Room {
+    /// Lets so many people join, one after another.
+    pub fn enter(at: SocketAddr, members: usize) -> io::Result<Room> {
+        let talkers = talkers(members);
+        let members: io::Result<Vec<_>> = (0..members).map(|number| join(at, number)).collect();
+        Ok(Room {
+            members: members?,
+            talkers,
+            round: 0,
+            spoken: vec![Vec::new(); talkers],
+            line: Vec::new(),
+        })
+    }
+
+    /// Each talker says a line, then every member listens until it has heard all the others.
+    pub fn round(&mut self) -> io::Result<()> {
+        self.round += 1;
+        for talker in 0..self.talkers {
+            self.speak(talker)?;
+        }
+        for member in 0..self.members.len() {
+            self.listen(member)?;
+        }
+        Ok(())
+    }
+
+    fn speak(&mut self, talker: usize) -> io::Result<()> {
+        let said = format!("{:<width$}\n", self.round, width = LINE_BYTES - 1);
+        let spoken = &mut self.spoken[talker];
+        spoken.clear();
+        write!(spoken, "[{}] {said}", name(talker))?;
+        let mut stream = self.members[talker].get_ref();
+        stream.write_all(said.as_bytes()).map_err(named)
+    }
+
+    fn listen(&mut self, member: usize) -> io::Result<()> {
+        let own = if member < self.talkers {
+            1 << member
+        } else {
+            0
+        };
+        let mut missing = ((1_u32 << self.talkers) - 1) & !own;
+        while missing != 0 {
+            hear(&mut self.members[member], &mut self.line)?;
+            // Who comes is announced, now or a second later for many at once.
+            if self.line.starts_with(b"* ") {
+                continue;
+            }
+            let author = self.spoken.iter().position(|line| *line == self.line);
+            let heard = author.map_or(0, |author| missing & 1 << author);
+            if heard == 0 {
+                return Err(io::Error::other("not what was said was heard"));
+            }
+            missing -= heard;
+        }
+        Ok(())
+    }
+}
+
+/// How many lines are heard in a round in a room of so many: each talker's by everybody else.
+#[must_use]
+pub fn deliveries(members: usize) -> usize {
+    talkers(members) * members.saturating_sub(1)
+}
+
+fn talkers(members: usize) -> usize {
+    members.min(TALKERS_MAX)
+}
+
+/// Letters and digits, as the server wants it.
+fn name(number: usize) -> String {
+    format!("m{number}")
+}
+
+/// Gives a name, and hears who is there.
+fn join(at: SocketAddr, number: usize) -> io::Result<BufReader<TcpStream>> {
+    let mut member = BufReader::with_capacity(BUFFER_BYTES, dial(at)?);
+    let mut line = Vec::new();
+    hear(&mut member, &mut line)?;
+    let greeting = format!("{}\n", name(number));
+    member
+        .get_ref()
+        .write_all(greeting.as_bytes())
+        .map_err(named)?;
+    hear(&mut member, &mut line)?;
+    match line.starts_with(b"* The room ") {
+        true => Ok(member),
+        false => Err(io::Error::other("nobody may join")),
+    }
+}
+
+/// One line, with its newline.
+fn hear(member: &mut BufReader<TcpStream>, line: &mut Vec<u8>) -> io::Result<()> {
+    line.clear();
+    member.read_until(b'\n', line).map_err(named)?;
+    match line.ends_with(b"\n") {
+        true => Ok(()),
+        false => Err(named(io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    /// What two members say of a server that tells the second this once both have spoken.
+    fn complaint(told: &'static str) -> Option<String> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let mut members = [0, 1].map(|_| {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.write_all(b"Who?\n").unwrap();
+                let mut member = BufReader::new(stream);
+                hear(&mut member, &mut Vec::new()).unwrap();
+                member.get_ref().write_all(b"* The room is\n").unwrap();
+                member
+            });
+            for member in &mut members {
+                hear(member, &mut Vec::new()).unwrap();
+            }
+            let [mut first, mut second] = members.map(BufReader::into_inner);
+            let line = format!("[m1] {:<63}\n", 1);
+            first.write_all(line.as_bytes()).unwrap();
+            second.write_all(told.as_bytes()).unwrap();
+        });
+        let mut room = Room::enter(address, 2).unwrap();
+        let error = room.round().err();
+        server.join().unwrap();
+        error.map(|error| error.to_string())
+    }
+
+    /// The first talker's line in the first round.
+    fn line() -> String {
+        format!("[m0] {:<63}\n", 1)
+    }
+
+    fn wrong(told: String) {
+        let complaint = complaint(told.leak());
+        assert_eq!(complaint.as_deref(), Some("not what was said was heard"));
+    }
+
+    #[test]
+    fn nobody_hears_what_it_says_itself() {
+        let counts = [0, 1, 2, 10, 1_000].map(deliveries);
+        assert_eq!(counts, [0, 0, 2, 90, 9_990]);
+    }
+
+    #[test]
+    fn what_was_said_is_heard_and_announcements_do_not_matter() {
+        let told = format!("* m7 has entered the room\n{}", line());
+        assert_eq!(complaint(told.leak()), None);
+    }
+
+    #[test]
+    fn a_wrong_byte_is_found() {
+        wrong(line().replace(" \n", "x\n"));
+    }
+
+    #[test]
+    fn the_wrong_author_and_one_s_own_line_are_found() {
+        wrong(line().replace("[m0]", "[m2]"));
+        wrong(line().replace("[m0]", "[m1]"));
+    }
+
+    #[test]
+    fn a_line_that_was_heard_before_is_found() {
+        wrong(line().replace("] 1 ", "] 0 "));
+    }
+
+    #[test]
+    fn a_line_without_end_is_found() {
+        let unfinished = line().trim_end().to_owned();
+        let complaint = complaint(unfinished.leak());
+        assert_eq!(complaint.as_deref(), Some("the connection has ended"));
+    }
+}

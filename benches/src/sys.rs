@@ -1,0 +1,20 @@
+//! What the standard library calls unsafe when a server is started.
+
+#![allow(
+    unsafe_code,
+    reason = "the border to the kernel: whoever starts a server is safe Rust"
+)]
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+
+/// Lets the kernel kill the program when the thread that starts it has ended, however that came
+/// about (prctl(2), `PR_SET_PDEATHSIG`).
+pub(crate) fn end_with_us(command: &mut Command) {
+    // SAFETY: between fork and exec there is one system call, which allocates nothing and takes no
+    // lock.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
+}

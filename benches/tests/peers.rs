@@ -1,0 +1,422 @@
+//! The peers as they are measured: each a process, with clients that check what they hear.
+//!
+//! Those in C need a compiler and libraries. Where these are missing, the tests say which, and
+//! fail: what is not there cannot be compared.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use benches::peers::native::{Native, build, version};
+use nix::sys::signal::{SigSet, Signal};
+use tests::chat::{Guest, dial_stingy, hear_all};
+use tests::client::{
+    dial, expect, expect_end, fill, is_closed, ping, ping_all, ping_and_end, reset,
+};
+use tests::process::{children, open_descriptors, state};
+use tests::program::Program;
+use tests::strace::Trace;
+use tests::until;
+
+const BENCHES: &str = env!("CARGO_BIN_EXE_benches");
+/// More than the kernel keeps of a stream that nobody reads.
+const LIMIT: usize = 256 * 1024 * 1024;
+/// What a peer reads at once.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// A peer, and how it is called.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    /// Part of our program: its kind and its library.
+    Ours(&'static str, &'static str),
+    Native(Native),
+}
+
+const ECHOES: [Peer; 6] = [
+    Peer::Ours("echo", "mio"),
+    Peer::Ours("echo", "tokio"),
+    Peer::Native(Native::EchoRaw),
+    Peer::Native(Native::EchoLibuv),
+    Peer::Native(Native::EchoLibev),
+    Peer::Native(Native::EchoLibevent),
+];
+
+const CHATS: [Peer; 5] = [
+    Peer::Ours("chat", "mio"),
+    Peer::Ours("chat", "tokio"),
+    Peer::Ours("chat", "thread"),
+    Peer::Ours("chat", "fork"),
+    Peer::Native(Native::ChatRaw),
+];
+
+impl Peer {
+    fn start(self) -> Server {
+        self.start_under(&[])
+    }
+
+    /// Started by another program, which becomes the peer.
+    fn start_under(self, wrapper: &[String]) -> Server {
+        eprintln!("{self:?}");
+        Server::spawn(self.command(wrapper, "127.0.0.1:0"))
+    }
+
+    fn command(self, wrapper: &[String], address: &str) -> Command {
+        let words = match self {
+            Peer::Ours(kind, library) => vec![BENCHES, "peer", kind, library],
+            Peer::Native(native) => vec![built(native).to_str().expect("a path in UTF-8")],
+        };
+        let mut words = wrapper.iter().map(String::as_str).chain(words);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).arg(address);
+        command
+    }
+}
+
+/// A server that has said on standard error where it listens.
+struct Server {
+    program: Program,
+    address: SocketAddr,
+    /// How many descriptors it has open when nobody is connected.
+    descriptors: usize,
+}
+
+impl Server {
+    fn spawn(command: Command) -> Server {
+        let program = Program::spawn(command);
+        program.complains("\n");
+        let line = program.stderr().text();
+        let address = line.trim_end().strip_prefix("listening on tcp://");
+        let address = address.unwrap_or_else(|| panic!("{program:?} says {line:?}"));
+        let mut server = Server {
+            address: address.parse().expect("an address"),
+            descriptors: 0,
+            program,
+        };
+        let client = server.client();
+        server.descriptors = open_descriptors(server.program.pid()) - 1;
+        drop(client);
+        server
+    }
+
+    /// A client whom the server has served already: it says something, whether it echoes or asks
+    /// for a name.
+    fn client(&self) -> TcpStream {
+        let mut client = self.dial();
+        client.write_all(b"x").expect("it takes a byte");
+        client.read_exact(&mut [0]).expect("it says something");
+        client
+    }
+
+    fn dial(&self) -> TcpStream {
+        dial(self.address)
+    }
+
+    /// Checks that nothing is left of the clients, who are all gone.
+    fn forgets_everybody(&self) {
+        let pid = self.program.pid();
+        until("all connections are closed", || {
+            open_descriptors(pid) == self.descriptors && children(pid).is_empty()
+        });
+    }
+
+    /// One message on each connection, all of which the server finds at once: it is stopped
+    /// meanwhile.
+    fn round(&self, streams: &mut [TcpStream]) {
+        let message = [b'm'; 64];
+        let is = |wanted: &'static str| move || wanted.contains(state(self.program.pid()));
+        until("it waits for events", is("S"));
+        self.program.signal(Signal::SIGSTOP);
+        until("it has stopped", is("Tt"));
+        for stream in streams.iter_mut() {
+            stream.write_all(&message).expect("write");
+        }
+        self.program.signal(Signal::SIGCONT);
+        for stream in streams {
+            expect(&*stream, &message);
+        }
+    }
+}
+
+/// The program of a peer in C. All of them are built by the first who needs one.
+fn built(native: Native) -> &'static Path {
+    static BUILT: LazyLock<Vec<(Native, Result<PathBuf, String>)>> = LazyLock::new(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let build = |native| (native, build(native, directory));
+        Native::ALL.map(build).into()
+    });
+    let mut built = BUILT.iter().filter(|(one, _)| *one == native);
+    match &built.next().expect("all are built").1 {
+        Ok(path) => path,
+        Err(missing) => panic!("{missing}"),
+    }
+}
+
+#[test]
+fn everything_comes_back_and_the_end_after_it() {
+    for peer in ECHOES {
+        let server = peer.start();
+        for bytes in [0, 1, BUFFER_BYTES, 10 * BUFFER_BYTES + 1] {
+            ping_and_end(&server.dial(), &benches::message(bytes));
+        }
+        server.forgets_everybody();
+    }
+}
+
+/// Until it reads, the server has bytes that the kernel refuses.
+#[test]
+fn a_client_that_reads_late_gets_everything() {
+    for peer in ECHOES {
+        let server = peer.start();
+        for stream in [server.dial(), dial_stingy(server.address)] {
+            let block = benches::message(1000);
+            let sent = fill(&stream, &block, LIMIT);
+            assert!(sent < LIMIT, "it takes what it cannot send");
+            stream.shutdown(Shutdown::Write).expect("shutdown");
+            let expected: Vec<u8> = block.iter().copied().cycle().take(sent).collect();
+            expect_end(Sipping(&stream, &server.dial()), &expected);
+        }
+        server.forgets_everybody();
+    }
+}
+
+/// Reads little at a time, and lets the server act in between: it can never send much, not even all
+/// that it has kept.
+struct Sipping<'a>(&'a TcpStream, &'a TcpStream);
+
+impl Read for Sipping<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (mut stream, bystander) = (self.0, self.1);
+        ping(bystander, b"there?");
+        let length = buffer.len().min(8 * 1024);
+        stream.read(&mut buffer[..length])
+    }
+}
+
+#[test]
+fn a_client_that_breaks_off_is_forgotten_and_hurts_nobody() {
+    for peer in ECHOES {
+        let server = peer.start();
+        let bystander = server.dial();
+        for wants_answers in [true, false] {
+            let stream = server.dial();
+            if wants_answers {
+                ping(&stream, b"hello");
+            } else {
+                let sent = fill(&stream, &benches::message(1000), LIMIT);
+                assert!(sent < LIMIT, "it takes what it cannot send");
+            }
+            reset(stream);
+            ping(&bystander, b"still there?");
+        }
+        drop(bystander);
+        server.forgets_everybody();
+    }
+}
+
+/// Two, and a part of one for the wait that a batch shares. Bufferevents ask how much there is,
+/// and register to write and back.
+#[test]
+fn system_calls_for_a_message() {
+    const CONNECTIONS: usize = 16;
+    const ROUNDS: usize = 40;
+    for peer in ECHOES {
+        let calls = |rounds| {
+            let trace = Trace::new();
+            let mut server = peer.start_under(&trace.wrapper(&["-c"]));
+            let mut streams: Vec<_> = (0..CONNECTIONS).map(|_| server.dial()).collect();
+            ping_all(&streams, b"connected");
+            for _ in 0..rounds {
+                server.round(&mut streams);
+            }
+            drop(streams);
+            server.forgets_everybody();
+            server.program.signal(Signal::SIGTERM);
+            let _ = server.program.wait();
+            trace.total_calls()
+        };
+        let (without, with) = (calls(0), calls(ROUNDS));
+        let each = with.saturating_sub(without) as f64 / (CONNECTIONS * ROUNDS) as f64;
+        eprintln!("{each:.2} calls for a message");
+        let expected = match peer {
+            Peer::Native(Native::EchoLibevent) => 5.0..5.5,
+            _ => 2.0..2.5,
+        };
+        assert!(expected.contains(&each), "{peer:?}: {each}");
+    }
+}
+
+#[test]
+fn members_hear_who_comes_what_is_said_and_who_goes() {
+    for peer in CHATS {
+        let server = peer.start();
+        let mut anna = join(&server, "anna", &[]);
+        let stranger = Guest::knock(server.address);
+        let mut bob = join(&server, "bob", &["anna"]);
+        anna.hears("* bob has entered the room");
+        let mut carol = join(&server, "carol", &["anna", "bob"]);
+        hear_all([&mut anna, &mut bob], "* carol has entered the room");
+        drop(stranger);
+
+        lines_arrive_whole(&mut anna, &mut bob, &mut carol);
+        lines_are_not_mixed(&mut anna, &mut bob, &mut carol);
+
+        // Nothing of those who came later holds the connection open.
+        bob.end();
+        hear_all([&mut anna, &mut carol], "* bob has left the room");
+        bob.hears_the_end();
+        carol.reset();
+        anna.hears("* carol has left the room");
+        let dora = join(&server, "dora", &["anna"]);
+        anna.hears("* dora has entered the room");
+        drop((anna, bob, dora));
+        server.forgets_everybody();
+    }
+}
+
+/// Enters, and is told who is there, in whatever order.
+fn join(server: &Server, name: &str, present: &[&str]) -> Guest {
+    let mut guest = Guest::knock(server.address);
+    guest.say(name);
+    let list = guest.next();
+    let names = list.strip_prefix("* The room contains: ").expect("a list");
+    let mut names: Vec<&str> = names.split_terminator(", ").collect();
+    names.sort_unstable();
+    assert_eq!(names, present);
+    guest
+}
+
+/// In pieces, several at once, and longer than anything is read at once.
+fn lines_arrive_whole(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
+    bob.send("in ");
+    anna.say("meanwhile");
+    hear_all([&mut *bob, carol], "[anna] meanwhile");
+    bob.send("pieces\nand");
+    hear_all([&mut *anna, carol], "[bob] in pieces");
+    bob.send(" more\n");
+    hear_all([&mut *anna, carol], "[bob] and more");
+
+    carol.send("one\ntwo\n\nthree\n");
+    for line in ["one", "two", "", "three"] {
+        hear_all([&mut *anna, bob], &format!("[carol] {line}"));
+    }
+
+    let long = "long".repeat(BUFFER_BYTES);
+    anna.say(&long);
+    hear_all([bob, carol], &format!("[anna] {long}"));
+}
+
+/// Two talk at once, in lines too long for one write to a pipe (`PIPE_BUF`).
+fn lines_are_not_mixed(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
+    const LINES: usize = 40;
+    let line = |number: usize| format!("{number} ").repeat(2000);
+    let lines: String = (0..LINES).map(|number| line(number) + "\n").collect();
+    anna.send(&lines);
+    bob.send(&lines);
+    let mut spoken = [0; 2];
+    for _ in 0..2 * LINES {
+        let heard = carol.next();
+        let author = usize::from(heard.starts_with("[bob] "));
+        let name = ["anna", "bob"][author];
+        assert_eq!(heard, format!("[{name}] {}", line(spoken[author])));
+        spoken[author] += 1;
+    }
+    for number in 0..LINES {
+        bob.hears(&format!("[anna] {}", line(number)));
+        anna.hears(&format!("[bob] {}", line(number)));
+    }
+}
+
+/// Where a member has a queue, as opposed to threads and processes that write to all and wait.
+#[test]
+fn a_member_that_reads_late_holds_up_nobody_and_misses_nothing() {
+    const LINES: usize = 256;
+    let line = |number: usize| format!("{number} ").repeat(20_000);
+    for peer in CHATS {
+        if let Peer::Ours(_, "thread" | "fork") = peer {
+            continue;
+        }
+        let server = peer.start();
+        let anna = join(&server, "anna", &[]);
+        let mut late = join(&server, "late", &["anna"]);
+        let mut prompt = join(&server, "prompt", &["anna", "late"]);
+        for number in 0..LINES {
+            anna.say(line(number));
+            prompt.hears(&format!("[anna] {}", line(number)));
+        }
+        late.hears("* prompt has entered the room");
+        for number in 0..LINES {
+            late.hears(&format!("[anna] {}", line(number)));
+        }
+        drop((anna, late, prompt));
+        server.forgets_everybody();
+    }
+}
+
+/// Also if whoever starts them has it blocked, as the comparison does.
+#[test]
+fn peers_end_on_sigterm() {
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGTERM);
+    blocked.thread_block().expect("sigprocmask");
+    for peer in ECHOES.into_iter().chain(CHATS) {
+        let mut server = peer.start();
+        let client = server.client();
+        server.program.signal(Signal::SIGTERM);
+        assert_eq!(server.program.wait().code, None, "it is killed");
+        // So are all processes of it: the last one that has the socket ends the connection.
+        until("the connection has ended", || is_closed(&client));
+    }
+}
+
+#[test]
+fn a_wrong_command_line_or_an_address_in_use_is_one_line() {
+    for peer in ECHOES.into_iter().chain(CHATS) {
+        let server = peer.start();
+        for (address, code, complaint) in [
+            (server.address.to_string(), 1, "in use"),
+            ("nonsense".to_owned(), 2, "nonsense"),
+        ] {
+            let ended = Program::spawn(peer.command(&[], &address)).finish();
+            assert_eq!(ended.code, Some(code), "{peer:?} {address}: {ended:?}");
+            assert!(ended.stderr.contains(complaint), "{peer:?}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn peers_in_c_know_what_they_stand_on() {
+    for (native, library) in [
+        (Native::EchoRaw, "glibc"),
+        (Native::EchoLibuv, "libuv"),
+        (Native::EchoLibev, "libev"),
+        (Native::EchoLibevent, "libevent"),
+        (Native::ChatRaw, "glibc"),
+    ] {
+        let version = version(built(native)).expect("a version");
+        let number = version
+            .strip_prefix(library)
+            .and_then(|rest| rest.strip_prefix(' '));
+        let number = number.unwrap_or_else(|| panic!("{native}: {version}"));
+        assert!(
+            number.starts_with(|char: char| char.is_ascii_digit()),
+            "{version}"
+        );
+    }
+}
+
+/// Benchmarks start the library's own servers this way.
+#[test]
+fn under_the_name_edgeloop_it_is_that_program() {
+    for model in ["reactor", "fork", "thread"] {
+        let mut command = Command::new(BENCHES);
+        command.arg0("edgeloop");
+        command.args(["echo", "--quiet", "--model", model, "127.0.0.1:0"]);
+        let mut server = Server::spawn(command);
+        ping_and_end(&server.dial(), b"hello");
+        server.program.signal(Signal::SIGTERM);
+        assert_eq!(server.program.wait().code, Some(0));
+    }
+}
