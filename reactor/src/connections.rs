@@ -25,6 +25,10 @@ use crate::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
 /// memory page by page as they come.
 const EXPECTED_CONNECTIONS: usize = 64 * 1024;
 
+/// Events in one turn from which on short answers wait for one another. With fewer, they are worth
+/// more to clients that work while we do; and if both sides wait like this, nobody works.
+const CROWD: usize = 16;
+
 /// A connect that is under way.
 pub(crate) struct Connecting {
     /// For `on_open`.
@@ -47,6 +51,8 @@ pub(crate) struct Connections<S, P> {
     received: ReadBuffer,
     /// What is to go back to where it came from, and waits in there.
     returns: Vec<(ConnId, Range<u32>)>,
+    /// Whether this turn is one in which short answers wait for one another.
+    crowded: bool,
     pool: BufferPool,
     /// What is known of connects under way.
     connecting: ConnMap<Connecting>,
@@ -82,6 +88,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             generation: 0,
             received: ReadBuffer::new(READ_BUFFER),
             returns: Vec::new(),
+            crowded: false,
             pool: BufferPool::default(),
             connecting: ConnMap::new(),
             ready: Vec::new(),
@@ -98,10 +105,11 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         self.outbox.set_now(now);
     }
 
-    /// A turn begins: this is its time, and who was listed in the last one has its turn in this
-    /// one.
-    pub(crate) fn begin_turn(&mut self, now: Millis) {
+    /// A turn begins: this is its time, it brings so many events, and who was listed in the last
+    /// one has its turn in this one.
+    pub(crate) fn begin_turn(&mut self, now: Millis, events: usize) {
         self.set_now(now);
+        self.crowded = events >= CROWD;
         mem::swap(&mut self.ready, &mut self.ready_now);
     }
 
@@ -382,11 +390,12 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
 
     /// An echo server's way: from the read buffer to the socket.
     ///
-    /// What is short stays there until others have been read, too. To receive again and again, and
-    /// then to send again and again, keeps the kernel's code for either in the processor's caches.
+    /// In a crowd, what is short stays there until others have been read, too. To receive again and
+    /// again, and then to send again and again, keeps the kernel's code for either in the
+    /// processor's caches.
     fn send_back(&mut self, id: ConnId, len: usize) {
         self.returns.push((id, self.received.keep(len)));
-        if len > SHORT || self.received.is_full() {
+        if len > SHORT || !self.crowded || self.received.is_full() {
             self.write_returns();
         }
     }

@@ -384,7 +384,7 @@ impl<P: Protocol> Reactor<P> {
             next.map(|at| Duration::from_millis(at.saturating_sub(self.connections.now)))
         };
         self.poll.wait(&mut self.events, timeout)?;
-        self.connections.begin_turn(self.clock());
+        self.connections.begin_turn(self.clock(), self.events.len());
         self.connections.stats.turns += 1;
         self.connections.stats.events += self.events.len() as u64;
         Ok(())

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use nix::Result;
 use nix::errno::Errno;
 
-use super::Connections;
+use super::{CROWD, Connections};
 use crate::address::Peer;
 use crate::buffer::SHORT;
 use crate::conn::{State, Stream};
@@ -118,7 +118,7 @@ fn turn(says: impl IntoIterator<Item = Vec<u8>>) -> Vec<Call> {
         id
     });
     let clients: Vec<ConnId> = clients.collect();
-    connections.begin_turn(0);
+    connections.begin_turn(0, clients.len());
     for id in clients {
         connections.deliver(id, Ready::IN | Ready::OUT);
     }
@@ -132,27 +132,46 @@ fn sent(number: usize, bytes: &[u8]) -> Call {
     Call::Send(number, bytes.to_vec())
 }
 
+/// The rest of a crowd, of whom each says a word.
+fn others(count: usize) -> impl Iterator<Item = Vec<u8>> {
+    (count..CROWD).map(|_| b"word".to_vec())
+}
+
 #[test]
-fn short_answers_leave_when_all_is_read() {
-    let [first, second] = [b"one".to_vec(), b"two".to_vec()];
-    let reads = [Call::Recv(0), Call::Recv(1)];
-    let writes = [sent(0, &first), sent(1, &second)];
-    assert_eq!(turn([first, second]), [reads, writes].concat());
+fn in_a_crowd_short_answers_leave_when_all_is_read() {
+    let reads = (0..CROWD).map(Call::Recv);
+    let writes = (0..CROWD).map(|number| sent(number, b"word"));
+    assert_eq!(turn(others(0)), reads.chain(writes).collect::<Vec<_>>());
+}
+
+#[test]
+fn among_a_few_all_answers_leave_at_once() {
+    let calls = turn(others(1));
+    let pairs = (1..CROWD).flat_map(|number| [Call::Recv(number - 1), sent(number - 1, b"word")]);
+    assert_eq!(calls, pairs.collect::<Vec<_>>());
 }
 
 #[test]
 fn a_long_answer_leaves_at_once_and_overtakes_nothing() {
     let [short, long] = [vec![1; SHORT], vec![2; SHORT + 1]];
-    let reads = [Call::Recv(0), Call::Recv(1)];
-    let writes = [sent(0, &short), sent(1, &long)];
-    let then = [Call::Recv(2), sent(2, &short)];
-    let calls = turn([short.clone(), long.clone(), short]);
-    assert_eq!(calls, [reads, writes, then].concat());
+    let first = [
+        Call::Recv(0),
+        Call::Recv(1),
+        sent(0, &short),
+        sent(1, &long),
+    ];
+    let calls = turn([short, long].into_iter().chain(others(2)));
+    assert_eq!(calls[..4], first);
+    assert_eq!(calls[4..6], [Call::Recv(2), Call::Recv(3)]);
 }
 
 #[test]
 fn what_is_said_or_asked_later_does_not_overtake_what_goes_back() {
-    let calls = turn([b"one".to_vec(), b"two!".to_vec()]);
+    let calls = turn(
+        [b"one".to_vec(), b"two!".to_vec()]
+            .into_iter()
+            .chain(others(2)),
+    );
     let of_the_first = calls.into_iter().filter(|call| match call {
         Call::Recv(_) => false,
         Call::Send(number, _) | Call::Shutdown(number) => *number == 0,

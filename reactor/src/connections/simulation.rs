@@ -14,7 +14,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::kernel::{Fake, Fault, Wire};
-use super::Connections;
+use super::{CROWD, Connections};
 use crate::address::Peer;
 use crate::buffer::ReadBuffer;
 use crate::conn::State;
@@ -127,6 +127,7 @@ struct World {
     /// What each peer has sent, and may expect back.
     sent: Vec<Vec<u8>>,
     now: u64,
+    turns: u64,
 }
 
 impl World {
@@ -154,6 +155,7 @@ impl World {
             wires: wires.collect(),
             sent: vec![Vec::new(); peers],
             now: 0,
+            turns: 0,
             connections,
         }
     }
@@ -219,7 +221,10 @@ impl World {
     }
 
     fn turn(&mut self, chosen: impl Fn(usize) -> bool) {
-        self.connections.begin_turn(self.now);
+        // Short answers wait for one another in every other turn, say.
+        let events = CROWD * usize::from(self.turns.is_multiple_of(2));
+        self.turns += 1;
+        self.connections.begin_turn(self.now, events);
         for (peer, (id, wire)) in self.wires.iter().enumerate() {
             let ready = {
                 let mut wire = wire.borrow_mut();
