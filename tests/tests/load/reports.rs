@@ -83,8 +83,6 @@ fn reports_for_people_and_plots() {
 fn beginnings(report: &str) -> Vec<&str> {
     let lines = report.lines().filter(|line| !line.starts_with("note "));
     lines
-        // Whether there is one depends on the machine.
-        .filter(|line| !line.starts_with("note"))
         .filter_map(|line| line.split(|letter: char| letter.is_ascii_digit()).next())
         .collect()
 }
