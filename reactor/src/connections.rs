@@ -4,18 +4,19 @@
 //! protocol wants of them, and who is to be closed. It sees no descriptor and no clock either, so
 //! the tests run it on sockets and with a time of their own making.
 
-use std::io::IoSlice;
+mod sending;
+
 use std::mem;
 use std::ops::Range;
 
 use slab::Slab;
 
 use crate::address::Address;
-use crate::buffer::{BufferPool, ReadBuffer, SHORT};
+use crate::buffer::{BufferPool, ReadBuffer};
 use crate::conn::{Conn, Deadline, Read, Shared, State, Stream, closed_by};
 use crate::conn_map::ConnMap;
 use crate::limits::{Limits, READ_BUFFER};
-use crate::outbox::{Current, Outbox, Parcel, Request, SendBack};
+use crate::outbox::{Current, Outbox, Request, SendBack};
 use crate::poll::Ready;
 use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
 use crate::stats::Stats;
@@ -388,46 +389,6 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
     }
 
-    /// An echo server's way: from the read buffer to the socket.
-    ///
-    /// In a crowd, what is short stays there until others have been read, too. To receive again and
-    /// again, and then to send again and again, keeps the kernel's code for either in the
-    /// processor's caches.
-    fn send_back(&mut self, id: ConnId, len: usize) {
-        self.returns.push((id, self.received.keep(len)));
-        if len > SHORT || !self.crowded || self.received.is_full() {
-            self.write_returns();
-        }
-    }
-
-    /// Sends what goes back from the read buffer: before anything else that was said to the same
-    /// peer since, and before anything that was asked of it.
-    fn write_returns(&mut self) {
-        let mut returns = mem::take(&mut self.returns);
-        for (id, range) in returns.drain(..) {
-            let Some(conn) = live(&mut self.slots, id) else {
-                continue;
-            };
-            if conn.state.intersects(State::FINISHED | State::HALF_CLOSED) {
-                continue;
-            }
-            let mut shared = Shared {
-                pool: &mut self.pool,
-                stats: &mut self.stats,
-                now: self.now,
-            };
-            let was_waiting = conn.unsent_bytes() > 0;
-            let bytes = IoSlice::new(self.received.kept(range));
-            let written = conn.write(&mut [bytes], &mut shared);
-            let waiting = conn.unsent_bytes();
-            if written.is_err() || waiting > 0 {
-                self.written(id, written, was_waiting, waiting);
-            }
-        }
-        self.received.forget();
-        self.returns = returns;
-    }
-
     /// Whether a connect has ended well.
     fn finish_connect(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.live(id) else {
@@ -519,114 +480,6 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 .timers
                 .arm(key, self.now.saturating_add(after).saturating_add(1)),
             None => self.timers.cancel(key),
-        }
-    }
-
-    /// Sends all that the callbacks of this turn have said: one system call for each peer.
-    fn flush_outbox(&mut self) {
-        self.write_returns();
-        loop {
-            for index in 0..self.outbox.parcel_count() {
-                let parcel = self.outbox.take_parcel(index);
-                self.deliver_parcel(parcel);
-            }
-            self.outbox.clear();
-            if self.risen.is_empty() {
-                return;
-            }
-            // What is said to that takes another round; nobody rises twice.
-            self.tell_of_high_water();
-        }
-    }
-
-    /// Sends or queues what one peer is to get.
-    fn deliver_parcel(&mut self, parcel: Parcel) {
-        let id = parcel.id;
-        let Some(conn) = live(&mut self.slots, id) else {
-            return;
-        };
-        // What was said before the end was asked for is still sent; what came later is not.
-        if parcel.is_empty()
-            || conn.state.intersects(State::FINISHED | State::HALF_CLOSED) && !parcel.finished
-        {
-            return;
-        }
-        let mut shared = Shared {
-            pool: &mut self.pool,
-            stats: &mut self.stats,
-            now: self.now,
-        };
-        let was_waiting = conn.unsent_bytes() > 0;
-        let mut written = Ok(());
-        self.outbox
-            .for_each_slices(parcel, &self.received, |slices| {
-                if written.is_ok() {
-                    written = conn.write(slices, &mut shared);
-                }
-            });
-        let waiting = conn.unsent_bytes();
-        if written.is_err() || waiting > 0 {
-            self.written(id, written, was_waiting, waiting);
-        }
-    }
-
-    /// What became of a write that did not send all there was.
-    fn written(&mut self, id: ConnId, written: nix::Result<()>, was_waiting: bool, waiting: usize) {
-        match written {
-            Err(errno) => self.doom(id, closed_by(errno)),
-            Ok(()) if waiting > self.limits.queue_bound() => self.doom(id, Closed::SlowConsumer),
-            Ok(()) => self.has_to_wait(id, was_waiting),
-        }
-    }
-
-    /// Something waits for this peer: our patience is limited, and so is our memory.
-    fn has_to_wait(&mut self, id: ConnId, was_waiting: bool) {
-        if !was_waiting {
-            self.arm(id);
-        }
-        let high_water = self.limits.high_water;
-        let Some(conn) = self.live(id) else { return };
-        let told = State::HIGH_WATER | State::FINISHED;
-        if conn.unsent_bytes() > high_water && !conn.state.intersects(told) {
-            conn.state |= State::HIGH_WATER;
-            self.stats.paused += 1;
-            self.risen.push(id);
-        }
-    }
-
-    /// Tells the protocol who has risen above the high-water mark, so that it pauses whoever is the
-    /// cause.
-    fn tell_of_high_water(&mut self) {
-        while let Some(id) = self.risen.pop() {
-            self.outbox.set_current(Current::Nobody);
-            self.protocol.on_high_water(id, &mut self.outbox);
-            self.carry_out_requests();
-        }
-    }
-
-    /// Sends what waits for a peer, if there may be room.
-    fn flush(&mut self, id: ConnId) {
-        let low_water = self.limits.high_water / 2;
-        let Some((conn, mut shared)) = self.at_work(id) else {
-            return;
-        };
-        if conn.unsent_bytes() == 0 {
-            return;
-        }
-        match conn.flush(&mut shared) {
-            Err(errno) => self.doom(id, closed_by(errno)),
-            Ok(())
-                if conn.state.contains(State::HIGH_WATER) && conn.unsent_bytes() <= low_water =>
-            {
-                conn.state -= State::HIGH_WATER;
-                if conn.state.contains(State::FINISHED) {
-                    return;
-                }
-                self.outbox.set_current(Current::Nobody);
-                self.protocol.on_low_water(id, &mut self.outbox);
-                self.after_callback();
-            }
-            Ok(()) => {}
         }
     }
 

@@ -48,7 +48,8 @@
 //! 5. The callback has returned. Nothing waits for this peer, so `Conn::write` offers the bytes to
 //!    the kernel straight from the read buffer, and it takes them all: they were never copied.
 //!    Had it refused some, they would wait in a [buffer](crate::Limits::high_water) until the next
-//!    `OUT` edge.
+//!    `OUT` edge. If the wait had brought many events, they would have stayed in the read buffer
+//!    until the others were read, too: see `connections/sending.rs`.
 //!
 //! Two system calls, and a share of one epoll_wait(2). Nothing was allocated, hashed or logged, and
 //! epoll_ctl(2) was not called: that happened once, at accept.
@@ -62,10 +63,11 @@
 //! |---|---|
 //! | `poll.rs` | epoll as a type; what an edge is |
 //! | `conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
-//! | `buffer.rs` | bytes that the kernel would not take yet |
+//! | `buffer.rs` | what everything is read into; bytes that the kernel would not take yet |
 //! | `protocol.rs`, `outbox.rs` | what protocols hear, and what they say |
 //! | `timers.rs` | deadlines; why idle timeouts cost next to nothing |
 //! | `connections.rs` | all streams: whose turn it is, who is to be closed |
+//! | `connections/sending.rs` | how bytes leave |
 //! | `connections/simulation.rs` | the rules against a kernel as nasty as a kernel may be |
 //! | `bound.rs`, `listener.rs`, `udp.rs`, `stream.rs` | the kinds of descriptors |
 //! | `reactor.rs` | the turn of the loop |
