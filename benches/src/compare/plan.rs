@@ -177,14 +177,18 @@ impl Plan {
         self.models.retain(|&other| other != model);
     }
 
-    /// Everything that is measured, in that order: A B C A B C, so that whatever else the machine
-    /// does hits all alike, and the rounds of a point are far apart.
+    /// Everything that is measured, in that order: A B C, then B C A, so that whatever else the
+    /// machine does hits all alike, nobody is always the first or behind the same other, and the
+    /// rounds of a point are far apart.
     pub fn runs(&self) -> impl Iterator<Item = (usize, Point, Model)> {
         let points = || self.points.iter().copied();
-        let models = || self.models.iter().copied();
+        let models = |round| {
+            let endless = self.models.iter().copied().cycle();
+            endless.skip(round - 1).take(self.models.len())
+        };
         (1..=self.rounds).flat_map(move |round| {
             points().flat_map(move |point| {
-                let serving = models().filter(move |model| model.serves(point.workload));
+                let serving = models(round).filter(move |model| model.serves(point.workload));
                 serving.map(move |model| (round, point, model))
             })
         })
@@ -238,11 +242,12 @@ mod tests {
             .runs()
             .map(|(round, point, model)| (round, point.connections, model.name()))
             .collect();
-        let round = |number| {
-            [(1, "reactor"), (1, "fork"), (10, "reactor"), (10, "fork")]
+        let round = |number, [first, second]: [&'static str; 2]| {
+            [(1, first), (1, second), (10, first), (10, second)]
                 .map(|(connections, model)| (number, connections, model))
         };
-        assert_eq!(order, [round(1), round(2)].concat());
+        let rounds = [round(1, ["reactor", "fork"]), round(2, ["fork", "reactor"])];
+        assert_eq!(order, rounds.concat());
     }
 
     #[test]
