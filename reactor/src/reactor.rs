@@ -405,7 +405,10 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn take_signals(&mut self) {
-        while let Some(action) = self.signals.as_ref().and_then(Signals::next) {
+        for _ in 0..Signals::AT_ONCE {
+            let Some(action) = self.signals.as_ref().and_then(Signals::next) else {
+                return;
+            };
             match action {
                 SignalAction::Report => self.make_report(),
                 SignalAction::Redraw => self.connections.call(Protocol::on_redraw),

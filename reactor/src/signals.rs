@@ -38,6 +38,13 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// How many signals can wait at once: each of the six kinds for the thread and for the process.
+    ///
+    /// Who takes no more than that in one go has taken all that had come before; what is left came
+    /// since, and is an event of its own. Without a bound, somebody who sends signals faster than
+    /// they are handled would keep the loop from everything else.
+    pub const AT_ONCE: usize = 2 * 6;
+
     /// Blocks and takes over the signals. Errors: those of sigprocmask(2) and signalfd(2).
     pub fn new() -> Result<Signals> {
         let handled: SigSet = [

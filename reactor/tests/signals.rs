@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -70,6 +71,30 @@ fn a_reactor_stops_upon_a_signal_and_at_once_upon_the_second() {
         raise(Signal::SIGTERM).unwrap();
         reactor.run().unwrap();
         assert_eq!(reactor.protocol().closed(), [Closed::Shutdown]);
+    });
+}
+
+/// Whoever sends signals faster than they are handled keeps the reactor from nothing else.
+#[test]
+fn signals_that_never_end_do_not_hold_a_turn() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        reactor.handle_signals().unwrap();
+        let (id, mut peer) = adopt_socket(&mut reactor, 0);
+        let mut reports = 0;
+        reactor.report(None, move |_| {
+            reports += 1;
+            assert!(reports < 1_000, "the reactor does nothing else");
+            // The next is there before this one is over.
+            raise(Signal::SIGUSR1).unwrap();
+        });
+        raise(Signal::SIGUSR1).unwrap();
+        peer.write_all(b"and who hears us?").unwrap();
+        for _ in 0..3 {
+            reactor.turn().unwrap();
+        }
+        let heard = Heard::Data(id, b"and who hears us?".to_vec());
+        assert_eq!(reactor.protocol().count(&heard), 1);
     });
 }
 

@@ -218,7 +218,10 @@ impl Supervisor {
     }
 
     fn take_signals(&mut self) {
-        while let Some(action) = self.signals.next() {
+        for _ in 0..Signals::AT_ONCE {
+            let Some(action) = self.signals.next() else {
+                return;
+            };
             match action {
                 SignalAction::Stop => self.stop(),
                 SignalAction::Report => self.report(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use edgeloop_reactor::{Errno, reason};
+use edgeloop_reactor::{Errno, Signals, reason};
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
 
@@ -131,7 +131,10 @@ impl<'a, W: Workers> Acceptor<'a, W> {
     }
 
     fn take_signals(&mut self) -> Result<(), String> {
-        while let Ok(Some(info)) = self.doors.signals.read_signal() {
+        for _ in 0..Signals::AT_ONCE {
+            let Ok(Some(info)) = self.doors.signals.read_signal() else {
+                break;
+            };
             match Signal::try_from(info.ssi_signo.cast_signed()) {
                 Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop(),
                 Ok(Signal::SIGUSR1) => self.report(),
