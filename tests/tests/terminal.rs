@@ -66,6 +66,7 @@ fn a_line_is_edited_while_others_come_in() {
     host.ends_in(&["what do you like?", "I like caf\u{e9}s \u{4f60}\u{597d}"]);
     host.type_in("Yes, ");
     guest.enter("are you there?");
+    host.ends_in(&["are you there?", "Yes, I like caf\u{e9}s \u{4f60}\u{597d}"]);
     host.press(&["End", "!", "Enter"]);
     let line = "Yes, I like caf\u{e9}s \u{4f60}\u{597d}!";
     host.ends_in(&["are you there?", line]);
