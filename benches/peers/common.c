@@ -86,7 +86,7 @@ static int listen_at(const char *address)
     return listener;
 }
 
-static void announce(int listener)
+void announce_listener(int listener)
 {
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
@@ -102,7 +102,7 @@ static void announce(int listener)
             brackets ? "]" : "", port);
 }
 
-int start(int argc, char *argv[], const char *version)
+int start_listening(int argc, char *argv[], const char *version)
 {
     if (argc != 2)
         errx(2, "usage: HOST:PORT or --version");
@@ -112,8 +112,13 @@ int start(int argc, char *argv[], const char *version)
     }
     put_signals_in_order();
     raise_descriptor_limit();
-    int listener = listen_at(argv[1]);
-    announce(listener);
+    return listen_at(argv[1]);
+}
+
+int start(int argc, char *argv[], const char *version)
+{
+    int listener = start_listening(argc, argv, version);
+    announce_listener(listener);
     return listener;
 }
 

@@ -25,6 +25,10 @@ enum {
  */
 int start(int argc, char *argv[], const char *version);
 
+/* The same in two steps, for a peer that may still fail between them. */
+int start_listening(int argc, char *argv[], const char *version);
+void announce_listener(int listener);
+
 /* The next client, on a socket that never waits either; -1 when there is none. */
 int accept_client(int listener);
 

@@ -55,7 +55,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "target/comparison")]
     pub output: PathBuf,
 
-    /// What is compared: reactor, fork, thread, mio, tokio; in C raw, libuv, libev, libevent; or all
+    /// What is compared: reactor, fork, thread, mio, tokio; in C raw, uring, libuv, libev,
+    /// libevent; or all
     #[arg(
         long,
         value_name = "MODEL,...",

@@ -76,7 +76,7 @@ fn every_model_is_measured_at_every_point() {
             assert!((metric.value)(report).is_some(), "{}: {run:?}", metric.id);
         }
     }
-    for library in ["mio", "tokio", "libuv", "libev", "libevent"] {
+    for library in ["mio", "tokio", "liburing", "libuv", "libev", "libevent"] {
         assert!(
             comparison.versions.contains_key(library),
             "{:?}",
@@ -219,6 +219,28 @@ fn a_peer_that_cannot_be_built_is_left_out_and_the_page_says_why() {
     assert!(why.starts_with("raw is left out: cannot start cc"), "{why}");
     let page = fs::read_to_string(directory.path().join("comparison.html")).unwrap();
     assert!(page.contains(&escape(why)), "{page}");
+}
+
+#[test]
+fn a_peer_that_does_not_start_is_left_out_and_the_page_says_why() {
+    let directory = directory();
+    let script = script(directory.path(), &format!("echo '{REPORT}'"));
+    // A compiler whose programs have a will of their own.
+    executable(
+        &directory.path().join("cc"),
+        "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\n\
+         printf '#!/bin/sh\\necho \"not permitted\" >&2\\nexit 1\\n' >\"$2\"\nchmod +x \"$2\"\n",
+    );
+    let arguments = ["--rounds", "1", "--models", "thread,uring"];
+    let mut command = command(directory.path(), binary(), &script, &arguments);
+    let path = format!("{}:/usr/bin:/bin", directory.path().display());
+    let output = command.env("PATH", path).output().unwrap();
+    let comparison = comparison(directory.path(), &output);
+    assert_eq!(comparison.plan.models, [Model::Thread]);
+    let why = "uring is left out: not permitted.";
+    assert_eq!(comparison.warnings.first().unwrap(), why);
+    let page = fs::read_to_string(directory.path().join("comparison.html")).unwrap();
+    assert!(page.contains(why), "{page}");
 }
 
 #[test]

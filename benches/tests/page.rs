@@ -363,7 +363,7 @@ fn outcome(round: usize, point: Point, model: Model) -> Outcome {
     let cost = match connections {
         // All alike.
         1 => 1.0,
-        _ => [1.0, 4.0, 3.0, 1.01, 1.02, 0.99, 1.2, 1.21, 1.8][place],
+        _ => [1.0, 4.0, 3.0, 1.01, 1.02, 0.99, 1.19, 1.2, 1.21, 1.8][place],
     };
     let cost = cost * (1.0 + 0.1 * round as f64);
     let rate = 300_000.0 / cost;

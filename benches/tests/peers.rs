@@ -35,10 +35,11 @@ enum Peer {
     Native(Native),
 }
 
-const ECHOES: [Peer; 6] = [
+const ECHOES: [Peer; 7] = [
     Peer::Ours("echo", "mio"),
     Peer::Ours("echo", "tokio"),
     Peer::Native(Native::EchoRaw),
+    Peer::Native(Native::EchoUring),
     Peer::Native(Native::EchoLibuv),
     Peer::Native(Native::EchoLibev),
     Peer::Native(Native::EchoLibevent),
@@ -140,6 +141,22 @@ impl Server {
     }
 }
 
+/// Those that can serve here: an administrator who forbids io_uring(7) is no fault of the peer.
+fn echoes() -> impl Iterator<Item = Peer> {
+    static FORBIDDEN: LazyLock<bool> = LazyLock::new(|| {
+        let peer = Peer::Native(Native::EchoUring);
+        let program = Program::spawn(peer.command(&[], "127.0.0.1:0"));
+        program.complains("\n");
+        let line = program.stderr().text();
+        line.contains("io_uring is not") && {
+            eprintln!("not tested: {line}");
+            true
+        }
+    });
+    let is_forbidden = |peer: &Peer| matches!(peer, Peer::Native(Native::EchoUring)) && *FORBIDDEN;
+    ECHOES.into_iter().filter(move |peer| !is_forbidden(peer))
+}
+
 /// The program of a peer in C. All of them are built by the first who needs one.
 fn built(native: Native) -> &'static Path {
     static BUILT: LazyLock<Vec<(Native, Result<PathBuf, String>)>> = LazyLock::new(|| {
@@ -156,7 +173,7 @@ fn built(native: Native) -> &'static Path {
 
 #[test]
 fn everything_comes_back_and_the_end_after_it() {
-    for peer in ECHOES {
+    for peer in echoes() {
         let server = peer.start();
         for bytes in [0, 1, BUFFER_BYTES, 10 * BUFFER_BYTES + 1] {
             ping_and_end(&server.dial(), &benches::message(bytes));
@@ -168,7 +185,7 @@ fn everything_comes_back_and_the_end_after_it() {
 /// Until it reads, the server has bytes that the kernel refuses.
 #[test]
 fn a_client_that_reads_late_gets_everything() {
-    for peer in ECHOES {
+    for peer in echoes() {
         let server = peer.start();
         for stream in [server.dial(), dial_stingy(server.address)] {
             let block = benches::message(1000);
@@ -197,7 +214,7 @@ impl Read for Sipping<'_> {
 
 #[test]
 fn a_client_that_breaks_off_is_forgotten_and_hurts_nobody() {
-    for peer in ECHOES {
+    for peer in echoes() {
         let server = peer.start();
         let bystander = server.dial();
         for wants_answers in [true, false] {
@@ -217,12 +234,12 @@ fn a_client_that_breaks_off_is_forgotten_and_hurts_nobody() {
 }
 
 /// Two, and a part of one for the wait that a batch shares. Bufferevents ask how much there is,
-/// and register to write and back.
+/// and register to write and back. On io_uring all is shared: a call that waits, one that sends.
 #[test]
 fn system_calls_for_a_message() {
     const CONNECTIONS: usize = 16;
     const ROUNDS: usize = 40;
-    for peer in ECHOES {
+    for peer in echoes() {
         let calls = |rounds| {
             let trace = Trace::new();
             let mut server = peer.start_under(&trace.wrapper(&["-c"]));
@@ -242,6 +259,7 @@ fn system_calls_for_a_message() {
         eprintln!("{each:.2} calls for a message");
         let expected = match peer {
             Peer::Native(Native::EchoLibevent) => 5.0..5.5,
+            Peer::Native(Native::EchoUring) => 0.1..0.3,
             _ => 2.0..2.5,
         };
         assert!(expected.contains(&each), "{peer:?}: {each}");
@@ -361,7 +379,7 @@ fn peers_end_on_sigterm() {
     let mut blocked = SigSet::empty();
     blocked.add(Signal::SIGTERM);
     blocked.thread_block().expect("sigprocmask");
-    for peer in ECHOES.into_iter().chain(CHATS) {
+    for peer in echoes().chain(CHATS) {
         let mut server = peer.start();
         let client = server.client();
         server.program.signal(Signal::SIGTERM);
@@ -373,7 +391,7 @@ fn peers_end_on_sigterm() {
 
 #[test]
 fn a_wrong_command_line_or_an_address_in_use_is_one_line() {
-    for peer in ECHOES.into_iter().chain(CHATS) {
+    for peer in echoes().chain(CHATS) {
         let server = peer.start();
         for (address, code, complaint) in [
             (server.address.to_string(), 1, "in use"),
@@ -387,9 +405,39 @@ fn a_wrong_command_line_or_an_address_in_use_is_one_line() {
 }
 
 #[test]
+fn without_io_uring_there_is_a_line_that_says_so() {
+    for (errno, complaint) in [
+        ("EPERM", "io_uring is not permitted here"),
+        ("ENOSYS", "io_uring is not part of this kernel"),
+        ("EINVAL", "Linux 6.0 is needed"),
+    ] {
+        let trace = Trace::new();
+        let wrapper = trace.wrapper(&["-e", &format!("inject=io_uring_setup:error={errno}")]);
+        let peer = Peer::Native(Native::EchoUring);
+        let ended = Program::spawn(peer.command(&wrapper, "127.0.0.1:0")).finish();
+        assert_eq!(ended.code, Some(1), "{errno}: {ended:?}");
+        assert!(ended.stderr.contains(complaint), "{errno}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{errno}: {ended:?}");
+    }
+}
+
+/// The flags of Linux 6.1 are refused, those of 6.0 are not.
+#[test]
+fn an_older_io_uring_will_do() {
+    let trace = Trace::new();
+    let wrapper = trace.wrapper(&["-e", "inject=io_uring_setup:error=EINVAL:when=1"]);
+    if echoes().any(|peer| matches!(peer, Peer::Native(Native::EchoUring))) {
+        let server = Peer::Native(Native::EchoUring).start_under(&wrapper);
+        ping_and_end(&server.dial(), b"hello");
+        assert_eq!(trace.injected(), 1);
+    }
+}
+
+#[test]
 fn peers_in_c_know_what_they_stand_on() {
     for (native, library) in [
         (Native::EchoRaw, "glibc"),
+        (Native::EchoUring, "liburing"),
         (Native::EchoLibuv, "libuv"),
         (Native::EchoLibev, "libev"),
         (Native::EchoLibevent, "libevent"),

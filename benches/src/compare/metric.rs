@@ -124,7 +124,8 @@ pub const SECTIONS: &[Section] = &[
                answer to one question, so it matters how a server hands on a line: at once, with a \
                call for each member and line, or what has come together in one call for each \
                member. edgeloop serves chat on its reactor alone, so fork and thread are programs \
-               written for this comparison. There is none on libuv, libev or libevent.",
+               written for this comparison. There is none on io_uring, libuv, libev \
+               or libevent.",
         metrics: &[DELIVERED, DELIVERY_CPU, FAN_OUT],
     },
 ];

@@ -23,6 +23,8 @@ pub enum Model {
     Tokio,
     /// The peer in C that calls epoll itself.
     Raw,
+    /// The peer on io_uring.
+    Uring,
     /// The peer on libuv.
     Libuv,
     /// The peer on libev.
@@ -33,13 +35,14 @@ pub enum Model {
 
 impl Model {
     /// All of them, in the order in which they are measured and shown.
-    pub const ALL: [Model; 9] = [
+    pub const ALL: [Model; 10] = [
         Model::Reactor,
         Model::Fork,
         Model::Thread,
         Model::Mio,
         Model::Tokio,
         Model::Raw,
+        Model::Uring,
         Model::Libuv,
         Model::Libev,
         Model::Libevent,
@@ -55,6 +58,7 @@ impl Model {
             Model::Mio => "mio",
             Model::Tokio => "tokio",
             Model::Raw => "raw",
+            Model::Uring => "uring",
             Model::Libuv => "libuv",
             Model::Libev => "libev",
             Model::Libevent => "libevent",
@@ -87,6 +91,10 @@ impl Model {
                 "an event loop in C that calls epoll itself and does nothing else: about the least \
                  that a loop can cost"
             }
+            Model::Uring => {
+                "a loop in C on io_uring: the kernel receives and sends by itself, and one call \
+                 hands over all that is to be done and waits for all that is done"
+            }
             Model::Libuv => "an event loop in C on libuv, the library under Node.js",
             Model::Libev => "an event loop in C on libev, a thin library over epoll",
             Model::Libevent => {
@@ -99,7 +107,10 @@ impl Model {
     /// Whether there is a server of this model for that load.
     #[must_use]
     pub fn serves(self, workload: Workload) -> bool {
-        let has_chat = !matches!(self, Model::Libuv | Model::Libev | Model::Libevent);
+        let has_chat = !matches!(
+            self,
+            Model::Uring | Model::Libuv | Model::Libev | Model::Libevent
+        );
         has_chat || workload != Workload::Chat
     }
 }

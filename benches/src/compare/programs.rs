@@ -11,6 +11,7 @@ use super::Options;
 use super::machine::first_line;
 use super::model::Model;
 use super::plan::{Plan, Point, Workload};
+use super::process::Process;
 use crate::peers::native::{self, Native};
 
 /// Ports of one address that connections of one run may use up.
@@ -59,7 +60,7 @@ impl Programs {
     }
 
     /// Compiles what the models need of the peers in C, and returns those that have to be left out,
-    /// and why.
+    /// and why: they do not compile, or do not start on this kernel.
     pub fn compile(&mut self, models: &[Model]) -> Result<Vec<(Model, String)>, String> {
         let mut models = models
             .iter()
@@ -75,7 +76,8 @@ impl Programs {
             let mut loads = [Workload::Echo, Workload::Chat].into_iter();
             let failure = loads.find_map(|load| {
                 let program = native(model, load)?;
-                native::build(program, directory.path()).err()
+                let path = native::build(program, directory.path());
+                path.and_then(|path| try_out(&path)).err()
             });
             Some((model, failure?))
         };
@@ -171,15 +173,19 @@ impl Programs {
             ),
         ];
         let library = |model: &Model| {
+            let name = match model {
+                Model::Uring => "liburing",
+                _ => model.name(),
+            };
             let version = match model {
-                Model::Mio | Model::Tokio => locked(model.name()),
-                Model::Libuv | Model::Libev | Model::Libevent => {
+                Model::Mio | Model::Tokio => locked(name),
+                Model::Uring | Model::Libuv | Model::Libev | Model::Libevent => {
                     let program = self.server(*model, Workload::Echo);
                     version(Path::new(program.get_program())).map(second_word)
                 }
                 Model::Reactor | Model::Fork | Model::Thread | Model::Raw => None,
             };
-            (model.name(), version)
+            (name, version)
         };
         let asked = programs.into_iter().chain(models.iter().map(library));
         let known = asked.filter_map(|(name, version)| Some((name.into(), version?)));
@@ -193,11 +199,19 @@ fn native(model: Model, workload: Workload) -> Option<Native> {
         (Model::Raw, Workload::Chat) => Some(Native::ChatRaw),
         (_, Workload::Chat) => None,
         (Model::Raw, _) => Some(Native::EchoRaw),
+        (Model::Uring, _) => Some(Native::EchoUring),
         (Model::Libuv, _) => Some(Native::EchoLibuv),
         (Model::Libev, _) => Some(Native::EchoLibev),
         (Model::Libevent, _) => Some(Native::EchoLibevent),
         _ => None,
     }
+}
+
+/// Starts a peer in C, and ends it.
+fn try_out(program: &Path) -> Result<(), String> {
+    let mut command = Command::new(program);
+    command.arg(ANY_PORT);
+    Process::start(command, None)?.address().map(drop)
 }
 
 fn is_native(model: Model) -> bool {

@@ -46,6 +46,8 @@ fn corners(model: Model) -> &'static [(f64, f64)] {
             (-1.3, -0.4),
             (-0.4, -0.4),
         ],
+        // A third triangle, which points ahead.
+        Model::Uring => &[(1.3, 0.0), (-1.0, 1.2), (-1.0, -1.2)],
         // A star.
         Model::Libuv => &[
             (0.0, -1.6),

@@ -8,12 +8,16 @@ use std::process::Command;
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 /// What all of them are linked with.
 const COMMON: [&str; 3] = ["common.c", "edges.c", "unsent.c"];
+/// What is defined as the version of the library, where pkg-config(1) knows it.
+const VERSION: &str = "LIBRARY_VERSION";
 
 /// A peer in C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Native {
     /// Echo on epoll(7), without a library.
     EchoRaw,
+    /// Echo on io_uring(7), with liburing.
+    EchoUring,
     /// Echo on libuv.
     EchoLibuv,
     /// Echo on libev.
@@ -35,6 +39,12 @@ struct Library {
     package: &'static str,
 }
 
+const LIBURING: Library = Library {
+    module: "liburing",
+    flag: "-luring",
+    header: "liburing.h",
+    package: "liburing-dev",
+};
 const LIBUV: Library = Library {
     module: "libuv",
     flag: "-luv",
@@ -56,8 +66,9 @@ const LIBEVENT: Library = Library {
 
 impl Native {
     /// All there are.
-    pub const ALL: [Native; 5] = [
+    pub const ALL: [Native; 6] = [
         Native::EchoRaw,
+        Native::EchoUring,
         Native::EchoLibuv,
         Native::EchoLibev,
         Native::EchoLibevent,
@@ -69,6 +80,7 @@ impl Native {
     pub fn name(self) -> &'static str {
         match self {
             Native::EchoRaw => "echo_raw",
+            Native::EchoUring => "echo_uring",
             Native::EchoLibuv => "echo_libuv",
             Native::EchoLibev => "echo_libev",
             Native::EchoLibevent => "echo_libevent",
@@ -76,9 +88,15 @@ impl Native {
         }
     }
 
+    /// A second file, where a program has one of its own.
+    fn part(self) -> Option<&'static str> {
+        (self == Native::EchoUring).then_some("uring.c")
+    }
+
     fn library(self) -> Option<Library> {
         match self {
             Native::EchoRaw | Native::ChatRaw => None,
+            Native::EchoUring => Some(LIBURING),
             Native::EchoLibuv => Some(LIBUV),
             Native::EchoLibev => Some(LIBEV),
             Native::EchoLibevent => Some(LIBEVENT),
@@ -103,6 +121,7 @@ pub fn build(program: Native, directory: &Path) -> Result<PathBuf, String> {
         .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
         .arg(&path)
         .arg(format!("{program}.c"))
+        .args(program.part())
         .args(COMMON)
         .args(library.iter().flat_map(Library::flags))
         // Its complaints are looked at, and so are to be in English.
@@ -121,16 +140,25 @@ pub fn build(program: Native, directory: &Path) -> Result<PathBuf, String> {
 impl Library {
     /// What the compiler and the linker are told.
     fn flags(&self) -> Vec<String> {
-        let asked = Command::new("pkg-config")
-            .args(["--cflags", "--libs", self.module])
-            .output();
-        match asked {
-            Ok(told) if told.status.success() => {
-                let flags = String::from_utf8_lossy(&told.stdout);
-                flags.split_whitespace().map(str::to_owned).collect()
-            }
-            _ => vec![self.flag.to_owned()],
+        let mut flags = self.ask_for(&["--cflags", "--libs"]);
+        let version = self.ask_for(&["--modversion"]);
+        if flags.is_empty() {
+            flags.push(self.flag.to_owned());
         }
+        flags.extend(version.first().map(|it| format!("-D{VERSION}=\"{it}\"")));
+        flags
+    }
+
+    /// The words that pkg-config(1) knows; none if it does not know the library, or is not there.
+    fn ask_for(&self, options: &[&str]) -> Vec<String> {
+        let asked = Command::new("pkg-config")
+            .args(options)
+            .arg(self.module)
+            .output();
+        let told = asked.ok().filter(|told| told.status.success());
+        let words = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned());
+        let words = words.iter().flat_map(|words| words.split_whitespace());
+        words.map(str::to_owned).collect()
     }
 
     /// Whether the compiler or the linker says that it is not there.
