@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use crate::compare::cores::Cores;
 use crate::compare::process::{Process, adopt_orphans};
-use crate::sys::end_with_us;
 
 /// Where a server listens: on a port that the kernel chooses.
 const ADDRESS: &str = "127.0.0.1:0";
@@ -113,9 +112,8 @@ impl Server {
             .map_err(|error| format!("the server on {model}: {error}"))
     }
 
-    fn of(mut command: Command) -> Result<Server, String> {
+    fn of(command: Command) -> Result<Server, String> {
         adopt_orphans()?;
-        end_with_us(&mut command);
         let mut process = Process::start(command, cores().server)?;
         let address = process.address()?;
         let address = address

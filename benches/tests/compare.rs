@@ -19,6 +19,9 @@ use tempfile::TempDir;
 use tests::server::{binary, edgecall};
 use tests::until;
 
+/// How the program that is tested was built.
+const DEBUG: bool = cfg!(debug_assertions);
+
 /// What the script prints for a run in which all went well.
 const REPORT: &str = r#"{"connected": 1, "messages": 10, "messages_per_s": 10.0, "connects_per_s": 5.0, "delivered_per_s": 90.0,
     "latency_us": {"p50": 1, "p99": 2, "p999": 3}, "mismatches": 0, "errors": {},
@@ -75,6 +78,10 @@ fn every_model_is_measured_at_every_point() {
             assert!((metric.value)(report).is_some(), "{}: {run:?}", metric.id);
         }
     }
+    let is_release = comparison.command.starts_with("cargo run --release ");
+    let mut warnings = comparison.warnings.iter();
+    let warns = warnings.any(|why| why.contains("not optimised"));
+    assert_eq!((is_release, warns), (!DEBUG, DEBUG));
     let liburing = expected.contains(&Model::Uring).then_some("liburing");
     let libraries = ["mio", "tokio", "libuv", "libev", "libevent"];
     for library in libraries.into_iter().chain(liburing) {
@@ -183,6 +190,45 @@ fn an_interrupt_ends_it_with_what_there_is_and_leaves_nobody_behind() {
         for pid in asked().split_whitespace() {
             assert!(!Path::new("/proc").join(pid).exists(), "{pid} is left");
         }
+    }
+}
+
+#[test]
+fn when_it_is_killed_nobody_is_left_behind_either() {
+    let directory = directory();
+    let script = script(directory.path(), "exec sleep 600");
+    let arguments = ["--connections", "1", "--models", "reactor"];
+    let mut child = start(directory.path(), &script, &arguments);
+    let asked = || fs::read_to_string(directory.path().join("asked")).unwrap_or_default();
+    until("the first run", || asked().lines().count() == 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for pid in asked().split_whitespace() {
+        let is_gone = || !Path::new("/proc").join(pid).exists();
+        until(&format!("{pid} has ended"), is_gone);
+    }
+}
+
+#[test]
+fn what_nobody_could_wait_for_is_an_error_in_one_line() {
+    for (option, value, complaint) in [
+        (
+            "--rounds",
+            "0",
+            "connections and rounds are numbers of at least 1",
+        ),
+        (
+            "--rounds",
+            "18446744073709551615",
+            "there are at most 1,000 rounds",
+        ),
+        ("--warm-up", "100years", "a run takes a day at most"),
+    ] {
+        let directory = directory();
+        let child = start(directory.path(), edgecall(), &[option, value]);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(last_complaint(&output), format!("benches: {complaint}"));
     }
 }
 

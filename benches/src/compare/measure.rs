@@ -20,7 +20,14 @@ use super::record::{Comparison, Outcome, Run};
 use super::run::Bench;
 use super::verdict::with;
 
-const TEMPLATE: &str = "{elapsed} {wide_bar} {eta} left  {msg}";
+const TEMPLATE: &str = "{msg}\n{elapsed} {wide_bar} {eta} left";
+
+/// How this program was built, as cargo is told.
+const RELEASE: &str = if cfg!(debug_assertions) {
+    ""
+} else {
+    " --release"
+};
 
 /// Measures all that the user asked for, or as much of it as the user waits for. Errors: nothing
 /// could be measured, and why.
@@ -47,6 +54,7 @@ pub fn measure(options: &Options) -> Result<Comparison, String> {
         .iter()
         .map(|(model, why)| format!("{model} is left out: {why}."));
     comparison.warnings.extend(left_out);
+    comparison.warnings.extend(unfair());
     let bench = Bench {
         programs,
         cores,
@@ -61,13 +69,20 @@ pub fn measure(options: &Options) -> Result<Comparison, String> {
     }
 }
 
+/// The peers in Rust are part of this program, and as fast as it was built to be.
+fn unfair() -> Option<String> {
+    let why = "Without --release, the peers of this program are not optimised: their figures mean \
+               nothing.";
+    RELEASE.is_empty().then(|| why.into())
+}
+
 /// A comparison of which no run has been made.
 fn describe(plan: Plan, programs: &Programs, cores: Cores) -> Comparison {
     let machine = Machine::here();
     let command: Vec<String> = env::args().skip(1).collect();
     Comparison {
         date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        command: format!("cargo run --release -p benches -- {}", command.join(" ")),
+        command: format!("cargo run{RELEASE} -p benches -- {}", command.join(" ")),
         cores: cores.describe(),
         versions: programs.versions(&plan.models),
         commands: commands(&plan),

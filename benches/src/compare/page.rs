@@ -24,7 +24,8 @@ const HOW_TO_READ: &[&str] = &[
      ratios, such as ten times as many connections. So is the vertical one where it says so.",
     "What is called best is the best median. Level with it is whatever is within 5 % of it, and \
      whatever is as uncertain: when each of the two medians lies within the rounds of the other, \
-     the next rounds could turn their order around.",
+     the next rounds could turn their order around. Nobody is called best where a hollow mark is \
+     behind the others: that server might have been.",
     "A hollow mark, ≥ or ≤ in a table, means that the generator was busy all the time and the \
      server was not. For each message the generator does what an event loop does, a send and a \
      receive, which costs it about as much; so with one core for each, a good loop is often not \
@@ -93,7 +94,7 @@ pub fn page(comparison: &Comparison) -> String {
 {}
 <h2>At a glance</h2>
 <p>Medians; bold is the best and whatever is level with it. With ≥ or ≤, the generator was the
-limit: the server could have done better.</p>
+limit: the server could have done better, and where such a one is behind, nobody is best.</p>
 {}
 {}<h2>How to read the plots</h2>
 {}

@@ -9,6 +9,11 @@ use super::Options;
 use super::model::Model;
 use super::number::count;
 
+/// More than anybody waits for.
+const MOST_ROUNDS: usize = 1_000;
+/// The same for what a run takes, and for its warm-up.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// What the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -152,6 +157,12 @@ impl Plan {
         let rounds = options.rounds.unwrap_or(if quick { 3 } else { 5 });
         if connections[0] == 0 || rounds == 0 {
             return Err("connections and rounds are numbers of at least 1".into());
+        }
+        if rounds > MOST_ROUNDS {
+            return Err(format!("there are at most {} rounds", count(MOST_ROUNDS)));
+        }
+        if options.duration.max(options.warm_up) > Some(LONGEST) {
+            return Err("a run takes a day at most".into());
         }
         let milliseconds = |chosen: Option<Duration>, default| {
             chosen.map_or(default, |duration| duration.as_millis() as u64)

@@ -35,6 +35,10 @@ const BOTTOM: f64 = HEIGHT - 54.0;
 const LINE: f64 = 16.0;
 /// As many characters of a note as fit beside each other.
 const NOTE_CHARACTERS: usize = 68;
+/// Between the middles of two numbers on the horizontal axis.
+const BETWEEN_COUNTS: f64 = 27.0;
+/// As far as such a number may be from where it belongs.
+const COUNT_SHIFT: f64 = 9.0;
 /// Between two models at the same place, so that neither hides the other's spread.
 const DODGE: f64 = 3.5;
 /// Between the first and the last of them: no more, or they would be taken for those of the next
@@ -137,16 +141,17 @@ impl Axes {
                 y + 4.5
             );
         }
-        for &connections in &self.x.ticks {
-            let (x, label) = (
-                self.x(connections as usize),
-                short_count(connections as usize),
-            );
-            let _ = write!(
-                svg,
-                r#"<path class="axis" d="M{x:.1} {BOTTOM}v5"/><text class="count" x="{x:.1}" y="{}">{label}</text>"#,
-                BOTTOM + 20.0
-            );
+        let counts: Vec<usize> = self.x.ticks.iter().map(|&tick| tick as usize).collect();
+        let places: Vec<f64> = counts.iter().map(|&count| self.x(count)).collect();
+        for (x, (label_x, count)) in places.iter().zip(beside(&places).into_iter().zip(counts)) {
+            let _ = write!(svg, r#"<path class="axis" d="M{x:.1} {BOTTOM}v5"/>"#);
+            if let Some(x) = label_x {
+                let (y, label) = (BOTTOM + 20.0, short_count(count));
+                let _ = write!(
+                    svg,
+                    r#"<text class="count" x="{x:.1}" y="{y}">{label}</text>"#
+                );
+            }
         }
         let _ = write!(
             svg,
@@ -234,6 +239,26 @@ fn apart(mut heights: Vec<f64>) -> Vec<f64> {
         most = *height - LINE;
     }
     heights
+}
+
+/// Where numbers at these places, in ascending order, can be written beside each other: a bit to the
+/// left of where they belong if need be, and nowhere if that is not enough.
+fn beside(places: &[f64]) -> Vec<Option<f64>> {
+    let mut most = f64::INFINITY;
+    let mut written: Vec<Option<f64>> = places
+        .iter()
+        .rev()
+        .map(|&place| {
+            let at = place.min(most);
+            let is_near = place - at <= COUNT_SHIFT;
+            is_near.then(|| {
+                most = at - BETWEEN_COUNTS;
+                at
+            })
+        })
+        .collect();
+    written.reverse();
+    written
 }
 
 fn path(places: &[(f64, f64)]) -> String {
@@ -331,6 +356,15 @@ mod tests {
             );
         }
         assert_eq!(apart(vec![50.0, 100.0]), [50.0, 100.0]);
+    }
+
+    #[test]
+    fn numbers_on_the_axis_keep_their_distance_or_are_left_out() {
+        let written = beside(&[100.0, 200.0, 221.0]);
+        assert_eq!(written, [Some(100.0), Some(194.0), Some(221.0)]);
+        let crowded = beside(&[100.0, 105.0, 110.0, 200.0]);
+        assert_eq!(crowded, [None, None, Some(110.0), Some(200.0)]);
+        assert_eq!(beside(&[]), []);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A program that runs beside us, and surely ends.
 //!
 //! Each has a process group of its own. A Ctrl-C at the terminal is therefore ours alone, and at
-//! the end whatever the program has started can be ended with it, by the group's id.
+//! the end whatever the program has started can be ended with it, by the group's id. If we are
+//! killed ourselves, the kernel kills the program, and those here see to their own children.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -19,11 +20,12 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::cores::pinned;
+use crate::sys::end_with_us;
 
 /// How long a server may take to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running program. It is killed when dropped.
+/// A running program. It is killed when dropped, and when the thread that started it ends.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -52,6 +54,7 @@ impl Process {
         let name = command.get_program().to_string_lossy().into_owned();
         command.process_group(0).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        end_with_us(&mut command);
         let mut child = pinned(cpu, || command.spawn())
             .map_err(|error| format!("cannot start {name}: {error}"))?;
         let complaints = lines(child.stderr.take());

@@ -49,9 +49,10 @@ pub fn html(comparison: &Comparison, metric: &Metric) -> String {
     }
     format!(
         r#"<p class="caption">{}: the median, and how far the furthest round is from it</p>
-<div class="wide" tabindex="0"><table><thead><tr><th scope="col">{}</th>{}</tr></thead><tbody>
+<div class="wide" tabindex="0" role="region" aria-label="{}, as a table"><table><thead><tr><th scope="col">{}</th>{}</tr></thead><tbody>
 {rows}</tbody></table></div>"#,
         escape(metric.unit),
+        escape(metric.title),
         metric.workload.clients(),
         heads(&models)
     )
@@ -69,17 +70,18 @@ pub fn summary(comparison: &Comparison) -> String {
                 metric.id,
                 escape(&metric.name())
             );
+            let with = with(metric.workload, &[row.connections]);
             let _ = writeln!(
                 rows,
-                r#"<tr><th scope="row">{} <small>{}</small></th>{}</tr>"#,
+                r#"<tr><th scope="row" aria-label="{}, {with}">{} <small>{with}</small></th>{}</tr>"#,
+                escape(&metric.name()),
                 if index == 0 { &link } else { "" },
-                with(metric.workload, &[row.connections]),
                 row.cells.iter().map(Cell::html).collect::<String>()
             );
         }
     }
     format!(
-        r#"<div class="wide" tabindex="0"><table class="summary"><thead><tr><td></td>{}</tr></thead><tbody>
+        r#"<div class="wide" tabindex="0" role="region" aria-label="All figures, as a table"><table class="summary"><thead><tr><td></td>{}</tr></thead><tbody>
 {rows}</tbody></table></div>"#,
         heads(&comparison.plan.models)
     )

@@ -5,7 +5,7 @@ use super::model::Model;
 use super::number::{count, listed, ratio};
 use super::plan::Workload;
 use super::record::Comparison;
-use super::series::{self, Series};
+use super::series::{self, Mark, Series};
 use super::stats::Spread;
 
 /// Medians that differ by less than this part are called level: rounds differ by more.
@@ -13,25 +13,30 @@ pub const TIE: f64 = 0.05;
 
 /// Those with the best median at one number of connections: the best itself and all that are level
 /// with it, if there was a competition.
+///
+/// Nobody is, if one of those behind was held up by the generator: it might have been the best.
 #[must_use]
 pub fn best(all: &[Series], metric: &Metric, connections: usize) -> Vec<Model> {
-    let spread = |series: &Series| Some((series.model, series.at(connections)?.spread));
-    let spreads: Vec<(Model, Spread)> = all.iter().filter_map(spread).collect();
+    let mark = |series: &Series| Some((series.model, *series.at(connections)?));
+    let marks: Vec<(Model, Mark)> = all.iter().filter_map(mark).collect();
     let one_before_other = |one: &Spread, other: &Spread| match metric.better {
         Better::More => other.median.total_cmp(&one.median),
         Better::Less => one.median.total_cmp(&other.median),
     };
-    let best = spreads
+    let best = marks
         .iter()
-        .map(|&(_, spread)| spread)
+        .map(|&(_, mark)| mark.spread)
         .min_by(one_before_other);
-    let Some(best) = best.filter(|_| spreads.len() > 1) else {
+    let Some(best) = best.filter(|_| marks.len() > 1) else {
         return Vec::new();
     };
-    let first = spreads
+    let (first, behind): (Vec<_>, Vec<_>) = marks
         .into_iter()
-        .filter(|(_, spread)| are_level(metric, &best, spread));
-    first.map(|(model, _)| model).collect()
+        .partition(|(_, mark)| are_level(metric, &best, &mark.spread));
+    if behind.iter().any(|(_, mark)| mark.generator_limited) {
+        return Vec::new();
+    }
+    first.into_iter().map(|(model, _)| model).collect()
 }
 
 /// Whether a difference is too small to be believed: the medians are close, or each of them might
@@ -42,15 +47,16 @@ fn are_level(metric: &Metric, best: &Spread, other: &Spread) -> bool {
         || (best.contains(other.median) && other.contains(best.median))
 }
 
-/// Who is best at each number of connections, in a sentence; `None` if there was no competition.
+/// Who is best at each number of connections, in a sentence; `None` if nobody is at any.
 #[must_use]
 pub fn sentence(all: &[Series], metric: &Metric, connections: &[usize]) -> Option<String> {
     let bests = connections
         .iter()
         .map(|&count| (count, best(all, metric, count)));
-    let contested: Vec<_> = bests.filter(|(_, models)| !models.is_empty()).collect();
-    let phrases: Vec<String> = contested
+    let bests: Vec<_> = bests.collect();
+    let phrases: Vec<String> = bests
         .chunk_by(|(_, before), (_, after)| before == after)
+        .filter(|alike| !alike[0].1.is_empty())
         .map(|alike| {
             let numbers: Vec<usize> = alike.iter().map(|&(count, _)| count).collect();
             format!(
@@ -159,7 +165,6 @@ pub fn with(workload: Workload, numbers: &[usize]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::series::Mark;
     use super::*;
 
     fn series(model: Model, medians: &[(usize, f64)]) -> Series {
@@ -222,6 +227,26 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_best_before_one_whom_the_generator_held_up() {
+        let mut all = [
+            rounds(Model::Reactor, &[100.0]),
+            rounds(Model::Mio, &[120.0]),
+            rounds(Model::Fork, &[50.0]),
+        ];
+        let rate = metric("rate");
+        assert_eq!(best(&all, rate, 1), [Model::Mio]);
+        all[1].marks[0].generator_limited = true;
+        assert_eq!(best(&all, rate, 1), [Model::Mio], "it can only be better");
+        all[0].marks[0].generator_limited = true;
+        assert_eq!(
+            best(&all, rate, 1),
+            [],
+            "nobody knows how much better each is"
+        );
+        assert_eq!(sentence(&all, rate, &[1]), None);
+    }
+
+    #[test]
     fn a_generator_at_its_limit_is_named_with_what_follows() {
         let mut all = [series(Model::Reactor, &[(1, 2.0), (10, 4.0), (100, 5.0)])];
         assert_eq!(limited(&all, metric("rate")), None);
@@ -272,6 +297,23 @@ mod tests {
             sentence(&all, metric("rate"), &[1, 10, 100, 1_000]).unwrap(),
             "Best median: fork and mio, level, with 1 connection; reactor with 10 to 100 \
              connections; reactor and mio, level, with 1,000 connections."
+        );
+    }
+
+    #[test]
+    fn a_point_without_a_winner_is_not_counted_among_its_neighbours() {
+        let medians = [(1, 9.0), (10, 9.0), (100, 9.0)];
+        let mut all = [
+            series(Model::Reactor, &medians),
+            series(
+                Model::Fork,
+                &medians.map(|(connections, _)| (connections, 5.0)),
+            ),
+        ];
+        all[1].marks[1].generator_limited = true;
+        assert_eq!(
+            sentence(&all, metric("rate"), &[1, 10, 100]).unwrap(),
+            "Best median: reactor with 1 connection; reactor with 100 connections."
         );
     }
 
