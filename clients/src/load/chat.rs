@@ -231,8 +231,8 @@ impl Load for Chat {
         self.worker.open_connections(out);
     }
 
-    fn begin(&mut self, out: &mut Outbox) {
-        self.flows.turns.begin(self.worker.now(out));
+    fn begin(&mut self, from: Nanos) {
+        self.flows.turns.begin(from);
         for talker in &mut self.talkers {
             self.flows.take_part(&mut talker.flow);
         }
@@ -247,8 +247,10 @@ impl Load for Chat {
 
     fn settle(&mut self, out: &mut Outbox) {
         let now = self.worker.now(out);
+        let listeners = u64::from(self.worker.plan().connections - 1);
         for talker in &self.talkers {
-            self.worker.behind(self.flows.behind(&talker.flow), now);
+            let behind = self.flows.behind(&talker.flow);
+            self.worker.behind(behind, listeners, now);
         }
         self.look_whether_settled();
     }

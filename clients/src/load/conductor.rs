@@ -254,10 +254,10 @@ impl Conductor {
 
     /// Waits for so long; less if there is no sense in it.
     fn pause(&mut self, time: Duration, what: &str) -> Result<(), String> {
-        let until = Instant::now() + time;
+        let began = Instant::now();
         log::info!("{what}");
         self.wait(Some(time), Conductor::is_pointless, |run| {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = time.saturating_sub(began.elapsed());
             run.line.sending(what, run.crew.count(), left);
         })
     }
@@ -266,7 +266,7 @@ impl Conductor {
     /// the user's will, nor if nothing more can come of it.
     fn wait_for(&mut self, phase: Phase, what: &str) -> Result<(), String> {
         // Each datagram has the same timeout, which is to be over first.
-        let patience = self.crew.plan.timeout + QUIET;
+        let patience = self.crew.plan.timeout.saturating_add(QUIET);
         let was_interrupted = self.interrupted;
         log::info!("{what}");
         self.wait(
@@ -287,10 +287,10 @@ impl Conductor {
         is_over: impl Fn(&Conductor) -> bool,
         draw: impl Fn(&mut Conductor),
     ) -> Result<(), String> {
-        let until = patience.map(|patience| Instant::now() + patience);
-        let mut drawn = Instant::now();
+        let began = Instant::now();
+        let mut drawn = began;
         while !is_over(self) {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = patience.map(|patience| patience.saturating_sub(began.elapsed()));
             if left.is_some_and(|left| left.is_zero()) {
                 break;
             }

@@ -168,9 +168,9 @@ impl Load for Connect {
         self.worker.reached_goal();
     }
 
-    fn begin(&mut self, out: &mut Outbox) {
-        self.turns.begin(self.worker.now(out));
-        self.turn = self.turns.first_of(0);
+    fn begin(&mut self, from: Nanos) {
+        self.turns.begin(from);
+        self.turns.take_part(0, &mut self.turn);
     }
 
     fn send_due(&mut self, out: &mut Outbox) {
@@ -182,7 +182,7 @@ impl Load for Connect {
 
     fn settle(&mut self, out: &mut Outbox) {
         let now = self.worker.now(out);
-        self.worker.behind(self.turns.behind(self.turn), now);
+        self.worker.behind(self.turns.behind(self.turn), 1, now);
         self.look_whether_settled();
     }
 

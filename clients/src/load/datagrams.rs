@@ -195,10 +195,10 @@ impl Load for Datagrams {
         out.set_service_timer(Duration::ZERO);
     }
 
-    fn begin(&mut self, out: &mut Outbox) {
-        self.turns.begin(self.worker.now(out));
+    fn begin(&mut self, from: Nanos) {
+        self.turns.begin(from);
         for (place, socket) in self.sockets.iter_mut().enumerate() {
-            socket.turn = self.turns.first_of(place as u32);
+            self.turns.take_part(place as u32, &mut socket.turn);
         }
     }
 
@@ -212,7 +212,7 @@ impl Load for Datagrams {
     fn settle(&mut self, out: &mut Outbox) {
         let now = self.worker.now(out);
         for socket in self.sockets.iter().filter(|socket| socket.is_open) {
-            self.worker.behind(self.turns.behind(socket.turn), now);
+            self.worker.behind(self.turns.behind(socket.turn), 1, now);
         }
         self.look_whether_settled();
     }

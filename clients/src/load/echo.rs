@@ -161,8 +161,8 @@ impl Load for Echo {
         self.worker.open_connections(out);
     }
 
-    fn begin(&mut self, out: &mut Outbox) {
-        self.flows.turns.begin(self.worker.now(out));
+    fn begin(&mut self, from: Nanos) {
+        self.flows.turns.begin(from);
         for id in self.ids.iter().flatten() {
             if let Some(talk) = self.talks.get_mut(*id) {
                 self.flows.take_part(&mut talk.flow);
@@ -182,7 +182,7 @@ impl Load for Echo {
     fn settle(&mut self, out: &mut Outbox) {
         let now = self.worker.now(out);
         for (_, talk) in self.talks.iter() {
-            self.worker.behind(self.flows.behind(&talk.flow), now);
+            self.worker.behind(self.flows.behind(&talk.flow), 1, now);
         }
         self.look_whether_settled();
     }

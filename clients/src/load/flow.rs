@@ -65,7 +65,7 @@ impl Flows {
 
     /// Gives one who sends its part in the plan that has begun.
     pub(super) fn take_part(&self, flow: &mut Flow) {
-        flow.turn = self.turns.first_of(flow.place);
+        self.turns.take_part(flow.place, &mut flow.turn);
     }
 
     /// How many messages somebody is to send now.

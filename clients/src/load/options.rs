@@ -80,7 +80,8 @@ pub(crate) struct LoadOptions {
     #[arg(short, long, value_name = "SIZE", env = "EDGECALL_SIZE", hide_env = true, default_value = "64", value_parser = size)]
     pub(super) size: usize,
 
-    /// Messages under way on each connection at a time; of chat, for each who talks
+    /// Messages under way on each connection at a time; of chat, for each who talks; connect and
+    /// sink do without
     #[arg(long, value_name = "N", env = "EDGECALL_DEPTH", hide_env = true, default_value = "1", value_parser = positive)]
     pub(super) depth: u32,
 
@@ -176,9 +177,8 @@ impl LoadOptions {
         if self.threads > self.connections {
             return Err("there are more --threads than --connections to share".into());
         }
-        if self.connect_rate.is_some() && self.kind == Kind::Connect {
-            return Err("of connect, --rate says how often a connection is opened".into());
-        }
+        self.check_depth()?;
+        self.check_connect_rate()?;
         if self.kind != Kind::Chat {
             return match self.talkers {
                 None => Ok(()),
@@ -209,6 +209,27 @@ impl LoadOptions {
             ));
         }
         Ok(())
+    }
+
+    fn check_depth(&self) -> Result<(), String> {
+        match self.kind {
+            _ if self.depth == 1 => Ok(()),
+            Kind::Connect => Err("a cycle of connect has one message: leave out --depth".into()),
+            Kind::Sink => Err("a sink is fed as much as it takes: leave out --depth".into()),
+            Kind::Echo | Kind::Upper | Kind::Chat => Ok(()),
+        }
+    }
+
+    fn check_connect_rate(&self) -> Result<(), String> {
+        match (self.connect_rate, &self.address) {
+            (Some(_), _) if self.kind == Kind::Connect => {
+                Err("of connect, --rate says how often a connection is opened".into())
+            }
+            (Some(_), Some(Address::Udp(_))) => {
+                Err("UDP sockets are there at once: leave out --connect-rate".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_address(&self) -> Result<(), String> {
@@ -297,6 +318,9 @@ mod tests {
             &["--kind", "chat", "--connections", "1"],
             &["--kind", "chat", "--talkers", "65"],
             &["--kind", "connect", "--connect-rate", "5"],
+            &["--connect-rate", "5", "udp://127.0.0.1:1"],
+            &["--kind", "connect", "--depth", "2"],
+            &["--kind", "sink", "--depth", "2"],
             &["--kind", "sink", "udp://127.0.0.1:1"],
             &["--kind", "connect", "udp://127.0.0.1:1"],
             &["--size", "65508", "udp://127.0.0.1:1"],

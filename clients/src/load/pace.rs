@@ -29,6 +29,8 @@ pub(super) struct Pace {
     interval: f64,
     /// Nanoseconds from one tick to the next.
     tick: u64,
+    /// The number of the first message that is to be sent at all.
+    first: u64,
     /// The number of the first message whose time has not come.
     next: u64,
 }
@@ -41,6 +43,7 @@ impl Pace {
             start,
             interval,
             tick: (interval as u64).max(TICK_MIN),
+            first: 0,
             next: 0,
         }
     }
@@ -51,13 +54,15 @@ impl Pace {
         self.start + ticks * self.tick
     }
 
-    /// From now on: what was planned for the time before is left out.
-    pub(super) fn begin(&mut self, now: Nanos) {
-        let passed = now.saturating_sub(self.start) as f64 / self.interval;
-        self.next = passed as u64;
-        while self.planned(self.next) < now {
-            self.next += 1;
+    /// What was planned for the time before this is left out.
+    pub(super) fn begin(&mut self, from: Nanos) {
+        let passed = from.saturating_sub(self.start) as f64 / self.interval;
+        self.first = passed as u64;
+        while self.planned(self.first) < from {
+            self.first += 1;
         }
+        // If somebody has looked before the beginning was known, it is told again.
+        self.next = self.first;
     }
 
     /// The numbers of the messages whose time has come since the last call. That takes no longer if
@@ -83,11 +88,11 @@ impl Pace {
         self.next.saturating_sub(first).div_ceil(stride)
     }
 
-    /// The first message from now on of whoever has every `of`-th one, at this place.
+    /// The first message to be sent of whoever has every `of`-th one, at this place.
     pub(super) fn first_of(&self, place: u32, of: u64) -> u64 {
         let place = u64::from(place);
-        let ahead = (place + of - self.next % of) % of;
-        self.next + ahead
+        let ahead = (place + of - self.first % of) % of;
+        self.first + ahead
     }
 }
 
@@ -163,6 +168,19 @@ mod tests {
         assert_eq!(pace.advance(4_000_000), 3..5);
         assert_eq!(pace.advance(4_000_000), 5..5);
         assert!(pace.due(3, 1).eq([3, 4]));
+    }
+
+    #[test]
+    fn a_plan_that_begins_anew_leaves_out_what_was_due_before() {
+        let mut pace = Pace::new(0, 1000.0);
+        pace.advance(5_000_000);
+        pace.begin(3_000_000);
+        // 3 to 5 were advanced over, and are to be sent all the same.
+        assert_eq!((pace.first_of(0, 2), pace.first_of(1, 2)), (4, 3));
+        assert_eq!(pace.advance(6_000_000), 3..7);
+        assert!(pace.due(4, 2).eq([4, 6]) && pace.due(3, 2).eq([3, 5]));
+        pace.begin(8_500_000);
+        assert_eq!((pace.first_of(0, 1), pace.count_due(9, 1)), (9, 0));
     }
 
     proptest! {

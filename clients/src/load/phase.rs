@@ -2,6 +2,7 @@
 
 use edgeloop_reactor::{Outbox, Protocol};
 
+use super::clock::Nanos;
 use super::worker::Worker;
 
 /// How far a run has come. Phases follow upon one another, and some may be left out.
@@ -41,8 +42,9 @@ pub(super) trait Load: Protocol {
     /// [`Phase::Connecting`] begins, the first.
     fn start(&mut self, out: &mut Outbox);
 
-    /// Whoever is to send takes part in the plan from now on.
-    fn begin(&mut self, out: &mut Outbox);
+    /// Whoever is to send takes part in the plan from this time on. What was due before and is not
+    /// sent is left out: a queue that has grown while warming up would be all that is measured.
+    fn begin(&mut self, from: Nanos);
 
     /// Sends what is due by now.
     fn send_due(&mut self, out: &mut Outbox);
@@ -66,8 +68,13 @@ pub(super) trait Load: Protocol {
             self.send_due(out);
         }
         match self.worker_mut().next_phase() {
-            Some(Phase::Warming | Phase::Measuring) if !was_sending => {
-                self.begin(out);
+            Some(phase @ (Phase::Warming | Phase::Measuring)) => {
+                let from = match phase {
+                    // However late we notice.
+                    Phase::Measuring => self.worker().crew.window.from(),
+                    _ => self.worker().now(out),
+                };
+                self.begin(from);
                 self.send_due(out);
             }
             Some(Phase::Settling) => self.settle(out),

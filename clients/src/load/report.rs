@@ -142,7 +142,7 @@ impl Report {
 
     /// What one has to know to read the figures right.
     fn find_notes(&self) -> Vec<String> {
-        let behind = HumanCount(self.behind);
+        let behind = format!("{} {}", HumanCount(self.behind), self.options.unit());
         let is_out_of_ports = |error: &String| error.contains(Errno::EADDRNOTAVAIL.desc());
         let notes = [
             (
@@ -163,15 +163,13 @@ impl Report {
             (
                 self.behind > 0 && self.latency_us.count > 0,
                 format!(
-                    "the planned rate was not kept: {behind} messages were due at the end and not \
-                     sent; the time they had waited is in the latencies"
+                    "the planned rate was not kept: {behind} were due at the end and not sent; the \
+                     time they had waited is in the latencies"
                 ),
             ),
             (
                 self.behind > 0 && self.latency_us.count == 0,
-                format!(
-                    "the planned rate was not kept: {behind} lines were due at the end and not sent"
-                ),
+                format!("the planned rate was not kept: {behind} were due at the end and not sent"),
             ),
             (
                 self.errors.keys().any(is_out_of_ports),
@@ -264,7 +262,8 @@ impl Client {
             cpu_us_per_message: micros_each(own.cpu, own.answered),
             cpu_us_per_delivery: per_delivery(options, own),
             cpu_share,
-            limited: cpu_share > BUSY && !server_is_busy,
+            // To start, and to find nobody, may keep it busy too.
+            limited: cpu_share > BUSY && own.answered > 0 && !server_is_busy,
         }
     }
 }
@@ -412,6 +411,16 @@ mod tests {
             };
             assert_eq!(report.to_string().contains(note), limited);
         }
+    }
+
+    /// A run that ended at once, since nobody was there.
+    #[test]
+    fn whoever_had_nothing_to_do_was_not_the_limit() {
+        let own = Work {
+            answered: 0,
+            ..work(950)
+        };
+        assert!(!report(Tally::new(), own, None).client.limited);
     }
 
     #[test]

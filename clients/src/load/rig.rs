@@ -79,12 +79,21 @@ impl<L: Load> Rig<L> {
         self.script.wake();
     }
 
+    /// The plan's timer ticks.
+    pub(super) fn tick(&mut self) {
+        if let Some(ticks) = self.ticks {
+            self.script.data(ticks, &1u64.to_ne_bytes());
+        }
+    }
+
     /// So many milliseconds pass, each with a tick if there is a plan.
     pub(super) fn pass(&mut self, milliseconds: u32) {
         for _ in 0..milliseconds {
             self.pass_one_unnoticed();
-            if let Some(ticks) = self.ticks {
-                self.script.data(ticks, &1u64.to_ne_bytes());
+            self.tick();
+            if self.ticks.is_some() {
+                // There is no waker in a script, and to wake whoever has not asked does no harm.
+                self.script.wake();
             }
         }
     }

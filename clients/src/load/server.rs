@@ -126,14 +126,17 @@ impl Server {
         family.iter().map(of).sum()
     }
 
-    /// The process, its children, their children, and so on; nobody if it has ended.
+    /// The process, its children, their children, and so on; nobody if it has ended. Of a shell
+    /// that has started both the server and us, we are not a part.
     fn family(&self) -> Vec<(i32, Stat)> {
+        let own = std::process::id().cast_signed();
         let mut others: HashMap<i32, Vec<(i32, Stat)>> = HashMap::new();
         let mut family = Vec::new();
         for (pid, stat) in all_processes() {
-            match pid == self.pid && !stat.is_zombie {
-                true => family.push((pid, stat)),
-                false => others.entry(stat.parent).or_default().push((pid, stat)),
+            if pid == self.pid && !stat.is_zombie {
+                family.push((pid, stat));
+            } else if pid != own {
+                others.entry(stat.parent).or_default().push((pid, stat));
             }
         }
         let mut next = 0;

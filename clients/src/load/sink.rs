@@ -3,7 +3,9 @@
 //! A stream is fed a chunk of lines at a time. If the kernel refuses some of it, the reactor tells
 //! when there is room again, and the stream is fed then. If it refuses nothing, nobody tells
 //! anything, so we wake ourselves for the next turn: the others have their turn first, and a stream
-//! never rests.
+//! never rests. To feed all takes longer than from one tick of a plan to the next, so a tick wakes
+//! us for the next turn too: were it acted upon at once, there would be another one to read
+//! afterwards, and the turn would not end as long as somebody is behind.
 //!
 //! That the server has read everything is known when it ends the stream after we have.
 
@@ -146,11 +148,11 @@ impl Load for Sink {
         self.worker.open_connections(out);
     }
 
-    fn begin(&mut self, out: &mut Outbox) {
-        self.turns.begin(self.worker.now(out));
+    fn begin(&mut self, from: Nanos) {
+        self.turns.begin(from);
         for id in self.ids.iter().flatten() {
             if let Some(stream) = self.streams.get_mut(*id) {
-                stream.turn = self.turns.first_of(stream.place);
+                self.turns.take_part(stream.place, &mut stream.turn);
             }
         }
     }
@@ -239,7 +241,7 @@ impl Protocol for Sink {
 
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
         if self.turns.is_tick(id) {
-            return self.send_due(out);
+            return self.worker.wake();
         }
         self.worker.received(data.len(), self.worker.now(out));
         self.worker.mismatch(Mismatch::Unasked, 1);
@@ -256,7 +258,10 @@ impl Protocol for Sink {
     }
 
     fn on_wake(&mut self, out: &mut Outbox) {
-        self.feed_hungry(out);
+        match self.turns.is_closed_loop() {
+            true => self.feed_hungry(out),
+            false => self.send_due(out),
+        }
         self.follow(out);
     }
 }

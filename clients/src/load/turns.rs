@@ -45,15 +45,17 @@ impl Turns {
         self.pace.is_none()
     }
 
-    /// The plan begins now.
-    pub(super) fn begin(&mut self, now: Nanos) {
-        self.pace.iter_mut().for_each(|pace| pace.begin(now));
+    /// The plan begins at this time, perhaps anew.
+    pub(super) fn begin(&mut self, from: Nanos) {
+        self.pace.iter_mut().for_each(|pace| pace.begin(from));
     }
 
-    /// The first turn, in the plan that has begun, of whoever is at this place.
-    pub(super) fn first_of(&self, place: u32) -> Turn {
-        let first = |pace: &Pace| pace.first_of(place, self.count);
-        Turn(self.pace.as_ref().map_or(0, first))
+    /// Gives whoever is at this place its part in the plan that has begun: its first turn that it
+    /// has not taken.
+    pub(super) fn take_part(&self, place: u32, turn: &mut Turn) {
+        if let Some(pace) = &self.pace {
+            turn.0 = turn.0.max(pace.first_of(place, self.count));
+        }
     }
 
     /// The places of those whose turn has come since the last call; in a closed loop, of all.
@@ -98,7 +100,8 @@ mod tests {
     #[test]
     fn in_a_closed_loop_everybody_may_send_at_any_time() {
         let mut turns = Turns::new(3, None);
-        let mut turn = turns.first_of(1);
+        let mut turn = Turn::default();
+        turns.take_part(1, &mut turn);
         assert!(turns.due(5).eq([0, 1, 2]) && turns.due(5).eq([0, 1, 2]));
         assert_eq!((turns.to_send(turn, 4), turns.take(&mut turn, 5)), (4, 5));
         assert_eq!(turns.behind(turn).count(), 0);
@@ -108,7 +111,9 @@ mod tests {
     fn in_an_open_loop_turns_come_as_planned() {
         let mut turns = Turns::new(2, Some(Pace::new(0, 1000.0)));
         turns.begin(1_000_000);
-        let [mut even, mut odd] = [0, 1].map(|place| turns.first_of(place));
+        let [mut even, mut odd] = [Turn::default(); 2];
+        turns.take_part(0, &mut even);
+        turns.take_part(1, &mut odd);
         assert!(turns.due(1_000_000).eq([1]));
         assert_eq!(turns.due(1_000_000).count(), 0);
         assert_eq!((turns.to_send(even, 9), turns.to_send(odd, 9)), (0, 1));
@@ -119,5 +124,11 @@ mod tests {
         assert_eq!(turns.take(&mut even, 5_000_000), 2_000_000);
         assert!(turns.behind(even).eq([4_000_000]));
         assert!(turns.behind(odd).eq([3_000_000, 5_000_000]));
+        // Nobody has a turn again that it has taken, nor one of before.
+        turns.begin(4_500_000);
+        assert!(turns.due(5_000_000).eq([1]));
+        turns.take_part(0, &mut even);
+        turns.take_part(1, &mut odd);
+        assert!(turns.behind(even).next().is_none() && turns.behind(odd).eq([5_000_000]));
     }
 }

@@ -27,6 +27,11 @@ impl Window {
         self.from.store(now, Ordering::Relaxed);
     }
 
+    /// When measuring began.
+    pub(super) fn from(&self) -> Nanos {
+        self.from.load(Ordering::Relaxed)
+    }
+
     /// Measuring ends, if it has begun.
     pub(super) fn close(&self, now: Nanos) {
         self.until.store(now, Ordering::Relaxed);

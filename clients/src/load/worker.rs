@@ -212,12 +212,18 @@ impl Worker {
     }
 
     /// Messages that were due at these times were not sent until the end: they count with the time
-    /// they have waited so far.
-    pub(super) fn behind(&mut self, planned: impl Iterator<Item = Nanos>, now: Nanos) {
+    /// for which each of those who are to hear them has waited so far.
+    pub(super) fn behind(
+        &mut self,
+        planned: impl Iterator<Item = Nanos>,
+        listeners: u64,
+        now: Nanos,
+    ) {
         for planned in planned {
             if self.counts(planned) {
                 self.tally.behind += 1;
-                self.latency(planned, now);
+                let waited = now.saturating_sub(planned);
+                self.tally.latency.saturating_record_n(waited, listeners);
             }
         }
     }

@@ -80,6 +80,20 @@ fn two_thousand_connections() {
     });
 }
 
+/// A shell that has started the generator is taken for the server, whose figures it is not in.
+#[test]
+fn the_generator_is_not_a_part_of_the_server() {
+    let server = serve("echo", "127.0.0.1:0");
+    let mut shell = Command::new("sh");
+    // Without a second command the shell would become the first.
+    let words = "load \"$1\" --json -d 300ms --warm-up 0 --server-pid $$; exit $?";
+    shell.args(["-c", &format!("\"$0\" {words}")]);
+    shell.arg(edgecall()).arg(server.tcp().to_string());
+    shell.stdin(Stdio::null()).stdout(Stdio::piped());
+    let json = finish(shell).good();
+    assert_eq!(json["server"]["processes"], 1, "{json}");
+}
+
 /// The server is killed while messages go to and fro.
 #[test]
 fn a_server_that_ends_has_no_figures() {

@@ -69,7 +69,7 @@ fn sizes_depths_and_threads() {
         ("1MiB", "4", "1"),
     ] {
         let words = [
-            &address, "-c", "5", "-s", size, "--depth", depth, "-t", threads,
+            &address, "-c", "5", "-s", size, "--depth", depth, "-t", threads, "-d", "1s",
         ];
         load(&words).good();
     }
@@ -226,7 +226,8 @@ fn connections_are_opened_at_a_rate() {
     assert!(start.elapsed() >= Duration::from_millis(360));
 }
 
-/// Nobody can keep such a plan, and the generator does as well as without one.
+/// Nobody can keep such a plan, and the generator does as well as without one. What has piled up
+/// while warming up is not measured.
 #[test]
 fn a_rate_that_is_impossible() {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -248,11 +249,10 @@ fn a_rate_that_is_impossible() {
             timeout,
         ];
         let mut command = command(&words);
-        command.args(["--json", "--warm-up", "0", "-d", "600ms"]);
+        command.args(["--json", "--warm-up", "400ms", "-d", "400ms"]);
         let json = finish(command).good();
         let planned = 1e6 * number(&json, "/elapsed_s");
         let counted = number(&json, "/behind") + number(&json, "/messages");
-        // The plan begins when all workers have noticed that it does.
-        assert!((0.8..1.001).contains(&(counted / planned)), "{json}");
+        assert!((0.999..1.001).contains(&(counted / planned)), "{json}");
     }
 }

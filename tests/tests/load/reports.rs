@@ -167,6 +167,22 @@ fn a_signal_ends_the_waiting_for_the_last_answers() {
     server.resume();
 }
 
+/// Longer than any clock goes.
+#[test]
+fn a_run_without_end() {
+    let server = serve("echo", "127.0.0.1:0");
+    let address = server.tcp().to_string();
+    let ages = "18446744073709551615s";
+    let mut command = command(&[&address, "--json", "--duration", ages, "--timeout", ages]);
+    command.args(["--warm-up", "0"]);
+    let mut call = Call::spawn(command);
+    server.stats_until("messages go to and fro", |stats| stats.get("reads") > 100);
+    kill(Pid::from_raw(call.pid().cast_signed()), Signal::SIGINT).expect("kill");
+    let json: Value = serde_json::from_str(&read_all(&mut call)).expect("JSON");
+    assert_eq!(json["interrupted"], true);
+    assert_eq!(call.finish(), (Some(0), String::new()));
+}
+
 #[test]
 fn wrong_command_lines() {
     let wrong: &[&[&str]] = &[
@@ -178,6 +194,7 @@ fn wrong_command_lines() {
         &["--kind", "sink", "udp://127.0.0.1:9"],
         &["--kind", "chat", "--size", "10"],
         &["--duration", "0"],
+        &["--kind", "connect", "--depth", "2"],
     ];
     for words in wrong {
         let run = finish(command(words));

@@ -299,6 +299,9 @@ fn latency_counts_from_the_planned_time() {
     room.rig.pass(3);
     room.rig.tell(Phase::Settling);
     assert_eq!(room.rig.tally().behind, 2);
+    // 4 is under way; 5 and 6 have not reached two listeners each.
+    let latencies = room.rig.latencies();
+    assert_eq!(latencies, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3]);
 }
 
 /// Two workers, of two members each: the first one's talker goes on when the second worker's

@@ -312,6 +312,31 @@ fn what_was_due_and_not_sent_counts_with_the_time_it_has_waited() {
     assert_eq!(rig.tally().messages, 0);
 }
 
+/// While warming up the server does not answer; what waits since then would be measured first.
+/// Measuring begins at 8 ms, which is noticed at 10 ms.
+#[test]
+fn what_was_due_before_measuring_is_left_out() {
+    let plan = Plan {
+        rate: Some(1000.0),
+        ..Plan::of(Kind::Echo, 2, SIZE, 1)
+    };
+    let mut rig = rig(plan).in_phase(Phase::Warming);
+    rig.pass(10);
+    rig.crew.tell(Phase::Measuring, 8_000_000);
+    rig.script.wake();
+    // 0 does not count, and is followed by 8 and 10.
+    for _ in 0..3 {
+        let message = rig.asked(0);
+        assert_eq!(message.len(), SIZE);
+        rig.answer(0, &message);
+    }
+    assert_eq!(rig.asked(0).len(), 0);
+    assert_eq!((rig.tally().messages, rig.latencies()), (2, vec![0, 2]));
+    rig.tell(Phase::Settling);
+    // 1 is under way; 9 had no room.
+    assert_eq!((rig.tally().behind, rig.latencies()), (1, vec![0, 1, 2]));
+}
+
 /// The end is told before the last tick is.
 #[test]
 fn what_was_due_in_time_is_sent_though_the_end_is_told_first() {

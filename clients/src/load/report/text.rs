@@ -54,7 +54,7 @@ impl fmt::Display for Report {
 
 impl Options {
     /// What is counted.
-    fn unit(&self) -> &'static str {
+    pub(super) fn unit(&self) -> &'static str {
         match self.kind.as_str() {
             "chat" | "sink" => "lines",
             "connect" => "connections",

@@ -158,6 +158,22 @@ fn a_plan_is_kept() {
     assert_eq!(rig.fed(0).len(), 3 * SIZE);
 }
 
+/// To feed may take longer than it takes until the next tick.
+#[test]
+fn ticks_that_come_while_somebody_is_fed_do_not_keep_the_turn_from_ending() {
+    let plan = Plan {
+        rate: Some(1000.0),
+        ..Plan::of(Kind::Sink, 1, SIZE, 1)
+    };
+    let mut rig = rig(plan);
+    assert_eq!(rig.fed(0).len(), SIZE);
+    rig.pass_one_unnoticed();
+    rig.tick();
+    assert_eq!(rig.fed(0).len(), 0);
+    rig.script.wake();
+    assert_eq!(rig.fed(0).len(), SIZE);
+}
+
 #[test]
 fn who_is_fed_already_is_not_fed_once_more_at_the_end() {
     let mut rig = sink(1);
