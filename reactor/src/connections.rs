@@ -30,6 +30,10 @@ const EXPECTED_CONNECTIONS: usize = 64 * 1024;
 /// more to clients that work while we do; and if both sides wait like this, nobody works.
 const CROWD: usize = 16;
 
+/// Reads of one connection in a turn, at the most, however little each brings: a peer that sends
+/// single bytes without end must not have all the time either.
+const READS_A_TURN: usize = 64;
+
 /// A connect that is under way.
 pub(crate) struct Connecting {
     /// For `on_open`.
@@ -335,6 +339,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             self.flush(id);
         }
         let mut budget = self.limits.read_budget;
+        let least = budget / READS_A_TURN;
         while let Some(conn) = live(&mut self.slots, id) {
             let discard = conn.wants_discard();
             if !discard && !conn.wants_read() {
@@ -349,7 +354,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             }
             match conn.read(&mut self.received, &mut self.stats, self.now) {
                 Ok(Read::Data(count)) => {
-                    budget = budget.saturating_sub(count);
+                    budget = budget.saturating_sub(count.max(least));
                     if !discard {
                         self.hand_over(id, count);
                     }

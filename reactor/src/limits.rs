@@ -17,8 +17,8 @@ pub struct Limits {
     /// others send to it, since what its own input causes stops at `high_water`. Default, `None`:
     /// 16 MiB above `high_water`.
     pub queue_limit: Option<usize>,
-    /// Bytes read from one connection before the others have their turn. Default 64 KiB, the size
-    /// of the read buffer.
+    /// Bytes read from one connection before the others have their turn; each read counts as a 64th
+    /// of it at least. Default 64 KiB, the size of the read buffer.
     pub read_budget: usize,
     /// Connections accepted from one listener before the others have their turn. Default 64.
     pub accept_budget: usize,

@@ -15,6 +15,7 @@ use common::{
 use edgeloop_reactor::{Closed, Direction, Limits, Outbox, Reactor};
 use nix::errno::Errno;
 use nix::pty::{OpenptyResult, openpty};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -184,6 +185,28 @@ fn a_big_file_delays_nobody() {
         }
         assert_eq!(reactor.protocol().received(id).len(), LEN);
         assert!(turns >= LEN / Limits::default().read_budget, "{turns}");
+    });
+}
+
+/// Nor is anybody delayed by one from whom there is always a little more to be read.
+#[test]
+fn many_small_reads_delay_nobody() {
+    alone(|| {
+        const READS: u32 = 1_000;
+        // Each read takes one of its count, and brings eight bytes (eventfd(2)).
+        let flags = EfdFlags::EFD_SEMAPHORE | EfdFlags::EFD_NONBLOCK;
+        let counter = EventFd::from_value_and_flags(READS, flags).unwrap();
+        let mut reactor = reactor(sink);
+        let id = reactor.adopt(counter.into(), Direction::Input, 0).unwrap();
+        let mut before = 0;
+        for _ in 0..10 {
+            reactor.turn().unwrap();
+            let read = reactor.protocol().received(id).len() / 8;
+            assert_eq!(read - before, 64);
+            before = read;
+        }
+        let all = 8 * READS as usize;
+        turn_until(&mut reactor, |notes| notes.received(id).len() == all);
     });
 }
 
