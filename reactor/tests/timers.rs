@@ -94,8 +94,8 @@ fn time_passes_between_turns_too() {
     alone(|| {
         let mut reactor = reactor(|_, _| {});
         sleep(50 * MS);
-        reactor.call(|_, out| out.set_service_timer(40 * MS));
         let start = Instant::now();
+        reactor.call(|_, out| out.set_service_timer(40 * MS));
         while reactor.protocol().count(&Heard::ServiceTimer) == 0 {
             turn_at_once(&mut reactor);
         }
@@ -112,8 +112,8 @@ fn a_connection_that_is_new_is_not_idle() {
         };
         let mut reactor = reactor_with(limits, sink);
         sleep(50 * MS);
-        let (_, _peer) = adopt_socket(&mut reactor, 0);
         let start = Instant::now();
+        let (_, _peer) = adopt_socket(&mut reactor, 0);
         turn_until(&mut reactor, |notes| !notes.closed().is_empty());
         assert!(start.elapsed() >= 39 * MS, "{:?}", start.elapsed());
     });
