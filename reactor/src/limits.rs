@@ -7,8 +7,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections open at one time, standard streams not counted; one more is closed as soon as it
-    /// is accepted. Default: no
-    /// bound but descriptors.
+    /// is accepted. Default: no bound but descriptors.
     pub max_connections: usize,
     /// Bytes waiting for one peer above which nothing more is read from whoever causes them: from
     /// the peer itself, unless the protocol says otherwise. Default 256 KiB.
