@@ -55,7 +55,7 @@ fn faults_of_servers_are_found() {
             "-c",
             "2",
             "--timeout",
-            "300ms",
+            "1s",
         ];
         let json = load(&words).bad();
         assert!(json["errors"][error].as_u64() > Some(0), "{error}: {json}");
@@ -72,15 +72,7 @@ fn faults_of_servers_are_found() {
 fn a_stream_that_does_not_end_is_an_error() {
     let server = Faulty::without_end(faulty::right);
     let size = SIZE.to_string();
-    let words = [
-        &server.address(),
-        "-c",
-        "2",
-        "-s",
-        &size,
-        "--timeout",
-        "300ms",
-    ];
+    let words = [&server.address(), "-c", "2", "-s", &size, "--timeout", "1s"];
     let json = load(&words).bad();
     let expected = serde_json::json!({"no end of the stream in time": 2});
     assert_eq!(json["errors"], expected);
