@@ -11,6 +11,32 @@ pub(crate) struct Buffer {
     bytes: Vec<u8>,
     /// What is before this was sent.
     head: usize,
+    /// How fast the peer takes what waits here.
+    pub(crate) drain: Drain,
+}
+
+/// How fast a peer takes what waits for it. Times are milliseconds, the lower half.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Drain {
+    /// When it was last looked at.
+    pub(crate) looked_ms: u32,
+    /// Bytes that the peer had not acknowledged then, as far as the kernel could tell.
+    pub(crate) unacknowledged: Option<usize>,
+    /// Start of the window over which the rate is averaged.
+    pub(crate) window_ms: u32,
+    /// Bytes that the kernel took in that window.
+    pub(crate) taken: usize,
+}
+
+impl Drain {
+    /// Nothing waited before this.
+    pub(crate) fn since(now_ms: u32) -> Drain {
+        Drain {
+            looked_ms: now_ms,
+            window_ms: now_ms,
+            ..Drain::default()
+        }
+    }
 }
 
 impl Buffer {

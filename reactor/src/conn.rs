@@ -16,7 +16,9 @@
 //!    until `EAGAIN`, since only that promises an edge.
 //! 5. Backpressure is *not calling read*. `READABLE` stays set, and reading goes on when the pause
 //!    is over; epoll has nothing to do with it.
-//! 6. The end is: flush, `shutdown(2)`, discard what the peer still sends, close. A `close` while
+//! 6. A pause must not hide the end. A connection that is paused reads on once the peer has hung up
+//!    and the kernel holds nothing more of it: the read brings the end or an error, and no data.
+//! 7. The end is: flush, `shutdown(2)`, discard what the peer still sends, close. A `close` while
 //!    there is unread input makes the kernel send a reset, which destroys what the peer has not
 //!    fetched yet.
 //!
@@ -24,13 +26,14 @@
 //! kernel that is as nasty as a kernel may be.
 
 use std::io::IoSlice;
+use std::mem;
 use std::time::Duration;
 
 use bitflags::bitflags;
 use nix::Result;
 use nix::errno::Errno;
 
-use crate::buffer::{Buffer, BufferPool};
+use crate::buffer::{Buffer, BufferPool, Drain};
 use crate::limits::Limits;
 use crate::poll::Ready;
 use crate::protocol::Closed;
@@ -50,15 +53,18 @@ pub(crate) trait Stream {
     /// Whether there is a peer at the other end, whom a timeout may end: not the user's own input
     /// or output, which may rest for as long as the user likes.
     fn is_peer(&self) -> bool;
-    /// Whether a close now would lose nothing: all sent bytes are with the peer, and none of the
-    /// peer's is unread.
-    fn is_settled(&mut self) -> bool;
+    /// Bytes that arrived and were not read.
+    fn unread(&self) -> Result<usize>;
+    /// Bytes sent that the peer has not acknowledged (TCP) or not read (Unix sockets).
+    fn unacknowledged(&self) -> Result<usize>;
+    /// Milliseconds since the peer's last acknowledgement; `None` where there are none.
+    fn unheard_ms(&self) -> Option<u32>;
 }
 
 bitflags! {
     /// What is known of a connection between events.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct State: u16 {
+    pub(crate) struct State: u32 {
         /// There may be something to read.
         const READABLE = 1;
         /// There may be room to write, for what is queued.
@@ -93,7 +99,22 @@ bitflags! {
         const SHUT = 1 << 14;
         /// There is no peer that could end: `EOF` was set from the start.
         const WRITE_ONLY = 1 << 15;
+        /// The peer has ended its side or is gone: `RDHUP`, `HUP` or `ERR`.
+        const HUNG_UP = 1 << 16;
+        /// The connection failed: `ERR`.
+        const FAILED = 1 << 17;
+        /// Sent bytes were under way when the reactor looked for vanished peers.
+        const UNACKNOWLEDGED = 1 << 18;
     }
+}
+
+/// How a paused connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HiddenEnd {
+    /// A read brings the end of the stream or an error.
+    Read,
+    /// The connection failed, for this cause.
+    Failed(Closed),
 }
 
 /// What a read brought.
@@ -154,8 +175,14 @@ impl<S: Stream> Conn<S> {
         if ready.intersects(Ready::RDHUP | Ready::HUP | Ready::ERR | Ready::PRI) {
             self.state |= State::HANGUP | State::READABLE;
         }
+        if ready.intersects(Ready::RDHUP | Ready::HUP | Ready::ERR) {
+            self.state |= State::HUNG_UP;
+        }
         if ready.intersects(Ready::HUP | Ready::ERR) {
             self.state |= State::GONE;
+        }
+        if ready.contains(Ready::ERR) {
+            self.state |= State::FAILED;
         }
         if ready.contains(Ready::IN) {
             self.state |= State::READABLE;
@@ -177,7 +204,44 @@ impl<S: Stream> Conn<S> {
         self.state.contains(State::READABLE) && !self.state.intersects(never)
     }
 
-    /// Whether to read in order to discard (rule 6).
+    /// Rule 6: whether a paused connection is over, and what is known of that.
+    ///
+    /// Unread bytes keep it: a Unix peer's close and a TCP peer's FIN are regular with thousands of
+    /// them. After an error, they do so only if they are promised to the peer.
+    pub(crate) fn hidden_end(&mut self, keeps_unread: bool) -> Option<HiddenEnd> {
+        let never = State::EOF | State::FINISHED | State::DOOMED | State::CONNECTING;
+        if !self.state.contains(State::PAUSED | State::HUNG_UP)
+            || self.state.intersects(never)
+            || !self.stream.is_peer()
+        {
+            return None;
+        }
+        if self.stream.unread() == Ok(0) {
+            return Some(HiddenEnd::Read);
+        }
+        (self.state.contains(State::FAILED) && !keeps_unread).then(|| {
+            let error = self.stream.connect_result().err();
+            HiddenEnd::Failed(self.closed_by(error.unwrap_or(Errno::ECONNRESET)))
+        })
+    }
+
+    /// Whether a close now would lose nothing: all sent bytes are with the peer, and none of the
+    /// peer's is unread. The user's own input and output are not ended by a close.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.stream.is_peer()
+            || self.stream.unacknowledged() == Ok(0) && self.stream.unread() == Ok(0)
+    }
+
+    /// Why a connection ended on which a call failed. A peer that vanished while bytes waited for it
+    /// has accepted none of them for too long.
+    pub(crate) fn closed_by(&self, errno: Errno) -> Closed {
+        match errno {
+            Errno::ETIMEDOUT if self.unsent.is_some() => Closed::Stalled,
+            errno => closed_by(errno),
+        }
+    }
+
+    /// Whether to read in order to discard (rule 7).
     pub(crate) fn wants_discard(&self) -> bool {
         self.state.contains(State::READABLE | State::LINGERING)
             && !self.state.intersects(State::EOF | State::DOOMED)
@@ -240,7 +304,9 @@ impl<S: Stream> Conn<S> {
                 IoSlice::advance_slices(&mut slices, count);
             } else {
                 self.since_ms = shared.now as u32;
-                self.unsent = Some(shared.pool.take());
+                let mut unsent = shared.pool.take();
+                unsent.drain = Drain::since(shared.now as u32);
+                self.unsent = Some(unsent);
             }
         }
         if let Some(unsent) = &mut self.unsent {
@@ -258,6 +324,7 @@ impl<S: Stream> Conn<S> {
             let sent = self.send(&[IoSlice::new(unsent.as_slice())], shared);
             if let Ok(Some(count)) = sent {
                 self.since_ms = shared.now as u32;
+                unsent.drain.taken += count;
                 unsent.consume(count);
             }
             if unsent.is_empty() {
@@ -305,7 +372,7 @@ impl<S: Stream> Conn<S> {
         self.since_ms = now as u32;
     }
 
-    /// Rule 6, as far as it can go now: `Some` when the connection is to be closed.
+    /// Rule 7, as far as it can go now: `Some` when the connection is to be closed.
     pub(crate) fn end(&mut self, now: Millis) -> Option<Closed> {
         if self.unsent.is_some() {
             return None;
@@ -361,8 +428,17 @@ impl<S: Stream> Conn<S> {
             return limit(since, limits.connect_timeout, Closed::TimedOut);
         }
         let idle = limit(active, limits.idle_timeout, Closed::Idle);
-        let stalled = limit(since, limits.stall_timeout, Closed::Stalled);
-        let stalled = stalled.filter(|_| self.unsent.is_some());
+        let drains = self.unsent.as_ref().filter(|_| self.stream.is_peer());
+        let stalled = drains.and_then(|unsent| {
+            let interval = look_interval_ms(limits)?;
+            let looked = (now as u32).wrapping_sub(unsent.drain.looked_ms);
+            let end = left(since, timeout_ms(limits.stall_timeout));
+            Some((left(looked, interval).min(end), Deadline::Look))
+        });
+        let judged = drains.filter(|_| self.is_judged(limits)).map(|unsent| {
+            let elapsed = (now as u32).wrapping_sub(unsent.drain.window_ms);
+            (left(elapsed, RATE_WINDOW_MS), Deadline::Judge)
+        });
         let lingered = self.state.contains(State::LINGERING).then(|| {
             let total = left(since, timeout_ms(limits.linger_timeout));
             let quiet = left(active, QUIET_MS);
@@ -370,11 +446,86 @@ impl<S: Stream> Conn<S> {
         });
         let starved = self.state.contains(State::STARVED);
         let starved = starved.then(|| (left(since, STARVED_MS), Deadline::Retry));
-        let deadlines = [idle, stalled, lingered, starved];
+        let deadlines = [idle, stalled, judged, lingered, starved];
         deadlines
             .into_iter()
             .flatten()
             .min_by_key(|(left, _)| *left)
+    }
+
+    /// Looks whether the peer has taken anything since the last look, and returns whether it has
+    /// taken nothing for the stall timeout.
+    ///
+    /// Progress of the peer counts, not ours alone: the kernel's send queue drains for a while
+    /// before there is room for more, and a slow peer takes long for that.
+    pub(crate) fn look(&mut self, limits: &Limits, now: Millis) -> bool {
+        let Some(unsent) = &mut self.unsent else {
+            return false;
+        };
+        let unacknowledged = self.stream.unacknowledged().ok();
+        let before = mem::replace(&mut unsent.drain.unacknowledged, unacknowledged);
+        unsent.drain.looked_ms = now as u32;
+        let takes = |(before, now): (usize, usize)| now < before;
+        if before.zip(unacknowledged).is_some_and(takes) {
+            self.since_ms = now as u32;
+            self.active_ms = now as u32;
+        }
+        (now as u32).wrapping_sub(self.since_ms) >= timeout_ms(limits.stall_timeout)
+    }
+
+    /// Whether the peer must keep to the minimum rate.
+    fn is_judged(&self, limits: &Limits) -> bool {
+        limits.min_rate > 0 && self.state.contains(State::HIGH_WATER)
+    }
+
+    /// More waits than the high-water mark: from now on the minimum rate counts.
+    pub(crate) fn begin_window(&mut self, now: Millis) {
+        if let Some(unsent) = &mut self.unsent {
+            (unsent.drain.window_ms, unsent.drain.taken) = (now as u32, 0);
+        }
+    }
+
+    /// The end of a window: whether the peer took less in it than the minimum rate, and still too
+    /// much waits for it.
+    pub(crate) fn fell_short(&mut self, limits: &Limits, now: Millis) -> bool {
+        let taken = self.unsent.as_ref().map_or(0, |unsent| unsent.drain.taken);
+        let least = limits
+            .min_rate
+            .saturating_mul(RATE_WINDOW_MS as usize / 1000);
+        let fell_short = taken < least && self.unsent_bytes() > limits.high_water;
+        self.begin_window(now);
+        fell_short
+    }
+
+    /// Charges what a lingering peer still sent: its bytes use up the time that it has, in
+    /// proportion to those that it may send. Returns whether nothing is left.
+    pub(crate) fn charge_linger(&mut self, count: usize, limits: &Limits, now: Millis) -> bool {
+        let total = u64::from(timeout_ms(limits.linger_timeout));
+        let cost = total.saturating_mul(count as u64) / limits.linger_bytes.max(1) as u64;
+        let elapsed = u64::from((now as u32).wrapping_sub(self.since_ms));
+        if elapsed + cost >= total {
+            return true;
+        }
+        self.since_ms = self.since_ms.wrapping_sub(cost as u32);
+        false
+    }
+
+    /// Looks for a peer that vanished while sent bytes were under way to it: they were so at the
+    /// last look, and nothing was acknowledged since. Looks are a stall timeout apart.
+    ///
+    /// `TCP_USER_TIMEOUT` would be the kernel's way, but it also ends a live peer whose window is
+    /// small or closed, and replaces the keepalive's own patience with an idle one (tcp(7)).
+    pub(crate) fn has_vanished(&mut self, limits: &Limits, now: Millis) -> bool {
+        let stall_ms = timeout_ms(limits.stall_timeout);
+        let silent = (now as u32).wrapping_sub(self.active_ms);
+        let was_under_way = self.state.contains(State::UNACKNOWLEDGED);
+        if !self.stream.is_peer() || silent / 2 > stall_ms && !was_under_way {
+            return false;
+        }
+        let under_way = self.stream.unacknowledged().is_ok_and(|bytes| bytes > 0);
+        self.state.set(State::UNACKNOWLEDGED, under_way);
+        let unheard = |ms: u32| ms >= stall_ms;
+        under_way && was_under_way && self.stream.unheard_ms().is_some_and(unheard)
     }
 }
 
@@ -384,6 +535,22 @@ pub(crate) enum Deadline {
     Close(Closed),
     /// The kernel may have memory again.
     Retry,
+    /// Bytes wait for the peer: has it taken any?
+    Look,
+    /// Too much waits for the peer: does it keep to the minimum rate?
+    Judge,
+}
+
+/// The time over which the minimum rate is averaged.
+const RATE_WINDOW_MS: u32 = 30_000;
+
+/// How often to look whether a peer for which bytes wait takes any of them: often enough to see a
+/// slow one do so before the stall timeout. `None` without a stall timeout.
+fn look_interval_ms(limits: &Limits) -> Option<u32> {
+    match timeout_ms(limits.stall_timeout) {
+        0 => None,
+        stall_ms => Some(stall_ms.div_ceil(2)),
+    }
 }
 
 fn timeout_ms(timeout: Duration) -> u32 {

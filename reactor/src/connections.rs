@@ -13,14 +13,14 @@ use slab::Slab;
 
 use crate::address::Address;
 use crate::buffer::{BufferPool, ReadBuffer};
-use crate::conn::{Conn, Deadline, Read, Shared, State, Stream, closed_by};
+use crate::conn::{Conn, Deadline, HiddenEnd, Read, Shared, State, Stream};
 use crate::conn_map::ConnMap;
 use crate::limits::{Limits, READ_BUFFER};
 use crate::outbox::{Current, Outbox, Request, SendBack};
 use crate::poll::Ready;
 use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
 use crate::stats::Stats;
-use crate::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
+use crate::timers::{MAX_SLOTS, Millis, TimerKey, Timers, millis};
 
 /// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
 /// memory page by page as they come.
@@ -33,6 +33,9 @@ const CROWD: usize = 16;
 /// Reads of one connection in a turn, at the most, however little each brings: a peer that sends
 /// single bytes without end must not have all the time either.
 const READS_A_TURN: usize = 64;
+
+/// Connections that the search for vanished peers looks at in one turn.
+const SEARCHED_A_TURN: usize = 256;
 
 /// A connect that is under way.
 pub(crate) struct Connecting {
@@ -71,6 +74,8 @@ pub(crate) struct Connections<S, P> {
     risen: Vec<ConnId>,
     /// Who is to be closed at the end of this turn.
     doomed: Vec<(ConnId, Closed)>,
+    /// Connections that the search for vanished peers has yet to look at.
+    searched: Vec<ConnId>,
     /// After `stop`, the cause of every regular end is the stop.
     stopping: bool,
 }
@@ -101,6 +106,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             finished: Vec::new(),
             risen: Vec::new(),
             doomed: Vec::new(),
+            searched: Vec::new(),
             stopping: false,
         }
     }
@@ -178,6 +184,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         if !self.limits.idle_timeout.is_zero() {
             self.arm(id);
         }
+        self.arm_search();
         self.protocol.on_open(id, opened, &mut self.outbox);
         self.after_callback();
         // What is always ready, as files are, has no edge to start it.
@@ -238,6 +245,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 }
             }
             TimerKey::Conn(slot) => self.run_deadline(slot),
+            TimerKey::Search => self.search_for_vanished(),
             TimerKey::Retry | TimerKey::Stats | TimerKey::Grace => {}
         }
     }
@@ -273,7 +281,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             let Some(conn) = self.live(id) else { continue };
             conn.state |= State::FINISHED;
             if conn.state.contains(State::CONNECTING)
-                || conn.unsent_bytes() == 0 && conn.stream.is_settled()
+                || conn.unsent_bytes() == 0 && conn.is_settled()
             {
                 self.doom(id, Closed::Shutdown);
             } else {
@@ -287,9 +295,10 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     pub(crate) fn close_settled(&mut self) {
         let ids: Vec<ConnId> = self.ids().collect();
         for id in ids {
-            if self.live(id).is_some_and(|conn| {
-                conn.state.contains(State::LINGERING) && conn.stream.is_settled()
-            }) {
+            if self
+                .live(id)
+                .is_some_and(|conn| conn.state.contains(State::LINGERING) && conn.is_settled())
+            {
                 self.doom(id, Closed::Shutdown);
             }
         }
@@ -340,23 +349,28 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         }
         let mut budget = self.limits.read_budget;
         let least = budget / READS_A_TURN;
+        let most = self.received.len().min(budget);
         while let Some(conn) = live(&mut self.slots, id) {
             let discard = conn.wants_discard();
             if !discard && !conn.wants_read() {
-                if !conn.is_steady() {
-                    self.conclude(id);
+                match conn.hidden_end(self.limits.keeps_unread) {
+                    Some(HiddenEnd::Read) => {}
+                    Some(HiddenEnd::Failed(why)) => return self.doom(id, why),
+                    None if conn.is_steady() => return,
+                    None => return self.conclude(id),
                 }
-                return;
             }
             if budget == 0 {
                 self.stats.budget_spent += 1;
                 return self.list(id);
             }
-            match conn.read(&mut self.received, &mut self.stats, self.now) {
+            match conn.read(&mut self.received[..most], &mut self.stats, self.now) {
                 Ok(Read::Data(count)) => {
                     budget = budget.saturating_sub(count.max(least));
                     if !discard {
                         self.hand_over(id, count);
+                    } else if conn.charge_linger(count, &self.limits, self.now) {
+                        return self.doom(id, Closed::Finished);
                     }
                 }
                 Ok(Read::Eof) if !discard => {
@@ -365,7 +379,10 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                     self.after_callback();
                 }
                 Ok(Read::Eof | Read::Drained) => {}
-                Err(errno) => self.doom(id, closed_by(errno)),
+                Err(errno) => {
+                    let why = conn.closed_by(errno);
+                    self.doom(id, why);
+                }
             }
         }
     }
@@ -572,6 +589,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         if self.doomed.is_empty() {
             self.doomed = doomed;
         }
+        if self.slots.is_empty() {
+            self.timers.cancel(TimerKey::Search);
+        }
     }
 
     /// Sets the connection's timer to what its state calls for, unless an earlier one is set: that
@@ -583,6 +603,40 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         {
             self.timers
                 .arm_no_later(TimerKey::Conn(id.slot), now.saturating_add(left.into()));
+        }
+    }
+
+    /// Lets the search for vanished peers begin, unless it is off, under way or about to.
+    fn arm_search(&mut self) {
+        let Limits {
+            keepalive,
+            stall_timeout,
+            ..
+        } = self.limits;
+        let is_off = keepalive.is_zero() || stall_timeout.is_zero();
+        if !is_off && !self.timers.is_armed(TimerKey::Search) {
+            let at = self.now.saturating_add(millis(stall_timeout));
+            self.timers.arm(TimerKey::Search, at);
+        }
+    }
+
+    /// Closes peers that vanished while something was under way to them: a part of all connections
+    /// in each turn, so that thousands of them are no long turn.
+    fn search_for_vanished(&mut self) {
+        if self.searched.is_empty() {
+            self.searched = self.ids().collect();
+        }
+        let rest = self.searched.len().saturating_sub(SEARCHED_A_TURN);
+        for id in self.searched.split_off(rest) {
+            let (now, limits) = (self.now, &self.limits);
+            if live(&mut self.slots, id).is_some_and(|conn| conn.has_vanished(limits, now)) {
+                self.doom(id, Closed::Stalled);
+            }
+        }
+        if rest > 0 {
+            self.timers.arm(TimerKey::Search, self.now + 1);
+        } else if !self.slots.is_empty() {
+            self.arm_search();
         }
     }
 
@@ -598,6 +652,14 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         };
         match conn.deadline(&self.limits, self.now) {
             Some((0, Deadline::Close(why))) => self.doom(id, why),
+            Some((0, Deadline::Look)) => match conn.look(&self.limits, self.now) {
+                true => self.doom(id, Closed::Stalled),
+                false => self.arm(id),
+            },
+            Some((0, Deadline::Judge)) => match conn.fell_short(&self.limits, self.now) {
+                true => self.doom(id, Closed::SlowConsumer),
+                false => self.arm(id),
+            },
             Some((0, Deadline::Retry)) => {
                 conn.state -= State::STARVED;
                 conn.state |= State::READABLE | State::WRITABLE;

@@ -17,20 +17,35 @@ pub struct Limits {
     /// 16 MiB above `high_water`.
     pub queue_limit: Option<usize>,
     /// Bytes read from one connection before the others have their turn; each read counts as a 64th
-    /// of it at least. Default 64 KiB, the size of the read buffer.
+    /// of it at least, and brings no more than all of it. Default 64 KiB, the size of the read
+    /// buffer.
     pub read_budget: usize,
     /// Connections accepted from one listener before the others have their turn. Default 64.
     pub accept_budget: usize,
+    /// Bytes a second, averaged over 30 s, that a peer must accept while more than `high_water` waits
+    /// for it; one that accepts fewer is closed as a slow consumer. For protocols that send to a peer
+    /// what others say, so that its own input cannot be blamed. Default 0: any rate will do.
+    pub min_rate: usize,
     /// Closes a connection that neither sent nor accepted a byte for so long. Default never.
     pub idle_timeout: Duration,
     /// Closes a peer that accepted none of the bytes waiting for it for so long. Default 60 s.
     pub stall_timeout: Duration,
     /// Gives up connecting after so long. Default 30 s.
     pub connect_timeout: Duration,
+    /// Whether bytes that arrived before a peer reset a paused connection are still handed over once
+    /// it is read again. If not, the reset ends it at once. Default true.
+    pub keeps_unread: bool,
     /// After we have ended a stream: how long what the peer still sends is read and discarded, so
     /// that our last bytes are not destroyed by a reset. Zero: not at all. Default 30 s, or 5 s of
     /// silence.
     pub linger_timeout: Duration,
+    /// After we have ended a stream: so many bytes that the peer still sends are discarded, and a
+    /// peer that sends more is closed. Default: any number, within `linger_timeout`.
+    pub linger_bytes: usize,
+    /// A TCP peer that vanished without a word is found this long after it was last heard when
+    /// nothing was under way to it (tcp(7), `SO_KEEPALIVE`), and within two stall timeouts otherwise.
+    /// Zero: it is not looked for. Default 60 s.
+    pub keepalive: Duration,
     /// How long a stop waits for what is pending. Zero: not at all. Default 5 s.
     pub grace: Duration,
     /// Completed handshakes that the kernel keeps for us to accept; it takes no more than
@@ -55,12 +70,16 @@ impl Default for Limits {
             max_connections: usize::MAX,
             high_water: 256 * 1024,
             queue_limit: None,
+            min_rate: 0,
             read_budget: READ_BUFFER,
             accept_budget: 64,
             idle_timeout: Duration::ZERO,
             stall_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(30),
+            keeps_unread: true,
             linger_timeout: Duration::from_secs(30),
+            linger_bytes: usize::MAX,
+            keepalive: Duration::from_secs(60),
             grace: Duration::from_secs(5),
             backlog: 4096,
         }

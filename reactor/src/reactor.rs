@@ -459,7 +459,10 @@ impl<P: Protocol> Reactor<P> {
                         self.look_at_grace(until);
                     }
                 }
-                TimerKey::Service | TimerKey::Conn(_) | TimerKey::Protocol(_) => {
+                TimerKey::Service
+                | TimerKey::Search
+                | TimerKey::Conn(_)
+                | TimerKey::Protocol(_) => {
                     self.connections.run_timer(key);
                 }
             }

@@ -248,8 +248,18 @@ impl Stream for Fd {
         self.direction == Direction::Both
     }
 
-    fn is_settled(&mut self) -> bool {
-        let fd = self.descriptor.as_fd();
-        self.kind != Kind::Socket || sys::unacknowledged(fd) == Ok(0) && sys::unread(fd) == Ok(0)
+    fn unread(&self) -> Result<usize> {
+        sys::unread(self.descriptor.as_fd())
+    }
+
+    fn unacknowledged(&self) -> Result<usize> {
+        match self.kind {
+            Kind::Socket => sys::unacknowledged(self.descriptor.as_fd()),
+            _ => Ok(0),
+        }
+    }
+
+    fn unheard_ms(&self) -> Option<u32> {
+        sys::unheard_ms(self.descriptor.as_fd()).ok()
     }
 }

@@ -145,6 +145,24 @@ pub(crate) fn unread(fd: BorrowedFd) -> Result<usize> {
     unsafe { inq(fd.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
 }
 
+/// `getsockopt(2)` `TCP_INFO`: milliseconds since the peer's last acknowledgement (tcp(7)).
+pub(crate) fn unheard_ms(fd: BorrowedFd) -> Result<u32> {
+    // SAFETY: all zeroes is a valid tcp_info, which is numbers only.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `info`.
+    Errno::result(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(info.tcpi_last_ack_recv)
+}
+
 /// Datagrams that the kernel dropped because the socket's receive buffer was full (`SO_MEMINFO`,
 /// Linux 4.12).
 pub(crate) fn dropped_datagrams(fd: BorrowedFd) -> Result<u32> {

@@ -30,6 +30,8 @@ pub(crate) enum TimerKey {
     Stats,
     /// The patience of a graceful stop ends.
     Grace,
+    /// Peers are looked for that vanished.
+    Search,
     /// The reactor's own deadline of the connection in this slot: idle, stalled, lingering,
     /// connecting.
     Conn(u32),
@@ -37,8 +39,9 @@ pub(crate) enum TimerKey {
     Protocol(u32),
 }
 
-/// Keys below this are the reactor's own; then two for each slot.
-const FIRST_SLOT: u32 = 4;
+/// Keys below this are the reactor's own; then two for each slot. It is even, so that connections
+/// have the even keys.
+const FIRST_SLOT: u32 = 6;
 
 impl TimerKey {
     fn index(self) -> u32 {
@@ -47,6 +50,7 @@ impl TimerKey {
             TimerKey::Retry => 1,
             TimerKey::Stats => 2,
             TimerKey::Grace => 3,
+            TimerKey::Search => 4,
             TimerKey::Conn(slot) => FIRST_SLOT + 2 * slot,
             TimerKey::Protocol(slot) => FIRST_SLOT + 2 * slot + 1,
         }
@@ -58,6 +62,7 @@ impl TimerKey {
             1 => TimerKey::Retry,
             2 => TimerKey::Stats,
             3 => TimerKey::Grace,
+            4 => TimerKey::Search,
             _ if index.is_multiple_of(2) => TimerKey::Conn((index - FIRST_SLOT) / 2),
             _ => TimerKey::Protocol((index - FIRST_SLOT) / 2),
         }
@@ -249,10 +254,12 @@ mod tests {
             TimerKey::Retry,
             TimerKey::Stats,
             TimerKey::Grace,
+            TimerKey::Search,
         ];
         let slots = (0..100).flat_map(|slot| [TimerKey::Conn(slot), TimerKey::Protocol(slot)]);
-        for (expected, key) in own.into_iter().chain(slots).enumerate() {
-            assert_eq!(key.index() as usize, expected);
+        let slots = (FIRST_SLOT..).zip(slots);
+        for (expected, key) in (0..).zip(own).chain(slots) {
+            assert_eq!(key.index(), expected);
             assert_eq!(TimerKey::from_index(key.index()), key);
         }
     }

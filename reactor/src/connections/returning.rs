@@ -72,8 +72,16 @@ impl Stream for Client {
         true
     }
 
-    fn is_settled(&mut self) -> bool {
-        true
+    fn unread(&self) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn unacknowledged(&self) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn unheard_ms(&self) -> Option<u32> {
+        None
     }
 }
 

@@ -6,7 +6,7 @@ use std::mem;
 
 use super::{Connections, live};
 use crate::buffer::SHORT;
-use crate::conn::{Shared, State, Stream, closed_by};
+use crate::conn::{Shared, State, Stream};
 use crate::outbox::{Current, Parcel};
 use crate::protocol::{Closed, ConnId, Protocol};
 
@@ -107,9 +107,18 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         was_waiting: bool,
         waiting: usize,
     ) {
+        let Some(conn) = live(&mut self.slots, id) else {
+            return;
+        };
         match written {
-            Err(errno) => self.doom(id, closed_by(errno)),
-            Ok(()) if waiting > self.limits.queue_bound() => self.doom(id, Closed::SlowConsumer),
+            Err(errno) => {
+                let why = conn.closed_by(errno);
+                self.doom(id, why);
+            }
+            // The user's own output may rest for as long as the user likes.
+            Ok(()) if waiting > self.limits.queue_bound() && conn.stream.is_peer() => {
+                self.doom(id, Closed::SlowConsumer);
+            }
             Ok(()) => self.has_to_wait(id, was_waiting),
         }
     }
@@ -119,13 +128,17 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         if !was_waiting {
             self.arm(id);
         }
-        let high_water = self.limits.high_water;
+        let (high_water, now) = (self.limits.high_water, self.now);
         let Some(conn) = self.live(id) else { return };
         let told = State::HIGH_WATER | State::FINISHED;
         if conn.unsent_bytes() > high_water && !conn.state.intersects(told) {
             conn.state |= State::HIGH_WATER;
+            conn.begin_window(now);
             self.stats.paused += 1;
             self.risen.push(id);
+            if self.limits.min_rate > 0 {
+                self.arm(id);
+            }
         }
     }
 
@@ -149,7 +162,10 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             return;
         }
         match conn.flush(&mut shared) {
-            Err(errno) => self.doom(id, closed_by(errno)),
+            Err(errno) => {
+                let why = conn.closed_by(errno);
+                self.doom(id, why);
+            }
             Ok(())
                 if conn.state.contains(State::HIGH_WATER) && conn.unsent_bytes() <= low_water =>
             {

@@ -176,8 +176,15 @@ impl Stream for Fake {
         true
     }
 
-    fn is_settled(&mut self) -> bool {
-        let wire = self.0.borrow();
-        wire.in_flight.is_empty() && wire.inbound.is_empty()
+    fn unread(&self) -> Result<usize> {
+        Ok(self.0.borrow().inbound.len())
+    }
+
+    fn unacknowledged(&self) -> Result<usize> {
+        Ok(self.0.borrow().in_flight.len())
+    }
+
+    fn unheard_ms(&self) -> Option<u32> {
+        None
     }
 }
