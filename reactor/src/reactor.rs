@@ -135,7 +135,11 @@ impl<P: Protocol> Reactor<P> {
     /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
     /// stale socket.
     pub fn listen(&mut self, address: &Address, tag: u32) -> io::Result<Vec<Address>> {
-        let bound = Bound::new(address, self.connections.limits.backlog)?;
+        let limits = &self.connections.limits;
+        let bound = Bound::new(address, limits.backlog)?;
+        bound
+            .iter()
+            .try_for_each(|bound| bound.keep_alive(limits.keepalive))?;
         bound
             .into_iter()
             .map(|bound| self.serve(bound, tag))
@@ -194,7 +198,8 @@ impl<P: Protocol> Reactor<P> {
 
     /// Begins to connect to the first number; the others wait in case that it fails.
     fn connect_stream(&mut self, to: &Address, tag: u32) -> io::Result<()> {
-        let (stream, peer, under_way) = Fd::connect(to)?;
+        let keepalive = self.connections.limits.keepalive;
+        let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
         let mut state = stream.first_state();
         state.set(State::CONNECTING, under_way);
         let id = self.connections.insert(stream, state);

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use nix::Result;
 use nix::errno::Errno;
@@ -16,7 +17,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::isatty;
 
 use crate::address::{Address, Peer};
-use crate::bound::{bind_source, inet_socket, local_address};
+use crate::bound::{bind_source, inet_socket, keep_alive, local_address};
 use crate::conn::{State, Stream};
 use crate::poll::Interest;
 use crate::sys;
@@ -80,7 +81,7 @@ impl Fd {
     }
 
     /// A non-blocking connect(2): the socket, its peer, and whether the end of it is still to come.
-    pub(crate) fn connect(to: &Address) -> io::Result<(Fd, Peer, bool)> {
+    pub(crate) fn connect(to: &Address, keepalive: Duration) -> io::Result<(Fd, Peer, bool)> {
         let (fd, peer, address): (OwnedFd, Peer, Box<dyn SockaddrLike>) = match to {
             Address::Unix(path) => {
                 let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
@@ -96,6 +97,7 @@ impl Fd {
                 let fd = inet_socket(&at, SockType::Stream)?;
                 bind_source(&fd, to.source())?;
                 setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+                keep_alive(&fd, keepalive)?;
                 (fd, Peer::Inet(at), Box::new(SockaddrStorage::from(at)))
             }
             Address::Udp(_) => return Err(Errno::EPROTOTYPE.into()),

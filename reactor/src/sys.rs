@@ -145,6 +145,22 @@ pub(crate) fn unread(fd: BorrowedFd) -> Result<usize> {
     unsafe { inq(fd.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
 }
 
+/// `setsockopt(2)` `TCP_NOTSENT_LOWAT`: the socket takes and asks for no more bytes while this many
+/// wait to be sent for the first time. Those under way to the peer do not count.
+pub(crate) fn set_notsent_lowat(fd: BorrowedFd, bytes: u32) -> Result<()> {
+    // SAFETY: the kernel reads one u32, and `bytes` is one.
+    Errno::result(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
 /// `getsockopt(2)` `TCP_INFO`: milliseconds since the peer's last acknowledgement (tcp(7)).
 pub(crate) fn unheard_ms(fd: BorrowedFd) -> Result<u32> {
     // SAFETY: all zeroes is a valid tcp_info, which is numbers only.

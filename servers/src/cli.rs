@@ -255,6 +255,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_STALL_TIMEOUT", hide_env = true, default_value = "60s", value_parser = duration)]
     pub(crate) stall_timeout: Duration,
 
+    /// Find a TCP peer that vanished without a word about so long after it was last heard, or within
+    /// two stall timeouts while something is under way to it; 0 is not at all
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_KEEPALIVE", hide_env = true, default_value = "60s", value_parser = duration)]
+    pub(crate) keepalive: Duration,
+
     /// Bytes waiting for one peer before its input is paused
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_HIGH_WATER", hide_env = true, default_value = "256KiB", value_parser = size)]
     pub(crate) high_water: usize,

@@ -30,6 +30,7 @@ mod thread;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use edgeloop_reactor::{Address, raise_descriptor_limit, reason};
 
@@ -82,6 +83,18 @@ struct Client {
     peer: SocketAddr,
     /// Closed when this is dropped.
     socket: TcpStream,
+    /// What a recv(2) that times out means.
+    silence: Silence,
+}
+
+/// What it means that a client sends nothing for as long as its socket's `SO_RCVTIMEO`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// The idle timeout is over.
+    Idle,
+    /// The client may have vanished with bytes under way to it: if they are still under way after
+    /// another such time, in which it acknowledged nothing, it has.
+    Suspicious(Duration),
 }
 
 /// The processes or threads that serve the clients.

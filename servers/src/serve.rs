@@ -182,6 +182,7 @@ pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
         high_water: options.high_water,
         idle_timeout: options.idle_timeout,
         stall_timeout: options.stall_timeout,
+        keepalive: options.keepalive,
         grace: options.grace,
         backlog: options.backlog,
         ..Limits::default()
@@ -249,7 +250,9 @@ pub(crate) fn listen(
         let failed = |error: io::Error| cannot_listen(address, &error);
         let mut bound = Bound::shares(address, options.backlog, count).map_err(failed)?;
         for bound in bound.iter_mut().flatten() {
-            prepare(bound)
+            bound
+                .keep_alive(options.keepalive)
+                .and_then(|()| prepare(bound))
                 .and_then(|()| bound.listen())
                 .map_err(failed)?;
         }

@@ -91,6 +91,8 @@ fn work(worker: Worker, started: &Sender<Start>) -> Result<Tally, String> {
         queue_limit: Some(usize::MAX),
         stall_timeout: std::time::Duration::ZERO,
         connect_timeout: timeout,
+        // A load ends by itself, and its connections are made with as few calls as possible.
+        keepalive: std::time::Duration::ZERO,
         grace: std::time::Duration::ZERO,
         ..Limits::default()
     };

@@ -9,7 +9,7 @@ use edgeloop_reactor::{Errno, Signals, reason};
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
 
-use super::doors::Doors;
+use super::doors::{self, Doors};
 use super::rate_limited_log::RateLimitedLog;
 use super::{Client, Workers};
 use crate::cli::Options;
@@ -202,6 +202,7 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             number,
             peer,
             socket,
+            silence: doors::silence(self.options),
         };
         if let Err(errno) = self.workers.start(client, &self.doors) {
             return self.refused(format_args!("no {} for it: {}", W::KIND, errno.desc()));

@@ -22,7 +22,7 @@ use edgeloop_reactor::{Closed, Errno};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
-use super::{Answer, Client, Conversation, sys};
+use super::{Answer, Client, Conversation, Silence, sys};
 
 /// As large as the reactor's, so that a large message takes as few calls.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
@@ -44,7 +44,7 @@ pub(super) fn serve_client<C: Conversation>(
     buffer: &mut [MaybeUninit<u8>],
 ) -> io::Result<()> {
     let mut conversation = C::begin(client.number, client.peer)?;
-    let mut why = converse(&client.socket, &mut conversation, buffer)?;
+    let mut why = converse(client, &mut conversation, buffer)?;
     if is_stopping() {
         settle(&client.socket, buffer);
         why = Closed::Shutdown;
@@ -63,17 +63,24 @@ fn is_stopping() -> bool {
 
 /// Hears and answers until the client ends, or something else does.
 fn converse(
-    socket: &TcpStream,
+    client: &Client,
     conversation: &mut impl Conversation,
     buffer: &mut [MaybeUninit<u8>],
 ) -> io::Result<Closed> {
+    let socket = &client.socket;
+    let mut suspected = false;
     // A client that never falls silent gives recv(2) no reason to say that the input has ended.
     while !is_stopping() {
         let data = match sys::recv(socket.as_fd(), buffer) {
             Ok([]) => return Ok(Closed::Eof),
             Ok(data) => data,
             Err(Errno::EINTR) => continue,
-            Err(Errno::EAGAIN) => return Ok(Closed::Idle),
+            Err(Errno::EAGAIN) => {
+                if let Some(why) = judge_silence(client, &mut suspected) {
+                    return Ok(why);
+                }
+                continue;
+            }
             Err(errno) if is_shortage(errno) => {
                 thread::sleep(RETRY_INTERVAL);
                 continue;
@@ -87,6 +94,19 @@ fn converse(
         }
     }
     Ok(Closed::Shutdown)
+}
+
+/// A recv(2) has timed out: why the client is to be closed, if it is.
+fn judge_silence(client: &Client, suspected: &mut bool) -> Option<Closed> {
+    let Silence::Suspicious(patience) = client.silence else {
+        return Some(Closed::Idle);
+    };
+    let socket = client.socket.as_fd();
+    let under_way = sys::unacknowledged(socket).is_ok_and(|bytes| bytes > 0);
+    let unheard = |unheard: Duration| unheard >= patience;
+    let vanished = under_way && *suspected && sys::unheard(socket).is_ok_and(unheard);
+    *suspected = under_way;
+    vanished.then_some(Closed::Stalled)
 }
 
 /// Sends everything, however slowly the client takes it, as long as it does.
@@ -174,8 +194,15 @@ mod tests {
         let (socket, _) = listener.accept().unwrap();
         socket.set_read_timeout(timeout).unwrap();
         socket.set_write_timeout(timeout).unwrap();
+        let client_of_ours = Client {
+            number: 0,
+            peer: stream.local_addr().unwrap(),
+            socket,
+            silence: Silence::Idle,
+        };
         let server = thread::spawn(move || {
-            converse(&socket, &mut Upper, &mut [MaybeUninit::uninit(); 1000])
+            let mut buffer = [MaybeUninit::uninit(); 1000];
+            converse(&client_of_ours, &mut Upper, &mut buffer)
         });
         client(stream);
         server.join().unwrap()

@@ -15,6 +15,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use nix::unistd::close;
 
+use super::Silence;
 use crate::cli::Options;
 use crate::serve::listen;
 
@@ -98,6 +99,15 @@ fn take_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
+/// What it means that a recv(2) times out.
+pub(super) fn silence(options: &Options) -> Silence {
+    match options.idle_timeout {
+        Duration::ZERO if options.keepalive.is_zero() => Silence::Suspicious(Duration::ZERO),
+        Duration::ZERO => Silence::Suspicious(options.stall_timeout),
+        _ => Silence::Idle,
+    }
+}
+
 /// Timeouts that accepted sockets inherit: no call for each of them.
 fn set_timeouts(listener: &Bound, options: &Options) -> nix::Result<()> {
     let (idle, stall) = (options.idle_timeout, options.stall_timeout);
@@ -106,7 +116,11 @@ fn set_timeouts(listener: &Bound, options: &Options) -> nix::Result<()> {
         .into_iter()
         .filter(|timeout| !timeout.is_zero())
         .min();
-    setsockopt(listener, sockopt::ReceiveTimeout, &time_val(idle))?;
+    let receive = match silence(options) {
+        Silence::Idle => idle,
+        Silence::Suspicious(stall) => stall,
+    };
+    setsockopt(listener, sockopt::ReceiveTimeout, &time_val(receive))?;
     setsockopt(
         listener,
         sockopt::SendTimeout,

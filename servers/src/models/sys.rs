@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 use std::{process, ptr, slice};
 
 use libc::{c_int, c_void};
@@ -43,6 +44,25 @@ pub(super) fn unacknowledged(socket: BorrowedFd) -> Result<usize> {
     let mut bytes = 0;
     // SAFETY: the kernel writes one int, and `bytes` is one.
     unsafe { outq(socket.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
+}
+
+/// `getsockopt(2)` `TCP_INFO`: the time since the client's last acknowledgement (tcp(7)).
+pub(super) fn unheard(socket: BorrowedFd) -> Result<Duration> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `info`.
+    Errno::result(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    // SAFETY: all zeroes is a valid tcp_info, which is numbers only.
+    let info = unsafe { info.assume_init() };
+    Ok(Duration::from_millis(info.tcpi_last_ack_recv.into()))
 }
 
 /// `fork(2)`: a new process runs `child` and ends with the status that it returns. Only to be
