@@ -465,10 +465,14 @@ impl<S: Stream> Conn<S> {
         let unacknowledged = self.stream.unacknowledged().ok();
         let before = mem::replace(&mut unsent.drain.unacknowledged, unacknowledged);
         unsent.drain.looked_ms = now as u32;
-        let takes = |(before, now): (usize, usize)| now < before;
-        if before.zip(unacknowledged).is_some_and(takes) {
-            self.since_ms = now as u32;
-            self.active_ms = now as u32;
+        match before.zip(unacknowledged) {
+            Some((before, unacknowledged)) if unacknowledged < before => {
+                (self.since_ms, self.active_ms) = (now as u32, now as u32);
+            }
+            Some(_) => {}
+            // Nothing to compare with: what came before the first look cannot be held against it.
+            None if unacknowledged.is_some() => self.since_ms = now as u32,
+            None => {}
         }
         (now as u32).wrapping_sub(self.since_ms) >= timeout_ms(limits.stall_timeout)
     }
@@ -544,12 +548,13 @@ pub(crate) enum Deadline {
 /// The time over which the minimum rate is averaged.
 const RATE_WINDOW_MS: u32 = 30_000;
 
-/// How often to look whether a peer for which bytes wait takes any of them: often enough to see a
-/// slow one do so before the stall timeout. `None` without a stall timeout.
+/// How often to look whether a peer for which bytes wait takes any of them. The stall timeout counts
+/// from the first look, which has nothing to compare with, so that comes early. `None` without a
+/// stall timeout.
 fn look_interval_ms(limits: &Limits) -> Option<u32> {
     match timeout_ms(limits.stall_timeout) {
         0 => None,
-        stall_ms => Some(stall_ms.div_ceil(2)),
+        stall_ms => Some(stall_ms.div_ceil(4)),
     }
 }
 

@@ -6,6 +6,7 @@
 //! connection must come to its end.
 
 mod kernel;
+mod patience;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -533,9 +534,10 @@ fn idle_and_stalled_peers_are_closed_on_time_and_busy_ones_are_not() {
     };
     assert_eq!(
         closed_at(&mut world),
-        (3, world.wires[1].0, Closed::Stalled)
+        (4, world.wires[1].0, Closed::Stalled),
+        "the timeout counts from the first look, after a quarter of it"
     );
-    assert_eq!(closed_at(&mut world), (7, world.wires[0].0, Closed::Idle));
+    assert_eq!(closed_at(&mut world), (6, world.wires[0].0, Closed::Idle));
     assert_eq!(world.connections.len(), 1);
 }
 

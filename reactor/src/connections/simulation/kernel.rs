@@ -51,6 +51,8 @@ pub(super) struct Wire {
     /// Closed with unread input while bytes were in flight: the reset destroys them.
     pub(super) destroyed: bool,
     pub(super) faults: VecDeque<Fault>,
+    /// Since the peer's last acknowledgement.
+    pub(super) unheard_ms: Option<u32>,
 }
 
 impl Wire {
@@ -70,6 +72,7 @@ impl Wire {
             closed: false,
             destroyed: false,
             faults: VecDeque::new(),
+            unheard_ms: None,
         }))
     }
 
@@ -185,6 +188,6 @@ impl Stream for Fake {
     }
 
     fn unheard_ms(&self) -> Option<u32> {
-        None
+        self.0.borrow().unheard_ms
     }
 }

@@ -1,0 +1,80 @@
+//! Clients that read slowly, steadily: they lose nothing, and cost the server's kernel little.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tests::client::{dial_narrow, difference, fill};
+use tests::random::Random;
+use tests::server::{Launch, MODELS};
+use tests::sockets::{Socket, tcp_sockets};
+use tests::{MIB, until};
+
+/// The receive buffer of the clients: small, so that their windows open often.
+const NARROW: usize = 8 * 1024;
+
+/// A reader of some 10 KB/s that never pauses makes progress in every stall timeout, though the
+/// server's kernel has no room for more in most of them.
+#[test]
+fn a_steady_slow_reader_is_served_in_every_model() {
+    thread::scope(|scope| {
+        for model in MODELS {
+            scope.spawn(move || read_steadily(model));
+        }
+    });
+}
+
+fn read_steadily(model: &str) {
+    const STALL: Duration = Duration::from_secs(2);
+    let echo = Launch::echo().model(model);
+    let server = echo.args(&["--stall-timeout", "2s"]).start();
+    let data = Random::new(7).bytes(8 * MIB);
+    let stream = dial_narrow(server.tcp(), NARROW);
+    let mut answer = Vec::new();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| (&stream).write_all(&data));
+        let began = Instant::now();
+        // The pause between two reads is what the test is about: it makes the reader slow.
+        while began.elapsed() < 3 * STALL {
+            let mut chunk = [0; 500];
+            let count = (&stream).read(&mut chunk).expect("the server goes on");
+            assert!(count > 0, "{model}: cut off after {} bytes", answer.len());
+            answer.extend_from_slice(&chunk[..count]);
+            thread::sleep(Duration::from_millis(50));
+        }
+        stream.shutdown(Shutdown::Both).expect("shutdown");
+        // It was held up for all that time, and is released by the shutdown.
+        let _ = writer.join().expect("no panic");
+    });
+    let (expected, _) = data.split_at(answer.len());
+    assert!(answer == expected, "{}", difference(&answer, expected));
+}
+
+/// The other side of it: what is not under way to a client waits with the client, not in megabytes
+/// of the server's kernel.
+#[test]
+fn a_client_that_reads_nothing_costs_the_kernel_little() {
+    for model in MODELS {
+        let server = Launch::echo().model(model).start();
+        let stream = dial_narrow(server.tcp(), NARROW);
+        let sent = fill(&stream, &[b'x'; 65_536], 64 * MIB);
+        assert!(sent < 64 * MIB, "{model}: the client was never paused");
+        let client = stream.local_addr().expect("an address");
+        let ours = |socket: &Socket| socket.local == server.tcp() && socket.remote == client;
+        let socket = tcp_sockets().into_iter().find(ours).expect("a connection");
+        let queued = socket.unacknowledged;
+        assert!((1..256 * 1024).contains(&queued), "{model}: {queued} bytes");
+    }
+}
+
+/// A peer that accepts nothing is closed nevertheless.
+#[test]
+fn a_stalled_peer_is_closed_though_looked_at_twice() {
+    let server = Launch::echo().args(&["--stall-timeout", "1s"]).start();
+    let stream = dial_narrow(server.tcp(), NARROW);
+    fill(&stream, &[b'x'; 65_536], 64 * MIB);
+    until("the stalled peer is closed", || {
+        server.stats().get("closed_stalled") == 1
+    });
+}
