@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use edgeloop::generate;
 use edgeloop::values::duration;
+use edgeloop::{environment, generate};
 use edgeloop_reactor::Address;
 
 use crate::load::{self, LoadOptions};
 
 /// Clients for the servers of edgeloop, and for others of their kind
 #[derive(Debug, Parser)]
-#[command(name = "edgecall", version, max_term_width = 100, after_help = EXAMPLE)]
+#[command(name = "edgecall", version, max_term_width = 100, after_help = EXAMPLE, args_override_self = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) client: Client,
@@ -98,8 +98,6 @@ pub(crate) struct UpperOptions {
         long = "addr",
         value_name = "ADDR",
         help_heading = "Options of upper",
-        env = "EDGECALL_ADDR",
-        hide_env = true,
         default_value = "127.0.0.1:6666"
     )]
     pub(crate) address: Address,
@@ -150,16 +148,16 @@ fn stream_address(text: &str) -> Result<Address, String> {
 pub(crate) struct Options {
     /// How long to wait for the connection and, once all is sent, for each next part of the
     /// answer; over UDP, for the answer to a datagram; 0 is for ever [default: 30s; UDP: 2s]
-    #[arg(long, value_name = "DURATION", env = "EDGECALL_TIMEOUT", hide_env = true, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
     /// How often to try again, after a second, when the server cannot be reached; over UDP, when
     /// a datagram is not answered [default: 0; UDP: 2]
-    #[arg(long, value_name = "N", env = "EDGECALL_RETRY", hide_env = true)]
+    #[arg(long, value_name = "N")]
     retry: Option<u32>,
 
     /// Say who was reached, and at the end how much was sent and received
-    #[arg(short, long, action = clap::ArgAction::Count, env = "EDGECALL_VERBOSE", hide_env = true)]
+    #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
@@ -191,14 +189,22 @@ impl Options {
 impl Cli {
     /// What the user typed; ends the program if it makes no sense.
     pub(crate) fn read() -> Cli {
-        let cli = Cli::parse();
+        let typed = std::env::args_os().collect();
+        let variable = |name: &str| std::env::var_os(name);
+        let arguments = environment::arguments(Cli::command(), typed, variable, |_, _| true);
+        let cli =
+            Cli::parse_from(arguments.unwrap_or_else(|why| {
+                Cli::command().error(ErrorKind::ValueValidation, why).exit()
+            }));
         if let Client::Load(options) = &cli.client
             && let Err(conflict) = options.check()
         {
             let mut command = Cli::command();
             command.build();
             let load = command.find_subcommand_mut("load").expect("it was typed");
-            load.error(ErrorKind::ArgumentConflict, conflict).exit();
+            let blame = environment::blame("edgecall", &conflict, variable);
+            load.error(ErrorKind::ArgumentConflict, format!("{conflict}{blame}"))
+                .exit();
         }
         cli
     }

@@ -465,14 +465,15 @@ impl<S: Stream> Conn<S> {
         let unacknowledged = self.stream.unacknowledged().ok();
         let before = mem::replace(&mut unsent.drain.unacknowledged, unacknowledged);
         unsent.drain.looked_ms = now as u32;
-        match before.zip(unacknowledged) {
-            Some((before, unacknowledged)) if unacknowledged < before => {
-                (self.since_ms, self.active_ms) = (now as u32, now as u32);
+        if let Some(unacknowledged) = unacknowledged {
+            // The first look has nothing to compare with: what came before cannot be held against
+            // the peer.
+            if before.is_none_or(|before| unacknowledged < before) {
+                self.since_ms = now as u32;
             }
-            Some(_) => {}
-            // Nothing to compare with: what came before the first look cannot be held against it.
-            None if unacknowledged.is_some() => self.since_ms = now as u32,
-            None => {}
+            if before.is_some_and(|before| unacknowledged < before) {
+                self.active_ms = now as u32;
+            }
         }
         (now as u32).wrapping_sub(self.since_ms) >= timeout_ms(limits.stall_timeout)
     }

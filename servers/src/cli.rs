@@ -4,19 +4,19 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use edgeloop_reactor::Address;
 
 use crate::chat::{Chat, Settings, Transcript};
+use crate::environment;
 use crate::generate;
 use crate::models::Blocking;
-use crate::values::{duration, size};
+use crate::values::{duration, number, positive, size};
 
 /// Servers of the classic socket notes on an edge-triggered epoll reactor
 #[derive(Debug, Parser)]
-#[command(name = "edgeloop", version, max_term_width = 100, after_help = EXAMPLE)]
+#[command(name = "edgeloop", version, max_term_width = 100, after_help = EXAMPLE, args_override_self = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -110,12 +110,7 @@ pub(crate) struct AnswerOptions {
     pub(crate) common: Options,
 
     /// Answer UDP datagrams from ports below 1024 too, which may be another server's
-    #[arg(
-        long,
-        help_heading = "Options for UDP",
-        env = "EDGELOOP_ANSWER_LOW_PORTS",
-        hide_env = true, value_parser = FalseyValueParser::new()
-    )]
+    #[arg(long, help_heading = "Options for UDP")]
     pub(crate) answer_low_ports: bool,
 }
 
@@ -123,70 +118,47 @@ pub(crate) struct AnswerOptions {
 #[command(next_help_heading = "Options of chat")]
 pub(crate) struct ChatOptions {
     /// The longest line; the rest of a longer one is dropped
-    #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_LINE", hide_env = true, default_value = "4KiB", value_parser = line_size)]
+    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = line_size)]
     pub(crate) max_line: usize,
 
     /// Lines a second that one may say for long; above it one's input is paused; 0 is no limit
-    #[arg(
-        long,
-        value_name = "N",
-        env = "EDGELOOP_RATE",
-        hide_env = true,
-        default_value = "100"
-    )]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = number::<u32>)]
     pub(crate) rate: u32,
 
     /// Lines that one may say at once before the rate counts
-    #[arg(
-        long,
-        value_name = "N",
-        env = "EDGELOOP_BURST",
-        hide_env = true,
-        default_value = "1000"
-    )]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<u32>)]
     pub(crate) burst: u32,
 
     /// Show the last N lines of a room to who enters it
-    #[arg(
-        long,
-        value_name = "N",
-        env = "EDGELOOP_HISTORY",
-        hide_env = true,
-        default_value = "0"
-    )]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
     pub(crate) history: usize,
 
     /// Show the content of a file, or this text if there is no such file, to who has joined
-    #[arg(long, value_name = "FILE|TEXT", env = "EDGELOOP_MOTD", hide_env = true)]
+    #[arg(long, value_name = "FILE|TEXT")]
     pub(crate) motd: Option<String>,
 
     /// How long one may take to give a name; 0 is for ever
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_LOGIN_TIMEOUT", hide_env = true, default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(crate) login_timeout: Duration,
 
     /// Refuse connections from one address above this number [default: no limit]
-    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_PER_IP", hide_env = true, value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>)]
     pub(crate) max_per_ip: Option<usize>,
 
     /// Allow letters and digits of any script in names
-    #[arg(long, env = "EDGELOOP_UNICODE_NAMES", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     pub(crate) unicode_names: bool,
 
     /// Budget Chat and nothing else: no commands, no summaries
-    #[arg(long, env = "EDGELOOP_PLAIN", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     pub(crate) plain: bool,
 
     /// Say what is typed here to all; /who and /kick NAME work too
-    #[arg(long, env = "EDGELOOP_OPERATOR", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     pub(crate) operator: bool,
 
     /// Append what is said to this file, with time and room
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "EDGELOOP_TRANSCRIPT",
-        hide_env = true
-    )]
+    #[arg(long, value_name = "FILE")]
     pub(crate) transcript: Option<PathBuf>,
 
     // The last, since its heading is that of all that follows.
@@ -227,66 +199,61 @@ pub(crate) struct Options {
     pub(crate) addresses: Vec<Address>,
 
     /// How connections are served; fork and thread: over TCP only
-    #[arg(
-        long,
-        env = "EDGELOOP_MODEL",
-        hide_env = true,
-        default_value = "reactor"
-    )]
+    #[arg(long, default_value = "reactor")]
     pub(crate) model: Model,
 
     /// So many reactors, a thread for each, that share the clients and nothing else
-    #[arg(long, value_name = "N", env = "EDGELOOP_WORKERS", hide_env = true, default_value = "1", value_parser = positive)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = workers)]
     pub(crate) workers: usize,
 
     /// Serve one connection (or one datagram) and exit
-    #[arg(long, env = "EDGELOOP_ONCE", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     pub(crate) once: bool,
 
     /// Refuse connections above this number [default: as many as there are descriptors]
-    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", hide_env = true, value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>)]
     pub(crate) max_connections: Option<usize>,
 
     /// Close a connection that neither sent nor accepted a byte for so long; 0 is never
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_IDLE_TIMEOUT", hide_env = true, default_value = "0", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     pub(crate) idle_timeout: Duration,
 
     /// Close a peer that accepts none of the bytes waiting for it for so long; 0 is never
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_STALL_TIMEOUT", hide_env = true, default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(crate) stall_timeout: Duration,
 
     /// Find a TCP peer that vanished without a word about so long after it was last heard, or within
     /// two stall timeouts while something is under way to it; 0 is not at all
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_KEEPALIVE", hide_env = true, default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(crate) keepalive: Duration,
 
     /// Bytes waiting for one peer before its input is paused
-    #[arg(long, value_name = "SIZE", env = "EDGELOOP_HIGH_WATER", hide_env = true, default_value = "256KiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = size)]
     pub(crate) high_water: usize,
 
     /// Connections that the kernel keeps until they are accepted
-    #[arg(long, value_name = "N", env = "EDGELOOP_BACKLOG", hide_env = true, default_value = "4096", value_parser = positive)]
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = positive::<usize>)]
     pub(crate) backlog: usize,
 
     /// How long SIGTERM and SIGINT wait for pending output, 0 is not at all; a second signal ends
     /// at once
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_GRACE", hide_env = true, default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) grace: Duration,
 
     /// Print a line of counters so often; SIGUSR1 prints one at any time
-    #[arg(long, value_name = "DURATION", env = "EDGELOOP_STATS", hide_env = true, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) stats: Option<Duration>,
 
     /// Log each connection (-v), and more (-vv)
-    #[arg(short, long, action = clap::ArgAction::Count, env = "EDGELOOP_VERBOSE", hide_env = true)]
+    #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 
     /// Log warnings and errors only, unless -v is given
-    #[arg(short, long, env = "EDGELOOP_QUIET", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(short, long)]
     pub(crate) quiet: bool,
 
     /// Log to this file rather than to stderr
-    #[arg(long, value_name = "PATH", env = "EDGELOOP_LOG_FILE", hide_env = true)]
+    #[arg(long, value_name = "PATH")]
     pub(crate) log_file: Option<PathBuf>,
 }
 
@@ -315,16 +282,29 @@ impl Model {
 impl Cli {
     /// What the user typed; ends the program if it makes no sense.
     pub(crate) fn read() -> Cli {
-        let cli = Cli::parse();
+        let fail = |kind, why: &str| -> ! { Cli::command().error(kind, why).exit() };
+        let typed = std::env::args_os().collect();
+        let variable = |name: &str| std::env::var_os(name);
+        let arguments = environment::arguments(Cli::command(), typed, variable, applies);
+        let arguments = arguments.unwrap_or_else(|why| fail(ErrorKind::ValueValidation, &why));
+        let cli = Cli::parse_from(arguments);
         if let Command::Serve(server) = &cli.command
             && let Err(conflict) = server.check()
         {
-            Cli::command()
-                .error(ErrorKind::ArgumentConflict, conflict)
-                .exit();
+            let conflict = format!(
+                "{conflict}{}",
+                environment::blame("edgeloop", conflict, variable)
+            );
+            fail(ErrorKind::ArgumentConflict, &conflict);
         }
         cli
     }
+}
+
+/// Whether a server heeds an option that is set in the environment, for all servers at once: one
+/// conversation has one reactor.
+fn applies(server: &str, option: &str) -> bool {
+    !(matches!(server, "chat" | "talk") && matches!(option, "model" | "workers"))
 }
 
 impl Server {
@@ -375,10 +355,13 @@ fn line_size(text: &str) -> Result<usize, String> {
     }
 }
 
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("a number of at least 1 is needed".into()),
-        Ok(number) => Ok(number),
+/// More workers than any machine has processors.
+const WORKERS_MAX: usize = 1024;
+
+fn workers(text: &str) -> Result<usize, String> {
+    match positive(text)? {
+        count if count > WORKERS_MAX => Err(format!("{WORKERS_MAX} workers are the most")),
+        count => Ok(count),
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod chat;
 mod cli;
 pub mod echo;
+pub mod environment;
 mod front;
 pub mod generate;
 pub mod harmless;

@@ -1,16 +1,49 @@
 //! Durations and sizes as users write them, for the command lines of servers and clients.
 
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+
+/// Months and years, as humantime writes them.
+const TOO_LONG: [&str; 8] = ["M", "month", "months", "y", "yr", "yrs", "year", "years"];
 
 /// `500ms`, `30s`, `5m`, `1h`, and `0`. Errors: what is wrong, and how it is written.
 pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
+    // A minute or a typing error was meant.
+    let mut units = text.split(|char: char| !char.is_alphabetic());
+    if let Some(unit) = units.find(|unit| TOO_LONG.contains(unit)) {
+        return Err(format!(
+            "'{unit}' is too long a unit: write 500ms, 30s, 5m, 1h or 0"
+        ));
+    }
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}: write 500ms, 30s, 5m, 1h or 0"))
+}
+
+/// A number. Errors: what is wrong with this one.
+pub fn number<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> {
+    text.parse()
+        .map_err(|error: ParseIntError| match error.kind() {
+            IntErrorKind::PosOverflow => "this number is too large".to_owned(),
+            IntErrorKind::Empty => "a number is missing".to_owned(),
+            _ => "this is no number: write it in digits, as 1000".to_owned(),
+        })
+}
+
+/// A number of at least 1. Errors: what is wrong with this one.
+pub fn positive<N>(text: &str) -> Result<N, String>
+where
+    N: FromStr<Err = ParseIntError> + From<u8> + PartialEq,
+{
+    match number(text)? {
+        none if none == N::from(0) => Err("a number of at least 1 is needed".into()),
+        number => Ok(number),
+    }
 }
 
 /// `4096`, `64KiB`, `1MiB`, in bytes. Errors: how it is written.
@@ -43,11 +76,26 @@ mod tests {
         for (text, expected) in [("4096", 4096), ("64KiB", 65_536), ("1MiB", 1 << 20)] {
             assert_eq!(size(text), Ok(expected), "{text}");
         }
-        for text in ["", "5", "-1s", "soon"] {
+        for text in ["", "5", "-1s", "soon", "1M", "2months", "1y"] {
             assert!(duration(text).is_err(), "{text}");
         }
         for text in ["", "-1", "many", "1 elephant"] {
             assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_with_this_number() {
+        assert_eq!(positive("7"), Ok(7_usize));
+        for (text, why) in [
+            ("0", "at least 1"),
+            ("18446744073709551616", "too large"),
+            ("many", "no number"),
+            ("-1", "no number"),
+            ("", "missing"),
+        ] {
+            let error = positive::<usize>(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 }

@@ -172,8 +172,32 @@ fn environment_variables() {
     let server = Launch::echo().env("EDGELOOP_IDLE_TIMEOUT", "300ms").start();
     assert!(is_closed(dial(server.tcp())));
     drop(server);
-    let finished = Launch::echo().env("EDGELOOP_IDLE_TIMEOUT", "soon").run();
-    assert_eq!(finished.code, 2);
+    for (variable, value) in [
+        ("EDGELOOP_IDLE_TIMEOUT", "soon"),
+        ("EDGELOOP_WORKERS", "1000000000"),
+        ("EDGELOOP_MODEL", "spoon"),
+        ("EDGELOOP_ONCE", "perhaps"),
+        ("EDGELOOP_VERBOSE", "very"),
+    ] {
+        let finished = Launch::echo().env(variable, value).run();
+        assert_eq!(finished.code, 2);
+        assert!(finished.stderr.contains(variable), "{}", finished.stderr);
+        assert!(finished.stderr.contains(value), "{}", finished.stderr);
+    }
+    // Empty ones count as unset, and those of other servers are not heeded.
+    for variable in ["EDGELOOP_IDLE_TIMEOUT", "EDGELOOP_VERBOSE", "EDGELOOP_ONCE"] {
+        let _ = Launch::echo().env(variable, "").start();
+    }
+    let chat = Launch::new("chat", &["127.0.0.1:0"]);
+    let _ = chat
+        .env("EDGELOOP_WORKERS", "2")
+        .env("EDGELOOP_MODEL", "fork")
+        .start();
+    let server = Launch::echo().env("EDGELOOP_ONCE", "disabled").start();
+    for _ in 0..2 {
+        ping_all(&[dial(server.tcp())], b"served");
+    }
+    drop(server);
     // The command line has the last word.
     let server = Launch::echo()
         .env("EDGELOOP_MAX_CONNECTIONS", "1")
@@ -182,6 +206,64 @@ fn environment_variables() {
     let both = [dial(server.tcp()), dial(server.tcp())];
     ping_all(&both, b"two");
     assert!(is_closed(dial(server.tcp())));
+}
+
+#[test]
+fn the_last_of_an_option_given_twice_counts() {
+    let options = [
+        "--max-connections",
+        "7",
+        "--max-connections",
+        "1",
+        "--once",
+        "--once",
+    ];
+    let server = Launch::new("echo", &["127.0.0.1:0", "127.0.0.1:0"])
+        .args(&options)
+        .start();
+    ping_all(&[dial(server.tcp())], b"served");
+}
+
+/// Every number gives service or one line that says what is wrong.
+#[test]
+fn absurd_numbers_are_served_or_refused() {
+    let options = [
+        ("--workers", ""),
+        ("--max-connections", ""),
+        ("--backlog", ""),
+        ("--high-water", ""),
+        ("--idle-timeout", "s"),
+        ("--stall-timeout", "s"),
+        ("--keepalive", "s"),
+        ("--grace", "s"),
+        ("--stats", "s"),
+    ];
+    let numbers = [
+        "0",
+        "1",
+        "2147483648",
+        "9223372036854775808",
+        "18446744073709551615",
+    ];
+    for (option, unit) in options {
+        for number in numbers {
+            let value = format!("{number}{unit}");
+            let mut server = Launch::echo().args(&[option, &value]).spawn();
+            let accepted = server.stderr().wait_for(PATIENCE, |line| {
+                line.contains("listening on ")
+                    || line.starts_with("error: ")
+                    || line.starts_with("edgeloop: ")
+            });
+            let line = accepted.unwrap_or_else(|| panic!("{option} {value}: nothing is said"));
+            if line.contains("listening on ") {
+                server.signal(Signal::SIGTERM);
+                server.signal(Signal::SIGTERM);
+            }
+            let finished = server.finish();
+            let is_fine = (0..=2).contains(&finished.code) && !finished.stderr.contains("panicked");
+            assert!(is_fine, "{option} {value}: {finished:?}");
+        }
+    }
 }
 
 #[test]

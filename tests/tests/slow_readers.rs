@@ -73,7 +73,8 @@ fn a_client_that_reads_nothing_costs_the_kernel_little() {
 fn a_stalled_peer_is_closed_though_looked_at_twice() {
     let server = Launch::echo().args(&["--stall-timeout", "1s"]).start();
     let stream = dial_narrow(server.tcp(), NARROW);
-    fill(&stream, &[b'x'; 65_536], 64 * MIB);
+    let sent = fill(&stream, &[b'x'; 65_536], 64 * MIB);
+    assert!(sent < 64 * MIB, "the client was never paused");
     until("the stalled peer is closed", || {
         server.stats().get("closed_stalled") == 1
     });

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use edgeloop::values::{duration, size};
+use edgeloop::values::{duration, positive, size};
 use edgeloop_reactor::Address;
 
 use super::chat;
@@ -63,78 +62,72 @@ pub(crate) struct LoadOptions {
     address: Option<Address>,
 
     /// What the load consists of
-    #[arg(
-        long,
-        value_enum,
-        env = "EDGECALL_KIND",
-        hide_env = true,
-        default_value = "echo"
-    )]
+    #[arg(long, value_enum, default_value = "echo")]
     pub(super) kind: Kind,
 
     /// Connections; of connect, how many are under way at a time; of UDP, sockets
-    #[arg(short, long, value_name = "N", env = "EDGECALL_CONNECTIONS", hide_env = true, default_value = "64", value_parser = positive)]
+    #[arg(short, long, value_name = "N", default_value = "64", value_parser = positive::<u32>)]
     pub(super) connections: u32,
 
     /// Bytes of a message; the lines of chat and sink end with a newline that counts
-    #[arg(short, long, value_name = "SIZE", env = "EDGECALL_SIZE", hide_env = true, default_value = "64", value_parser = size)]
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = size)]
     pub(super) size: usize,
 
     /// Messages under way on each connection at a time; of chat, for each who talks; connect and
     /// sink do without
-    #[arg(long, value_name = "N", env = "EDGECALL_DEPTH", hide_env = true, default_value = "1", value_parser = positive)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = positive::<u32>)]
     pub(super) depth: u32,
 
     /// How long to measure
-    #[arg(short, long, value_name = "DURATION", env = "EDGECALL_DURATION", hide_env = true, default_value = "10s", value_parser = duration)]
+    #[arg(short, long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(super) duration: Duration,
 
     /// How long to send before it counts
-    #[arg(long, value_name = "DURATION", env = "EDGECALL_WARM_UP", hide_env = true, default_value = "1s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(super) warm_up: Duration,
 
     /// Messages a second, of all connections together, at planned times; of connect, cycles
     /// [default: closed loop]
-    #[arg(short, long, value_name = "N", env = "EDGECALL_RATE", hide_env = true, value_parser = rate)]
+    #[arg(short, long, value_name = "N", value_parser = rate)]
     pub(super) rate: Option<f64>,
 
     /// Connections opened a second [default: as many as go]
-    #[arg(long, value_name = "N", env = "EDGECALL_CONNECT_RATE", hide_env = true, value_parser = rate)]
+    #[arg(long, value_name = "N", value_parser = rate)]
     pub(super) connect_rate: Option<f64>,
 
     /// Connect from 127.0.0.1 to 127.0.0.N in turn: each has some 28,000 ports [default: the
     /// kernel's choice; of connect, on the loopback device, 16]
-    #[arg(long, value_name = "N", env = "EDGECALL_SOURCES", hide_env = true, value_parser = clap::value_parser!(u8).range(1..=254))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=254))]
     pub(super) sources: Option<u8>,
 
     /// So many reactors, a thread for each, that share the connections
-    #[arg(short, long, value_name = "N", env = "EDGECALL_THREADS", hide_env = true, default_value = "1", value_parser = positive)]
+    #[arg(short, long, value_name = "N", default_value = "1", value_parser = positive::<u32>)]
     pub(super) threads: u32,
 
     /// Of chat: how many of the members talk [default: 10, or all if there are fewer]
-    #[arg(long, value_name = "N", env = "EDGECALL_TALKERS", hide_env = true, value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive::<u32>)]
     pub(super) talkers: Option<u32>,
 
     /// The server's process: measure it and its children too, by what /proc says
-    #[arg(long, value_name = "PID", env = "EDGECALL_SERVER_PID", hide_env = true, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(super) server_pid: Option<i32>,
 
     /// How long to wait for a connection, for the last answers, and for the server's end of a
     /// stream; over UDP, for each answer [default: 10s; UDP: 1s]
-    #[arg(long, value_name = "DURATION", env = "EDGECALL_TIMEOUT", hide_env = true, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
     /// Print the report as JSON
-    #[arg(long, env = "EDGECALL_JSON", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     pub(super) json: bool,
 
     /// Print the latencies in HdrHistogram's percentile format, in microseconds, and the report on
     /// standard error
-    #[arg(long, conflicts_with = "json", env = "EDGECALL_HGRM", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, conflicts_with = "json")]
     pub(super) hgrm: bool,
 
     /// Say more
-    #[arg(short, long, action = clap::ArgAction::Count, env = "EDGECALL_VERBOSE", hide_env = true)]
+    #[arg(short, long, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
 }
 
@@ -247,13 +240,6 @@ impl LoadOptions {
             }
             _ => Ok(()),
         }
-    }
-}
-
-fn positive(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("a number of at least 1 is needed".into()),
-        Ok(number) => Ok(number),
     }
 }
 
