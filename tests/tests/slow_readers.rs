@@ -58,7 +58,7 @@ fn a_client_that_reads_nothing_costs_the_kernel_little() {
     for model in MODELS {
         let server = Launch::echo().model(model).start();
         let stream = dial_narrow(server.tcp(), NARROW);
-        let sent = fill(&stream, &[b'x'; 65_536], 64 * MIB);
+        let sent = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
         assert!(sent < 64 * MIB, "{model}: the client was never paused");
         let client = stream.local_addr().expect("an address");
         let ours = |socket: &Socket| socket.local == server.tcp() && socket.remote == client;
@@ -73,7 +73,7 @@ fn a_client_that_reads_nothing_costs_the_kernel_little() {
 fn a_stalled_peer_is_closed_though_looked_at_twice() {
     let server = Launch::echo().args(&["--stall-timeout", "1s"]).start();
     let stream = dial_narrow(server.tcp(), NARROW);
-    let sent = fill(&stream, &[b'x'; 65_536], 64 * MIB);
+    let sent = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
     assert!(sent < 64 * MIB, "the client was never paused");
     until("the stalled peer is closed", || {
         server.stats().get("closed_stalled") == 1

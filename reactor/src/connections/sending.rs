@@ -170,7 +170,13 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 if conn.state.contains(State::HIGH_WATER) && conn.unsent_bytes() <= low_water =>
             {
                 conn.state -= State::HIGH_WATER;
-                if conn.state.contains(State::FINISHED) {
+                let ended = conn.state.contains(State::FINISHED);
+                let untold = self.risen.iter().position(|&risen| risen == id);
+                // A protocol that has not heard of the high water does not hear of the low one.
+                if let Some(untold) = untold {
+                    self.risen.swap_remove(untold);
+                }
+                if ended || untold.is_some() {
                     return;
                 }
                 self.outbox.set_current(Current::Nobody);

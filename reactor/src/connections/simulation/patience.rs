@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::kernel::Fault;
 use super::{HIGH_WATER, QUIT, Step, World};
 use crate::protocol::{Closed, ConnId};
 use crate::timers::TimerKey;
@@ -92,6 +93,30 @@ fn below_the_high_water_mark_a_peer_may_be_as_slow_as_it_likes() {
         .call(|_, out| out.send(id, &[1; HIGH_WATER]));
     world.seconds(100, |_| ());
     assert_eq!(world.end(), None);
+}
+
+/// A queue that rose above the high-water mark while answers waited for one another sank below it
+/// again in a timer of the same turn: the protocol heard of the low water first, then of the high
+/// one, and paused its peer for ever.
+#[test]
+fn high_water_that_is_over_before_it_was_told_is_not_told() {
+    let mut world = World::new(2);
+    world.run(&[
+        Step::TurnOf(0),
+        Step::Fault(0, Fault::None),
+        Step::Fault(0, Fault::NoMemory),
+        Step::Arrive(0, 28),
+        Step::Fault(0, Fault::NoMemory),
+        Step::Turn,
+        Step::TurnOf(0),
+        Step::Arrive(0, 37),
+        Step::TurnOf(0),
+        Step::Sleep(100),
+        Step::Fetch(0, 14),
+        Step::TurnOf(1),
+    ]);
+    world.come_to_an_end();
+    world.check();
 }
 
 #[test]
