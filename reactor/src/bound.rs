@@ -217,6 +217,12 @@ fn udp_socket(at: SocketAddr) -> Result<OwnedFd> {
             setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
     }
+    // An answer leaves with what is left of its question's time to live. A dual-stack socket tells
+    // it of IPv4 datagrams as an IPv4 socket does.
+    setsockopt(&fd, sockopt::Ipv4RecvTtl, &true)?;
+    if at.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6RecvHopLimit, &true)?;
+    }
     // Larger is better, but what the system gives will do.
     let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
     Ok(fd)

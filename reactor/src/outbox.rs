@@ -163,6 +163,9 @@ impl Outbox {
     /// it.
     ///
     /// Taking the [`Data`] by value is what makes that safe: nobody can change it any more.
+    ///
+    /// A datagram goes back with the time to live that it arrived with, less one, and not at all if
+    /// that leaves none: two servers that answer each other come to an end.
     #[allow(clippy::needless_pass_by_value, reason = "to consume it is the point")]
     pub fn send_back(&mut self, data: Data<'_>) {
         match self.current {
@@ -176,6 +179,9 @@ impl Outbox {
     /// connected to this address. Datagrams can get lost; one that the kernel refuses is counted
     /// and dropped, but for want of room it comes back with
     /// [`on_unsent`](crate::Protocol::on_unsent).
+    ///
+    /// It leaves with the system's time to live. A server answers with [`Outbox::send_back`]: its
+    /// answers to another server's answers would never end otherwise.
     pub fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
         self.commands.push(Command::SendTo {
             tag,

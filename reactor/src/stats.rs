@@ -64,6 +64,8 @@ counters! {
         datagrams_out,
         /// Datagrams that could not be sent: dropped, or given back to the protocol.
         datagrams_lost,
+        /// Datagrams that were not answered because their time to live was used up.
+        datagrams_expired,
         /// Datagrams that the kernel dropped because we did not fetch them in time.
         datagrams_missed,
         /// Connections open now, standard streams not counted.

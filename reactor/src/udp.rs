@@ -3,6 +3,12 @@
 //! The edge rules are those of streams with one difference: what is not sent is never queued. While
 //! answers wait for room in the send buffer nothing more is fetched, and the kernel's receive
 //! buffer is the queue, as bounded as the administrator made it.
+//!
+//! Two servers that answer each other's answers would never stop, and one datagram with a forged
+//! sender starts them. The content does not tell, since the answer of an echo server looks like a
+//! question. So an answer leaves with the time to live (hop limit) that its question arrived with,
+//! less one, as if the server were a router; at 1 there is none. A client's question has its 64 or
+//! more, which no honest answer misses.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -179,9 +185,18 @@ impl Udp {
             .protocol
             .on_datagram(datagram, &mut connections.outbox);
         if connections.outbox.take_send_back() != SendBack::No {
-            self.answers.push(slot as u8);
+            self.queue_answer(slot, from, &mut connections.stats);
         }
         connections.after_callback();
+    }
+
+    fn queue_answer(&mut self, slot: usize, to: SocketAddr, stats: &mut Stats) {
+        if self.batch.is_expired(slot) {
+            log::debug!("no answer to {to}: the time to live of its datagram is used up");
+            stats.datagrams_expired += 1;
+        } else {
+            self.answers.push(slot as u8);
+        }
     }
 
     /// Tells the protocol that its datagrams do not reach their one destination, if that is what

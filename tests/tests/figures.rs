@@ -1,12 +1,12 @@
 //! Figures that must come out exactly, on any machine: system calls and turns of the loop.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use tests::client::{dial, expect, ping, ping_all};
+use tests::client::{dial, dial_udp, expect, ping, ping_all};
 use tests::process::{raise_own_descriptor_limit, state};
 use tests::server::{Launch, Server};
 use tests::strace::Trace;
@@ -94,6 +94,34 @@ fn two_calls_for_a_message_as_strace_counts() {
     };
     let (without, with) = (calls(0), calls(ROUNDS));
     assert_two_calls_for_each(with.saturating_sub(without));
+}
+
+/// 64 datagrams that are there at once share their calls: a wait, a recvmmsg(2) that brings them and
+/// one that finds no more, a sendmmsg(2): less than 0.1 calls each. The time to live of each answer costs none.
+#[test]
+fn a_batch_of_datagrams_shares_its_calls() {
+    const DATAGRAMS: usize = 64;
+    for address in ["udp://127.0.0.1:0", "udp://[::]:0"] {
+        let server = Launch::new("echo", &[address]).start();
+        let socket = dial_udp(SocketAddr::from((Ipv4Addr::LOCALHOST, server.udp().port())));
+        let before = server.stats();
+        for _ in 0..ROUNDS {
+            until("the server waits for events", || state(server.pid()) == 'S');
+            server.stop();
+            for _ in 0..DATAGRAMS {
+                socket.send(b"datagram").expect("send");
+            }
+            server.resume();
+            for _ in 0..DATAGRAMS {
+                assert_eq!(socket.recv(&mut [0; 100]).expect("an answer"), 8);
+            }
+        }
+        let after = server.stats();
+        let calls = ["turns", "reads", "writes"].map(|name| after.since(&before, name));
+        let (calls, datagrams) = (calls.iter().sum::<u64>(), (ROUNDS * DATAGRAMS) as u64);
+        assert!(calls <= datagrams / 10, "{calls} calls on {address}");
+        assert_eq!(after.since(&before, "datagrams_out"), datagrams);
+    }
 }
 
 #[test]
