@@ -163,3 +163,8 @@ pub(crate) fn adopt<P: Protocol>(
 pub(crate) fn cannot_reach(server: &Address, error: &io::Error) -> String {
     format!("cannot reach {server}: {}", reason(error))
 }
+
+/// Why an answer is none.
+pub(crate) fn longer(server: &Address, answer: u64, question: u64) -> String {
+    format!("the answer from {server} is longer than the question: {answer} bytes for {question}")
+}

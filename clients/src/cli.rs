@@ -47,6 +47,7 @@ Example:
   echo hello | edgecall echo 127.0.0.1:9876";
 
 const ECHO_EXAMPLE: &str = "\
+An answer that is longer than what was sent is an error.
 Over UDP each line is a datagram, and the next one is sent when it is answered.
 Each option can be set in the environment too: EDGECALL_TIMEOUT=5s
 
@@ -55,7 +56,8 @@ Example:
 
 const UPPER_EXAMPLE: &str = "\
 MESSAGE is sent as it is, without a newline. Without MESSAGE, standard input is
-sent: byte for byte, or over UDP a datagram for each line.
+sent: byte for byte, or over UDP a datagram for each line. An answer that is
+longer than what was sent is an error.
 Each option can be set in the environment too: EDGECALL_TIMEOUT=5s
 
 Example:
@@ -146,8 +148,9 @@ fn stream_address(text: &str) -> Result<Address, String> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every client")]
 pub(crate) struct Options {
-    /// How long to wait for the connection and, once all is sent, for each next part of the
-    /// answer; over UDP, for the answer to a datagram; 0 is for ever [default: 30s; UDP: 2s]
+    /// How long to wait for the connection and, once all is sent, for the answer, which may take
+    /// longer only at 1 KiB a second or more; over UDP, for the answer to a datagram; 0 is for ever
+    /// [default: 30s; UDP: 2s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use edgeloop_reactor::{Closed, ConnId, Data, Opened, Outbox, Peer, Protocol};
 
-use crate::call::{Call, Client, STDIN};
+use crate::call::{Call, Client, STDIN, longer};
 use crate::dial::Dial;
 use crate::output::{Output, STDOUT};
 use crate::progress::Progress;
@@ -15,10 +15,17 @@ use crate::progress::Progress;
 /// The end of a server that has not heard us out.
 const GONE: &str = "server closed the connection";
 
+/// Bytes a second of an answer that count as progress. A slow line brings more; with less, a server
+/// that sends a byte now and then would keep its client for hours.
+const PROGRESS: u128 = 1024;
+
 /// A client over TCP or a Unix socket.
 ///
 /// It has succeeded when the server has ended the stream, and has done so after us. That is when
 /// the answer is whole; and of a server that answers nothing, it says that it has read everything.
+///
+/// It fails when the answer is longer than what was sent, which no answer of an echo or upper-case
+/// server is, or when it comes too slowly to be complete in reasonable time.
 pub(crate) struct StreamClient {
     call: Call,
     dial: Dial,
@@ -32,6 +39,8 @@ pub(crate) struct StreamClient {
     server_ended: bool,
     sent: u64,
     received: u64,
+    /// Of these, what was there when the timeout began.
+    received_before: u64,
     failure: Option<String>,
 }
 
@@ -48,6 +57,7 @@ impl StreamClient {
             server_ended: false,
             sent: 0,
             received: 0,
+            received_before: 0,
             failure: None,
         }
     }
@@ -83,11 +93,44 @@ impl StreamClient {
         }
     }
 
-    /// Once all is sent our patience is limited, but not while it is we who make the server wait.
-    fn wait_for_server(&self, out: &mut Outbox) {
+    /// Once all is sent our patience is limited, but not while it is we who make the server wait. A
+    /// timeout begins here, in which the answer is to be complete, or to come nearer to that.
+    fn wait_for_server(&mut self, out: &mut Outbox) {
+        self.received_before = self.received;
         let limited = self.all_sent && !self.output.is_full() && !self.call.timeout.is_zero();
         if let Some(server) = self.server.filter(|_| limited) {
             out.set_timer(server, self.call.timeout);
+        }
+    }
+
+    /// Whether the answer came nearer to its end by as much as is worth another timeout.
+    fn has_progressed(&self) -> bool {
+        let enough = self.call.timeout.as_millis() * PROGRESS / 1000;
+        let new = self.received - self.received_before;
+        self.call.prints() && new > 0 && u128::from(new) >= enough
+    }
+
+    /// What the server has not done when a timeout is over.
+    fn too_late(&self) -> String {
+        let (server, sent, received) = (&self.call.server, self.sent, self.received);
+        if !self.call.prints() || received > 0 && received == sent {
+            format!("{server} did not end the connection in time")
+        } else if received == self.received_before {
+            format!("no answer from {server} in time")
+        } else {
+            format!("the answer from {server} is too slow: {received} of {sent} bytes in time")
+        }
+    }
+
+    /// Prints what is the answer to what was sent so far. More than that is a failure at once: it
+    /// may have no end.
+    fn print(&mut self, data: &[u8], out: &mut Outbox) {
+        let surplus = self.received.saturating_sub(self.sent);
+        let expected = data.len().saturating_sub(surplus as usize);
+        self.output.print(&data[..expected], out);
+        if surplus > 0 {
+            let (server, sent, received) = (&self.call.server, self.sent, self.received);
+            self.fail(longer(server, received, sent), out);
         }
     }
 
@@ -149,10 +192,8 @@ impl Protocol for StreamClient {
             return self.send(&data, out);
         }
         self.received += data.len() as u64;
-        // What a server says that nobody asked is no sign that it comes to its end.
         if self.call.prints() {
-            self.output.print(&data, out);
-            self.wait_for_server(out);
+            self.print(&data, out);
         }
     }
 
@@ -191,13 +232,11 @@ impl Protocol for StreamClient {
     }
 
     fn on_timer(&mut self, _: ConnId, out: &mut Outbox) {
-        let server = &self.call.server;
-        let failure = if self.call.prints() {
-            format!("no answer from {server} in time")
+        if self.has_progressed() {
+            self.wait_for_server(out);
         } else {
-            format!("{server} did not end the connection in time")
-        };
-        self.fail(failure, out);
+            self.fail(self.too_late(), out);
+        }
     }
 
     fn on_service_timer(&mut self, out: &mut Outbox) {
@@ -379,8 +418,6 @@ mod tests {
         script.advance(10 * SECOND);
         script.eof(stdin);
         script.advance(Duration::from_millis(1_999));
-        script.data(server, b"x");
-        script.advance(Duration::from_millis(1_999));
         assert!(!script.is_stopped());
         script.advance(Duration::from_millis(1));
         failed(&script, "no answer from unix:/server in time");
@@ -389,6 +426,105 @@ mod tests {
             Some(Closed::Aborted),
             "what it does not take is not waited for"
         );
+    }
+
+    /// Half a second passes, then so many bytes of the answer come.
+    fn drip(script: &mut Script<StreamClient>, server: ConnId, bytes: usize) {
+        script.advance(SECOND / 2);
+        script.data(server, &vec![b'x'; bytes]);
+    }
+
+    #[test]
+    fn an_answer_that_drips_is_a_failure_within_the_timeout() {
+        for bytes in [1, 511] {
+            let mut script = echo();
+            let [_, stdin, server] = open(&mut script);
+            script.data(stdin, &vec![b'x'; 100_000]);
+            // Before all is sent, the answer may take its time.
+            (0..10).for_each(|_| drip(&mut script, server, bytes));
+            script.eof(stdin);
+            (0..3).for_each(|_| drip(&mut script, server, bytes));
+            assert!(!script.is_stopped());
+            script.advance(SECOND / 2);
+            failed(
+                &script,
+                &format!(
+                    "the answer from unix:/server is too slow: {} of 100000 bytes in time",
+                    13 * bytes
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_answer_may_take_long() {
+        let mut script = echo();
+        let [stdout, stdin, server] = open(&mut script);
+        script.data(stdin, &vec![b'x'; 100_000]);
+        script.eof(stdin);
+        // Over any two seconds, a little more than 1 KiB a second.
+        (0..125).for_each(|_| drip(&mut script, server, 800));
+        script.eof(server);
+        script.close(server, Closed::Eof);
+        assert!(is_a_success(&script));
+        assert_eq!(script.take_output(stdout).len(), 100_000);
+    }
+
+    #[test]
+    fn a_server_that_has_answered_and_does_not_end_is_a_failure() {
+        let mut script = echo();
+        let [_, stdin, server] = open(&mut script);
+        script.data(stdin, &[b'x'; 10_000]);
+        script.eof(stdin);
+        script.data(server, &[b'x'; 10_000]);
+        script.advance(4 * SECOND);
+        failed(&script, "unix:/server did not end the connection in time");
+    }
+
+    #[test]
+    fn an_answer_that_is_longer_than_the_question_is_a_failure_at_once() {
+        for (input_ends, question, answer, printed) in [
+            (false, &b"hello"[..], &b"HELLO!"[..], &b"HELLO"[..]),
+            (true, b"hello", b"HELLO\n", b"HELLO"),
+            (false, b"", b"welcome", b""),
+            (true, b"", b"welcome", b""),
+        ] {
+            let mut script = echo();
+            let [stdout, stdin, server] = open(&mut script);
+            script.data(stdin, question);
+            if input_ends {
+                script.eof(stdin);
+            }
+            script.data(server, answer);
+            failed(
+                &script,
+                &format!(
+                    "the answer from unix:/server is longer than the question: {} bytes for {}",
+                    answer.len(),
+                    question.len()
+                ),
+            );
+            assert_eq!(script.take_output(stdout), printed);
+        }
+    }
+
+    /// However it is cut, and however much of it is right.
+    #[test]
+    fn what_is_sent_so_far_is_what_counts() {
+        let mut script = echo();
+        let [stdout, stdin, server] = open(&mut script);
+        for _ in 0..3 {
+            script.data(stdin, b"two");
+            script.data(server, b"tw");
+            script.data(server, b"o");
+            assert!(!script.is_stopped());
+        }
+        script.data(server, b"x");
+        failed(
+            &script,
+            "the answer from unix:/server is longer than the question: 10 bytes for 9",
+        );
+        assert_eq!(script.take_output(stdout), b"twotwotwo");
     }
 
     #[test]

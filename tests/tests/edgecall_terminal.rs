@@ -45,9 +45,15 @@ fn what_a_server_sends_is_made_harmless_for_a_terminal() {
         let terminal = Terminal::new();
         let door = Door::tcp();
         let arguments = [arguments, &[door.address()]].concat();
-        let child = start(&arguments, Stdio::null(), terminal.line(), Stdio::inherit());
+        let question = [b'x'; HOSTILE.len()];
+        let child = start(
+            &arguments,
+            file_of(&question),
+            terminal.line(),
+            Stdio::inherit(),
+        );
         let mut stream = door.accept();
-        expect_end(&stream, b"");
+        expect_end(&stream, &question);
         // Cut where it hurts.
         for part in HOSTILE.chunks(1) {
             stream.write_all(part).expect("write");

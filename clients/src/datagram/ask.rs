@@ -10,6 +10,8 @@
 //! - A server may be of another kind, and its answers unknown. Then, after a question that was sent
 //!   more than once, the other answers are awaited first, for one timeout at the most. What such a
 //!   server sends even later, or twice, cannot be told from an answer.
+//!
+//! What is longer than its question is the answer of no server of these kinds, and an error.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -20,7 +22,7 @@ use std::time::Duration;
 use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Errno, Opened, Outbox, Protocol};
 
 use super::{Lines, Next, Peers, Traffic};
-use crate::call::{Call, Client, Service};
+use crate::call::{Call, Client, Service, longer};
 use crate::dial::PAUSE;
 use crate::output::{Output, STDOUT};
 use crate::progress::Progress;
@@ -172,6 +174,14 @@ impl Ask {
     }
 
     fn answered(&mut self, question: &Question, answer: &[u8], out: &mut Outbox) {
+        let (server, lengths) = (
+            &self.call.server,
+            [answer, &question.bytes].map(<[u8]>::len),
+        );
+        if lengths[0] > lengths[1] {
+            let [answer, question] = lengths.map(|length| length as u64);
+            return self.fail(longer(server, answer, question), out);
+        }
         self.proven = true;
         self.print(answer, out);
         let expected = self.call.service.answer_to(&question.bytes);

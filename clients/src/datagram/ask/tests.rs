@@ -200,6 +200,25 @@ fn other_answers_of_an_unknown_kind_are_awaited() {
 }
 
 #[test]
+fn an_answer_that_is_longer_than_its_question_is_a_failure() {
+    for question in ["", "line"] {
+        let mut game = Game::echo(format!("a long line\n{question}\nnever\n").as_bytes());
+        game.answer(b"a long line");
+        assert_eq!(game.sent(), [b"a long line", question.as_bytes()]);
+        // Late, and not this one's.
+        game.answer(b"a long line");
+        assert!(!game.script.is_stopped());
+        game.answer(b"line!");
+        let bytes = question.len();
+        game.has_failed(&format!(
+            "the answer from udp://server:5678 is longer than the question: 5 bytes for {bytes}"
+        ));
+        assert_eq!(game.printed(), b"a long line\n");
+        assert!(game.sent().is_empty());
+    }
+}
+
+#[test]
 fn a_refusal_is_an_attempt_that_failed() {
     let mut game = Game::echo(b"line\n");
     for _ in 0..2 {
