@@ -81,7 +81,8 @@ Example:
 
 #[derive(Debug, Args)]
 pub(crate) struct EchoOptions {
-    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH
+    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or
+    /// unix:@NAME
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:9876")]
     pub(crate) address: Address,
 
@@ -95,7 +96,8 @@ pub(crate) struct UpperOptions {
     #[arg(value_name = "MESSAGE")]
     words: Vec<OsString>,
 
-    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH
+    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or
+    /// unix:@NAME
     #[arg(
         long = "addr",
         value_name = "ADDR",
@@ -118,7 +120,8 @@ impl UpperOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct SendOptions {
-    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH
+    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or
+    /// unix:@NAME
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:8888")]
     pub(crate) address: Address,
 
@@ -128,7 +131,7 @@ pub(crate) struct SendOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct TalkOptions {
-    /// The peer: PORT, HOST:PORT, tcp://HOST:PORT or unix:PATH
+    /// The peer: PORT, HOST:PORT, tcp://HOST:PORT, unix:PATH or unix:@NAME
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:5678", value_parser = stream_address)]
     pub(crate) address: Address,
 

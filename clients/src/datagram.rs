@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use edgeloop::line::{Line, LineAssembler};
-use edgeloop_reactor::{Address, Closed, Outbox};
+use edgeloop_reactor::{Address, Outbox};
 
 /// The bytes that a datagram can hold: 65,535 less the headers of IPv4 and UDP (ip(7), udp(7)).
 const DATAGRAM_MAX: usize = 65_507;
@@ -123,7 +123,8 @@ impl Lines {
 /// The addresses of the server, in the resolver's order.
 ///
 /// To connect a UDP socket reaches nobody, so it cannot be known beforehand at which of them the
-/// server is. Used is the first, until the network says that nobody is there (ICMP, udp(7)).
+/// server is. Used is the first, until the network says that the port is closed (ICMP, udp(7)),
+/// or an answer is missing.
 #[derive(Debug, Default)]
 struct Peers {
     addresses: Vec<SocketAddr>,
@@ -154,7 +155,7 @@ impl Peers {
     }
 
     /// Nobody is at the one in use: goes on to the next, if there is one.
-    fn advance(&mut self, why: Closed) -> bool {
+    fn advance(&mut self, why: impl fmt::Display) -> bool {
         let (here, next) = (self.current, self.current + 1);
         let (Some(here), Some(there)) = (self.addresses.get(here), self.addresses.get(next)) else {
             return false;

@@ -110,7 +110,7 @@ impl StreamClient {
         self.call.prints() && new > 0 && u128::from(new) >= enough
     }
 
-    /// What the server has not done when a timeout is over.
+    /// The failure of a server that is not done when a timeout is over.
     fn too_late(&self) -> String {
         let (server, sent, received) = (&self.call.server, self.sent, self.received);
         if !self.call.prints() || received > 0 && received == sent {

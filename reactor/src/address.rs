@@ -1,12 +1,19 @@
-//! Addresses as users write them, and peers as logs show them.
+//! Addresses that users write, and peers as logs show them.
+//!
+//! [`text`] has what is understood and what is said of everything else.
+
+mod text;
 
 use std::fmt;
 use std::io;
+use std::iter;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use nix::sys::socket::SockaddrStorage;
+use nix::net::if_::{if_indextoname, if_nametoindex};
+use nix::sys::socket::{SockaddrStorage, UnixAddr};
 
 /// Where to listen or to connect: `[SCHEME]HOST:PORT`, `PORT` alone, or a path.
 ///
@@ -18,7 +25,7 @@ pub enum Address {
     Tcp(HostPort),
     /// Datagrams over IPv4 or IPv6.
     Udp(HostPort),
-    /// A Unix stream socket at this path.
+    /// A Unix stream socket at this path; after an `@`, in the abstract namespace (unix(7)).
     Unix(PathBuf),
 }
 
@@ -34,15 +41,12 @@ pub struct HostPort {
 }
 
 impl Address {
-    /// The socket addresses meant, in the resolver's order: one for a number, perhaps several for a
-    /// name, none for a Unix path. Asks the resolver, which may take its time, unless
+    /// The socket addresses meant, in the resolver's order and each once: one for a number, perhaps
+    /// several for a name, none for a Unix path. Asks the resolver, which may take its time, unless
     /// [`Address::resolved`] has done so before.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         match self {
-            Address::Tcp(at) | Address::Udp(at) if at.numbers.is_empty() => {
-                Ok((at.host.as_str(), at.port).to_socket_addrs()?.collect())
-            }
-            Address::Tcp(at) | Address::Udp(at) => Ok(at.numbers.clone()),
+            Address::Tcp(at) | Address::Udp(at) => at.resolve(),
             Address::Unix(_) => Ok(Vec::new()),
         }
     }
@@ -79,6 +83,24 @@ impl Address {
         }
     }
 
+    /// This address with the numbers of the two families in turn, so that a family that leads nowhere
+    /// delays the other by one attempt at the most (RFC 8305, section 4).
+    pub(crate) fn interleaved(mut self) -> Address {
+        if let Address::Tcp(at) | Address::Udp(at) = &mut self
+            && let Some(first) = at.numbers.first()
+        {
+            let is_first = |at: &SocketAddr| at.is_ipv4() == first.is_ipv4();
+            let (ours, others): (Vec<_>, Vec<_>) = at.numbers.iter().copied().partition(is_first);
+            let (mut ours, mut others) = (ours.into_iter(), others.into_iter());
+            let in_turn = iter::from_fn(|| {
+                mem::swap(&mut ours, &mut others);
+                others.next().or_else(|| ours.next())
+            });
+            at.numbers = in_turn.collect();
+        }
+        self
+    }
+
     /// What is left to try when the first of the numbers has failed.
     pub(crate) fn rest(mut self) -> Option<Address> {
         match &mut self {
@@ -91,42 +113,36 @@ impl Address {
     }
 }
 
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Address, String> {
-        if let Some(at) = text.strip_prefix("tcp://") {
-            at.parse().map(Address::Tcp)
-        } else if let Some(at) = text.strip_prefix("udp://") {
-            at.parse().map(Address::Udp)
-        } else if let Some(path) = text.strip_prefix("unix:") {
-            unix(path)
-        } else if text.contains("://") {
-            Err(format!(
-                "unknown scheme in {text:?}: use tcp://, udp:// or unix:"
-            ))
-        } else if text.contains('/') {
-            unix(text)
-        } else {
-            text.parse().map(Address::Tcp)
-        }
-    }
+/// The name without its `@`, if this is one in the abstract namespace rather than a path.
+pub(crate) fn abstract_name(path: &Path) -> Option<&[u8]> {
+    path.as_os_str().as_bytes().strip_prefix(b"@")
 }
 
-/// The longest path that fits a `sockaddr_un` with its final NUL (unix(7)).
-const UNIX_PATH_MAX: usize = 107;
-
-fn unix(path: &str) -> Result<Address, String> {
-    match path.len() {
-        0 => Err("the path of a Unix socket is empty".into()),
-        1..=UNIX_PATH_MAX if !path.contains('\0') => Ok(Address::Unix(path.into())),
-        _ => Err(format!(
-            "the path of a Unix socket has more than {UNIX_PATH_MAX} bytes, or a NUL"
-        )),
-    }
+/// The kernel's form of a path, or of a name in the abstract namespace.
+pub(crate) fn unix_addr(path: &Path) -> nix::Result<UnixAddr> {
+    abstract_name(path).map_or_else(|| UnixAddr::new(path), UnixAddr::new_abstract)
 }
 
 impl HostPort {
+    fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        if !self.numbers.is_empty() {
+            return Ok(self.numbers.clone());
+        }
+        if let Some((ip, zone)) = zoned(&self.host) {
+            let scope = if needs_zone(ip) { index_of(zone)? } else { 0 };
+            return Ok(vec![SocketAddrV6::new(ip, self.port, 0, scope).into()]);
+        }
+        let mut numbers = Vec::new();
+        for at in (self.host.as_str(), self.port).to_socket_addrs()? {
+            let at = without_mapping(at);
+            // Names may be listed twice, in /etc/hosts for instance.
+            if !numbers.contains(&at) {
+                numbers.push(at);
+            }
+        }
+        Ok(numbers)
+    }
+
     /// The same host with the numbers that a resolver of the caller's own has found, to be tried in
     /// this order. An empty list leaves the host to be resolved.
     #[must_use]
@@ -148,45 +164,48 @@ impl HostPort {
     }
 }
 
-impl FromStr for HostPort {
-    type Err = String;
+/// An IPv6 address and its zone (RFC 4007, section 11), if it has one.
+fn zoned(host: &str) -> Option<(Ipv6Addr, &str)> {
+    let (ip, zone) = host.split_once('%')?;
+    Some((ip.parse().ok()?, zone))
+}
 
-    fn from_str(text: &str) -> Result<HostPort, String> {
-        let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
-        let port = port
-            .parse()
-            .map_err(|_| format!("{port:?} is not a port (0 to 65535)"))?;
-        let host = match host
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
-            Some(inner) => inner,
-            None if host.contains(':') => {
-                return Err(format!(
-                    "write an IPv6 address in brackets: [{host}]:{port}"
-                ));
-            }
-            None => host,
-        };
-        if host.is_empty() {
-            return Err(format!(
-                "no host in {text:?}: 0.0.0.0:{port} is every IPv4 interface, [::]:{port} every one"
-            ));
-        }
-        let number = host.parse().map(|ip: IpAddr| SocketAddr::new(ip, port));
-        Ok(HostPort {
-            host: host.to_owned(),
-            port,
-            numbers: number.into_iter().collect(),
-            source: None,
-        })
+/// Whether an address means another host, or other hosts, on each link.
+fn needs_zone(ip: Ipv6Addr) -> bool {
+    // Interface-local or link-local (RFC 4291, section 2.7).
+    let near = matches!(ip.segments()[0] & 0xff0f, 0xff01 | 0xff02);
+    ip.is_unicast_link_local() || near
+}
+
+/// The number of an interface, which is given by its name or by that number.
+fn index_of(zone: &str) -> io::Result<u32> {
+    if let Ok(index) = zone.parse() {
+        return Ok(index);
+    }
+    let unknown = |_| io::Error::new(io::ErrorKind::NotFound, format!("no interface {zone:?}"));
+    if_nametoindex(zone).map_err(unknown)
+}
+
+/// An IPv4 address mapped into IPv6 is an IPv4 address: a socket of IPv6 alone knows nothing of it.
+fn without_mapping(at: SocketAddr) -> SocketAddr {
+    match at.ip().to_canonical() {
+        IpAddr::V4(ip) => (ip, at.port()).into(),
+        IpAddr::V6(_) => at,
     }
 }
 
 impl From<SocketAddr> for HostPort {
     fn from(address: SocketAddr) -> HostPort {
+        let zone = match address {
+            SocketAddr::V6(at) if at.scope_id() != 0 => {
+                let name = if_indextoname(at.scope_id()).ok();
+                let name = name.and_then(|name| name.into_string().ok());
+                format!("%{}", name.unwrap_or_else(|| at.scope_id().to_string()))
+            }
+            _ => String::new(),
+        };
         HostPort {
-            host: address.ip().to_string(),
+            host: address.ip().to_string() + &zone,
             port: address.port(),
             numbers: vec![address],
             source: None,
@@ -272,44 +291,68 @@ pub(crate) fn is_wildcard(address: &SocketAddr) -> bool {
 mod tests {
     use super::*;
 
+    /// The socket addresses of what a user has written.
+    fn numbers(text: &str) -> io::Result<Vec<SocketAddr>> {
+        text.parse::<Address>().unwrap().resolve()
+    }
+
     #[test]
-    fn what_users_write_is_understood() {
-        for (text, shown) in [
-            ("9876", "tcp://127.0.0.1:9876"),
-            ("0.0.0.0:9876", "tcp://0.0.0.0:9876"),
-            ("[::]:9876", "tcp://[::]:9876"),
-            ("tcp://localhost:0", "tcp://localhost:0"),
-            ("udp://127.0.0.1:5678", "udp://127.0.0.1:5678"),
-            ("udp://5678", "udp://127.0.0.1:5678"),
-            ("unix:/run/echo.sock", "unix:/run/echo.sock"),
-            ("unix:echo.sock", "unix:echo.sock"),
-            ("./echo.sock", "unix:./echo.sock"),
+    fn a_zone_is_an_interface() {
+        let lo = if_nametoindex("lo").unwrap();
+        let near = |scope| SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, scope);
+        for (text, at) in [
+            ("[fe80::1%lo]:80", near(lo).into()),
+            ("[fe80::1%7]:80", near(7).into()),
+            // One zone has it.
+            ("[::1%lo]:80", (Ipv6Addr::LOCALHOST, 80).into()),
+            ("[::ffff:127.0.0.1]:80", (Ipv4Addr::LOCALHOST, 80).into()),
         ] {
-            assert_eq!(
-                text.parse::<Address>().map(|address| address.to_string()),
-                Ok(shown.to_owned()),
-                "{text}"
-            );
+            assert_eq!(numbers(text).unwrap(), [at], "{text}");
+        }
+        let unknown = numbers("[fe80::1%nowhere]:80").unwrap_err();
+        assert_eq!(unknown.to_string(), "no interface \"nowhere\"");
+    }
+
+    #[test]
+    fn what_is_shown_can_be_typed() {
+        let lo = if_nametoindex("lo").unwrap();
+        let near = SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, lo);
+        for (at, shown) in [
+            (near.into(), "[fe80::1%lo]:80"),
+            ((Ipv6Addr::LOCALHOST, 80).into(), "[::1]:80"),
+        ] {
+            let host = HostPort::from(at);
+            assert_eq!(host.to_string(), shown);
+            assert_eq!(numbers(shown).unwrap(), [at]);
         }
     }
 
     #[test]
-    fn what_is_wrong_is_refused_with_a_reason() {
-        let long = format!("unix:/{}", "x".repeat(107));
-        for (text, reason) in [
-            ("", "is not a port"),
-            ("echo", "is not a port"),
-            ("65536", "is not a port"),
-            ("127.0.0.1:", "is not a port"),
-            ("localhost:http", "is not a port"),
-            (":9876", "0.0.0.0:9876"),
-            ("::1:9876", "brackets"),
-            ("http://127.0.0.1:80", "scheme"),
-            ("unix:", "empty"),
-            (long.as_str(), "107 bytes"),
+    fn families_take_turns() {
+        let host: HostPort = "several.example:1".parse().unwrap();
+        for (numbers, in_turn) in [
+            ("6 6 6 4", "6 4 6 6"),
+            ("4 4 6 6 6", "4 6 4 6 6"),
+            ("6 4", "6 4"),
+            ("4 4", "4 4"),
+            ("", ""),
         ] {
-            let refusal = text.parse::<Address>().expect_err(text);
-            assert!(refusal.contains(reason), "{text}: {refusal}");
+            // Which place each has is its port.
+            let at = |(place, family)| match family {
+                "4" => SocketAddr::from((Ipv4Addr::LOCALHOST, place)),
+                _ => SocketAddr::from((Ipv6Addr::LOCALHOST, place)),
+            };
+            let numbers: Vec<_> = (0..).zip(numbers.split_whitespace()).map(at).collect();
+            let address = Address::Tcp(host.clone().with_numbers(numbers)).interleaved();
+            let families = address
+                .numbers()
+                .iter()
+                .map(|at| if at.is_ipv4() { "4" } else { "6" });
+            assert_eq!(families.collect::<Vec<_>>().join(" "), in_turn);
+            for v4 in [true, false] {
+                let places = address.numbers().iter().filter(|at| at.is_ipv4() == v4);
+                assert!(places.map(SocketAddr::port).is_sorted());
+            }
         }
     }
 

@@ -4,9 +4,11 @@
 //! and served in another, and there can be several of one address, so that several reactors share
 //! the clients and nothing else.
 
+mod names;
+
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ use nix::sys::socket::{
     getsockname, setsockopt, socket, sockopt,
 };
 
-use crate::address::{Address, is_wildcard, to_socket_addr};
+use crate::address::{Address, abstract_name, is_wildcard, to_socket_addr, unix_addr};
 use crate::sys;
 
 /// Asked for as receive buffer of a UDP socket, to ride out bursts; the kernel gives
@@ -50,7 +52,10 @@ pub(crate) enum Socket {
 }
 
 impl Bound {
-    /// Binds to an address, to every one that a name stands for.
+    /// Binds to an address, to every one that a name stands for, all with the same port.
+    ///
+    /// Of a name that stands for several, those that this machine does not have are left out, and
+    /// logged: with IPv6 off, `localhost` is 127.0.0.1.
     ///
     /// Errors: those of socket(2) and bind(2); a Unix path that is taken by anything but a
     /// stale socket.
@@ -83,8 +88,7 @@ impl Bound {
                 });
             }
         };
-        for at in address.resolve()? {
-            let (sockets, at) = inet_sockets(address, at, count)?;
+        for (sockets, at) in names::bind(address, count)? {
             match address {
                 Address::Udp(_) => deal(sockets, &Address::Udp(at.into())),
                 _ => deal(sockets, &Address::Tcp(at.into())),
@@ -145,17 +149,20 @@ impl AsFd for Bound {
     }
 }
 
-/// `count` sockets of one address, and what it is once the kernel has chosen the port.
-fn inet_sockets(
-    address: &Address,
-    at: SocketAddr,
-    count: usize,
-) -> Result<(Vec<Socket>, SocketAddr)> {
+/// Sockets of one address, and what it is once the kernel has chosen the port.
+type Shared = (Vec<Socket>, SocketAddr);
+
+/// `count` sockets of one address.
+///
+/// Each socket would get a copy of what is sent to a multicast group: it has one.
+fn inet_sockets(address: &Address, at: SocketAddr, count: usize) -> Result<Shared> {
     let datagrams = matches!(address, Address::Udp(_));
     let make = |at| match datagrams {
         true => udp_socket(at),
         false => tcp_socket(at),
     };
+    let is_group = datagrams && at.ip().is_multicast();
+    let count = if is_group { 1 } else { count };
     let first = make(at)?;
     bind(first.as_raw_fd(), &SockaddrStorage::from(at))?;
     let at = local_address(first.as_fd()).unwrap_or(at);
@@ -177,20 +184,25 @@ fn inet_sockets(
     Ok((sockets.into_iter().map(kind).collect(), at))
 }
 
-/// One listener, known by as many descriptors.
+/// One listener, known by as many descriptors. A name in the abstract namespace is no file, and
+/// goes with the last of them.
 fn unix_sockets(path: &Path, count: usize) -> io::Result<Vec<Socket>> {
-    remove_stale(path)?;
+    let is_file = abstract_name(path).is_none();
+    if is_file {
+        remove_stale(path)?;
+    }
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    let file = Arc::new(SocketFile::new(path)?);
+    bind(fd.as_raw_fd(), &unix_addr(path)?)?;
+    let file = match is_file {
+        true => Some(Arc::new(SocketFile::new(path)?)),
+        false => None,
+    };
     let copies = (1..count)
         .map(|_| fd.try_clone())
         .collect::<io::Result<Vec<_>>>()?;
     let all = std::iter::once(fd).chain(copies);
-    Ok(all
-        .map(|fd| Socket::Stream(fd, Some(Arc::clone(&file))))
-        .collect())
+    Ok(all.map(|fd| Socket::Stream(fd, file.clone())).collect())
 }
 
 /// For a TCP address: for both families if that is `[::]` (ipv6(7), `IPV6_V6ONLY`).
@@ -225,7 +237,24 @@ fn udp_socket(at: SocketAddr) -> Result<OwnedFd> {
     }
     // Larger is better, but what the system gives will do.
     let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
-    Ok(fd)
+    join_group(fd, at)
+}
+
+/// Joins the multicast group that a socket is about to be bound to, if its address is one: on the
+/// interface of its zone, or where the routing table sends what is for the group.
+fn join_group(fd: OwnedFd, at: SocketAddr) -> Result<OwnedFd> {
+    let socket = UdpSocket::from(fd);
+    let joined = match at {
+        SocketAddr::V4(at) if at.ip().is_multicast() => {
+            socket.join_multicast_v4(at.ip(), &Ipv4Addr::UNSPECIFIED)
+        }
+        SocketAddr::V6(at) if at.ip().is_multicast() => {
+            socket.join_multicast_v6(at.ip(), at.scope_id())
+        }
+        _ => Ok(()),
+    };
+    let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL));
+    joined.map_err(errno).map(|()| socket.into())
 }
 
 /// A socket of the address's family, non-blocking and close-on-exec, open to both families where
@@ -412,14 +441,14 @@ mod tests {
         assert_taken(both[0].address());
         let at = both[0].address().numbers()[0];
         for _ in 0..64 {
-            let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
             sender.send_to(b"x", at).unwrap();
         }
         let shares = both.map(|bound| {
             let Socket::Datagram(fd) = bound.into_socket() else {
                 panic!("a stream")
             };
-            let socket = std::net::UdpSocket::from(fd);
+            let socket = UdpSocket::from(fd);
             std::iter::from_fn(|| socket.recv(&mut [0; 8]).ok()).count()
         });
         assert_eq!(shares[0] + shares[1], 64);

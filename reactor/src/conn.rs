@@ -170,6 +170,11 @@ impl<S: Stream> Conn<S> {
         }
     }
 
+    /// The wait that is measured began then, before this connection did.
+    pub(crate) fn wait_since(&mut self, began: Millis) {
+        self.since_ms = began as u32;
+    }
+
     /// Rules 1 to 3: takes in what an event says.
     pub(crate) fn note(&mut self, ready: Ready) {
         if ready.intersects(Ready::RDHUP | Ready::HUP | Ready::ERR | Ready::PRI) {

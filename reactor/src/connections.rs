@@ -4,6 +4,7 @@
 //! protocol wants of them, and who is to be closed. It sees no descriptor and no clock either, so
 //! the tests run it on sockets and with a time of their own making.
 
+mod racing;
 mod sending;
 
 use std::mem;
@@ -11,7 +12,6 @@ use std::ops::Range;
 
 use slab::Slab;
 
-use crate::address::Address;
 use crate::buffer::{BufferPool, ReadBuffer};
 use crate::conn::{Conn, Deadline, HiddenEnd, Read, Shared, State, Stream};
 use crate::conn_map::ConnMap;
@@ -21,6 +21,9 @@ use crate::poll::Ready;
 use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
 use crate::stats::Stats;
 use crate::timers::{MAX_SLOTS, Millis, TimerKey, Timers, millis};
+use racing::{Connecting, Race};
+
+pub(crate) use racing::RaceId;
 
 /// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
 /// memory page by page as they come.
@@ -36,14 +39,6 @@ const READS_A_TURN: usize = 64;
 
 /// Connections that the search for vanished peers looks at in one turn.
 const SEARCHED_A_TURN: usize = 256;
-
-/// A connect that is under way.
-pub(crate) struct Connecting {
-    /// For `on_open`.
-    pub(crate) opened: Opened,
-    /// What is left to try if this one fails.
-    pub(crate) rest: Option<Address>,
-}
 
 pub(crate) struct Connections<S, P> {
     pub(crate) protocol: P,
@@ -64,6 +59,7 @@ pub(crate) struct Connections<S, P> {
     pool: BufferPool,
     /// What is known of connects under way.
     connecting: ConnMap<Connecting>,
+    races: Slab<Race>,
     /// Who has more to do than the budget allowed, for the next turn.
     ready: Vec<ConnId>,
     /// The same, from the last turn: a list for each, so that nobody has two budgets in one turn.
@@ -101,6 +97,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             crowded: false,
             pool: BufferPool::default(),
             connecting: ConnMap::new(),
+            races: Slab::new(),
             ready: Vec::new(),
             ready_now: Vec::new(),
             finished: Vec::new(),
@@ -169,12 +166,6 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         if let Some(conn) = self.live(id) {
             conn.state |= State::READABLE | State::WRITABLE | State::HANGUP;
         }
-    }
-
-    /// A connect is under way: [`Connections::opened`] or `on_connect_error` will follow.
-    pub(crate) fn connecting(&mut self, id: ConnId, connecting: Connecting) {
-        self.connecting.insert(id, connecting);
-        self.arm(id);
     }
 
     pub(crate) fn opened(&mut self, id: ConnId, opened: Opened) {
@@ -246,7 +237,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             }
             TimerKey::Conn(slot) => self.run_deadline(slot),
             TimerKey::Search => self.search_for_vanished(),
-            TimerKey::Retry | TimerKey::Stats | TimerKey::Grace => {}
+            TimerKey::Retry | TimerKey::Stats | TimerKey::Grace | TimerKey::NextAddress => {}
         }
     }
 
@@ -289,6 +280,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 self.finished.push(id);
             }
         }
+        self.end_races();
     }
 
     /// While stopping: closes those that were ended and whose bytes have all arrived by now.
@@ -425,9 +417,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             return false;
         }
         conn.state -= State::CONNECTING;
-        if let Some(connecting) = self.connecting.remove(id) {
-            self.stats.connected += 1;
-            self.opened(id, connecting.opened);
+        if let Some(Connecting { opened, race }) = self.connecting.remove(id) {
+            self.connected(id, opened, race);
         }
         true
     }
@@ -573,11 +564,8 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
             let was_peer = conn.stream.is_peer();
             closing(conn.stream);
             self.outbox.set_current(Current::Nobody);
-            if let Some(Connecting { opened, rest }) = self.connecting.remove(id) {
-                match rest {
-                    Some(rest) => self.outbox.connect(rest, opened.tag),
-                    None => self.connect_failed(opened.tag, why),
-                }
+            if let Some(connecting) = self.connecting.remove(id) {
+                self.attempt_failed(id, &connecting, why);
             } else {
                 if was_peer {
                     self.stats.count_closed(why);

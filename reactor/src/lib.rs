@@ -68,7 +68,10 @@
 //! | `timers.rs` | deadlines; why idle timeouts cost next to nothing |
 //! | `connections.rs` | all streams: whose turn it is, who is to be closed |
 //! | `connections/sending.rs` | how bytes leave |
+//! | `connections/racing.rs` | which address of a name is connected to |
 //! | `connections/simulation.rs` | the rules against a kernel as nasty as a kernel may be |
+//! | `address.rs`, `address/text.rs` | addresses, and what users write |
+//! | `bound/names.rs` | listening on all that a name stands for |
 //! | `bound.rs`, `listener.rs`, `udp.rs`, `stream.rs` | the kinds of descriptors |
 //! | `reactor.rs` | the turn of the loop |
 //! | `reactor/accepting.rs` | accepting within a budget, and running out of descriptors |

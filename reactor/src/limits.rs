@@ -30,7 +30,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Closes a peer that accepted none of the bytes waiting for it for so long. Default 60 s.
     pub stall_timeout: Duration,
-    /// Gives up connecting after so long. Default 30 s.
+    /// Gives up connecting after so long, to all addresses of a name together. Default 30 s.
     pub connect_timeout: Duration,
     /// Whether bytes that arrived before a peer reset a paused connection are still handed over once
     /// it is read again. If not, the reset ends it at once. Default true.

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use crate::address::{Address, Peer};
 use crate::bound::{Bound, Socket};
 use crate::conn::{State, Stream, closed_by};
-use crate::connections::{Connecting, Connections};
+use crate::connections::{Connections, RaceId};
 use crate::descriptors::Spare;
 use crate::limits::Limits;
 use crate::listener::{Listener, Pending};
@@ -170,34 +170,43 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. The addresses
-    /// that a name stands for are tried in their order, each for the connect timeout at the most,
-    /// and the last one's error is what is told. Resolving a name may take its time; within the
-    /// loop use [`Outbox::connect`].
+    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Of the addresses
+    /// that a name stands for, both families in turn, each is tried when the one before it has failed
+    /// or has not answered for 250 ms (RFC 8305), and the first that answers is connected to. The
+    /// connect timeout is for all together, and the last one's error is what is told. Resolving a
+    /// name may take its time; within the loop use [`Outbox::connect`].
     ///
     /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
     /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
     /// follows whenever the network says that nobody takes our datagrams (ICMP, udp(7)).
     pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
         self.connections.set_now(self.clock());
-        let mut next = Some(to.resolved()?);
+        let to = to.resolved()?;
+        if let Address::Udp(_) = to {
+            return self.connect_udp(&to, tag);
+        }
+        let race = self.connections.begin_race(to.interleaved(), tag);
+        self.go_on_connecting(race)
+    }
+
+    /// Begins to connect to the next address, to the one after it if that fails at once. An error
+    /// says that none is left and no attempt is under way.
+    fn go_on_connecting(&mut self, race: RaceId) -> io::Result<()> {
         let mut failed = Errno::EADDRNOTAVAIL.into();
-        while let Some(to) = next {
-            let begun = match to {
-                Address::Udp(_) => self.connect_udp(&to, tag),
-                _ => self.connect_stream(&to, tag),
-            };
-            match begun {
+        while let Some((to, tag)) = self.connections.next_address(race) {
+            match self.connect_stream(&to, tag, race) {
                 Ok(()) => return Ok(()),
                 Err(error) => failed = error,
             }
-            next = to.rest();
         }
-        Err(failed)
+        match self.connections.give_up(race) {
+            Some(_) => Err(failed),
+            None => Ok(()),
+        }
     }
 
-    /// Begins to connect to the first number; the others wait in case that it fails.
-    fn connect_stream(&mut self, to: &Address, tag: u32) -> io::Result<()> {
+    /// Begins to connect to the first number.
+    fn connect_stream(&mut self, to: &Address, tag: u32, race: RaceId) -> io::Result<()> {
         let keepalive = self.connections.limits.keepalive;
         let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
         let mut state = stream.first_state();
@@ -206,18 +215,33 @@ impl<P: Protocol> Reactor<P> {
         self.watch(id, Direction::Both)?;
         let opened = Opened { peer, tag };
         if under_way {
-            let rest = to.clone().rest();
-            self.connections.connecting(id, Connecting { opened, rest });
+            self.connections.connecting(id, opened, race);
         } else {
-            self.connections.stats.connected += 1;
-            self.connections.opened(id, opened);
+            self.connections.connected(id, opened, Some(race));
         }
         Ok(())
     }
 
+    /// Opens a UDP socket to the first number to which there is a way.
     fn connect_udp(&mut self, to: &Address, tag: u32) -> io::Result<()> {
-        let first = to.numbers().first().ok_or(Errno::EADDRNOTAVAIL)?;
-        Ok(self.add_udp(Udp::connect(*first, to.source(), tag)?)?)
+        let mut failed = Errno::EADDRNOTAVAIL;
+        for at in to.numbers() {
+            match Udp::connect(*at, to.source(), tag).and_then(|udp| self.add_udp(udp)) {
+                Ok(()) => return Ok(()),
+                Err(errno) => failed = errno,
+            }
+        }
+        Err(failed.into())
+    }
+
+    /// The next address of a name has its turn, of each name that has waited for so long.
+    fn try_next_addresses(&mut self) {
+        for (race, tag) in self.connections.due_races() {
+            if let Err(error) = self.go_on_connecting(race) {
+                self.connections
+                    .connect_failed(tag, closed_by_error(&error));
+            }
+        }
     }
 
     /// Makes a connection of an existing descriptor: a socket, a terminal, a pipe, a file,
@@ -363,6 +387,7 @@ impl<P: Protocol> Reactor<P> {
     fn is_done(&self) -> bool {
         let sources = !self.listeners.is_empty() || !self.udp.is_empty() || self.waker.is_some();
         let waits = sources || self.connections.timers.is_armed(TimerKey::Service);
+        let waits = waits || self.connections.has_races();
         let waits = waits || self.connections.has_work();
         self.connections.len() == 0 && (self.phase != Phase::Running || !waits)
     }
@@ -464,6 +489,7 @@ impl<P: Protocol> Reactor<P> {
                         self.look_at_grace(until);
                     }
                 }
+                TimerKey::NextAddress => self.try_next_addresses(),
                 TimerKey::Service
                 | TimerKey::Search
                 | TimerKey::Conn(_)
@@ -527,9 +553,7 @@ impl<P: Protocol> Reactor<P> {
             Phase::Running if !to.is_resolved() => Closed::Error(Errno::EINVAL),
             Phase::Running => match self.connect(to, tag) {
                 Ok(()) => return,
-                Err(error) => closed_by(Errno::from_raw(
-                    error.raw_os_error().unwrap_or(libc::EINVAL),
-                )),
+                Err(error) => closed_by_error(&error),
             },
         };
         self.connections.connect_failed(tag, why);
@@ -580,6 +604,12 @@ impl<P: Protocol> Reactor<P> {
     fn control(&self, fd: &impl AsFd, source: Source, interest: Interest) -> io::Result<()> {
         Ok(self.poll.add(fd, source.token(), interest)?)
     }
+}
+
+fn closed_by_error(error: &io::Error) -> Closed {
+    closed_by(Errno::from_raw(
+        error.raw_os_error().unwrap_or(libc::EINVAL),
+    ))
 }
 
 /// Ends the watch of a stream that is about to be closed, if closing will not do it (epoll(7)).

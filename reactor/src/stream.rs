@@ -10,13 +10,13 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
+    AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, connect,
     getsockopt, setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::isatty;
 
-use crate::address::{Address, Peer};
+use crate::address::{Address, Peer, unix_addr};
 use crate::bound::{bind_source, inet_socket, keep_alive, local_address};
 use crate::conn::{State, Stream};
 use crate::poll::Interest;
@@ -86,7 +86,7 @@ impl Fd {
             Address::Unix(path) => {
                 let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
                 let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-                (fd, Peer::Unix, Box::new(UnixAddr::new(path)?))
+                (fd, Peer::Unix, Box::new(unix_addr(path)?))
             }
             Address::Tcp(_) => {
                 let at = to

@@ -32,6 +32,8 @@ pub(crate) enum TimerKey {
     Grace,
     /// Peers are looked for that vanished.
     Search,
+    /// The next address of a name has its turn.
+    NextAddress,
     /// The reactor's own deadline of the connection in this slot: idle, stalled, lingering,
     /// connecting.
     Conn(u32),
@@ -51,6 +53,7 @@ impl TimerKey {
             TimerKey::Stats => 2,
             TimerKey::Grace => 3,
             TimerKey::Search => 4,
+            TimerKey::NextAddress => 5,
             TimerKey::Conn(slot) => FIRST_SLOT + 2 * slot,
             TimerKey::Protocol(slot) => FIRST_SLOT + 2 * slot + 1,
         }
@@ -63,6 +66,7 @@ impl TimerKey {
             2 => TimerKey::Stats,
             3 => TimerKey::Grace,
             4 => TimerKey::Search,
+            5 => TimerKey::NextAddress,
             _ if index.is_multiple_of(2) => TimerKey::Conn((index - FIRST_SLOT) / 2),
             _ => TimerKey::Protocol((index - FIRST_SLOT) / 2),
         }

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, connect, sendto};
+use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, connect, sendto, setsockopt, sockopt};
 
 use crate::address::is_wildcard;
 use crate::bound::{bind_source, inet_socket, local_address};
@@ -79,17 +79,20 @@ impl Udp {
     }
 
     /// A socket with one peer: it hears of nobody else, and of errors (udp(7)).
+    ///
+    /// If the peer is a broadcast address or a multicast group, the answers come from the members,
+    /// each with an address of its own: the socket takes datagrams from any sender.
     pub(crate) fn connect(peer: SocketAddr, source: Option<IpAddr>, tag: u32) -> Result<Udp> {
         let fd = inet_socket(&peer, SockType::Datagram)?;
         bind_source(&fd, source)?;
-        Udp::introduce(fd, peer, tag)
-    }
-
-    /// Gives a socket its one peer.
-    fn introduce(fd: OwnedFd, peer: SocketAddr, tag: u32) -> Result<Udp> {
-        connect(fd.as_raw_fd(), &SockaddrStorage::from(peer))?;
-        // From the choice of the port until here, anybody could send to it.
-        while sys::recv(fd.as_fd(), &mut []).is_ok() {}
+        if !peer.ip().is_multicast() {
+            match introduce(&fd, peer) {
+                // Which addresses are for broadcast, the routing table knows (socket(7),
+                // SO_BROADCAST).
+                Err(Errno::EACCES) => setsockopt(&fd, sockopt::Broadcast, &true)?,
+                connected => connected?,
+            }
+        }
         Ok(Udp {
             peer: Some(peer),
             ..Udp::new(fd, tag)
@@ -305,6 +308,14 @@ impl Udp {
     }
 }
 
+/// Gives a socket its one peer.
+fn introduce(fd: &OwnedFd, peer: SocketAddr) -> Result<()> {
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(peer))?;
+    // From the choice of the port until here, anybody could send to it.
+    while sys::recv(fd.as_fd(), &mut []).is_ok() {}
+    Ok(())
+}
+
 /// Whether an error is the network's word on the one destination. The others speak of a single
 /// datagram or of our own buffers, and the next datagram may fare better.
 fn is_about_the_peer(errno: Errno) -> bool {
@@ -381,7 +392,8 @@ mod tests {
         for words in ["hello", "", "hello"] {
             stranger.send_to(words.as_bytes(), at).unwrap();
         }
-        let udp = Udp::introduce(ours.into(), peer_at, 0).unwrap();
-        assert_eq!(sys::recv(udp.as_fd(), &mut [0]), Err(Errno::EAGAIN));
+        let ours = OwnedFd::from(ours);
+        introduce(&ours, peer_at).unwrap();
+        assert_eq!(sys::recv(ours.as_fd(), &mut [0]), Err(Errno::EAGAIN));
     }
 }

@@ -247,11 +247,11 @@ fn of_several_addresses_the_last_one_s_error_is_told_once() {
         let (_full, _filling, silent) = silent_listener();
         let refused = Closed::Error(Errno::ECONNREFUSED);
         let unreachable_network = Closed::Error(Errno::ENETUNREACH);
-        // What is to be told, and how many of the connect timeouts pass before.
+        // The error that is told, and whether the connect timeout passes before.
         for (addresses, why, timeouts) in [
             ([&refusing, &silent], Closed::TimedOut, 1),
-            ([&silent, &refusing], refused, 1),
-            ([&silent, &silent], Closed::TimedOut, 2),
+            ([&silent, &refusing], Closed::TimedOut, 1),
+            ([&silent, &silent], Closed::TimedOut, 1),
             ([&refusing, &unreachable()], unreachable_network, 0),
             ([&unreachable(), &refusing], refused, 0),
         ] {
@@ -267,6 +267,62 @@ fn of_several_addresses_the_last_one_s_error_is_told_once() {
             assert_eq!((stats.connected, stats.connect_errors), (0, 1));
             assert_eq!((stats.peak, stats.closed), (0, 0));
         }
+    });
+}
+
+/// The next address does not wait until the first is given up, and nothing is heard of that one.
+#[test]
+fn a_silent_address_delays_the_next_by_less_than_the_timeout() {
+    alone(|| {
+        let (_full, _filling, silent) = silent_listener();
+        let backend = TcpListener::bind((ELSEWHERE, 0)).unwrap();
+        let listening = tcp(backend.local_addr().unwrap());
+        for addresses in [
+            &[&silent, &listening][..],
+            &[&silent, &silent, &unreachable(), &silent, &listening],
+        ] {
+            let name = name_of(addresses);
+            let mut reactor = reactor_with(patient(PATIENCE), |_, _| {});
+            let start = Instant::now();
+            reactor.connect(&name, CLIENT).unwrap();
+            turn_until(&mut reactor, |notes| !notes.heard.is_empty());
+            assert!(start.elapsed() < PATIENCE, "the timeout was sat out");
+            assert!(start.elapsed() >= Duration::from_millis(250));
+            let (id, peer) = opened(&reactor.protocol().heard, CLIENT);
+            assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
+            drop(backend.accept().unwrap());
+            // It ends because no attempt is left under way.
+            reactor.call(|_, out| out.finish(id));
+            reactor.run().unwrap();
+            let stats = reactor.stats();
+            assert_eq!((stats.connected, stats.connect_errors), (1, 0));
+            assert_eq!((stats.peak, stats.closed), (1, 1));
+            let connects = |heard: &&Heard| matches!(heard, Heard::ConnectError(..));
+            assert_eq!(reactor.protocol().heard.iter().filter(connects).count(), 0);
+        }
+    });
+}
+
+/// As long as the first may answer, the second is left alone.
+#[test]
+fn an_address_that_answers_at_once_is_the_only_one_tried() {
+    alone(|| {
+        let [first, second] = [Ipv4Addr::LOCALHOST, ELSEWHERE].map(|ip| {
+            let backend = TcpListener::bind((ip, 0)).unwrap();
+            backend.set_nonblocking(true).unwrap();
+            backend
+        });
+        let addresses = [&first, &second].map(|backend| tcp(backend.local_addr().unwrap()));
+        let mut reactor = reactor(|_, _| {});
+        reactor
+            .connect(&name_of(&[&addresses[0], &addresses[1]]), CLIENT)
+            .unwrap();
+        turn_until(&mut reactor, |notes| !notes.heard.is_empty());
+        let (_, peer) = opened(&reactor.protocol().heard, CLIENT);
+        assert_eq!(peer, Peer::Inet(first.local_addr().unwrap()));
+        first.accept().unwrap();
+        let nobody = second.accept().unwrap_err();
+        assert_eq!(nobody.kind(), ErrorKind::WouldBlock);
     });
 }
 

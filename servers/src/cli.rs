@@ -99,8 +99,8 @@ Example:
 
 fn default_port(arg: Arg, port: u16) -> Arg {
     arg.help(format!(
-        "Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:PATH; \
-         127.0.0.1 unless a host is given [default: {port}]"
+        "Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or \
+         unix:@NAME; 127.0.0.1 unless a host is given [default: {port}]"
     ))
 }
 

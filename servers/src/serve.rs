@@ -1,10 +1,11 @@
 //! Puts a protocol on the reactor: limits, listeners, banner, signals.
 
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use edgeloop_reactor::{
-    Address, Bound, Direction, Limits, Outbox, Protocol, Reactor, open_descriptors,
+    Address, Bound, Direction, HostPort, Limits, Outbox, Protocol, Reactor, open_descriptors,
     raise_descriptor_limit, reason,
 };
 use log::LevelFilter;
@@ -204,7 +205,7 @@ pub(crate) fn max_connections(options: &Options, descriptors: u64) -> usize {
     wanted.min(possible)
 }
 
-/// The addresses to listen on, as numbers.
+/// The addresses to listen on, resolved. What several of them stand for is listened on once.
 pub(crate) fn resolve(options: &Options, default_port: u16) -> Result<Vec<Address>, String> {
     let default = [default_port
         .to_string()
@@ -215,30 +216,40 @@ pub(crate) fn resolve(options: &Options, default_port: u16) -> Result<Vec<Addres
     } else {
         &options.addresses
     };
-    let mut addresses = Vec::new();
+    let mut addresses: Vec<Address> = Vec::new();
+    let (mut tcp, mut udp) = (Vec::new(), Vec::new());
     for address in wanted {
         let numbers = address
             .resolve()
             .map_err(|error| cannot_listen(address, &error))?;
-        match address {
-            Address::Tcp(_) => {
-                addresses.extend(numbers.into_iter().map(|at| Address::Tcp(at.into())))
-            }
-            Address::Udp(_) => {
-                addresses.extend(numbers.into_iter().map(|at| Address::Udp(at.into())))
-            }
-            Address::Unix(_) => addresses.push(address.clone()),
-        }
+        let new = match address {
+            Address::Tcp(at) => only_new(at, numbers, &mut tcp).map(Address::Tcp),
+            Address::Udp(at) => only_new(at, numbers, &mut udp).map(Address::Udp),
+            Address::Unix(_) => Some(address.clone()).filter(|it| !addresses.contains(it)),
+        };
+        addresses.extend(new);
     }
     Ok(addresses)
+}
+
+/// The host with those of its numbers that are not known yet, unless there are none.
+fn only_new(
+    host: &HostPort,
+    mut numbers: Vec<SocketAddr>,
+    known: &mut Vec<SocketAddr>,
+) -> Option<HostPort> {
+    // Each port that the kernel picks is another one.
+    numbers.retain(|at| at.port() == 0 || !known.contains(at));
+    known.extend_from_slice(&numbers);
+    (!numbers.is_empty()).then(|| host.clone().with_numbers(numbers))
 }
 
 fn cannot_listen(address: &Address, error: &io::Error) -> String {
     format!("cannot listen on {address}: {}", reason(error))
 }
 
-/// Listens on every address, with `count` sockets each, and says so. Before they listen, they are
-/// prepared with what the sockets of clients are to inherit.
+/// Listens on every address, with `count` sockets each, and says so when all of them do. Before they
+/// listen, they are prepared with what the sockets of clients are to inherit.
 pub(crate) fn listen(
     addresses: &[Address],
     options: &Options,
@@ -256,11 +267,11 @@ pub(crate) fn listen(
                 .and_then(|()| bound.listen())
                 .map_err(failed)?;
         }
-        bound.first().into_iter().flatten().for_each(announce);
         for (share, bound) in shares.iter_mut().zip(bound) {
             share.extend(bound);
         }
     }
+    shares.first().into_iter().flatten().for_each(announce);
     Ok(shares)
 }
 
@@ -271,7 +282,7 @@ fn announce(bound: &Bound) {
     }
 }
 
-/// How to talk to an address with netcat.
+/// How to talk to an address with netcat, or with socat where netcat cannot.
 fn hint(address: &Address) -> String {
     let near = |host_port: &str| {
         let (host, port) = host_port
@@ -285,7 +296,19 @@ fn hint(address: &Address) -> String {
     match address {
         Address::Tcp(at) => format!("nc {}", near(&at.to_string())),
         Address::Udp(at) => format!("nc -u {}", near(&at.to_string())),
-        Address::Unix(path) => format!("nc -U {}", path.display()),
+        Address::Unix(path) => match path.to_string_lossy().strip_prefix('@') {
+            Some(name) => format!("socat - {}", quoted(&format!("ABSTRACT-CONNECT:{name}"))),
+            None => format!("nc -U {}", quoted(&path.to_string_lossy())),
+        },
+    }
+}
+
+/// A word for the shell, in quotes if it would be more than one word, or something else.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-:@+,".contains(char);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 
@@ -301,7 +324,10 @@ mod tests {
             ("[::]:9876", "nc 127.0.0.1 9876"),
             ("[::1]:9876", "nc ::1 9876"),
             ("udp://127.0.0.1:5678", "nc -u 127.0.0.1 5678"),
+            ("[fe80::1%lo]:9876", "nc fe80::1%lo 9876"),
             ("unix:/tmp/echo.sock", "nc -U /tmp/echo.sock"),
+            ("unix:/tmp/it's one", r"nc -U '/tmp/it'\''s one'"),
+            ("unix:@echo", "socat - ABSTRACT-CONNECT:echo"),
         ] {
             assert_eq!(hint(&address.parse().unwrap()), expected);
         }

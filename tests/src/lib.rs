@@ -13,6 +13,7 @@
 //! | [`door`] | where the test itself is the server, or nobody is |
 //! | [`program`] | any program that runs: spoken to, its output collected |
 //! | [`foreign`] | `nc`, `ncat`, `socat` and `telnet`, in the place of our programs |
+//! | [`namespace`] | names of hosts, or a network, of a test's own |
 //! | [`netcat`] | the real `nc`, fed from a file |
 //! | [`process`] | what `/proc` says about a process; limits; waiting with a deadline |
 //! | [`sockets`] | the sockets of a process, as `ss` and `netstat` show them |
@@ -39,6 +40,7 @@ pub mod chat;
 pub mod client;
 pub mod door;
 pub mod foreign;
+pub mod namespace;
 pub mod netcat;
 pub mod process;
 pub mod program;

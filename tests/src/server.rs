@@ -95,6 +95,12 @@ impl Launch {
         Self::new("echo", &["127.0.0.1:0"])
     }
 
+    /// On a name that stands for so many addresses in all, with a banner for each.
+    pub fn listeners(mut self, count: usize) -> Self {
+        self.listeners = count;
+        self
+    }
+
     /// With connections served in this one of the [`MODELS`].
     pub fn model(self, model: &str) -> Self {
         self.args(&["--model", model])

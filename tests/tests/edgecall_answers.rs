@@ -168,7 +168,7 @@ fn an_answer_that_drips() {
     }
 }
 
-/// What was asked is answered, but the stream does not end.
+/// The answer is complete, but the stream does not end.
 #[test]
 fn an_answer_that_does_not_end() {
     for door in Door::each() {

@@ -1,47 +1,32 @@
 //! `edgecall` and names that stand for several addresses, at the last of which the server is.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io;
+use std::iter;
+use std::net::{Ipv6Addr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use tempfile::NamedTempFile;
+use nix::sys::socket::{Backlog, listen};
 
+use tests::PATIENCE;
 use tests::call::{Call, file_of};
 use tests::client::expect_end;
 use tests::door::{ClosedDoor, Door, closed_udp_door, udp_door};
-use tests::server::{Launch, edgecall};
+use tests::namespace::Hosts;
+use tests::server::{Launch, Server, edgecall};
 
 /// A name with an address of each family, of which the resolver puts the IPv6 one first.
 const NAME: &str = "both.test";
 
-/// A table of host names that is ours alone, as far as the kernel lets us have one (user and mount
-/// namespaces, unshare(1)).
-struct Hosts(NamedTempFile);
+fn hosts() -> Option<Hosts> {
+    Hosts::new(&format!("::1 {NAME}\n127.0.0.1 {NAME}"))
+}
 
-impl Hosts {
-    /// `None` where it is not possible.
-    fn new() -> Option<Self> {
-        let mut file = NamedTempFile::new().expect("a temporary file");
-        writeln!(file, "::1 {NAME}\n127.0.0.1 {NAME}").expect("a temporary file");
-        let hosts = Self(file);
-        let status = hosts.under("true", &[]).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success()).then_some(hosts)
-    }
-
-    /// A program that knows these names and no others.
-    fn under(&self, program: &str, arguments: &[&str]) -> Command {
-        let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "sh", "-c", script]);
-        command.arg(self.0.path()).arg(program).args(arguments);
-        command
-    }
-
-    fn call(&self, arguments: &[&str], stdin: &[u8]) -> Call {
-        let program = edgecall().to_str().expect("a path in UTF-8");
-        let mut command = self.under(program, arguments);
-        command.stdin(file_of(stdin)).stdout(Stdio::piped());
-        Call::spawn(command)
-    }
+fn start(hosts: &Hosts, arguments: &[&str], stdin: &[u8]) -> Call {
+    let program = edgecall().to_str().expect("a path in UTF-8");
+    let mut command = hosts.command(program, arguments);
+    command.stdin(file_of(stdin)).stdout(Stdio::piped());
+    Call::spawn(command)
 }
 
 /// The address of this server, with a name for its number.
@@ -61,19 +46,19 @@ fn localhost_is_where_the_server_is() {
 
 #[test]
 fn echo_tries_every_address() {
-    let Some(hosts) = Hosts::new() else { return };
+    let Some(hosts) = hosts() else { return };
     let server = Launch::new("echo", &["127.0.0.1:0", "udp://127.0.0.1:0"]).start();
     for address in server.addresses() {
-        let call = hosts.call(&["echo", &named(NAME, address)], b"hello\n");
+        let call = start(&hosts, &["echo", &named(NAME, address)], b"hello\n");
         assert_eq!(call.prints(), b"hello\n", "{address}");
     }
 }
 
 #[test]
 fn send_tries_every_address() {
-    let Some(hosts) = Hosts::new() else { return };
+    let Some(hosts) = hosts() else { return };
     let (server, address) = udp_door();
-    let call = hosts.call(&["send", &named(NAME, &address)], b"one\n\nthree\n");
+    let call = start(&hosts, &["send", &named(NAME, &address)], b"one\n\nthree\n");
     assert_eq!(call.prints(), b"");
     for expected in [&b"one"[..], b"", b"three"] {
         let mut bytes = [0; 10];
@@ -81,7 +66,7 @@ fn send_tries_every_address() {
         assert_eq!(&bytes[..count], expected);
     }
     let door = Door::tcp();
-    let call = hosts.call(&["send", &named(NAME, door.address())], b"hello");
+    let call = start(&hosts, &["send", &named(NAME, door.address())], b"hello");
     expect_end(door.accept(), b"hello");
     assert_eq!(call.prints(), b"");
 }
@@ -89,14 +74,94 @@ fn send_tries_every_address() {
 /// Of all addresses that do not answer, the last one's reason is told.
 #[test]
 fn nobody_at_any_address_is_a_failure() {
-    let Some(hosts) = Hosts::new() else { return };
+    let Some(hosts) = hosts() else { return };
     let closed = ClosedDoor::new();
     let (_closed, udp) = closed_udp_door();
     for address in [format!("tcp://{}", closed.at()), udp] {
         let address = named(NAME, &address);
         for client in ["echo", "send"] {
-            let call = hosts.call(&[client, &address, "--retry", "0"], b"hello\n");
+            let call = start(&hosts, &[client, &address, "--retry", "0"], b"hello\n");
             call.fails(&format!("cannot reach {address}: Connection refused"));
         }
     }
+}
+
+/// A TCP port of an address that does not answer: the queue of its listener is full, so the kernel
+/// drops what comes (listen(2)).
+fn silent(at: impl ToSocketAddrs) -> io::Result<(TcpListener, TcpStream)> {
+    let listener = TcpListener::bind(at)?;
+    listen(&listener, Backlog::new(0).expect("a small number"))?;
+    let filling = TcpStream::connect(listener.local_addr()?)?;
+    Ok((listener, filling))
+}
+
+/// A server on 127.0.0.1 whose port is silent on `[::1]`.
+fn half_silent() -> (Server, (TcpListener, TcpStream)) {
+    let pair = || {
+        let server = Launch::echo().start();
+        let silent = silent((Ipv6Addr::LOCALHOST, server.tcp().port())).ok()?;
+        Some((server, silent))
+    };
+    iter::repeat_with(pair)
+        .flatten()
+        .next()
+        .expect("a port that both families have free")
+}
+
+/// A family that leads nowhere delays a client by less than its timeout.
+#[test]
+fn a_silent_address_is_not_waited_for() {
+    let Some(hosts) = hosts() else { return };
+    let (server, _silent) = half_silent();
+    let name = format!("{NAME}:{}", server.tcp().port());
+    let start_of_all = Instant::now();
+    let call = start(&hosts, &["echo", &name, "-v"], b"hello\n");
+    let told = format!("connected to tcp://{name} ({})", server.tcp());
+    let connected = call.stderr().wait_for(PATIENCE, |line| line == told);
+    assert!(connected.is_some(), "{}", call.stderr().text());
+    // The default timeout is 30 s.
+    assert!(start_of_all.elapsed() < Duration::from_secs(20));
+    let (code, _) = call.finish();
+    assert_eq!(code, Some(0));
+
+    let (code, told) = start(&hosts, &["talk", &name], b"hello\n").finish();
+    assert_eq!(code, Some(0), "{told}");
+    let words = ["load", &name, "-c", "2", "--duration", "100ms", "--json"];
+    let (code, told) = start(&hosts, &words, b"").finish();
+    assert_eq!(code, Some(0), "{told}");
+}
+
+/// The timeout is not for each of them.
+#[test]
+fn one_timeout_bounds_all_addresses() {
+    const ADDRESSES: u8 = 40;
+    let lines: Vec<_> = (1..=ADDRESSES)
+        .map(|last| format!("127.0.0.{last} many.test"))
+        .collect();
+    let Some(hosts) = Hosts::new(&lines.join("\n")) else {
+        return;
+    };
+    let (listener, _filling) = silent("0.0.0.0:0").expect("a listener");
+    let port = listener.local_addr().expect("getsockname").port();
+    let name = format!("tcp://many.test:{port}");
+    let before = Instant::now();
+    let call = start(&hosts, &["echo", &name, "--timeout", "1s"], b"hello");
+    call.fails(&format!("cannot reach {name}: timed out"));
+    let seconds = before.elapsed().as_secs();
+    assert!(seconds < ADDRESSES.into(), "{seconds} s");
+}
+
+/// One of a server's addresses takes no datagrams, and does not say so.
+#[test]
+fn a_silent_address_is_left_for_the_next_over_udp_too() {
+    let Some(hosts) = hosts() else { return };
+    let server = Launch::new("echo", &["udp://127.0.0.1:0"]).start();
+    let port = server.udp().port();
+    // Bound, and never read.
+    let Ok(_silent) = UdpSocket::bind((Ipv6Addr::LOCALHOST, port)) else {
+        return println!("left out: the port is taken");
+    };
+    let name = format!("udp://{NAME}:{port}");
+    let call = start(&hosts, &["echo", &name, "--timeout", "500ms"], b"hello\n");
+    assert_eq!(call.prints(), b"hello\n");
 }

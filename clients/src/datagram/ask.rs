@@ -158,6 +158,10 @@ impl Ask {
         match mem::replace(&mut self.awaited, Awaited::Line) {
             Awaited::Answer(question) if question.copies <= self.call.retries => {
                 self.traffic.again += 1;
+                // The way to this address may lead nowhere, though nothing says so.
+                if !self.proven && question.trouble.is_none() {
+                    self.peers.advance("no answer");
+                }
                 self.ask(question, out);
             }
             Awaited::Answer(question) => self.fail(self.no_answer(&question), out),

@@ -56,8 +56,8 @@ Example:
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadOptions {
-    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT (echo and upper) or unix:PATH
-    /// [default: the port of edgeloop's server of this kind on 127.0.0.1]
+    /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT (echo and upper),
+    /// unix:PATH or unix:@NAME [default: the port of edgeloop's server of this kind on 127.0.0.1]
     #[arg(value_name = "ADDR")]
     address: Option<Address>,
 

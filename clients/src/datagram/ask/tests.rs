@@ -251,6 +251,17 @@ fn the_next_address_is_tried_as_long_as_nobody_has_answered() {
 }
 
 #[test]
+fn the_next_address_is_tried_when_the_first_is_silent() {
+    let mut game = Game::new(&call(Service::Echo, Some(b"hello")), 2);
+    for place in [0, 1, 1] {
+        let expected = [(at(place), b"hello".to_vec())];
+        assert_eq!(game.script.take_datagrams(), expected);
+        game.script.advance(2 * SECOND);
+    }
+    game.has_failed("no answer from udp://server:5678 in time");
+}
+
+#[test]
 fn what_the_kernel_has_no_room_for_is_sent_again() {
     let mut game = Game::echo(b"line\n");
     game.script.unsent(0, b"line");

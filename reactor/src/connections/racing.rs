@@ -1,0 +1,225 @@
+//! Connecting to a name that stands for several addresses (RFC 8305, "Happy Eyeballs").
+//!
+//! A family that leads nowhere, which the resolver cannot know, is silence until the connect timeout
+//! ends it. So the next attempt does not wait for the end of the last one: it begins a quarter of a
+//! second later, or at once when the last one fails. The first attempt that succeeds is the
+//! connection, the others are closed, and the protocol hears nothing of them. One connect timeout
+//! bounds them all. A connect to a single address is a race of one.
+
+use super::Connections;
+use crate::address::Address;
+use crate::conn::Stream;
+use crate::protocol::{Closed, ConnId, Opened, Protocol};
+use crate::timers::{Millis, TimerKey, millis};
+
+/// From one attempt to the next (RFC 8305, section 5); less if the connect timeout would be over
+/// before the last one's turn.
+const ATTEMPT_DELAY: Millis = 250;
+
+/// An attempt that is under way.
+pub(super) struct Connecting {
+    /// For `on_open`.
+    pub(super) opened: Opened,
+    /// `None` if another attempt has won.
+    pub(super) race: Option<RaceId>,
+}
+
+/// Which race, as long as it is not decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RaceId(usize);
+
+/// All attempts to make one connection.
+pub(super) struct Race {
+    tag: u32,
+    /// Addresses whose turn has not come.
+    rest: Option<Address>,
+    under_way: Vec<ConnId>,
+    began: Millis,
+    delay: Millis,
+    /// When the next of the rest has its turn.
+    next_at: Millis,
+}
+
+impl<S: Stream, P: Protocol> Connections<S, P> {
+    /// Addresses of which the first that answers is to be the connection, in order.
+    pub(crate) fn begin_race(&mut self, to: Address, tag: u32) -> RaceId {
+        let attempts = to.numbers().len().max(1) as Millis;
+        let delay = match millis(self.limits.connect_timeout) {
+            0 => ATTEMPT_DELAY,
+            timeout => ATTEMPT_DELAY.min(timeout / attempts),
+        };
+        RaceId(self.races.insert(Race {
+            tag,
+            rest: Some(to),
+            under_way: Vec::new(),
+            began: self.now,
+            delay,
+            next_at: self.now,
+        }))
+    }
+
+    /// The address whose turn it is, if there is one left, and the tag for the connection.
+    pub(crate) fn next_address(&mut self, race: RaceId) -> Option<(Address, u32)> {
+        let race = self.races.get_mut(race.0)?;
+        let next = race.rest.take()?;
+        race.rest = next.clone().rest();
+        race.next_at = self.now.saturating_add(race.delay);
+        if race.rest.is_some() {
+            self.timers
+                .arm_no_later(TimerKey::NextAddress, race.next_at);
+        }
+        Some((next, race.tag))
+    }
+
+    /// Whether a connect may have to go on without an event.
+    pub(crate) fn has_races(&self) -> bool {
+        !self.races.is_empty()
+    }
+
+    /// The races in which the next address has its turn, and the tags of their connections.
+    pub(crate) fn due_races(&mut self) -> Vec<(RaceId, u32)> {
+        let mut due = Vec::new();
+        for (index, race) in &self.races {
+            if race.rest.is_none() || self.stopping {
+                continue;
+            }
+            if race.next_at <= self.now {
+                due.push((RaceId(index), race.tag));
+            } else {
+                self.timers
+                    .arm_no_later(TimerKey::NextAddress, race.next_at);
+            }
+        }
+        due
+    }
+
+    /// An attempt is under way: [`Connections::opened`] or `on_connect_error` will follow.
+    pub(crate) fn connecting(&mut self, id: ConnId, opened: Opened, race: RaceId) {
+        let Some(Race {
+            under_way, began, ..
+        }) = self.races.get_mut(race.0)
+        else {
+            return;
+        };
+        under_way.push(id);
+        let (began, race) = (*began, Some(race));
+        self.connecting.insert(id, Connecting { opened, race });
+        if let Some(conn) = self.live(id) {
+            conn.wait_since(began);
+        }
+        self.arm(id);
+    }
+
+    /// An attempt has succeeded, and those that are still under way with it are of no more use.
+    pub(crate) fn connected(&mut self, id: ConnId, opened: Opened, race: Option<RaceId>) {
+        let race = race.and_then(|race| self.races.try_remove(race.0));
+        for other in race.into_iter().flat_map(|race| race.under_way) {
+            if let Some(lost) = self.connecting.get_mut(other) {
+                lost.race = None;
+                self.doom(other, Closed::Aborted);
+            }
+        }
+        self.stats.connected += 1;
+        self.opened(id, opened);
+    }
+
+    /// An attempt has failed: the next address has its turn at once. The protocol is told if this was
+    /// the last of them to fail.
+    pub(super) fn attempt_failed(&mut self, id: ConnId, connecting: &Connecting, why: Closed) {
+        let timeout = millis(self.limits.connect_timeout);
+        let Some(index) = connecting.race else { return };
+        let Some(race) = self.races.get_mut(index.0) else {
+            return;
+        };
+        race.under_way.retain(|other| *other != id);
+        let is_over = timeout > 0 && self.now >= race.began.saturating_add(timeout);
+        match &race.rest {
+            Some(_) if self.stopping => self.end_race(index, Closed::Shutdown),
+            Some(_) if !is_over => {
+                race.next_at = self.now;
+                self.timers.arm_no_later(TimerKey::NextAddress, self.now);
+            }
+            _ => self.end_race(index, why),
+        }
+    }
+
+    /// Tells that there will be no connection, unless attempts are under way.
+    fn end_race(&mut self, race: RaceId, why: Closed) {
+        if let Some(tag) = self.give_up(race) {
+            self.connect_failed(tag, why);
+        }
+    }
+
+    /// Forgets a race, unless attempts are under way: what the tag of its connection was.
+    pub(crate) fn give_up(&mut self, race: RaceId) -> Option<u32> {
+        let is_idle = self.races.get(race.0)?.under_way.is_empty();
+        is_idle.then(|| self.races.remove(race.0).tag)
+    }
+
+    /// The reactor stops: addresses whose turn has not come have none.
+    pub(super) fn end_races(&mut self) {
+        let races: Vec<RaceId> = self.races.iter().map(|(index, _)| RaceId(index)).collect();
+        for race in races {
+            self.end_race(race, Closed::Shutdown);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::outbox::Outbox;
+    use crate::protocol::Data;
+    use crate::stream::Fd;
+
+    struct Nothing;
+
+    impl Protocol for Nothing {
+        fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
+    }
+
+    /// A name with so many addresses, whose places are their ports.
+    fn name(count: u16) -> Address {
+        let host = "several.example:1".parse::<crate::HostPort>().unwrap();
+        let at = |place| SocketAddr::from(([127, 0, 0, 1], place));
+        Address::Tcp(host.with_numbers((0..count).map(at).collect()))
+    }
+
+    /// When each address of a name has its turn, if none answers.
+    fn turns(count: u16, connect_timeout: Duration) -> Vec<(u16, Millis)> {
+        let limits = Limits {
+            connect_timeout,
+            ..Limits::default()
+        };
+        let mut connections: Connections<Fd, _> = Connections::new(Nothing, limits);
+        let race = connections.begin_race(name(count), 7);
+        let mut turns = Vec::new();
+        let (mut now, mut due) = (0, vec![(race, 7)]);
+        while !due.is_empty() || connections.timers.next().is_some() {
+            for (race, tag) in due {
+                let (at, of) = connections.next_address(race).unwrap();
+                assert_eq!(of, tag);
+                turns.push((at.numbers()[0].port(), now));
+            }
+            now = connections.timers.next().unwrap_or(now);
+            connections.set_now(now);
+            while connections.timers.expire(now).is_some() {}
+            due = connections.due_races();
+        }
+        turns
+    }
+
+    #[test]
+    fn each_address_has_its_turn_within_the_connect_timeout() {
+        let seconds = Duration::from_secs;
+        assert_eq!(turns(1, seconds(30)), [(0, 0)]);
+        assert_eq!(turns(3, seconds(30)), [(0, 0), (1, 250), (2, 500)]);
+        assert_eq!(turns(2, Duration::ZERO), [(0, 0), (1, 250)]);
+        let hurried = turns(4, seconds(1) / 5);
+        assert_eq!(hurried, [(0, 0), (1, 50), (2, 100), (3, 150)]);
+    }
+}
