@@ -222,7 +222,7 @@ fn what_nobody_could_wait_for_is_an_error_in_one_line() {
             "18446744073709551615",
             "there are at most 1,000 rounds",
         ),
-        ("--warm-up", "100years", "a run takes a day at most"),
+        ("--warm-up", "876000h", "a run takes a day at most"),
     ] {
         let directory = directory();
         let child = start(directory.path(), edgecall(), &[option, value]);

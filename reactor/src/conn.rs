@@ -248,7 +248,10 @@ impl<S: Stream> Conn<S> {
 
     /// Whether to read in order to discard (rule 7).
     pub(crate) fn wants_discard(&self) -> bool {
-        self.state.contains(State::READABLE | State::LINGERING)
+        // Also while replies wait: a peer that sends all it has before it reads would wait for us as
+        // we wait for it.
+        self.state.contains(State::READABLE)
+            && self.state.intersects(State::FINISHED | State::LINGERING)
             && !self.state.intersects(State::EOF | State::DOOMED)
     }
 

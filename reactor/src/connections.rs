@@ -361,7 +361,9 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                     budget = budget.saturating_sub(count.max(least));
                     if !discard {
                         self.hand_over(id, count);
-                    } else if conn.charge_linger(count, &self.limits, self.now) {
+                    } else if conn.state.contains(State::LINGERING)
+                        && conn.charge_linger(count, &self.limits, self.now)
+                    {
                         return self.doom(id, Closed::Finished);
                     }
                 }
