@@ -48,6 +48,7 @@ mod worker;
 
 use std::io::{self, Write};
 
+use edgeloop::stderr;
 use edgeloop_reactor::reason;
 
 use self::conductor::Conductor;
@@ -68,7 +69,7 @@ pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
         (true, _) => report.json(),
         (false, false) => report.to_string(),
         (false, true) => {
-            logging::say(report.to_string().trim_end());
+            stderr::say(report.to_string().trim_end());
             percentiles(&outcome.tally.latency)
         }
     };

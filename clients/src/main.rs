@@ -19,9 +19,11 @@ mod stream;
 mod talk;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory;
-use edgeloop::generate;
+use edgeloop::{ending, generate, stderr};
+use edgeloop_reactor::ignore_write_signals;
 
 use crate::call::{Service, call};
 use crate::cli::{Cli, Client};
@@ -29,13 +31,19 @@ use crate::load::load;
 use crate::talk::talk;
 
 fn main() -> ExitCode {
-    match run(Cli::read().client) {
+    // It fails only for signals that cannot be ignored.
+    let _ = ignore_write_signals();
+    let status = match run(Cli::read().client) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            logging::say(&format!("edgecall: {failure}"));
+            stderr::say(&format!("edgecall: {failure}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    // A client ends when its user has seen how it went, or ends it by a signal.
+    ending::begin(Duration::MAX);
+    stderr::finish();
+    status
 }
 
 /// One line for each client.

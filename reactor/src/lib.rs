@@ -121,7 +121,7 @@ pub use protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
 pub use reactor::Reactor;
 pub use reason::reason;
 pub use script::{Script, every_split};
-pub use signals::{SignalAction, Signals};
+pub use signals::{SignalAction, Signals, ignore_write_signals};
 pub use stats::Stats;
 pub use stream::Direction;
 pub use waker::Waker;

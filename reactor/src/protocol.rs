@@ -226,6 +226,12 @@ pub trait Protocol {
         let _ = out;
     }
 
+    /// SIGHUP: the protocol reads its files again, or opens them anew. Heard only with
+    /// [`Reactor::handle_signals`](crate::Reactor::handle_signals).
+    fn on_reload(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+
     /// The reactor begins to stop: the moment for last words. All connections are finished after
     /// this.
     fn on_stop(&mut self, out: &mut Outbox) {

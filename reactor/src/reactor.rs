@@ -267,8 +267,8 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a
-    /// report, SIGCONT and SIGWINCH by `on_redraw`; ignores SIGHUP and SIGPIPE. Call it before other
-    /// threads are started: they inherit the blocked signals.
+    /// report, SIGCONT and SIGWINCH by `on_redraw`, SIGHUP by `on_reload`; ignores SIGPIPE and
+    /// SIGXFSZ. Call it before other threads are started: they inherit the blocked signals.
     pub fn handle_signals(&mut self) -> io::Result<()> {
         let signals = Signals::new()?;
         self.control(&signals, Source::Signals, Interest::IN)?;
@@ -442,7 +442,7 @@ impl<P: Protocol> Reactor<P> {
             match action {
                 SignalAction::Report => self.make_report(),
                 SignalAction::Redraw => self.connections.call(Protocol::on_redraw),
-                SignalAction::Nothing => log::info!("SIGHUP ignored"),
+                SignalAction::Reload => self.connections.call(Protocol::on_reload),
                 SignalAction::Stop => self.told_to_stop(),
             }
         }
@@ -455,7 +455,19 @@ impl<P: Protocol> Reactor<P> {
             log::info!("stopping; connections open: {open}");
             self.stop();
         } else {
+            let until = self.connections.now;
+            self.phase = Phase::Stopping { until };
             self.cut_off("stopping at once");
+        }
+    }
+
+    /// How much of the grace period is left for what the program does after [`Reactor::run`]: all
+    /// of it if the reactor was not stopped, nothing after a second signal.
+    #[must_use]
+    pub fn grace_left(&self) -> Duration {
+        match self.phase {
+            Phase::Running => self.connections.limits.grace,
+            Phase::Stopping { until } => Duration::from_millis(until.saturating_sub(self.clock())),
         }
     }
 

@@ -146,6 +146,11 @@ impl<P: Protocol> Script<P> {
         self.tell(Current::Nobody, Protocol::on_redraw);
     }
 
+    /// SIGHUP arrives.
+    pub fn reload(&mut self) {
+        self.tell(Current::Nobody, Protocol::on_reload);
+    }
+
     /// The reactor is told to stop, if it was not before: the protocol may say its last words.
     pub fn stop(&mut self) {
         if !std::mem::replace(&mut self.stopped, true) {

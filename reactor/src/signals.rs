@@ -22,11 +22,23 @@ pub enum SignalAction {
     /// SIGCONT, SIGWINCH: the process goes on after a stop, or the terminal has another size. What
     /// is on the terminal is to be drawn again.
     Redraw,
-    /// SIGHUP: the terminal has closed, which is no reason for a server to end.
-    Nothing,
+    /// SIGHUP: read again, or open anew, what may have changed. The terminal may have closed, too,
+    /// which is no reason for a server to end.
+    Reload,
 }
 
-/// The signals that a server handles, blocked in this thread from here on, and SIGPIPE ignored.
+/// Ignores SIGPIPE and SIGXFSZ in the whole process: where a reader has vanished, or a file may not
+/// grow (`RLIMIT_FSIZE`), a write fails with `EPIPE` or `EFBIG`, an error like any other.
+///
+/// [`Signals::new`] does this, too; a program that writes files calls it first thing.
+pub fn ignore_write_signals() -> Result<()> {
+    sys::ignore(Signal::SIGPIPE)?;
+    sys::ignore(Signal::SIGXFSZ)
+}
+
+/// The signals that a server handles, blocked in this thread from here on; [`ignore_write_signals`] is
+/// called as well.
+///
 /// [`Reactor::handle_signals`](crate::Reactor::handle_signals) is what a server with one reactor
 /// needs.
 ///
@@ -58,7 +70,7 @@ impl Signals {
         .into_iter()
         .collect();
         handled.thread_block()?;
-        sys::ignore_sigpipe()?;
+        ignore_write_signals()?;
         let fd = SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Signals { fd })
     }
@@ -72,7 +84,7 @@ impl Signals {
             Ok(Signal::SIGTERM | Signal::SIGINT) => SignalAction::Stop,
             Ok(Signal::SIGUSR1) => SignalAction::Report,
             Ok(Signal::SIGCONT | Signal::SIGWINCH) => SignalAction::Redraw,
-            _ => SignalAction::Nothing,
+            _ => SignalAction::Reload,
         })
     }
 }

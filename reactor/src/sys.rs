@@ -18,6 +18,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
 /// `epoll_create1(2)` with `EPOLL_CLOEXEC`.
@@ -198,10 +199,9 @@ pub(crate) fn dropped_datagrams(fd: BorrowedFd) -> Result<u32> {
     Ok(info[DROPS])
 }
 
-/// Sets SIGPIPE to be ignored for the whole process: a vanished reader is an `EPIPE` like any other
-/// error.
-pub(crate) fn ignore_sigpipe() -> Result<()> {
-    use nix::sys::signal::{SigHandler, Signal, signal};
+/// `signal(2)` with `SIG_IGN`: the whole process ignores this signal.
+pub(crate) fn ignore(signal: Signal) -> Result<()> {
+    use nix::sys::signal::{SigHandler, signal as set_handler};
     // SAFETY: SIG_IGN runs no code of ours.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map(drop)
+    unsafe { set_handler(signal, SigHandler::SigIgn) }.map(drop)
 }

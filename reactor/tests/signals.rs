@@ -20,7 +20,7 @@ fn each_signal_is_heard_as_what_it_asks_for() {
             (Signal::SIGTERM, SignalAction::Stop),
             (Signal::SIGINT, SignalAction::Stop),
             (Signal::SIGUSR1, SignalAction::Report),
-            (Signal::SIGHUP, SignalAction::Nothing),
+            (Signal::SIGHUP, SignalAction::Reload),
         ] {
             raise(signal).unwrap();
             assert_eq!(signals.next(), Some(action), "{signal}");
@@ -74,6 +74,40 @@ fn a_reactor_stops_upon_a_signal_and_at_once_upon_the_second() {
     });
 }
 
+#[test]
+fn sighup_is_passed_to_the_protocol() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        reactor.handle_signals().unwrap();
+        raise(Signal::SIGHUP).unwrap();
+        reactor.turn().unwrap();
+        assert_eq!(reactor.protocol().heard, [Heard::Reload]);
+    });
+}
+
+#[test]
+fn what_is_left_of_the_grace_period() {
+    alone(|| {
+        let grace = 10 * PATIENCE;
+        let limits = Limits {
+            grace,
+            ..Limits::default()
+        };
+        let mut reactor = reactor_with(limits, |_, _| {});
+        reactor.handle_signals().unwrap();
+        let (id, _reads_nothing) = adopt_socket(&mut reactor, 0);
+        reactor.call(|_, out| out.send(id, &noise(8 * 1024 * 1024)));
+        assert_eq!(reactor.grace_left(), grace);
+        raise(Signal::SIGTERM).unwrap();
+        reactor.turn().unwrap();
+        let left = reactor.grace_left();
+        assert!(left <= grace && left > Duration::ZERO, "{left:?}");
+        raise(Signal::SIGTERM).unwrap();
+        reactor.run().unwrap();
+        assert_eq!(reactor.grace_left(), Duration::ZERO);
+    });
+}
+
 /// Whoever sends signals faster than they are handled keeps the reactor from nothing else.
 #[test]
 fn signals_that_never_end_do_not_hold_a_turn() {
@@ -113,7 +147,7 @@ fn signals_can_be_passed_on() {
             match action {
                 SignalAction::Stop => waker.stop().unwrap(),
                 SignalAction::Report => waker.report().unwrap(),
-                SignalAction::Redraw | SignalAction::Nothing => {}
+                SignalAction::Redraw | SignalAction::Reload => {}
             }
         }
         reactor.run().unwrap();

@@ -18,6 +18,7 @@
 //! | `name.rs`, `text.rs` | what may be a name, and what may be said |
 //! | `addresses.rs` | how many may come from one address |
 //! | `operator.rs`, `transcript.rs` | the server's own terminal, and the record |
+//! | `motd.rs` | the message of the day, read again |
 
 mod addresses;
 mod command;
@@ -25,6 +26,7 @@ mod commands;
 mod history;
 mod input;
 mod member;
+mod motd;
 mod name;
 mod operator;
 mod pace;
@@ -37,6 +39,7 @@ mod transcript;
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol};
@@ -59,6 +62,8 @@ const STDOUT: u32 = 2;
 
 /// Where everybody starts.
 const LOBBY: &str = "lobby";
+/// How soon the transcript is tried again while there is no room for it.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
 
 /// What can be chosen.
@@ -74,6 +79,8 @@ pub struct Settings {
     pub history: usize,
     /// What is shown to who has joined.
     pub motd: Option<String>,
+    /// Where that came from, to be read again on SIGHUP; `None` if it is no file's content.
+    pub motd_file: Option<PathBuf>,
     /// How long one may take to give a name; zero is for ever.
     pub login_timeout: Duration,
     /// Connections from one address; `None` for any number.
@@ -134,6 +141,17 @@ impl Chat {
         };
         chat.room(LOBBY);
         chat
+    }
+
+    /// Reads the message of the day again, if it came from a file.
+    fn reload_motd(&mut self) {
+        let Some(path) = &self.settings.motd_file else {
+            return;
+        };
+        match motd::read(path) {
+            Ok(text) => self.motd = text::notice(&text),
+            Err(why) => log::warn!("the message of the day stays as it is: {why}"),
+        }
     }
 
     fn welcome(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
@@ -323,9 +341,18 @@ impl Protocol for Chat {
         if let Some(transcript) = &mut self.transcript {
             transcript.flush();
             if transcript.is_waiting() {
-                self.tick(out);
+                self.ticking = true;
+                out.set_service_timer(RETRY_INTERVAL);
             }
         }
+    }
+
+    fn on_reload(&mut self, out: &mut Outbox) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.reopen();
+            self.tick(out);
+        }
+        self.reload_motd();
     }
 
     /// A reader this slow is closed, since its limit is the same; there is no input to blame.
@@ -350,5 +377,9 @@ impl Server for Chat {
 
     fn on_served(&mut self, out: &mut Outbox) {
         self.operator.leave(out);
+    }
+
+    fn reloads(&self) -> bool {
+        self.transcript.is_some() || self.settings.motd_file.is_some()
     }
 }

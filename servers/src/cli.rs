@@ -1,6 +1,6 @@
 //! What the user types.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -133,7 +133,8 @@ pub(crate) struct ChatOptions {
     #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
     pub(crate) history: usize,
 
-    /// Show the content of a file, or this text if there is no such file, to who has joined
+    /// Show the content of a file, or this text if there is no such file, to who has joined;
+    /// SIGHUP reads the file again
     #[arg(long, value_name = "FILE|TEXT")]
     pub(crate) motd: Option<String>,
 
@@ -157,7 +158,7 @@ pub(crate) struct ChatOptions {
     #[arg(long)]
     pub(crate) operator: bool,
 
-    /// Append what is said to this file, with time and room
+    /// Append what is said to this file, with time and room; SIGHUP opens it anew
     #[arg(long, value_name = "FILE")]
     pub(crate) transcript: Option<PathBuf>,
 
@@ -169,25 +170,31 @@ pub(crate) struct ChatOptions {
 impl ChatOptions {
     /// The chat that these ask for, with its files open.
     pub(crate) fn chat(&self) -> Result<Chat, String> {
-        let text_or_file = |motd: &String| fs::read_to_string(motd).unwrap_or(motd.clone());
+        let motd_in_file = self
+            .motd
+            .as_ref()
+            .map(fs::read_to_string)
+            .and_then(Result::ok);
         let settings = Settings {
             max_line: self.max_line,
             rate: self.rate,
             burst: self.burst,
             history: self.history,
-            motd: self.motd.as_ref().map(text_or_file),
+            motd_file: self
+                .motd
+                .as_ref()
+                .filter(|_| motd_in_file.is_some())
+                .map(PathBuf::from),
+            motd: motd_in_file.or_else(|| self.motd.clone()),
             login_timeout: self.login_timeout,
             max_per_ip: self.max_per_ip,
             unicode_names: self.unicode_names,
             plain: self.plain,
             operator: self.operator,
         };
-        let open = |path: &PathBuf| {
-            let file = File::options().create(true).append(true).open(path);
-            file.map_err(|error| format!("cannot write the transcript {}: {error}", path.display()))
-        };
-        let transcript = self.transcript.as_ref().map(open).transpose()?;
-        Ok(Chat::new(settings, transcript.map(Transcript::new)))
+        let transcript = self.transcript.as_deref().map(Transcript::open).transpose();
+        let transcript = transcript.map_err(|why| format!("cannot write the transcript {why}"))?;
+        Ok(Chat::new(settings, transcript))
     }
 }
 
@@ -252,7 +259,7 @@ pub(crate) struct Options {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Log to this file rather than to stderr
+    /// Log to this file rather than to stderr; SIGHUP opens it anew
     #[arg(long, value_name = "PATH")]
     pub(crate) log_file: Option<PathBuf>,
 }

@@ -4,6 +4,7 @@
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
 use log::{Level, log_enabled};
 
+use crate::logging;
 use crate::serve::{CLIENT, Server};
 
 pub(crate) struct Front<P> {
@@ -120,6 +121,11 @@ impl<P: Server> Protocol for Front<P> {
 
     fn on_redraw(&mut self, out: &mut Outbox) {
         self.protocol.on_redraw(out);
+    }
+
+    fn on_reload(&mut self, out: &mut Outbox) {
+        logging::reload(self.protocol.reloads());
+        self.protocol.on_reload(out);
     }
 
     fn on_stop(&mut self, out: &mut Outbox) {

@@ -2,11 +2,13 @@
 //!
 //! A newcomer starts at [`echo`], the smallest protocol. `cli.rs` is what the user types, `serve.rs`
 //! puts a protocol on the reactor, `workers.rs` on several. A new server is one file with its
-//! protocol and a line or two in `run`, below.
+//! protocol and a line or two in `run`, below. What is written besides the connections, and must not
+//! hold them, is the subject of `recorder.rs`.
 
 pub mod chat;
 mod cli;
 pub mod echo;
+pub mod ending;
 pub mod environment;
 mod front;
 pub mod generate;
@@ -15,8 +17,10 @@ pub mod line;
 mod logging;
 mod models;
 mod print;
+mod recorder;
 mod serve;
 pub mod sink;
+pub mod stderr;
 pub mod talk;
 pub mod telnet;
 pub mod terminal;
@@ -29,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use clap::CommandFactory;
+use edgeloop_reactor::ignore_write_signals;
 
 use crate::cli::{Cli, Command, Server};
 use crate::echo::{Echo, EchoConversation};
@@ -40,17 +45,21 @@ use crate::upper::{Upper, UpperConversation};
 /// The program: reads the command line, serves, and tells how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    // It fails only for signals that cannot be ignored.
+    let _ = ignore_write_signals();
     let done = match Cli::read().command {
         Command::Serve(server) => run(server),
         Command::Generate(options) => generate::run(Cli::command(), &options),
     };
-    match done {
+    let status = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            logging::say(&format!("edgeloop: {failure}"));
+            stderr::say(&format!("edgeloop: {failure}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    logging::finish();
+    status
 }
 
 /// A line or two for each server.

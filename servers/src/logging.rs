@@ -1,57 +1,87 @@
-//! The log, and a standard error that cannot stop the loop.
+//! The log: a line for each entry, to a file or to standard error. It has no lock, so that a thread
+//! or a forked process may write to it at any time, and never waits: see `recorder.rs`.
 
-use std::fs::File;
-use std::io::{self, LineWriter, Write};
-use std::os::fd::AsFd;
+use std::fmt;
 use std::path::Path;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
-use log::LevelFilter;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use simplelog::{ConfigBuilder, WriteLogger, format_description};
+use humantime::format_rfc3339_millis;
+use log::{Level, LevelFilter, Log, Metadata};
 
-/// Sends the log to `file`, or to stderr.
+use crate::recorder::{Record, Recorder};
+use crate::stderr::{self, say};
+
+const LOG: Record = Record {
+    name: "log",
+    gap: |lines| {
+        entry(
+            Level::Warn,
+            format_args!("lines missing from the log: {lines}"),
+        )
+    },
+    complain: |why| say(&format!("edgeloop: {why}")),
+};
+
+/// The file that the log goes to, if it goes to one.
+static FILE: OnceLock<Recorder> = OnceLock::new();
+
+/// Sends the log to `file`, or to standard error.
 pub(crate) fn start(level: LevelFilter, file: Option<&Path>) -> Result<(), String> {
-    let config = ConfigBuilder::new()
-        .set_time_format_custom(format_description!(
-            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-        ))
-        .set_target_level(LevelFilter::Off)
-        .set_thread_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off)
-        .build();
-    let started = match file {
-        None => WriteLogger::init(level, config, LineWriter::new(Stderr)),
-        Some(path) => {
-            let file = File::options().create(true).append(true).open(path);
-            let file = file
-                .map_err(|error| format!("cannot write the log to {}: {error}", path.display()))?;
-            WriteLogger::init(level, config, LineWriter::new(file))
-        }
-    };
-    started.map_err(|error| error.to_string())
+    stderr::start();
+    if let Some(path) = file {
+        let recorder = Recorder::open(path, &LOG);
+        let recorder = recorder.map_err(|why| format!("cannot write the log to {why}"))?;
+        FILE.get_or_init(|| recorder);
+    }
+    log::set_logger(&Logger).map_err(|error| error.to_string())?;
+    log::set_max_level(level);
+    Ok(())
 }
 
-/// Writes one line to stderr that is no part of the log, such as the banner. A failure to do so is
-/// nobody's concern.
-pub(crate) fn say(line: &str) {
-    let _ = Stderr.write_all(format!("{line}\n").as_bytes());
+/// SIGHUP: opens the log's file anew. `others` says whether something else was read or opened again.
+pub(crate) fn reload(others: bool) {
+    let file = FILE.get();
+    file.inspect(|file| file.reopen());
+    match others || file.is_some() {
+        true => log::info!("SIGHUP: files are opened anew"),
+        false => log::info!("SIGHUP ignored"),
+    }
 }
 
-/// Standard error, without waiting for it: a line that a stopped terminal or a full pipe would not
-/// take is dropped, so that whoever looks at the log cannot stop the server by looking away.
-struct Stderr;
+/// At the end of the program: waits until all is written, as long as [`ending`](crate::ending)
+/// allows.
+pub(crate) fn finish() {
+    if let Some(file) = FILE.get() {
+        let _ = file.finish(&[]);
+    }
+    stderr::finish();
+}
 
-impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let stderr = io::stderr();
-        let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        match poll(&mut asked, PollTimeout::ZERO) {
-            Ok(0) => Ok(bytes.len()),
-            _ => Ok(nix::unistd::write(stderr.as_fd(), bytes)?),
+/// In a forked child: gives up its copy of the file.
+pub(crate) fn close_in_child() {
+    FILE.get().inspect(|file| file.close_in_child());
+}
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, entry: &Metadata) -> bool {
+        entry.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record) {
+        let line = entry(record.level(), *record.args());
+        match FILE.get() {
+            Some(file) => file.line(line.as_bytes()),
+            None => stderr::write(line.as_bytes()),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    fn flush(&self) {}
+}
+
+fn entry(level: Level, text: fmt::Arguments) -> String {
+    let now = format_rfc3339_millis(SystemTime::now());
+    format!("{now} [{level}] {text}\n")
 }

@@ -11,9 +11,11 @@ use edgeloop_reactor::{
 use log::LevelFilter;
 
 use crate::cli::Options;
+use crate::ending;
 use crate::front::Front;
-use crate::logging::{self, say};
+use crate::logging;
 use crate::models::{self, Blocking, Conversation};
+use crate::stderr::say;
 use crate::workers;
 
 /// The tag of the connections that listeners accept.
@@ -35,6 +37,11 @@ pub(crate) trait Server: Protocol {
     /// connections that are left, its standard streams, have.
     fn on_served(&mut self, out: &mut Outbox) {
         let _ = out;
+    }
+
+    /// Whether it has files that are read again, or opened anew, upon `on_reload`.
+    fn reloads(&self) -> bool {
+        false
     }
 
     /// After the end: what went wrong, if anything did.
@@ -98,7 +105,9 @@ pub(crate) fn serve_alone<S: Server>(
     for share in listen(&addresses, options, 1, |_| Ok(()))? {
         serve_share(&mut reactor, share)?;
     }
-    run(reactor)
+    let served = run(&mut reactor);
+    ending::begin(reactor.grace_left());
+    served
 }
 
 /// A reactor with a protocol and its front.
@@ -150,7 +159,7 @@ pub(crate) fn serve_share<S: Server>(
 }
 
 /// Turns until the end, and tells what went wrong.
-pub(crate) fn run<S: Server>(mut reactor: Reactor<Front<S>>) -> Result<(), String> {
+pub(crate) fn run<S: Server>(reactor: &mut Reactor<Front<S>>) -> Result<(), String> {
     reactor.run().map_err(|error| reason(&error))?;
     match reactor.protocol().protocol().failure() {
         Some(failure) => Err(failure),

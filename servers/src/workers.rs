@@ -19,10 +19,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::cli::Options;
-use crate::logging::{self, say};
 use crate::serve::{
     Server, adopt_stdout, limits, listen, log_level, reactor, resolve, run, serve_share,
 };
+use crate::stderr::say;
+use crate::{ending, logging};
 use printer::Printer;
 
 /// How long a report waits for a worker that is busy.
@@ -104,13 +105,14 @@ pub(crate) fn serve<S: Server>(
         wakers: Vec::new(),
         working: (0..count).collect(),
         stops: 0,
+        grace_end: None,
         counters: vec![Stats::default(); count],
         report: None,
         result: Ok(()),
     };
-    let served = supervisor.supervise(options.stats);
+    let served = supervisor.supervise(options);
     // Why nothing could be printed is more than that the pipe to the printer broke.
-    printer.finish(options.grace).and(served)
+    printer.finish().and(served)
 }
 
 /// Each worker may have its share of the connections: all together have what was asked for.
@@ -146,7 +148,7 @@ impl Worker {
             adopt_stdout(&mut reactor, Ok(stdout))?;
         }
         serve_share(&mut reactor, self.share)?;
-        run(reactor)
+        run(&mut reactor)
     }
 }
 
@@ -159,6 +161,8 @@ struct Supervisor {
     working: BTreeSet<usize>,
     /// How often a stop was asked for.
     stops: usize,
+    /// When the grace period ends, once it has begun.
+    grace_end: Option<Instant>,
     /// What each worker has told of its counters last, until it ended.
     counters: Vec<Stats>,
     /// The report that is under way.
@@ -177,13 +181,13 @@ struct Report {
 }
 
 impl Supervisor {
-    fn supervise(mut self, report_every: Option<Duration>) -> Result<(), String> {
-        let report_every = report_every.filter(|every| !every.is_zero());
+    fn supervise(mut self, options: &Options) -> Result<(), String> {
+        let report_every = options.stats.filter(|every| !every.is_zero());
         let mut next_report = report_every.map(|every| Instant::now() + every);
         while !self.working.is_empty() {
             let deadlines = [next_report, self.report.as_ref().map(|report| report.until)];
             self.wait(deadlines.into_iter().flatten().min())?;
-            self.take_signals();
+            self.take_signals(options.grace);
             while let Ok(letter) = self.letters.try_recv() {
                 self.read(letter);
             }
@@ -193,7 +197,17 @@ impl Supervisor {
             }
             self.end_report();
         }
+        ending::begin(self.grace_left(options.grace));
         self.result
+    }
+
+    /// What is left of the grace period: all of it if it has not begun.
+    fn grace_left(&self, grace: Duration) -> Duration {
+        match self.grace_end {
+            Some(_) if self.stops > 1 => Duration::ZERO,
+            Some(end) => end.saturating_duration_since(Instant::now()),
+            None => grace,
+        }
     }
 
     /// Waits for a signal, for a letter, or until then.
@@ -217,16 +231,19 @@ impl Supervisor {
         Ok(())
     }
 
-    fn take_signals(&mut self) {
+    fn take_signals(&mut self, grace: Duration) {
         for _ in 0..Signals::AT_ONCE {
             let Some(action) = self.signals.next() else {
                 return;
             };
             match action {
-                SignalAction::Stop => self.stop(),
+                SignalAction::Stop => {
+                    self.grace_end = self.grace_end.or(Instant::now().checked_add(grace));
+                    self.stop();
+                }
                 SignalAction::Report => self.report(),
                 SignalAction::Redraw => {}
-                SignalAction::Nothing => log::info!("SIGHUP ignored"),
+                SignalAction::Reload => logging::reload(false),
             }
         }
     }

@@ -143,7 +143,7 @@ fn wait_for(stdout: &ChildStdout, deadline: Instant, signals: &Signals) -> Resul
         let [output, _] = asked.map(|fd| fd.any().unwrap_or(false));
         while let Some(action) = signals.next() {
             // The terminal has closed: nobody is interested any more.
-            if matches!(action, SignalAction::Stop | SignalAction::Nothing) {
+            if matches!(action, SignalAction::Stop | SignalAction::Reload) {
                 return Err(Missing::Interrupted);
             }
         }

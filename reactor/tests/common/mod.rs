@@ -57,6 +57,7 @@ pub(crate) enum Heard {
     Datagram(SocketAddr, u32, Vec<u8>),
     Unsent(u32, Vec<u8>),
     Wake,
+    Reload,
     Stop,
 }
 
@@ -148,6 +149,10 @@ impl<F: FnMut(&Heard, &mut Outbox)> Protocol for Notes<F> {
 
     fn on_wake(&mut self, out: &mut Outbox) {
         self.note(Heard::Wake, out);
+    }
+
+    fn on_reload(&mut self, out: &mut Outbox) {
+        self.note(Heard::Reload, out);
     }
 
     fn on_stop(&mut self, out: &mut Outbox) {

@@ -29,6 +29,7 @@ fn settings() -> Settings {
         burst: 1000,
         history: 0,
         motd: None,
+        motd_file: None,
         login_timeout: Duration::from_secs(60),
         max_per_ip: None,
         unicode_names: false,

@@ -1,10 +1,12 @@
 //! The record of what was said: a file, written once a second.
 
-use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::mem;
+use std::path::Path;
 use std::time::SystemTime;
 
 use humantime::format_rfc3339_seconds;
+
+use crate::recorder::{MARK, Record, Recorder};
 
 /// What waits to be written is no more than this. If the file takes nothing, further lines are
 /// lost, and counted.
@@ -12,88 +14,78 @@ const WAITING_MAX: usize = 4 * 1024 * 1024;
 /// So much is written at once, without waiting for the end of the second.
 const WRITE_AT: usize = 256 * 1024;
 
-/// Lines with their times and rooms, on their way to a file.
-pub struct Transcript {
-    file: Box<dyn Write + Send>,
-    waiting: Vec<u8>,
-    lost: usize,
-    /// The last attempt to write failed, and was complained about.
-    failing: bool,
-}
+const TRANSCRIPT: Record = Record {
+    name: "transcript",
+    gap: |lines| {
+        log::error!("lines missing from the transcript: {lines}");
+        let now = format_rfc3339_seconds(SystemTime::now());
+        format!("{now} * lines missing from the transcript: {lines}\n")
+    },
+    complain: |why| log::error!("{why}"),
+};
 
-impl fmt::Debug for Transcript {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Transcript").finish_non_exhaustive()
-    }
+/// Lines with their times and rooms, on their way to a file.
+#[derive(Debug)]
+pub struct Transcript {
+    recorder: Recorder,
+    waiting: Vec<u8>,
+    /// It is tried to write when so much waits.
+    write_at: usize,
 }
 
 impl Transcript {
-    /// A record that goes to this file, or whatever else can be written.
-    #[must_use]
-    pub fn new(file: impl Write + Send + 'static) -> Self {
+    /// A record that is appended to this file. Errors: in one line, why it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        Recorder::open(path, &TRANSCRIPT).map(Transcript::new)
+    }
+
+    pub(super) fn new(recorder: Recorder) -> Self {
         Transcript {
-            file: Box::new(file),
+            recorder,
             waiting: Vec::new(),
-            lost: 0,
-            failing: false,
+            write_at: WRITE_AT,
         }
     }
 
     /// Takes down a line, which is harmless and has its end.
     pub(super) fn note(&mut self, room: &str, line: &[u8]) {
-        let now = format_rfc3339_seconds(SystemTime::now());
-        let before = self.waiting.len();
-        // To write to memory does not fail.
-        let _ = write!(self.waiting, "{now} {room} ");
-        self.waiting.extend_from_slice(line);
-        if self.waiting.len() > WAITING_MAX {
-            self.waiting.truncate(before);
-            self.lost += 1;
-        } else if self.waiting.len() >= WRITE_AT && !self.failing {
+        let now = format_rfc3339_seconds(SystemTime::now()).to_string();
+        let parts = [now.as_bytes(), b" ", room.as_bytes(), b" ", line];
+        if self.waiting.len() + parts.iter().map(|part| part.len()).sum::<usize>() > WAITING_MAX {
+            return self.recorder.lose(1);
+        }
+        parts
+            .iter()
+            .for_each(|part| self.waiting.extend_from_slice(part));
+        if self.waiting.len() >= self.write_at {
             self.flush();
         }
     }
 
-    /// Writes what waits. A failure is complained about once, until there is a success.
+    /// Writes as much of what waits as there is room for.
     pub(super) fn flush(&mut self) {
-        let written = self.write_all();
-        if let Err(error) = written {
-            if !std::mem::replace(&mut self.failing, true) {
-                log::error!("cannot write the transcript: {error}");
-            }
-            return;
-        }
-        self.failing = false;
-        if self.lost > 0 {
-            log::error!("lines missing from the transcript: {}", self.lost);
-            self.lost = 0;
-        }
-    }
-
-    /// Writes until all is written, or nothing more can be.
-    fn write_all(&mut self) -> io::Result<()> {
-        let mut done = 0;
-        let mut result = Ok(());
-        while result.is_ok() && done < self.waiting.len() {
-            match self.file.write(&self.waiting[done..]) {
-                Ok(0) => result = Err(ErrorKind::WriteZero.into()),
-                Ok(count) => done += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => result = Err(error),
-            }
-        }
-        self.waiting.drain(..done);
-        result
+        let count = self.recorder.write(&self.waiting);
+        self.waiting.drain(..count);
+        self.write_at = self.waiting.len() + WRITE_AT;
     }
 
     /// Whether there is more to write.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
+
+    /// Opens the file anew: what was noted so far goes to the one that was open.
+    pub(super) fn reopen(&mut self) {
+        self.waiting.extend_from_slice(MARK);
+        self.flush();
+        self.recorder.reopen_at_mark();
+    }
 }
 
 impl Drop for Transcript {
     fn drop(&mut self) {
-        self.flush();
+        if !self.recorder.finish(&mem::take(&mut self.waiting)) {
+            log::error!("the grace period is over; the transcript lacks its last lines");
+        }
     }
 }

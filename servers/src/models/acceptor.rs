@@ -13,7 +13,8 @@ use super::doors::{self, Doors};
 use super::rate_limited_log::RateLimitedLog;
 use super::{Client, Workers};
 use crate::cli::Options;
-use crate::logging::say;
+use crate::stderr::say;
+use crate::{ending, logging};
 
 /// Clients accepted from one listener before everything else has its turn.
 const ACCEPT_BUDGET: usize = 64;
@@ -91,7 +92,19 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             }
             self.look_at_deadlines();
         }
+        ending::begin(self.grace_left());
         Ok(())
+    }
+
+    /// What is left of the grace period: all of it if it has not begun.
+    fn grace_left(&self) -> Duration {
+        match self.phase {
+            Phase::Running => self.options.grace,
+            Phase::Stopping(until) => until.map_or(Duration::MAX, |until| {
+                until.saturating_duration_since(Instant::now())
+            }),
+            Phase::CutOff(_) => Duration::ZERO,
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -139,7 +152,7 @@ impl<'a, W: Workers> Acceptor<'a, W> {
                 Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop(),
                 Ok(Signal::SIGUSR1) => self.report(),
                 Ok(Signal::SIGCHLD) => self.reap()?,
-                _ => log::info!("SIGHUP ignored"),
+                _ => logging::reload(false),
             }
         }
         Ok(())

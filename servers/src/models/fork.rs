@@ -26,6 +26,7 @@ use nix::unistd::{Pid, getpid, getppid};
 
 use super::doors::Doors;
 use super::{Client, Conversation, Workers, blocking, sys};
+use crate::logging;
 
 /// A child's status for a failure of standard output without a number; with one, the number is the
 /// status.
@@ -84,6 +85,7 @@ impl<C: Conversation> Workers for Processes<C> {
     fn start(&mut self, client: Client, doors: &Doors) -> nix::Result<()> {
         let child = sys::fork(|| {
             doors.close_in_child();
+            logging::close_in_child();
             serve_in_child::<C>(self.server, &client, &mut self.buffer)
         })?;
         self.children.insert(child, client.number);

@@ -66,13 +66,16 @@ pub(super) fn unheard(socket: BorrowedFd) -> Result<Duration> {
 }
 
 /// `fork(2)`: a new process runs `child` and ends with the status that it returns. Only to be
-/// called while this process has one thread.
+/// called while this process has no threads but this one and those of recorders.
 ///
 /// The child leaves by `_exit(2)`. It is a copy of its parent down to the stack frames: to return
 /// through them would end what the parent has begun, twice.
 pub(super) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
-    // SAFETY: there is no other thread, which the child would lack together with the locks that it
-    // may hold.
+    // SAFETY: the child lacks the other threads, so a lock that one of them holds now is never
+    // released there. They are those of recorders, `recorder::Writer::run`, and take no lock that
+    // the child may want: they call the kernel on descriptors of their own, share eventfds and no
+    // memory with the loop, and what they say on standard error goes into a pipe.
+    // The allocator is theirs, too, and glibc's fork(3) leaves it usable in the child.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 
 use crate::harmless::Harmless;
-use crate::logging;
+use crate::stderr;
 use crate::terminal::{self, Editor, RawMode, Typed, raw_mode_if_capable};
 
 /// More of a line than this is not held back until its end comes.
@@ -157,7 +157,7 @@ impl Screen {
                     .editor
                     .print(line.as_bytes(), (edited.width)(), screen);
             }
-            _ => logging::say(notice),
+            _ => stderr::say(notice),
         }
     }
 

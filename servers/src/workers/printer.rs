@@ -6,21 +6,23 @@
 
 use std::io::{self, PipeReader, Read, pipe};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::print;
+use crate::{ending, print};
 
 /// As much as a pipe holds unless it is told otherwise (pipe(7)).
 const PIPE_SIZE: usize = 64 * 1024;
 
 /// The thread that prints.
 pub(super) struct Printer {
-    end: Receiver<io::Result<()>>,
+    thread: JoinHandle<io::Result<()>>,
+    /// Rung at its end.
+    end: Arc<EventFd>,
 }
 
 impl Printer {
@@ -31,23 +33,25 @@ impl Printer {
             .into_iter()
             .map(|(reader, writer)| (Source::new(reader), OwnedFd::from(writer)))
             .unzip();
-        let (ended, end) = channel();
-        thread::Builder::new()
-            .name("printer".into())
-            .spawn(move || ended.send(copy_lines(readers)))?;
-        Ok((Printer { end }, writers))
+        let end = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?);
+        let bell = Arc::clone(&end);
+        let thread = thread::Builder::new().name("printer".into());
+        let thread = thread.spawn(move || {
+            let printed = copy_lines(readers);
+            let _ = bell.write(1);
+            printed
+        })?;
+        Ok((Printer { thread, end }, writers))
     }
 
-    /// Waits, for so long at the most, until everything is printed.
-    pub(super) fn finish(self, patience: Duration) -> Result<(), String> {
-        match self.end.recv_timeout(patience) {
-            Ok(result) => result.map_err(|error| print::failure(&error)),
-            Err(RecvTimeoutError::Timeout) => {
-                log::warn!("the grace period is over; standard output took no more");
-                Ok(())
-            }
-            Err(RecvTimeoutError::Disconnected) => Ok(()),
+    /// Waits until everything is printed, as long as [`ending`] allows.
+    pub(super) fn finish(self) -> Result<(), String> {
+        if !ending::wait(self.end.as_fd(), PollFlags::POLLIN) {
+            log::warn!("the grace period is over; standard output took no more");
+            return Ok(());
         }
+        let printed = self.thread.join().unwrap_or(Ok(()));
+        printed.map_err(|error| print::failure(&error))
     }
 }
 

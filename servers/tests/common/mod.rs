@@ -19,6 +19,7 @@ pub(crate) fn settings() -> Settings {
         burst: 0,
         history: 0,
         motd: None,
+        motd_file: None,
         login_timeout: Duration::from_secs(60),
         max_per_ip: None,
         unicode_names: false,

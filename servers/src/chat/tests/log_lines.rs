@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Once;
 
 use edgeloop_reactor::Closed;
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata, Record};
 
 use super::Party;
 
@@ -43,12 +43,6 @@ pub(super) fn keep() {
 /// What was logged since the last time.
 pub(super) fn take() -> Vec<String> {
     LINES.take()
-}
-
-/// The same, errors only.
-pub(super) fn take_errors() -> Vec<String> {
-    let is_error = |line: &String| line.starts_with(Level::Error.as_str());
-    take().into_iter().filter(is_error).collect()
 }
 
 #[test]
