@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use edgeloop::ending;
 use edgeloop_reactor::{Address, Direction, Errno, Limits, Outbox, Protocol, Reactor, reason};
 
 use crate::cli::Options;
@@ -118,6 +119,7 @@ fn run<C: Client>(call: &Call, client: C) -> Result<(), String> {
     }
     reactor.call(|client, out| client.start(peers, out));
     reactor.run().map_err(|error| reason(&error))?;
+    ending::begin(Duration::MAX);
     conclude(reactor)
 }
 

@@ -47,8 +47,9 @@ mod window;
 mod worker;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
-use edgeloop::stderr;
+use edgeloop::{ending, stderr};
 use edgeloop_reactor::reason;
 
 use self::conductor::Conductor;
@@ -64,6 +65,7 @@ pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
     let plan = Plan::new(options)?;
     let sources = plan.ways.len();
     let outcome = Conductor::new(plan, options)?.run()?;
+    ending::begin(Duration::MAX);
     let report = Report::new(options, sources, &outcome);
     let text = match (options.json, options.hgrm) {
         (true, _) => report.json(),

@@ -33,15 +33,16 @@ use crate::talk::talk;
 fn main() -> ExitCode {
     // It fails only for signals that cannot be ignored.
     let _ = ignore_write_signals();
-    let status = match run(Cli::read().client) {
+    let done = run(Cli::read().client);
+    // A client ends when its user has seen how it went, or ends it by a signal.
+    ending::begin(Duration::MAX);
+    let status = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             stderr::say(&format!("edgecall: {failure}"));
             ExitCode::FAILURE
         }
     };
-    // A client ends when its user has seen how it went, or ends it by a signal.
-    ending::begin(Duration::MAX);
     stderr::finish();
     status
 }

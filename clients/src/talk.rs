@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use edgeloop::ending;
 use edgeloop::talk::{Call, PEER, STDIN, STDOUT, Screen, Talk};
 use edgeloop_reactor::{Direction, Limits, Reactor, reason};
 
@@ -41,6 +42,7 @@ pub(crate) fn talk(options: &TalkOptions) -> Result<(), String> {
         .map_err(|error| format!("cannot read standard input: {}", reason(&error)))?;
     reactor.call(|_, out| out.connect(address, PEER));
     reactor.run().map_err(|error| reason(&error))?;
+    ending::begin(Duration::MAX);
     let talk = reactor.protocol();
     log::info!("{}", talk.summary());
     talk.failure()

@@ -27,6 +27,11 @@ pub fn begin(left: Duration) {
     UNTIL.get_or_init(|| Instant::now().checked_add(left.max(LEAST)));
 }
 
+/// Whether service has ended.
+pub(crate) fn has_begun() -> bool {
+    UNTIL.get().is_some()
+}
+
 /// Waits until `fd` has one of these events; false if the time is over, or a stop signal waits to
 /// be handled.
 pub(crate) fn wait(fd: BorrowedFd, events: PollFlags) -> bool {

@@ -19,6 +19,7 @@
 //! The thread takes no lock and uses nothing of the standard library that has one, because a
 //! process may be forked at any moment of its life (see `models/sys.rs`).
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -148,16 +149,8 @@ impl Recorder {
 
     /// Records a line, its end included. One that is too long to be written in one piece is cut.
     pub(crate) fn line(&self, line: &[u8]) {
-        const CUT: &[u8] = b" [...]\n";
-        if line.len() <= LINE_MAX {
-            self.whole(line);
-        } else {
-            self.whole(&[&line[..LINE_MAX - CUT.len()], CUT].concat());
-        }
-    }
-
-    fn whole(&self, line: &[u8]) {
-        if self.write(line) < line.len() {
+        let line = cut(line);
+        if self.write(&line) < line.len() {
             self.lose(1);
         }
     }
@@ -219,6 +212,15 @@ impl Recorder {
         if let Some(file) = self.file {
             let _ = close(file);
         }
+    }
+}
+
+/// A line, or as much of it as can be written in one piece.
+pub(crate) fn cut(line: &[u8]) -> Cow<'_, [u8]> {
+    const CUT: &[u8] = b" [...]\n";
+    match line.len() {
+        ..=LINE_MAX => line.into(),
+        _ => [&line[..LINE_MAX - CUT.len()], CUT].concat().into(),
     }
 }
 

@@ -1,49 +1,125 @@
-//! Standard error, which nothing waits for: whoever looks at it cannot stop a program by looking
-//! away. A line that a full pipe or a stopped terminal does not take in time is dropped, and counted.
+//! Standard error, which nothing waits for: a pager that pauses or a terminal that was stopped must
+//! not stop a program. A line that is not taken at once is dropped and counted; the count stands
+//! before the next line that is taken.
+//!
+//! Standard error is shared with other programs, such as the shell, so it may not be made
+//! non-blocking. But a pipe can be opened once more, and then the mode is our own. A regular file
+//! does not wait. A terminal or a socket does, and gets a thread: see `recorder.rs`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
-use crate::recorder::{Record, Recorder};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::PollFlags;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::write as write_to;
+
+use crate::ending;
+use crate::recorder::{Record, Recorder, cut};
 
 const MESSAGES: Record = Record {
     name: "messages",
-    gap: |lines| format!("lines missing here: {lines}\n"),
-    // Where else?
+    gap: missing,
+    // There is no other place for it.
     complain: |_| {},
 };
 
-/// Started by the first line; `None` if that was not possible.
-static RECORDER: OnceLock<Option<Recorder>> = OnceLock::new();
+/// Lost lines are counted in an eventfd(2), which forked processes share; from this bit on it counts
+/// those of which a part was written.
+const TORN: u64 = 1 << 32;
+
+/// Chosen for the first line; `None` if there were no descriptors for it.
+static WAY: OnceLock<Option<Way>> = OnceLock::new();
+
+/// How standard error is written to.
+enum Way {
+    /// A descriptor that does not wait, and the lines that it did not take.
+    Direct(OwnedFd, EventFd),
+    Thread(Recorder),
+}
 
 /// Writes one line, whose end is added.
 pub fn say(line: &str) {
     write(format!("{line}\n").as_bytes());
 }
 
-/// Writes these bytes in one piece, if they are no more than a line may have. Unless they draw on a
-/// terminal, they end in a newline.
-pub(crate) fn write(bytes: &[u8]) {
-    match recorder() {
-        Some(recorder) => recorder.line(bytes),
-        // There is no thread or descriptor left, which is what is to be said, and the end.
-        None => drop(io::stderr().write_all(bytes)),
+/// Writes a line, its end included.
+pub(crate) fn write(line: &[u8]) {
+    match way() {
+        Some(Way::Direct(stderr, lost)) => write_directly(stderr, lost, &cut(line)),
+        Some(Way::Thread(recorder)) => recorder.line(line),
+        None => {}
     }
 }
 
-/// Starts what the first line would start. Before a process forks this must have been called.
+/// Chooses what the first line would choose. Before a process forks this must have been called.
 pub(crate) fn start() {
-    let _ = recorder();
+    let _ = way();
 }
 
-fn recorder() -> &'static Option<Recorder> {
-    RECORDER.get_or_init(|| Recorder::of_stderr(&MESSAGES).ok())
-}
-
-/// At the end of the program: waits until all is written, as long as [`ending`](crate::ending)
-/// allows.
+/// At the end of the program: waits until all is written, as long as [`ending`] allows.
 pub fn finish() {
-    if let Some(Some(recorder)) = RECORDER.get() {
-        recorder.finish(&[]);
+    if let Some(Way::Thread(recorder)) = way() {
+        let _ = recorder.finish(&[]);
     }
+}
+
+fn way() -> Option<&'static Way> {
+    WAY.get_or_init(|| choose().ok()).as_ref()
+}
+
+fn choose() -> io::Result<Way> {
+    let stderr = io::stderr();
+    let kind = SFlag::from_bits_truncate(fstat(&stderr)?.st_mode) & SFlag::S_IFMT;
+    let direct = match kind {
+        SFlag::S_IFREG => stderr.as_fd().try_clone_to_owned().ok(),
+        SFlag::S_IFCHR if !stderr.is_terminal() => stderr.as_fd().try_clone_to_owned().ok(),
+        SFlag::S_IFIFO => {
+            let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+            // Another user's pipe may not be opened.
+            open("/proc/self/fd/2", flags, Mode::empty()).ok()
+        }
+        _ => None,
+    };
+    let lost = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+    match direct {
+        Some(stderr) => Ok(Way::Direct(stderr, lost)),
+        None => Recorder::of_stderr(&MESSAGES).map(Way::Thread),
+    }
+}
+
+/// Writes a line, after the number of those that are missing before it.
+fn write_directly(stderr: &OwnedFd, lost: &EventFd, line: &[u8]) {
+    let before = lost.read().unwrap_or(0);
+    if before > 0 {
+        let end = if before >= TORN { "\n" } else { "" };
+        let gap = format!("{end}{}", missing(before % TORN));
+        if !put(stderr, gap.as_bytes()).is_ok_and(|count| count == gap.len()) {
+            let _ = lost.write(before + 1);
+            return;
+        }
+    }
+    let count = put(stderr, line).unwrap_or(0);
+    if count < line.len() {
+        let _ = lost.write(if count > 0 { TORN + 1 } else { 1 });
+    }
+}
+
+/// Writes what is taken at once, or at the end of the program as soon as it is.
+fn put(stderr: &OwnedFd, bytes: &[u8]) -> nix::Result<usize> {
+    loop {
+        match write_to(stderr, bytes) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN)
+                if ending::has_begun() && ending::wait(stderr.as_fd(), PollFlags::POLLOUT) => {}
+            done => return done,
+        }
+    }
+}
+
+fn missing(lines: u64) -> String {
+    format!("lines missing here: {lines}\n")
 }

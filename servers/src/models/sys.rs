@@ -74,7 +74,7 @@ pub(super) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
     // SAFETY: the child lacks the other threads, so a lock that one of them holds now is never
     // released there. They are those of recorders, `recorder::Writer::run`, and take no lock that
     // the child may want: they call the kernel on descriptors of their own, share eventfds and no
-    // memory with the loop, and what they say on standard error goes into a pipe.
+    // memory with the loop, and what they say on standard error is a write as well.
     // The allocator is theirs, too, and glibc's fork(3) leaves it usable in the child.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
