@@ -4,10 +4,11 @@
 //! protocols: [`stream`] joins standard input, a server and standard output; [`datagram::ask`] and
 //! [`datagram::post`] send a datagram for each line, with and without an answer. What they share
 //! has a file each: [`dial`] reaches the server, [`output`] prints, [`progress`] shows how far
-//! it is. [`mod@talk`] has its protocol in common with `edgeloop talk`. [`mod@load`] is a program of
+//! it is, on a [`canvas`]. [`mod@talk`] has its protocol in common with `edgeloop talk`. [`mod@load`] is a program of
 //! its own: many connections at once, to measure a server.
 
 mod call;
+mod canvas;
 mod cli;
 mod datagram;
 mod dial;

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Seek};
 use std::os::fd::AsFd;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use nix::sys::stat::{SFlag, fstat};
+
+use crate::canvas;
 
 /// Files below this are sent before anybody could read the bar, in bytes.
 const WORTH_WATCHING: u64 = 8 * 1024 * 1024;
@@ -48,7 +50,7 @@ impl Progress {
 }
 
 fn visible(total: u64) -> ProgressBar {
-    let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
+    let target = canvas::target(DRAWS_PER_SECOND);
     let bar =
         ProgressBar::with_draw_target(Some(total), target).with_finish(ProgressFinish::AndClear);
     match ProgressStyle::with_template(TEMPLATE) {

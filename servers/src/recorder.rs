@@ -310,6 +310,7 @@ struct Writer {
 }
 
 /// How a write failed: the cause, and how many lines were not written to their end.
+#[derive(Clone, Copy)]
 struct Failure {
     errno: Errno,
     lines: u64,
@@ -699,7 +700,7 @@ mod tests {
         first.truncate(count);
         let all = String::from_utf8(first).unwrap() + &fs::read_to_string(path).unwrap();
         let numbers: Vec<usize> = all.lines().map(|line| line.parse().unwrap()).collect();
-        assert_eq!(numbers, Vec::from_iter(0..=2000));
+        assert_eq!(numbers, (0..=2000).collect::<Vec<_>>());
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! before the next line that is taken.
 //!
 //! Standard error is shared with other programs, such as the shell, so it may not be made
-//! non-blocking. But a pipe can be opened once more, and then the mode is our own. A regular file
-//! does not wait. A terminal or a socket does, and gets a thread: see `recorder.rs`.
+//! non-blocking. But a pipe or a terminal can be opened once more, and then the mode is our own. A
+//! regular file does not wait. What cannot be opened, such as a socket or the pipe of another user,
+//! gets a thread: see `recorder.rs`.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -46,6 +47,13 @@ pub fn say(line: &str) {
     write(format!("{line}\n").as_bytes());
 }
 
+/// Draws on a terminal. A part of it may be missing, or all: the next drawing begins anew.
+pub fn draw(picture: &[u8]) {
+    if let Some(Way::Direct(stderr, _)) = way() {
+        let _ = put(stderr, picture);
+    }
+}
+
 /// Writes a line, its end included.
 pub(crate) fn write(line: &[u8]) {
     match way() {
@@ -75,11 +83,10 @@ fn choose() -> io::Result<Way> {
     let stderr = io::stderr();
     let kind = SFlag::from_bits_truncate(fstat(&stderr)?.st_mode) & SFlag::S_IFMT;
     let direct = match kind {
+        // It keeps the place that is shared with other writers.
         SFlag::S_IFREG => stderr.as_fd().try_clone_to_owned().ok(),
-        SFlag::S_IFCHR if !stderr.is_terminal() => stderr.as_fd().try_clone_to_owned().ok(),
-        SFlag::S_IFIFO => {
-            let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-            // Another user's pipe may not be opened.
+        SFlag::S_IFCHR | SFlag::S_IFIFO => {
+            let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
             open("/proc/self/fd/2", flags, Mode::empty()).ok()
         }
         _ => None,

@@ -3,10 +3,14 @@
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::crew::Count;
 use super::options::Kind;
+use crate::canvas;
+
+/// No more than the conductor asks for; what is between two of them is not drawn.
+const DRAWS_PER_SECOND: u8 = 20;
 
 /// A line on standard error, if that is a terminal. It is gone when this is dropped.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(kind: Kind, is_wanted: bool) -> Line {
         let bar = match is_wanted && io::stderr().is_terminal() {
-            true => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()),
+            true => ProgressBar::with_draw_target(None, canvas::target(DRAWS_PER_SECOND)),
             false => ProgressBar::hidden(),
         };
         let bar = bar.with_finish(ProgressFinish::AndClear);
