@@ -51,6 +51,7 @@ use std::time::Duration;
 
 use edgeloop::{ending, stderr};
 use edgeloop_reactor::reason;
+use nix::sys::signal::{SigSet, Signal};
 
 use self::conductor::Conductor;
 pub(crate) use self::options::{EXAMPLE, LoadOptions};
@@ -66,6 +67,9 @@ pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
     let sources = plan.ways.len();
     let outcome = Conductor::new(plan, options)?.run()?;
     ending::begin(Duration::MAX);
+    // From here on a stop signal ends the program, whatever standard output waits for.
+    let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    let _ = stop.thread_unblock();
     let report = Report::new(options, sources, &outcome);
     let text = match (options.json, options.hgrm) {
         (true, _) => report.json(),

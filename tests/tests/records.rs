@@ -5,18 +5,21 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{Pid, mkfifo};
 use tempfile::{TempDir, tempdir};
 
 use tests::chat::{Guest, chat};
 use tests::client::{dial, expect, ping};
+use tests::process::{threads, wait_for_exit};
 use tests::program::Output;
 use tests::server::{Launch, Server, edgecall};
 use tests::{PATIENCE, until};
@@ -164,9 +167,7 @@ fn a_second_signal_ends_a_server_at_once_that_waits_for_the_reader_of_its_log() 
         server.signal(Signal::SIGTERM);
         // The listener is closed when it stops.
         let address = server.tcp();
-        until("it stops", || {
-            std::net::TcpStream::connect(address).is_err()
-        });
+        until("it stops", || TcpStream::connect(address).is_err());
         server.signal(Signal::SIGTERM);
         assert_eq!(server.exit_code(), 0, "{way:?}");
     }
@@ -441,16 +442,14 @@ fn lines_that_standard_error_does_not_take_are_counted() {
     for way in WAYS {
         let stderr = Paused::new();
         let script = format!("exec \"$@\" 2>'{}'", stderr.path());
-        let port = dial_port();
+        let port = free_port();
         let mut server = Launch::new("echo", &[&format!("127.0.0.1:{port}")])
             .args(way)
             .args(&["-v"])
             .under(&["sh", "-c", &script, "sh"])
             .spawn();
         let address = ([127, 0, 0, 1], port).into();
-        until("it listens", || {
-            std::net::TcpStream::connect(address).is_ok()
-        });
+        until("it listens", || TcpStream::connect(address).is_ok());
         for _ in 0..100 {
             ping(dial(address), b"more lines than there is room for");
         }
@@ -467,8 +466,8 @@ fn lines_that_standard_error_does_not_take_are_counted() {
 }
 
 /// A port that is free now.
-fn dial_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     listener.local_addr().expect("getsockname").port()
 }
 
@@ -498,8 +497,33 @@ fn a_client_is_not_held_by_its_standard_error() {
     // What it has to say at the end is waited for, like any program's.
     let read = stderr.go_on();
     assert!(read.wait_for("sent 8 bytes, received 8 bytes"));
-    let status = tests::process::wait_for_exit(&mut call, PATIENCE);
+    let status = wait_for_exit(&mut call, PATIENCE);
     assert_eq!(status.and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn a_report_that_is_not_read_does_not_keep_a_signal_from_ending_the_client() {
+    let server = Launch::echo().start();
+    let mut stdout = Paused::new();
+    let full = [b'x'; PIPE_SIZE as usize];
+    stdout.reader.write_all(&full).expect("write");
+    let writer = File::options().write(true).open(&stdout.path);
+    let mut command = Command::new(edgecall());
+    command.args(["load", "-v", "-c", "1", "-d", "50ms", "--warm-up", "0"]);
+    let mut call = command
+        .arg(server.tcp().to_string())
+        .stdin(Stdio::null())
+        .stdout(writer.expect("a FIFO"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("edgecall can be started");
+    let stderr = Output::collect(call.stderr.take().expect("piped"));
+    assert!(stderr.wait_for("ending"), "{}", stderr.text());
+    until("the workers have ended", || threads(call.id()) == 1);
+    let pid = Pid::from_raw(call.id().cast_signed());
+    kill(pid, Signal::SIGTERM).expect("kill");
+    let status = wait_for_exit(&mut call, PATIENCE).expect("it ends");
+    assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
 }
 
 #[test]
@@ -537,7 +561,7 @@ fn an_output_that_may_not_grow_is_an_error_and_no_signal() {
     assert!(complaint.ends_with("File too large\n"), "{complaint}");
 }
 
-/// As `edgeloop --log-file >(gzip)` under bash.
+/// As `edgeloop --log-file >(gzip >log.gz)` under bash.
 #[test]
 fn a_log_that_is_compressed() {
     let directory = tempdir().expect("a temporary directory");
