@@ -21,6 +21,8 @@ const LOG: Record = Record {
         )
     },
     complain: |why| say(&format!("edgeloop: {why}")),
+    // Each reader of the log sees it there.
+    resumed: |_| {},
 };
 
 /// The file that the log goes to, if it goes to one.

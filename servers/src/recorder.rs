@@ -1,4 +1,5 @@
-//! What is written besides the connections: the log, the transcript, standard error.
+//! What is written besides the connections: the log's file, the transcript, and standard error where
+//! `stderr.rs` finds no other way.
 //!
 //! A write to a file, a FIFO or a terminal waits for as long as its reader pauses, and the loop must
 //! not. So each of them has a thread that does the waiting, and a pipe that leads to it. The loop's
@@ -64,6 +65,8 @@ pub(crate) struct Record {
     pub(crate) gap: fn(u64) -> String,
     /// Where complaints go, which must be elsewhere than here.
     pub(crate) complain: fn(&str),
+    /// Hears how many lines were lost when that is over, and written.
+    pub(crate) resumed: fn(u64),
 }
 
 /// The loop's end.
@@ -450,6 +453,7 @@ impl Writer {
         let told = self.missing;
         match self.put((self.record.gap)(told).as_bytes()) {
             Ok(()) => {
+                (self.record.resumed)(told);
                 self.missing -= told;
                 self.is_troubled = self.missing > 0;
                 self.is_failing = false;
@@ -581,6 +585,7 @@ mod tests {
         name: "test",
         gap: |lines| format!("missing: {lines}\n"),
         complain: |why| complaints().push(why.into()),
+        resumed: |_| {},
     };
 
     fn complaints() -> MutexGuard<'static, Vec<String>> {

@@ -26,6 +26,7 @@ const MESSAGES: Record = Record {
     gap: missing,
     // There is no other place for it.
     complain: |_| {},
+    resumed: |_| {},
 };
 
 /// Lost lines are counted in an eventfd(2), which forked processes share; from this bit on it counts

@@ -21,7 +21,8 @@ use tests::chat::{Guest, chat};
 use tests::client::{dial, expect, ping};
 use tests::process::{threads, wait_for_exit};
 use tests::program::Output;
-use tests::server::{Launch, Server, edgecall};
+use tests::server::{Launch, Server, binary, edgecall};
+use tests::terminal::Terminal;
 use tests::{PATIENCE, until};
 
 /// The ways to serve, as options.
@@ -342,6 +343,13 @@ fn a_transcript_that_may_not_grow_is_a_full_disk_that_may_have_room_again() {
     bob.hears("[ann] three");
     let text = || fs::read_to_string(&file).expect("the transcript");
     until("writing resumes", || text().ends_with("[ann] three\n"));
+    server.logs("lines missing from the transcript");
+    let complaints = server.stderr().text();
+    assert_eq!(
+        complaints.matches("the transcript").count(),
+        2,
+        "{complaints}"
+    );
     let said = text().matches(" [ann] ").count();
     assert!(
         missing(&text()) > 0 && missing(&text()) + said == 3,
@@ -462,6 +470,36 @@ fn lines_that_standard_error_does_not_take_are_counted() {
         connection_lines(&read.text());
         server.signal(Signal::SIGTERM);
         assert_eq!(server.exit_code(), 0);
+    }
+}
+
+/// As with Ctrl-S, and Ctrl-Q later.
+#[test]
+fn a_terminal_that_is_stopped_stops_nothing_else() {
+    for way in WAYS {
+        let mut terminal = Terminal::new();
+        let address = ([127, 0, 0, 1], free_port()).into();
+        let mut command = Command::new(binary());
+        command
+            .args(["echo", &format!("{address}"), "-v"])
+            .args(way);
+        let server = command.stdin(Stdio::null()).stderr(terminal.line()).spawn();
+        let mut server = server.expect("edgeloop can be started");
+        terminal.shows("listening on");
+        until("it listens", || TcpStream::connect(address).is_ok());
+        terminal.type_in("\x13");
+        for _ in 0..100 {
+            ping(dial(address), b"not shown");
+        }
+        terminal.type_in("\x11");
+        until("what is lost is told", || {
+            ping(dial(address), b"one more");
+            missing(&terminal.shown()) > 0
+        });
+        terminal.type_in("\x13");
+        kill(Pid::from_raw(server.id().cast_signed()), Signal::SIGTERM).expect("kill");
+        let status = wait_for_exit(&mut server, PATIENCE).expect("it ends");
+        assert_eq!(status.code(), Some(0), "{way:?}");
     }
 }
 

@@ -17,11 +17,11 @@ const WRITE_AT: usize = 256 * 1024;
 const TRANSCRIPT: Record = Record {
     name: "transcript",
     gap: |lines| {
-        log::error!("lines missing from the transcript: {lines}");
         let now = format_rfc3339_seconds(SystemTime::now());
         format!("{now} * lines missing from the transcript: {lines}\n")
     },
     complain: |why| log::error!("{why}"),
+    resumed: |lines| log::error!("lines missing from the transcript: {lines}"),
 };
 
 /// Lines with their times and rooms, on their way to a file.
