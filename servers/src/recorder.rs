@@ -135,6 +135,7 @@ impl Recorder {
     /// A recorder without a thread, the far end of its pipe, and the count of lost lines.
     #[cfg(test)]
     pub(crate) fn for_test(pipe_size: i32) -> (Recorder, OwnedFd, Arc<EventFd>) {
+        end_late();
         let (reader, pipe) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
         fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(pipe_size)).unwrap();
         let event = || Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
@@ -568,12 +569,17 @@ fn line_count(lines: &[u8]) -> u64 {
     memchr_iter(b'\n', lines).count() as u64
 }
 
+/// All tests of a process have the same end, which is to be later than the last of them.
+#[cfg(test)]
+fn end_late() {
+    ending::begin(std::time::Duration::from_secs(3600));
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
     use std::io::{BufRead, BufReader, Read};
     use std::sync::{Mutex, MutexGuard, PoisonError};
-    use std::time::Duration;
 
     use nix::unistd::mkfifo;
 
@@ -592,9 +598,8 @@ mod tests {
         COMPLAINTS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A recorder whose end may take as long as the slowest machine needs.
     fn open(path: &Path) -> Recorder {
-        ending::begin(Duration::from_secs(60));
+        end_late();
         Recorder::open(path, &TEST).unwrap()
     }
 
