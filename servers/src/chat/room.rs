@@ -1,16 +1,17 @@
 //! Rooms: who is in one, and how much is announced there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, ConnMap};
 
+use super::gate::Gate;
 use super::history::History;
 use super::member::Member;
 use super::text;
 
 /// Names that are listed to who enters; the others are counted.
-const LISTED_MAX: usize = 1000;
+pub(super) const LISTED_MAX: usize = 1000;
 /// How many times a second announcements may reach somebody in one room. What goes beyond is summed
 /// up, so that a thousand people coming at once are no million lines.
 pub(super) const ANNOUNCED_MAX: usize = 100_000;
@@ -32,6 +33,11 @@ pub(super) struct Room {
     /// How many of them ignore somebody, so that others need not be asked.
     pub(super) ignoring: usize,
     pub(super) history: History,
+    /// How much it may be told.
+    pub(super) gate: Gate,
+    /// Members, of this room or another, of whom each has a line that waits to be said here. Only
+    /// the first of them has a timer for that.
+    pub(super) queue: VecDeque<ConnId>,
     /// When the present window of announcements began, and what was announced in it.
     window: Duration,
     announced: usize,
@@ -45,6 +51,8 @@ impl Room {
             members: Vec::new(),
             ignoring: 0,
             history: History::default(),
+            gate: Gate::default(),
+            queue: VecDeque::new(),
             window: Duration::ZERO,
             announced: 0,
             crowd: Crowd::default(),
@@ -90,15 +98,21 @@ impl Room {
         }
     }
 
-    /// Whether a step of somebody who is in the room is to be announced by itself. Otherwise it is
-    /// counted, to be summed up at the end of the window.
-    pub(super) fn may_announce(&mut self, id: ConnId, step: Step, now: Duration) -> bool {
+    /// Whether a step of somebody who is in the room is to be announced by itself, if the room has
+    /// room for it (`has_room`). Otherwise it is counted, to be summed up at the end of the window.
+    pub(super) fn may_announce(
+        &mut self,
+        id: ConnId,
+        step: Step,
+        has_room: bool,
+        now: Duration,
+    ) -> bool {
         if now.saturating_sub(self.window) >= WINDOW {
             (self.window, self.announced) = (now, 0);
         }
         self.announced += self.members.len();
         // What was held back is to be told before anything newer.
-        let may = self.announced <= ANNOUNCED_MAX && self.crowd.is_empty();
+        let may = has_room && self.announced <= ANNOUNCED_MAX && self.crowd.is_empty();
         if !may {
             self.crowd.count(id, step);
         }
@@ -173,23 +187,24 @@ mod tests {
         let (mut told, mut announced) = (0, 0);
         for id in ids().take(2000) {
             room.enter(id);
-            if room.may_announce(id, Step::In, now) {
+            if room.may_announce(id, Step::In, true, now) {
                 announced += 1;
                 told += room.members().len() - 1;
             }
         }
         assert!(told <= ANNOUNCED_MAX && told > ANNOUNCED_MAX * 9 / 10);
         let first = room.members()[0];
-        assert!(!room.may_announce(first, Step::Out, now));
+        assert!(!room.may_announce(first, Step::Out, true, now));
         let later = now + 5 * WINDOW;
         assert!(
-            !room.may_announce(first, Step::Out, later),
+            !room.may_announce(first, Step::Out, true, later),
             "what was counted is told first"
         );
         let crowd = room.take_crowd();
         assert_eq!(crowd.steps, [2000 - announced, 2]);
         assert!(room.take_crowd().is_empty());
-        assert!(room.may_announce(first, Step::In, later));
+        assert!(room.may_announce(first, Step::In, true, later));
+        assert!(!room.may_announce(first, Step::Out, false, later));
     }
 
     #[test]
