@@ -95,22 +95,12 @@ impl Chat {
         }
     }
 
-    /// Tells the others in the room, or counts it for later if they hear too much already. A farewell
+    /// Tells the others in the room, or keeps it for later if they hear too much already. A farewell
     /// has waited for its room, and needs no more of it.
     pub(super) fn announce(&mut self, id: ConnId, step: Step, farewell: &[u8], out: &mut Outbox) {
         let Some(member) = self.members.get(id) else {
             return;
         };
-        let room = &mut self.rooms[member.room as usize];
-        let (allowance, now) = (&self.bounds.allowance, out.now());
-        let has_room = !room.gate.is_behind() && room.gate.wait(allowance, now).is_zero();
-        let has_room = has_room || !farewell.is_empty();
-        if !self.settings.plain && !room.may_announce(id, step, has_room, now) {
-            if !self.crowded.contains(&member.room) {
-                self.crowded.push(member.room);
-            }
-            return self.tick(out);
-        }
         self.page.clear();
         self.page.extend_from_slice(b"* ");
         self.page.extend_from_slice(member.name().as_bytes());
@@ -124,7 +114,17 @@ impl Chat {
             self.page.push(b')');
         }
         self.page.push(b'\n');
-        self.tell_others(id, out);
+        let room = &mut self.rooms[member.room as usize];
+        let (allowance, now) = (&self.bounds.allowance, out.now());
+        let has_room = !room.gate.is_behind() && room.gate.wait(allowance, now).is_zero();
+        let has_room = has_room || !farewell.is_empty();
+        if self.settings.plain || room.may_announce(id, step, &self.page, has_room, now) {
+            return self.tell_others(id, out);
+        }
+        if !self.crowded.contains(&member.room) {
+            self.crowded.push(member.room);
+        }
+        self.tick(out);
     }
 
     /// Lets the service timer run, if it does not.
@@ -141,11 +141,13 @@ impl Chat {
                 let crowd = room.take_crowd();
                 let (before, meanwhile): (Vec<ConnId>, Vec<ConnId>) =
                     room.members().iter().partition(|&&id| crowd.hears_all(id));
-                let (summary, now) = (crowd.summary(), out.now());
-                room.gate.spend(&self.bounds.allowance, summary.len(), now);
-                out.broadcast(before, summary.as_bytes());
+                if let Some(&one) = before.first() {
+                    let (summary, now) = (crowd.summary_for(one), out.now());
+                    room.gate.spend(&self.bounds.allowance, summary.len(), now);
+                    out.broadcast(before, &summary);
+                }
                 for id in meanwhile {
-                    out.send(id, crowd.summary_for(id).as_bytes());
+                    out.send(id, &crowd.summary_for(id));
                 }
             }
         }
