@@ -112,12 +112,12 @@ impl Chat {
             let max = self.settings.max_line;
             lines.finish(max, |line| self.take_line(id, line, out));
         }
-        match self.members.get_mut(id).filter(|member| member.is_held()) {
-            Some(member) => member.extra_mut().ended = true,
-            None => {
-                out.finish(id);
-                self.part(id, Closed::Eof.reason(), b"", out);
-            }
+        // That line, or the message of the day for a newcomer whose name it was, may have to wait.
+        if let Some(member) = self.members.get_mut(id).filter(|member| member.is_held()) {
+            member.extra_mut().ended = true;
+        } else {
+            out.finish(id);
+            self.part(id, Closed::Eof.reason(), b"", out);
         }
     }
 

@@ -10,6 +10,7 @@ mod model;
 mod operator;
 mod pacing;
 mod record;
+mod slow_rooms;
 mod storms;
 
 use std::time::Duration;
