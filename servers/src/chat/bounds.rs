@@ -77,7 +77,7 @@ impl Bounds {
             // The chat learns of more than this at the end of a turn. The turn may be told by two
             // rooms, the member's old one and its new one, each up to its allowance and one line.
             high_water,
-            2 * self.allowance.at_once,
+            self.allowance.at_once.saturating_mul(2),
             2 * self.longest,
             // Then its room is behind: what that is told while the member is given time, with one
             // line that the bucket may be ahead, and one that it may be in debt.
@@ -97,5 +97,46 @@ impl Bounds {
             leave_at_once.saturating_mul(NAME_MAX + "*  has left the room\n".len()),
         ];
         parts.into_iter().fold(0, usize::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::tests::settings;
+
+    fn hard_limit(change: impl FnOnce(&mut Settings)) -> usize {
+        let mut settings = settings();
+        change(&mut settings);
+        let mut limits = Limits {
+            max_connections: 10_000,
+            high_water: settings.high_water,
+            ..Limits::default()
+        };
+        Bounds::new(&settings).adjust(&settings, &mut limits);
+        limits.queue_limit.expect("a limit")
+    }
+
+    #[test]
+    fn the_hard_limit_leaves_time_for_the_minimum_rate_and_bounds_memory() {
+        let default = hard_limit(|_| {});
+        assert!(default < 2 * 1024 * 1024, "{default}: the README says so");
+        let faster = hard_limit(|settings| settings.min_rate *= 2);
+        assert_eq!(faster - default, 30 * settings().min_rate);
+        let higher = hard_limit(|settings| settings.high_water *= 2);
+        assert_eq!(higher - default, settings().high_water * 3 / 2);
+        let any_rate = hard_limit(|settings| settings.min_rate = 0);
+        assert_eq!(default - any_rate, 30 * (settings().min_rate - SLOWEST));
+        let plain = hard_limit(|settings| settings.plain = true);
+        assert!(plain > default + 10_000 * NAME_MAX);
+    }
+
+    #[test]
+    fn extreme_settings_do_not_overflow() {
+        let most = |settings: &mut Settings| {
+            (settings.high_water, settings.min_rate) = (usize::MAX, usize::MAX);
+            (settings.max_line, settings.rate, settings.burst) = (1 << 30, u32::MAX, u32::MAX);
+        };
+        assert_eq!(hard_limit(most), usize::MAX);
     }
 }

@@ -17,8 +17,8 @@ use super::input::{EFFORT_MAX, OTHERS_TURN};
 use super::member::Kept;
 
 impl Chat {
-    /// The room that hears a command, if anyone but its author does. Announcements are not meant:
-    /// they are summed up if there is no room for them.
+    /// The room that hears a command, unless its author alone does. Announcements are not meant: they
+    /// are summed up if there is no room for them.
     pub(super) fn audience(&self, id: ConnId, command: &Command<'_>) -> Option<u32> {
         let member = self.members.get(id)?;
         match command {

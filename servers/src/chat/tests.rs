@@ -23,7 +23,7 @@ const WELCOME: &str = "Welcome! What is your name?\n";
 const EMPTY: &str = "* The room is empty\n";
 
 /// What the command line's defaults are.
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         max_line: 4096,
         rate: 100,

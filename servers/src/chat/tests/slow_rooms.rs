@@ -305,9 +305,9 @@ fn a_long_message_of_the_day_comes_in_pieces_and_the_newcomer_waits_for_its_end(
 }
 
 proptest! {
-    /// Whoever lags, and whenever: all that is said is heard, each member's lines in their order.
+    /// Whichever members lag, and whenever: all that is said is heard, each member's lines in their order.
     #[test]
-    fn nothing_is_lost_and_nobody_is_left_waiting(
+    fn nothing_is_lost_and_no_member_is_left_waiting(
         steps in prop::collection::vec((0..4usize, 0..6u8, 1..20usize), 1..80),
     ) {
         let (mut party, ids) = party();
