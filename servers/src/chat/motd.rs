@@ -3,6 +3,9 @@
 //! A long one is shown in pieces of whole lines, while the newcomer takes them: it would otherwise be
 //! more than may wait for a member. What others say meanwhile comes between the lines. The text is
 //! shared by all who read it.
+//!
+//! While too much waits for the newcomer, its room is behind. So that this is not for long, pieces
+//! come about as fast as the newcomer was seen to take them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +26,34 @@ pub(super) struct Reading {
     text: Arc<[u8]>,
     /// So many bytes were shown.
     shown: usize,
+    /// Between two pieces.
+    interval: Duration,
+    /// When the newcomer rose above the high-water mark last.
+    risen_at: Duration,
 }
 
 impl Reading {
+    fn new(text: Arc<[u8]>) -> Reading {
+        Reading {
+            text,
+            shown: 0,
+            interval: NEXT_PIECE,
+            risen_at: Duration::ZERO,
+        }
+    }
+
+    /// More than the high-water mark waits for the newcomer.
+    pub(super) fn rise(&mut self, now: Duration) {
+        self.risen_at = now;
+    }
+
+    /// The newcomer has taken half of the mark since then: that is how fast it reads.
+    fn fall(&mut self, high_water: usize, now: Duration) {
+        let pieces = (high_water / 2 / PIECE).clamp(1, u32::MAX as usize);
+        let interval = (now.saturating_sub(self.risen_at)) / pieces as u32;
+        self.interval = interval.max(NEXT_PIECE);
+    }
+
     /// The next lines, of about a piece in all.
     fn next(&mut self) -> &[u8] {
         let rest = &self.text[self.shown..];
@@ -37,6 +65,8 @@ impl Reading {
             }
         };
         self.shown += end;
+        // It may read faster by now.
+        self.interval = (self.interval - self.interval / 32).max(NEXT_PIECE);
         &rest[..end]
     }
 
@@ -58,7 +88,17 @@ impl Chat {
         }
         if let Some(member) = self.members.get_mut(id) {
             let text = Arc::clone(&self.motd);
-            member.extra_mut().reading = Some(Reading { text, shown: 0 });
+            member.extra_mut().reading = Some(Reading::new(text));
+            self.show_more(id, out);
+        }
+    }
+
+    /// A newcomer that has caught up reads on.
+    pub(super) fn read_on(&mut self, id: ConnId, out: &mut Outbox) {
+        if let Some(member) = self.members.get_mut(id)
+            && let Some(reading) = &mut member.extra_mut().reading
+        {
+            reading.fall(self.settings.high_water, out.now());
             self.show_more(id, out);
         }
     }
@@ -72,7 +112,7 @@ impl Chat {
         let extra = member.extra_mut();
         if let Some(reading) = extra.reading.as_mut().filter(|reading| !reading.is_done()) {
             out.send(id, reading.next());
-            out.set_timer(id, NEXT_PIECE);
+            out.set_timer(id, reading.interval);
         } else {
             extra.reading = None;
             self.go_on(id, None, out);

@@ -126,6 +126,9 @@ impl Chat {
             && member.set_above(true)
         {
             out.pause(id);
+            if let Some(reading) = &mut member.extra_mut().reading {
+                reading.rise(out.now());
+            }
             if member.has_joined() {
                 self.rooms[member.room as usize].gate.rise();
             }
@@ -140,7 +143,7 @@ impl Chat {
         match member.kept() {
             // The room will call it up.
             Some(_) => {}
-            None if member.is_reading() => self.show_more(id, out),
+            None if member.is_reading() => self.read_on(id, out),
             None => self.go_on(id, None, out),
         }
     }

@@ -293,7 +293,7 @@ fn a_long_message_of_the_day_comes_in_pieces_and_the_newcomer_waits_for_its_end(
         "nothing while it lags"
     );
     party.script.high_water(alice, false);
-    party.seconds_pass(1);
+    party.seconds_pass(60);
     let rest = party.hears(alice);
     assert!(
         rest.ends_with("* line 999 of the message\n* in lobby (1): alice\n"),
@@ -302,6 +302,26 @@ fn a_long_message_of_the_day_comes_in_pieces_and_the_newcomer_waits_for_its_end(
     assert_eq!((first + &rest).matches(" of the message\n").count(), 1000);
     assert!(party.chat().members.get(alice).unwrap().is_small());
     party.check();
+}
+
+/// A room is not to be behind for as long as a newcomer reads.
+#[test]
+fn a_long_message_comes_as_fast_as_it_was_read() {
+    let message = "a line of the message\n".repeat(100_000);
+    let mut party = Party::with(|settings| settings.motd = Some(message));
+    let alice = party.connect();
+    party.says(alice, "alice");
+    party.script.high_water(alice, true);
+    // Half of the mark in four seconds: 32 KiB a second.
+    party.seconds_pass(4);
+    party.hears(alice);
+    party.script.high_water(alice, false);
+    party.seconds_pass(1);
+    let told = party.hears(alice).len();
+    assert!((32 * 1024..48 * 1024).contains(&told), "{told}");
+    // By and by a little faster.
+    party.seconds_pass(2);
+    assert!(party.hears(alice).len() > 2 * told);
 }
 
 proptest! {
