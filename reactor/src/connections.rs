@@ -452,7 +452,12 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
                 self.set_conn_timer(id, None);
             }
             Request::HalfClose(id) => self.begin_end(id, State::HALF_CLOSED),
-            Request::Abort(id) => self.doom(id, Closed::Aborted),
+            Request::Abort(id) => {
+                if let Some(last_words) = self.outbox.take_parcel_of(id) {
+                    self.deliver_parcel(last_words);
+                }
+                self.doom(id, Closed::Aborted);
+            }
             Request::Pause(id) => {
                 if let Some(conn) = self.live(id) {
                     conn.state |= State::PAUSED;

@@ -206,7 +206,8 @@ impl Outbox {
         self.requests.push(Request::HalfClose(id));
     }
 
-    /// Ends a connection at once; what is pending is lost.
+    /// Ends a connection at once. What was said before is offered to the kernel; what the kernel does
+    /// not take is lost, and so is what the peer has not fetched if anything of the peer is unread.
     pub fn abort(&mut self, id: ConnId) {
         self.requests.push(Request::Abort(id));
     }

@@ -13,16 +13,20 @@
 //! | `chat.rs` | connections: from the first byte to the leave |
 //! | `input.rs`, `pace.rs` | from bytes to lines, and how fast |
 //! | `telling.rs` | what the others hear |
+//! | `gate.rs`, `queue.rs`, `bounds.rs` | how much of that at a time, and who waits for it |
 //! | `commands.rs`, `command.rs` | what `/...` does, and how it is written |
 //! | `room.rs`, `history.rs`, `member.rs` | what is known of rooms and of people |
 //! | `name.rs`, `text.rs` | what may be a name, and what may be said |
 //! | `addresses.rs` | how many may come from one address |
+//! | `greeting.rs`, `motd.rs` | how the message of the day is shown, and read again |
 //! | `operator.rs`, `transcript.rs` | the server's own terminal, and the record |
-//! | `motd.rs` | the message of the day, read again |
 
 mod addresses;
+mod bounds;
 mod command;
 mod commands;
+mod gate;
+mod greeting;
 mod history;
 mod input;
 mod member;
@@ -30,6 +34,7 @@ mod motd;
 mod name;
 mod operator;
 mod pace;
+mod queue;
 mod room;
 mod telling;
 #[cfg(test)]
@@ -40,20 +45,22 @@ mod transcript;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol};
 use slab::Slab;
 
 use self::addresses::Addresses;
-use self::member::Member;
+use self::bounds::Bounds;
+pub(crate) use self::bounds::FRAME_MAX;
+use self::member::{Kept, Member};
 use self::name::Illegal;
 use self::operator::Operator;
-use self::pace::Rate;
+use self::pace::Rates;
 use self::room::{Room, Step};
 pub use self::transcript::Transcript;
 use crate::harmless::harmless;
-use crate::line::Line;
 use crate::serve::{CLIENT, Server, StandardStreams};
 
 /// The tags of the operator's terminal.
@@ -62,6 +69,8 @@ const STDOUT: u32 = 2;
 
 /// Where everybody starts.
 const LOBBY: &str = "lobby";
+/// The lobby is made first, and never ends.
+const LOBBY_NUMBER: u32 = 0;
 /// How soon the transcript is tried again while there is no room for it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
@@ -75,6 +84,11 @@ pub struct Settings {
     pub rate: u32,
     /// Lines that one may say at once before that counts.
     pub burst: u32,
+    /// Bytes a second that a member must accept while more than `high_water` waits for it, and that
+    /// a room may be told whatever waits for its members; 0 for any rate.
+    pub min_rate: usize,
+    /// Bytes waiting for a member above which its room is told no more than that.
+    pub high_water: usize,
     /// How many lines of a room are shown to who enters it.
     pub history: usize,
     /// What is shown to who has joined.
@@ -97,9 +111,10 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Chat {
     settings: Settings,
-    rate: Option<Rate>,
+    bounds: Bounds,
+    rates: Option<Rates>,
     /// The message of the day, as it is shown.
-    motd: Vec<u8>,
+    motd: Arc<[u8]>,
     /// Who is connected and has not left, with or without a name.
     members: ConnMap<Member>,
     /// Everybody's name.
@@ -123,9 +138,11 @@ impl Chat {
     /// Nobody is there yet.
     #[must_use]
     pub fn new(settings: Settings, transcript: Option<Transcript>) -> Self {
+        let bounds = Bounds::new(&settings);
         let mut chat = Chat {
-            rate: Rate::new(settings.rate, settings.burst),
-            motd: text::notice(settings.motd.as_deref().unwrap_or_default()),
+            rates: bounds.rates,
+            bounds,
+            motd: greeting::message(settings.motd.as_deref().unwrap_or_default()),
             addresses: Addresses::new(settings.max_per_ip),
             settings,
             members: ConnMap::new(),
@@ -149,7 +166,7 @@ impl Chat {
             return;
         };
         match motd::read(path) {
-            Ok(text) => self.motd = text::notice(&text),
+            Ok(text) => self.motd = greeting::message(&text),
             Err(why) => log::warn!("the message of the day stays as it is: {why}"),
         }
     }
@@ -157,7 +174,8 @@ impl Chat {
     fn welcome(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         if !self.addresses.admit(id, &peer) {
             log::info!("refused {peer}: too many connections from its address");
-            return self.dismiss(id, "too many connections from your address", out);
+            self.reply(id, "too many connections from your address", out);
+            return out.abort(id);
         }
         self.members.insert(id, Member::new(peer));
         out.send(id, WELCOME);
@@ -166,20 +184,19 @@ impl Chat {
         }
     }
 
-    fn log_in(&mut self, id: ConnId, line: Line<'_>, out: &mut Outbox) {
-        let legal = match line.cut {
-            true => Err(Illegal::TooLong),
-            false => self.free_name(line.text),
-        };
-        match legal {
+    fn log_in(&mut self, id: ConnId, wanted: &[u8], out: &mut Outbox) {
+        match self.free_name(wanted) {
             Ok(name) => self.join(id, name, out),
-            Err(illegal) => {
-                let wanted = harmless(&line.text[..line.text.len().min(100)]);
-                let reason = illegal.reason();
-                log::info!("refused the name '{wanted}': {reason}");
-                self.dismiss(id, reason, out);
-            }
+            Err(illegal) => self.refuse(id, wanted, illegal, out),
         }
+    }
+
+    /// A name that may not be had.
+    fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
+        let wanted = harmless(&wanted[..wanted.len().min(100)]);
+        let reason = illegal.reason();
+        log::info!("refused the name '{wanted}': {reason}");
+        self.dismiss(id, reason, out);
     }
 
     fn out_of_patience(&mut self, id: ConnId, out: &mut Outbox) {
@@ -189,11 +206,12 @@ impl Chat {
         self.dismiss(id, "you gave no name in time", out);
     }
 
-    /// Says why, and ends the connection of somebody who has not joined.
+    /// Says why, and ends the connection of somebody who has not joined. The reason has to arrive,
+    /// so the connection lingers, and counts as one until it is closed.
     fn dismiss(&mut self, id: ConnId, why: &str, out: &mut Outbox) {
         self.reply(id, why, out);
         out.finish(id);
-        self.forget(id);
+        self.forget(id, out);
     }
 
     /// The name that a line asks for, if it may be had.
@@ -216,7 +234,7 @@ impl Chat {
         let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
         log::info!("{name} has joined from {from}");
         self.enter(id, LOBBY, out);
-        out.send(id, &self.motd);
+        self.show_motd(id, out);
     }
 
     /// Enters a room, and hears who is there and what was said.
@@ -240,6 +258,9 @@ impl Chat {
         if let Some(member) = self.members.get_mut(id) {
             (member.room, member.place) = (number, place);
             room.ignoring += usize::from(member.ignores_some());
+            if member.is_above() {
+                room.gate.rise();
+            }
         }
         self.answer(id, out);
         self.announce(id, Step::In, b"", out);
@@ -256,7 +277,7 @@ impl Chat {
     }
 
     /// Leaves the room, which ends with its last member.
-    fn leave(&mut self, id: ConnId) {
+    fn leave(&mut self, id: ConnId, out: &mut Outbox) {
         let Some(member) = self.members.get(id).filter(|member| member.has_joined()) else {
             return;
         };
@@ -269,22 +290,27 @@ impl Chat {
             moved.place = place;
         }
         if room.members().is_empty() && &*room.name != LOBBY {
+            self.dissolve_queue(number, out);
+            let room = self.rooms.remove(number as usize);
             self.room_by_name.remove(&room.name);
-            self.rooms.remove(number as usize);
         }
     }
 
     /// The last thing that is heard of somebody. From here on there is nobody of this id.
     fn part(&mut self, id: ConnId, why: &str, farewell: &[u8], out: &mut Outbox) {
+        // The room does not wait for this member any more, which may be what it has waited for.
+        self.fall(id, out);
         if let Some(member) = self.members.get(id).filter(|member| member.has_joined()) {
             log::info!("{} has left: {why}", member.name());
             self.announce(id, Step::Out, farewell, out);
         }
-        self.forget(id);
+        self.forget(id, out);
     }
 
-    fn forget(&mut self, id: ConnId) {
-        self.leave(id);
+    fn forget(&mut self, id: ConnId, out: &mut Outbox) {
+        self.fall(id, out);
+        self.leave_queue(id, out);
+        self.leave(id, out);
         if let Some(member) = self.members.remove(id) {
             self.names.remove(member.name());
         }
@@ -320,18 +346,28 @@ impl Protocol for Chat {
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
         match why {
             // Everybody goes, and there is nobody left to tell.
-            Closed::Shutdown => self.forget(id),
+            Closed::Shutdown => self.forget(id, out),
             why => self.part(id, why.reason(), b"", out),
         }
         self.addresses.closed(id);
+        self.operator_is_full(id, false, out);
         self.operator.closed(id);
     }
 
     fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
-        match self.members.get(id).map(Member::has_joined) {
-            Some(true) => self.go_on(id, out),
-            Some(false) => self.out_of_patience(id, out),
-            None => {}
+        let Some(member) = self.members.get(id) else {
+            if Some(id) == self.operator.stdin {
+                self.let_operator_go_on(out);
+            }
+            return;
+        };
+        match member.kept() {
+            Some(Kept {
+                room: Some(room), ..
+            }) => self.call_up(*room, out),
+            None if member.is_reading() => self.show_more(id, out),
+            None if !member.has_joined() => self.out_of_patience(id, out),
+            _ => self.go_on(id, None, out),
         }
     }
 
@@ -355,10 +391,17 @@ impl Protocol for Chat {
         self.reload_motd();
     }
 
-    /// A reader this slow is closed, since its limit is the same; there is no input to blame.
-    fn on_high_water(&mut self, _: ConnId, _: &mut Outbox) {}
+    fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
+        self.rise(id, out);
+        self.operator_is_full(id, true, out);
+    }
 
-    fn on_low_water(&mut self, _: ConnId, _: &mut Outbox) {}
+    fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
+        if self.fall(id, out) {
+            self.catch_up(id, out);
+        }
+        self.operator_is_full(id, false, out);
+    }
 }
 
 impl Server for Chat {
@@ -369,10 +412,9 @@ impl Server for Chat {
         }
     }
 
-    /// What waits for a member comes from others, who are not to wait for it: at the high-water
-    /// mark it is cut off.
+    /// What waits for a member comes from others, who wait for it in their turn.
     fn adjust(&self, limits: &mut Limits) {
-        limits.queue_limit = Some(limits.high_water);
+        self.bounds.adjust(&self.settings, limits);
     }
 
     fn on_served(&mut self, out: &mut Outbox) {

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use edgeloop_reactor::Address;
 
-use crate::chat::{Chat, Settings, Transcript};
+use crate::chat::{Chat, FRAME_MAX, Settings, Transcript};
 use crate::environment;
 use crate::generate;
 use crate::models::Blocking;
@@ -121,13 +121,19 @@ pub(crate) struct ChatOptions {
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = line_size)]
     pub(crate) max_line: usize,
 
-    /// Lines a second that one may say for long; above it one's input is paused; 0 is no limit
+    /// Lines a second that one may say for long, and as many times --max-line bytes; above it one's
+    /// input is paused; 0 is no limit
     #[arg(long, value_name = "N", default_value = "100", value_parser = number::<u32>)]
     pub(crate) rate: u32,
 
     /// Lines that one may say at once before the rate counts
     #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<u32>)]
     pub(crate) burst: u32,
+
+    /// Bytes a second, averaged over 30 s, that a member must accept while more than --high-water
+    /// waits for it; talkers are never slowed below that; 0 is any rate
+    #[arg(long, value_name = "SIZE", default_value = "8KiB", value_parser = size)]
+    pub(crate) min_rate: usize,
 
     /// Show the last N lines of a room to who enters it
     #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
@@ -179,6 +185,8 @@ impl ChatOptions {
             max_line: self.max_line,
             rate: self.rate,
             burst: self.burst,
+            min_rate: self.min_rate,
+            high_water: self.common.high_water,
             history: self.history,
             motd_file: self
                 .motd
@@ -339,6 +347,13 @@ impl Server {
         if options.workers > 1 && options.once {
             return Err("--once serves one client, which is one worker's: leave out --workers");
         }
+        if let Server::Chat(chat) = self
+            && chat.max_line.saturating_add(FRAME_MAX) > options.high_water
+        {
+            return Err(
+                "--max-line and a name must fit into --high-water: lower the one or raise the other",
+            );
+        }
         if let Server::Talk(_) | Server::Chat(_) = self {
             if options.model != Model::Reactor {
                 return Err("only the reactor serves a conversation: leave out --model");
@@ -354,10 +369,14 @@ impl Server {
     }
 }
 
+/// Three times as much, which is what a line can become, can still be counted in 32 bits.
+const LINE_MAX: usize = 1 << 30;
+
 /// A line that has room for a name, of which a character may take four bytes.
 fn line_size(text: &str) -> Result<usize, String> {
     match size(text)? {
         0..128 => Err("a line needs room for 128 bytes at least".into()),
+        LINE_MAX.. => Err("a line has less than 1 GiB".into()),
         size => Ok(size),
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use edgeloop_reactor::{
     Address, Bound, Direction, HostPort, Limits, Outbox, Protocol, Reactor, open_descriptors,
@@ -181,6 +182,11 @@ const RESERVED_DESCRIPTORS: usize = 8;
 /// Each reactor's own: epoll, the spare one, signals, waker, standard streams.
 const DESCRIPTORS_OF_A_WORKER: usize = 8;
 
+/// A client that the server has ended has this long, and may send so many bytes more, while our last
+/// words are on their way to it. It counts as a connection until then.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 * 1024;
+
 /// The user's limits, and those of the process, whose soft limit of descriptors is raised.
 pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
     let descriptors = raise_descriptor_limit()
@@ -193,6 +199,8 @@ pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
         idle_timeout: options.idle_timeout,
         stall_timeout: options.stall_timeout,
         keepalive: options.keepalive,
+        linger_timeout: LINGER_TIMEOUT,
+        linger_bytes: LINGER_BYTES,
         grace: options.grace,
         backlog: options.backlog,
         ..Limits::default()

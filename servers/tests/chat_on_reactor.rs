@@ -81,7 +81,12 @@ fn what_is_sent_too_fast_waits_in_the_network_and_is_said() {
 
 #[test]
 fn who_has_ended_has_left_even_if_our_last_words_are_not_read() {
-    let mut party = Party::new(settings(), Limits::default());
+    // Bob's backlog is to hold up no one.
+    let limits = Limits {
+        high_water: 4 * 1024 * 1024,
+        ..Limits::default()
+    };
+    let mut party = Party::new(settings(), limits);
     let mut alice = party.join("alice");
     let mut bob = party.join("bob");
     party.next_line(&mut alice);
@@ -106,7 +111,7 @@ fn who_has_ended_has_left_even_if_our_last_words_are_not_read() {
 }
 
 #[test]
-fn who_does_not_read_is_cut_off_and_the_others_are_told_and_not_held_up() {
+fn who_reaches_the_hard_limit_is_cut_off_and_the_others_are_told() {
     let limits = Limits {
         high_water: 256 * 1024,
         queue_limit: Some(256 * 1024),

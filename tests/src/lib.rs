@@ -13,6 +13,7 @@
 //! | [`door`] | where the test itself is the server, or nobody is |
 //! | [`program`] | any program that runs: spoken to, its output collected |
 //! | [`foreign`] | `nc`, `ncat`, `socat` and `telnet`, in the place of our programs |
+//! | [`link`] | a slow link, between two network namespaces |
 //! | [`namespace`] | names of hosts, or a network, of a test's own |
 //! | [`netcat`] | the real `nc`, fed from a file |
 //! | [`process`] | what `/proc` says about a process; limits; waiting with a deadline |
@@ -40,6 +41,7 @@ pub mod chat;
 pub mod client;
 pub mod door;
 pub mod foreign;
+pub mod link;
 pub mod namespace;
 pub mod netcat;
 pub mod process;

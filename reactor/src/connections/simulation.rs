@@ -467,6 +467,19 @@ fn events_for_a_former_tenant_of_a_slot_reach_nobody() {
 }
 
 #[test]
+fn the_last_words_before_an_abort_are_offered_to_the_kernel() {
+    let mut world = run(&[]);
+    let id = world.wires[0].0;
+    world.connections.call(|_, out| {
+        out.send(id, b"bye");
+        out.abort(id);
+    });
+    world.take(&Step::Turn);
+    assert_eq!(world.wire(0).in_flight, b"bye");
+    assert_eq!(world.connections.protocol.closed, [(id, Closed::Aborted)]);
+}
+
+#[test]
 fn a_finished_peer_that_goes_on_sending_is_read_until_it_ends() {
     let mut world = run(&[Step::Quit(0), Step::Arrive(0, 50), Step::Turn]);
     assert!(world.wire(0).we_shut && !world.wire(0).closed);

@@ -50,7 +50,7 @@ impl Chat {
             return self.reply(id, &format!("you are in {room}"), out);
         }
         self.announce(id, Step::Out, b"", out);
-        self.leave(id);
+        self.leave(id, out);
         self.reply(id, &format!("you are in {room} now"), out);
         self.enter(id, room, out);
     }
@@ -103,16 +103,14 @@ impl Chat {
             return self.reply(id, "that is you", out);
         }
         // Who is ignored does not learn of it.
-        if self
-            .members
-            .get(other)
-            .is_some_and(|other| !other.ignores(id))
-        {
-            let from = member.name();
-            write_whisper(&mut self.page, from, "you", words);
+        if let Some(target) = self.members.get(other).filter(|other| !other.ignores(id)) {
+            write_whisper(&mut self.page, member.name(), "you", words);
             out.send(other, &self.page);
+            let gate = &mut self.rooms[target.room as usize].gate;
+            gate.spend(&self.bounds.allowance, self.page.len(), out.now());
         }
         write_whisper(&mut self.page, "you", to, words);
+        self.charge(id, out);
         self.answer(id, out);
     }
 
@@ -131,6 +129,7 @@ impl Chat {
         self.page.clear();
         let _ = writeln!(self.page, "* {old} is now known as {new}");
         self.tell_others(id, out);
+        self.charge(id, out);
         self.record(room, out);
         self.reply(id, &format!("you are now known as {new}"), out);
     }

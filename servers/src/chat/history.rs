@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What is kept of one room, in bytes: who enters is sent all of it at once, and is no slow reader
+/// What is kept of one room, in bytes: a newcomer is sent all of it at once, and is no slow reader
 /// for that.
 const BYTES_MAX: usize = 64 * 1024;
+/// The same as it is told, with an age before each line: the shortest line is `[a] ` and its end.
+pub(super) const TOLD_MAX: usize = BYTES_MAX + BYTES_MAX / "[a] \n".len() * "* 1000d ago ".len();
 
 /// The last lines with their times, the oldest first.
 #[derive(Debug, Default)]

@@ -1,18 +1,25 @@
 //! From bytes to lines, no faster than one may talk.
 //!
-//! Who talks too fast is not read from for a while, and TCP makes it wait. What was read already is
-//! held as it came and has its turn later, in its order, so nothing is dropped; it is no more than
-//! one read. Who is lost meanwhile is silent at once: what is still held, or with the kernel, is
-//! not said.
+//! The input of a member rests, and TCP makes the member wait, while
+//!
+//! - it is ahead of its pace, or has caused much in this callback: a timer lets it go on;
+//! - a line of it waits for its room (`queue.rs`), until the room calls it up;
+//! - more than the high-water mark waits for it, so that its own questions do not make that more;
+//! - it is being shown a long message of the day.
+//!
+//! Bytes that were read already are held as they came and have their turn later, in their order, so
+//! nothing is dropped; they are no more than one read. A member that is lost meanwhile is silent at
+//! once: what is still held, or with the kernel, is not said.
 
 use std::time::Duration;
 
 use edgeloop_reactor::{Closed, ConnId, Outbox};
 
-use super::Chat;
 use super::command::Command;
 use super::member::Member;
+use super::name::Illegal;
 use super::text::whole_characters;
+use super::{Chat, LOBBY_NUMBER};
 use crate::line::Line;
 use crate::telnet::Part;
 
@@ -20,50 +27,73 @@ use crate::telnet::Part;
 /// the others have their turn and what was said is sent.
 pub(super) const EFFORT_MAX: usize = 256 * 1024;
 /// How long it waits then.
-const OTHERS_TURN: Duration = Duration::from_millis(1);
+pub(super) const OTHERS_TURN: Duration = Duration::from_millis(1);
+
+/// What a member's next line has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// For so long, which may be no time.
+    For(Duration),
+    /// For something to happen, which will let it go on.
+    Event,
+}
 
 impl Chat {
     pub(super) fn read(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) {
         // What came before has its turn first.
-        let waits = self.members.get(id).is_some_and(Member::is_held);
-        let rest = if waits {
-            bytes
-        } else {
-            self.take_in(id, bytes, out)
-        };
-        if rest.is_empty() {
-            return;
+        let waits = |member: &Member| member.is_held() || member.is_above();
+        let waited = self.members.get(id).is_some_and(waits);
+        let mut rest = bytes;
+        if !waited {
+            self.effort = 0;
+            rest = self.take_in(id, bytes, out);
         }
-        let wait = self.wait(id, out.now());
-        if let Some(member) = self.members.get_mut(id) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        if !rest.is_empty() {
             member.extra_mut().held.push(rest);
-            if let (false, Some(wait)) = (waits, wait) {
-                out.pause(id);
-                out.set_timer(id, wait);
-            }
+        }
+        if !waited && member.is_held() {
+            self.rest(id, out);
         }
     }
 
-    /// What was held has its turn, as far as the pace allows.
-    pub(super) fn go_on(&mut self, id: ConnId, out: &mut Outbox) {
+    /// A line that was kept and what was held have their turn, as far as the pace and the rooms
+    /// allow. `called`: the room that has called the member up.
+    pub(super) fn go_on(&mut self, id: ConnId, called: Option<u32>, out: &mut Outbox) {
+        self.effort = 0;
+        let kept = self.members.get_mut(id).and_then(Member::take_kept);
+        if let Some(kept) = kept {
+            self.attempt(id, &kept.line, called, out);
+        }
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
         let mut held = member.take_held();
         let left = self.take_in(id, held.rest(), out).len();
         held.keep_last(left);
-        let wait = self.wait(id, out.now());
         // It may have left meanwhile.
-        let (Some(wait), Some(member)) = (wait, self.members.get_mut(id)) else {
+        let Some(member) = self.members.get_mut(id) else {
             return;
         };
         if !held.is_empty() {
             member.extra_mut().held = held;
-            out.set_timer(id, wait);
+        }
+        if member.is_held() || member.is_above() {
+            self.rest(id, out);
         } else if member.has_ended() {
             self.end(id, out);
         } else {
             out.resume(id);
+        }
+    }
+
+    /// Lets the input of a member rest until its next line may be taken.
+    fn rest(&self, id: ConnId, out: &mut Outbox) {
+        out.pause(id);
+        if let Some(Wait::For(wait)) = self.wait(id, out.now()) {
+            out.set_timer(id, wait);
         }
     }
 
@@ -82,8 +112,13 @@ impl Chat {
             let max = self.settings.max_line;
             lines.finish(max, |line| self.take_line(id, line, out));
         }
-        out.finish(id);
-        self.part(id, Closed::Eof.reason(), b"", out);
+        // That line, or the message of the day for a newcomer whose name it was, may have to wait.
+        if let Some(member) = self.members.get_mut(id).filter(|member| member.is_held()) {
+            member.extra_mut().ended = true;
+        } else {
+            out.finish(id);
+            self.part(id, Closed::Eof.reason(), b"", out);
+        }
     }
 
     /// Takes bytes apart into lines, and these one after another, until one has to wait. Returns
@@ -95,8 +130,7 @@ impl Chat {
         // Taken out of the member, so that both can be used at once.
         let mut input = member.take_input();
         let max = self.settings.max_line;
-        self.effort = 0;
-        while self.wait(id, out.now()) == Some(Duration::ZERO)
+        while self.wait(id, out.now()) == Some(Wait::For(Duration::ZERO))
             && let Some(part) = input.telnet.next(&mut bytes)
         {
             match part {
@@ -112,14 +146,17 @@ impl Chat {
         bytes
     }
 
-    /// How long somebody's next line has to wait; `None` if nobody is there any more.
-    fn wait(&self, id: ConnId, now: Duration) -> Option<Duration> {
+    /// What the next line of a member has to wait for; `None` if the member is gone.
+    fn wait(&self, id: ConnId, now: Duration) -> Option<Wait> {
         let member = self.members.get(id)?;
-        let wait = self.rate.map(|rate| member.pace.wait(rate, now));
+        if member.rests() {
+            return Some(Wait::Event);
+        }
+        let wait = self.rates.map(|rates| member.pace.wait(rates, now));
         let wait = wait.unwrap_or_default();
         match self.effort > EFFORT_MAX {
-            true => Some(wait.max(OTHERS_TURN)),
-            false => Some(wait),
+            true => Some(Wait::For(wait.max(OTHERS_TURN))),
+            false => Some(Wait::For(wait)),
         }
     }
 
@@ -129,10 +166,13 @@ impl Chat {
             return;
         };
         if !member.has_joined() {
-            return self.log_in(id, line, out);
+            return match line.cut {
+                true => self.refuse(id, line.text, Illegal::TooLong, out),
+                false => self.attempt(id, line.text, None, out),
+            };
         }
-        if let Some(rate) = self.rate {
-            member.pace.spend(rate, out.now());
+        if let Some(rates) = self.rates {
+            member.pace.spend_line(rates, out.now());
         }
         let mut text = line.text;
         if line.cut {
@@ -141,15 +181,29 @@ impl Chat {
             let told = format!("your line was cut after {max} bytes");
             self.reply(id, &told, out);
         }
-        self.act(id, text, out);
+        self.attempt(id, text, None, out);
     }
 
-    /// A line of somebody who has joined.
-    fn act(&mut self, id: ConnId, line: &[u8], out: &mut Outbox) {
-        if line.starts_with(b"/") && !self.settings.plain {
-            self.command(id, Command::parse(line), out);
-        } else {
-            self.say(id, line, out);
+    /// A line does what it does, or has to wait for the room that hears it. `called`: the room that
+    /// has called its author up.
+    fn attempt(&mut self, id: ConnId, line: &[u8], called: Option<u32>, out: &mut Outbox) {
+        let Some(member) = self.members.get(id) else {
+            return;
+        };
+        let is_name = !member.has_joined();
+        let command = match line.starts_with(b"/") && !self.settings.plain {
+            true => Command::parse(line),
+            false => Command::Say(line),
+        };
+        let audience = match is_name {
+            // Where each step is announced by itself, a newcomer waits as a line does.
+            true => self.settings.plain.then_some(LOBBY_NUMBER),
+            false => self.audience(id, &command),
+        };
+        match audience.filter(|&room| !self.is_open(room, called, out.now())) {
+            Some(room) => self.stand_in_queue(id, room, line, out),
+            None if is_name => self.log_in(id, line, out),
+            None => self.command(id, command, out),
         }
     }
 }

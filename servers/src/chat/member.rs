@@ -5,6 +5,7 @@
 
 use edgeloop_reactor::{ConnId, Peer};
 
+use super::greeting::Reading;
 use super::pace::Pace;
 use crate::line::LineAssembler;
 use crate::telnet::Telnet;
@@ -26,6 +27,12 @@ pub(super) struct Member {
 pub(super) struct Extra {
     input: Input,
     pub(super) held: Held,
+    /// A line that waits for its room.
+    pub(super) kept: Option<Kept>,
+    /// What the member has yet to be shown of a long message of the day.
+    pub(super) reading: Option<Reading>,
+    /// More than the high-water mark waits for the member.
+    pub(super) above: bool,
     /// The stream has ended; what is held comes first.
     pub(super) ended: bool,
     pub(super) ignored: Vec<ConnId>,
@@ -39,6 +46,14 @@ pub(super) struct Input {
     pub(super) telnet: Telnet,
     /// A line that is not complete yet.
     pub(super) lines: LineAssembler,
+}
+
+/// A line that may not be said yet.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) line: Box<[u8]>,
+    /// The room in whose queue the member stands.
+    pub(super) room: Option<u32>,
 }
 
 /// Bytes that came faster than their lines may be said.
@@ -69,10 +84,18 @@ impl Held {
 }
 
 impl Extra {
+    /// Whether a line waits for its room, or the message of the day is not shown to its end.
+    fn is_busy(&self) -> bool {
+        self.kept.is_some() || self.reading.is_some()
+    }
+
     fn is_empty(&self) -> bool {
         self.input.lines.is_empty()
             && self.input.telnet.is_idle()
             && self.held.is_empty()
+            && self.kept.is_none()
+            && self.reading.is_none()
+            && !self.above
             && !self.ended
             && self.ignored.is_empty()
             && self.peer.is_none()
@@ -116,11 +139,47 @@ impl Member {
         self.extra.as_mut().and_then(|extra| extra.peer.take())
     }
 
-    /// Whether something of it is held back.
+    pub(super) fn extra(&self) -> Option<&Extra> {
+        self.extra.as_deref()
+    }
+
+    /// Whether the end of its stream has to wait: something that it sent, or that it is to be shown,
+    /// comes first.
     pub(super) fn is_held(&self) -> bool {
-        self.extra
-            .as_ref()
-            .is_some_and(|extra| !extra.held.is_empty())
+        self.extra()
+            .is_some_and(|extra| !extra.held.is_empty() || extra.is_busy())
+    }
+
+    /// Whether its input rests until something happens: its room calls it up, or it takes what waits
+    /// for it.
+    pub(super) fn rests(&self) -> bool {
+        self.extra()
+            .is_some_and(|extra| extra.above || extra.is_busy())
+    }
+
+    pub(super) fn is_above(&self) -> bool {
+        self.extra().is_some_and(|extra| extra.above)
+    }
+
+    /// Notes whether more than the high-water mark waits for it, and returns whether that is new.
+    pub(super) fn set_above(&mut self, above: bool) -> bool {
+        let is_new = self.is_above() != above;
+        if is_new {
+            self.extra_mut().above = above;
+        }
+        is_new
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        self.extra().is_some_and(|extra| extra.reading.is_some())
+    }
+
+    pub(super) fn kept(&self) -> Option<&Kept> {
+        self.extra().and_then(|extra| extra.kept.as_ref())
+    }
+
+    pub(super) fn take_kept(&mut self) -> Option<Kept> {
+        self.extra.as_mut().and_then(|extra| extra.kept.take())
     }
 
     /// Whether its stream has ended.
@@ -183,7 +242,7 @@ mod tests {
     #[test]
     fn a_member_is_small() {
         // As the table of members has it, with the generation of its slot.
-        assert_eq!(size_of::<(u32, Option<Member>)>(), 48);
+        assert_eq!(size_of::<(u32, Option<Member>)>(), 56);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use edgeloop_reactor::{ConnId, Outbox};
 
+use super::bounds::READ_BUDGET;
 use super::command::split_word;
+use super::gate::Gate;
 use super::{Chat, text};
 use crate::line::LineAssembler;
 
@@ -14,6 +16,12 @@ TEXT         is said to all
 /kick NAME   asks somebody to leave
 ";
 
+/// What stands before each line of the operator's.
+const BEFORE: &str = "* operator: ";
+/// What the members are told of one read, at the most: lines of one byte, and a line that was begun
+/// before. A byte that is no UTF-8 is told as three.
+pub(super) const TOLD_MAX: usize = READ_BUDGET / 2 * (BEFORE.len() + 4) + 3 * LINE_MAX;
+
 /// What stands in the transcript for a room, where something is said in all of them.
 const ALL_ROOMS: &str = "*";
 
@@ -23,6 +31,11 @@ pub(super) struct Operator {
     pub(super) stdin: Option<ConnId>,
     pub(super) stdout: Option<ConnId>,
     lines: LineAssembler,
+    /// What all rooms may be told by the operator, who does not stand in their queues: all of them
+    /// would have to be open at one time.
+    gate: Gate,
+    /// Standard output takes no more for now.
+    is_full: bool,
 }
 
 impl Operator {
@@ -44,6 +57,32 @@ impl Chat {
         let mut lines = std::mem::take(&mut self.operator.lines);
         lines.feed(bytes, LINE_MAX, |line| self.obey(line.text, out));
         self.operator.lines = lines;
+        self.let_operator_go_on(out);
+    }
+
+    /// Standard output takes no more for now, or has caught up.
+    pub(super) fn operator_is_full(&mut self, id: ConnId, is_full: bool, out: &mut Outbox) {
+        if self.operator.stdout == Some(id) {
+            self.operator.is_full = is_full;
+            self.let_operator_go_on(out);
+        }
+    }
+
+    /// Reads on from standard input, unless a room that is behind was told enough, or the answers are
+    /// not taken: then it rests.
+    pub(super) fn let_operator_go_on(&mut self, out: &mut Outbox) {
+        let Some(stdin) = self.operator.stdin else {
+            return;
+        };
+        let allowance = &self.bounds.allowance;
+        let wait = self.operator.gate.wait(allowance, out.now());
+        if !wait.is_zero() {
+            out.set_timer(stdin, wait);
+        }
+        match self.operator.is_full || !wait.is_zero() {
+            true => out.pause(stdin),
+            false => out.resume(stdin),
+        }
     }
 
     /// The end of standard input. The last line may lack its newline.
@@ -80,14 +119,27 @@ impl Chat {
     /// Everybody who has joined hears this, in whatever room.
     fn proclaim(&mut self, line: &[u8], out: &mut Outbox) {
         self.page.clear();
-        self.page.extend_from_slice(b"* operator: ");
+        self.page.extend_from_slice(BEFORE.as_bytes());
         text::clean(line, &mut self.page);
         self.page.push(b'\n');
         let everybody = self.rooms.iter().flat_map(|(_, room)| room.members());
         out.broadcast(everybody.copied(), &self.page);
+        self.spend_everywhere(out);
         if let Some(transcript) = &mut self.transcript {
             transcript.note(ALL_ROOMS, &self.page);
             self.tick(out);
         }
+    }
+    /// All rooms are told what stands on the page.
+    fn spend_everywhere(&mut self, out: &Outbox) {
+        let (allowance, bytes, now) = (&self.bounds.allowance, self.page.len(), out.now());
+        let mut is_behind = false;
+        for (_, room) in &mut self.rooms {
+            is_behind |= room.gate.is_behind();
+            room.gate.spend(allowance, bytes, now);
+        }
+        let gate = &mut self.operator.gate;
+        gate.set_behind(is_behind);
+        gate.spend(allowance, bytes, now);
     }
 }

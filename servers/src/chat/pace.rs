@@ -1,59 +1,105 @@
-//! How fast somebody may talk: a token bucket, kept as one number.
+//! How fast a member may talk: token buckets, kept as one number each.
 //!
-//! Instead of counting tokens, [`Pace`] remembers when the bucket will be full again (the generic
-//! cell rate algorithm, as ATM networks call it): each line moves that time further away, and it
-//! may not be further than the whole bucket takes to fill.
+//! Instead of counting tokens, a [`Bucket`] remembers when it will be full again (the generic cell
+//! rate algorithm, as ATM networks call it): each spending moves that time further away, and it may
+//! not be further than the whole bucket takes to fill.
 
 use std::time::Duration;
 
-/// Who has to wait waits for several lines at once: the timer need not run for every single one.
+/// The shortest wait that is worth a timer: a paced member waits for several lines at once.
 const WAIT: Duration = Duration::from_millis(50);
+const NANOS_A_SECOND: u128 = 1_000_000_000;
 
-/// The rule for everybody.
+/// How fast a bucket fills, and how much it holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
-    /// What a line costs.
-    cost: Duration,
-    /// What may be owed.
+    /// At least 1.
+    tokens_per_second: u64,
+    /// Time in which an empty bucket fills.
     depth: Duration,
     /// The shortest wait: not so long that the bucket would run over meanwhile.
     wait: Duration,
 }
 
 impl Rate {
-    /// So many lines a second, after a burst of so many; `None` if that is no limit.
-    pub(super) fn new(per_second: u32, burst: u32) -> Option<Rate> {
-        let cost = Duration::from_secs(1).checked_div(per_second)?;
-        let depth = cost.saturating_mul(burst.max(1));
+    pub(super) fn new(tokens_per_second: u64, capacity: u64) -> Rate {
+        let tokens_per_second = tokens_per_second.max(1);
+        let depth = time(capacity, tokens_per_second);
         let wait = WAIT.min(depth / 2);
-        Some(Rate { cost, depth, wait })
+        Rate {
+            tokens_per_second,
+            depth,
+            wait,
+        }
     }
 }
 
-/// One person's debt.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
-    /// When the bucket is full again, in microseconds of the reactor's clock.
-    full_at_us: u64,
+/// Time in which so many tokens come in.
+fn time(tokens: u64, per_second: u64) -> Duration {
+    let nanos = u128::from(tokens) * NANOS_A_SECOND / u128::from(per_second);
+    // A fourth of what the clock can count, so that sums do not run over.
+    Duration::from_nanos(nanos.min(u128::from(u64::MAX / 4)) as u64)
 }
 
-impl Pace {
-    /// How long the next line has to wait; zero if not at all.
-    pub(super) fn wait(self, rate: Rate, now: Duration) -> Duration {
-        let excess = (self.debt(now) + rate.cost).saturating_sub(rate.depth);
+/// What is left to spend.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bucket {
+    /// When the bucket is full again, in nanoseconds of the reactor's clock.
+    full_at_ns: u64,
+}
+
+impl Bucket {
+    /// How long it takes until `tokens` may be spent; zero if they may be spent now. With `tokens`
+    /// of 0, the bucket need only be out of debt.
+    pub(super) fn wait(self, rate: Rate, tokens: u64, now: Duration) -> Duration {
+        let owed = self.debt(now) + time(tokens, rate.tokens_per_second);
+        let excess = owed.saturating_sub(rate.depth);
         match excess.is_zero() {
             true => excess,
             false => excess.max(rate.wait),
         }
     }
 
-    /// One more line.
-    pub(super) fn spend(&mut self, rate: Rate, now: Duration) {
-        self.full_at_us = (now + self.debt(now) + rate.cost).as_micros() as u64;
+    /// Spends tokens, whether they are there or not.
+    pub(super) fn spend(&mut self, rate: Rate, tokens: u64, now: Duration) {
+        let full_at = now + self.debt(now) + time(tokens, rate.tokens_per_second);
+        self.full_at_ns = full_at.as_nanos() as u64;
     }
 
     fn debt(self, now: Duration) -> Duration {
-        Duration::from_micros(self.full_at_us).saturating_sub(now)
+        Duration::from_nanos(self.full_at_ns).saturating_sub(now)
+    }
+}
+
+/// The rule for all members: lines a second, and bytes a second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rates {
+    pub(super) lines: Rate,
+    pub(super) bytes: Rate,
+}
+
+/// What one member has left to say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    lines: Bucket,
+    bytes: Bucket,
+}
+
+impl Pace {
+    /// How long the next line has to wait; zero if not at all.
+    pub(super) fn wait(self, rates: Rates, now: Duration) -> Duration {
+        let lines = self.lines.wait(rates.lines, 1, now);
+        lines.max(self.bytes.wait(rates.bytes, 0, now))
+    }
+
+    /// The member has sent a line.
+    pub(super) fn spend_line(&mut self, rates: Rates, now: Duration) {
+        self.lines.spend(rates.lines, 1, now);
+    }
+
+    /// Others are told so many bytes by the member.
+    pub(super) fn spend_bytes(&mut self, rates: Rates, bytes: usize, now: Duration) {
+        self.bytes.spend(rates.bytes, bytes as u64, now);
     }
 }
 
@@ -66,39 +112,58 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// How many lines may be said at once.
-    fn lines(pace: &mut Pace, rate: Rate, now: Duration) -> usize {
-        let may_go_on = |pace: &mut Pace| pace.wait(rate, now).is_zero();
-        std::iter::repeat_with(|| may_go_on(pace).then(|| pace.spend(rate, now)))
+    fn lines(bucket: &mut Bucket, rate: Rate, now: Duration) -> usize {
+        let may_go_on = |bucket: &mut Bucket| bucket.wait(rate, 1, now).is_zero();
+        std::iter::repeat_with(|| may_go_on(bucket).then(|| bucket.spend(rate, 1, now)))
             .take_while(Option::is_some)
             .count()
     }
 
     #[test]
     fn a_burst_and_then_the_rate() {
-        let rate = Rate::new(10, 3).unwrap();
-        let (mut pace, start) = (Pace::default(), 5 * SECOND);
-        assert_eq!(lines(&mut pace, rate, start), 3);
-        assert_eq!(pace.wait(rate, start), SECOND / 10);
-        assert_eq!(pace.wait(rate, start + SECOND * 3 / 100), SECOND * 7 / 100);
+        let rate = Rate::new(10, 3);
+        let (mut bucket, start) = (Bucket::default(), 5 * SECOND);
+        assert_eq!(lines(&mut bucket, rate, start), 3);
+        let wait = |bucket: Bucket, after: Duration| bucket.wait(rate, 1, start + after);
+        assert_eq!(wait(bucket, Duration::ZERO), SECOND / 10);
+        assert_eq!(wait(bucket, SECOND * 3 / 100), SECOND * 7 / 100);
         assert_eq!(
-            pace.wait(rate, start + SECOND * 9 / 100),
+            wait(bucket, SECOND * 9 / 100),
             WAIT,
             "a timer that is worth it"
         );
-        assert_eq!(lines(&mut pace, rate, start + SECOND / 10), 1);
+        assert_eq!(lines(&mut bucket, rate, start + SECOND / 10), 1);
         let later = start + 100 * SECOND;
         assert_eq!(
-            lines(&mut pace, rate, later),
+            lines(&mut bucket, rate, later),
             3,
             "the bucket holds no more than a burst"
         );
     }
 
     #[test]
-    fn no_rate_is_no_limit_and_no_burst_is_one_line() {
-        assert!(Rate::new(0, 5).is_none());
-        let rate = Rate::new(1, 0).unwrap();
-        assert_eq!(lines(&mut Pace::default(), rate, SECOND), 1);
+    fn bytes_may_be_said_until_they_are_owed() {
+        let rates = Rates {
+            lines: Rate::new(1000, 1000),
+            bytes: Rate::new(1000, 500),
+        };
+        let (mut pace, now) = (Pace::default(), SECOND);
+        for _ in 0..2 {
+            assert!(pace.wait(rates, now).is_zero());
+            pace.spend_bytes(rates, 400, now);
+        }
+        assert_eq!(pace.wait(rates, now), SECOND * 3 / 10);
+        assert!(pace.wait(rates, now + SECOND * 3 / 10).is_zero());
+    }
+
+    #[test]
+    fn extreme_rates_do_not_overflow() {
+        for (tokens_per_second, capacity) in [(0, 0), (1, u64::MAX), (u64::MAX, u64::MAX)] {
+            let rate = Rate::new(tokens_per_second, capacity);
+            let mut bucket = Bucket::default();
+            bucket.spend(rate, 1 << 32, SECOND);
+            let _ = bucket.wait(rate, 1 << 32, SECOND);
+        }
     }
 
     proptest! {
@@ -106,13 +171,13 @@ mod tests {
         fn in_no_time_more_than_a_burst_and_the_rate_gets_through(
             per_second in 1..2000u32, burst in 1..100u32, steps_ms in prop::collection::vec(0..50u64, 1..300),
         ) {
-            let rate = Rate::new(per_second, burst).unwrap();
-            let (mut pace, mut now, mut passed) = (Pace::default(), Duration::ZERO, 0u32);
+            let rate = Rate::new(per_second.into(), burst.into());
+            let (mut bucket, mut now, mut passed) = (Bucket::default(), Duration::ZERO, 0u32);
             for step in steps_ms {
                 now += Duration::from_millis(step);
-                now += pace.wait(rate, now);
-                prop_assert!(pace.wait(rate, now).is_zero(), "the wait was too short");
-                pace.spend(rate, now);
+                now += bucket.wait(rate, 1, now);
+                prop_assert!(bucket.wait(rate, 1, now).is_zero(), "the wait was too short");
+                bucket.spend(rate, 1, now);
                 passed += 1;
                 let allowed = f64::from(burst) + now.as_secs_f64() * f64::from(per_second);
                 prop_assert!(f64::from(passed) <= allowed * 1.001 + 1.0);

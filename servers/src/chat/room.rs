@@ -1,19 +1,22 @@
 //! Rooms: who is in one, and how much is announced there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, ConnMap};
 
+use super::gate::Gate;
 use super::history::History;
 use super::member::Member;
 use super::text;
 
 /// Names that are listed to who enters; the others are counted.
-const LISTED_MAX: usize = 1000;
+pub(super) const LISTED_MAX: usize = 1000;
 /// How many times a second announcements may reach somebody in one room. What goes beyond is summed
 /// up, so that a thousand people coming at once are no million lines.
 pub(super) const ANNOUNCED_MAX: usize = 100_000;
+/// Steps that are told one by one in a summary; more are counted.
+const TOLD_BY_NAME: usize = 8;
 /// How long announcements are counted together.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
 
@@ -32,6 +35,11 @@ pub(super) struct Room {
     /// How many of them ignore somebody, so that others need not be asked.
     pub(super) ignoring: usize,
     pub(super) history: History,
+    /// How much it may be told.
+    pub(super) gate: Gate,
+    /// Members, of this room or another, of whom each has a line that waits to be said here. Only
+    /// the first of them has a timer for that.
+    pub(super) queue: VecDeque<ConnId>,
     /// When the present window of announcements began, and what was announced in it.
     window: Duration,
     announced: usize,
@@ -45,6 +53,8 @@ impl Room {
             members: Vec::new(),
             ignoring: 0,
             history: History::default(),
+            gate: Gate::default(),
+            queue: VecDeque::new(),
             window: Duration::ZERO,
             announced: 0,
             crowd: Crowd::default(),
@@ -90,17 +100,24 @@ impl Room {
         }
     }
 
-    /// Whether a step of somebody who is in the room is to be announced by itself. Otherwise it is
-    /// counted, to be summed up at the end of the window.
-    pub(super) fn may_announce(&mut self, id: ConnId, step: Step, now: Duration) -> bool {
+    /// Whether a step of a member is to be announced at once, in this line. Otherwise, and if there is
+    /// no room for it, it is kept to be summed up at the end of the window.
+    pub(super) fn may_announce(
+        &mut self,
+        id: ConnId,
+        step: Step,
+        line: &[u8],
+        has_room: bool,
+        now: Duration,
+    ) -> bool {
         if now.saturating_sub(self.window) >= WINDOW {
             (self.window, self.announced) = (now, 0);
         }
         self.announced += self.members.len();
         // What was held back is to be told before anything newer.
-        let may = self.announced <= ANNOUNCED_MAX && self.crowd.is_empty();
+        let may = has_room && self.announced <= ANNOUNCED_MAX && self.crowd.is_empty();
         if !may {
-            self.crowd.count(id, step);
+            self.crowd.count(id, step, line);
         }
         may
     }
@@ -115,6 +132,8 @@ impl Room {
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     steps: [usize; 2],
+    /// The announcements, as long as they are few.
+    lines: Vec<Box<[u8]>>,
     /// Who of them came, and the steps until then. They saw who was there, and are told of those
     /// only who came and went later.
     came: HashMap<ConnId, [usize; 2]>,
@@ -125,10 +144,14 @@ impl Crowd {
         self.steps == [0; 2]
     }
 
-    fn count(&mut self, id: ConnId, step: Step) {
+    fn count(&mut self, id: ConnId, step: Step, line: &[u8]) {
         self.steps[step as usize] += 1;
         if step == Step::In {
             self.came.insert(id, self.steps);
+        }
+        match self.steps.iter().sum::<usize>() <= TOLD_BY_NAME {
+            true => self.lines.push(line.into()),
+            false => self.lines.clear(),
         }
     }
 
@@ -137,17 +160,14 @@ impl Crowd {
         !self.came.contains_key(&id)
     }
 
-    /// How many there were, in words.
-    pub(super) fn summary(&self) -> String {
-        let [entered, left] = self.steps;
-        text::steps(entered, left)
-    }
-
-    /// The same for one who came meanwhile.
-    pub(super) fn summary_for(&self, id: ConnId) -> String {
-        let [entered, left] = self.steps;
+    /// What a member is told of them that was there before the first, or else came as one of them.
+    pub(super) fn summary_for(&self, id: ConnId) -> Vec<u8> {
         let [entered_before, left_before] = self.came.get(&id).copied().unwrap_or_default();
-        text::steps(entered - entered_before, left - left_before)
+        if let Some(later @ [_, ..]) = self.lines.get(entered_before + left_before..) {
+            return later.concat();
+        }
+        let [entered, left] = self.steps;
+        text::steps(entered - entered_before, left - left_before).into_bytes()
     }
 }
 
@@ -173,46 +193,53 @@ mod tests {
         let (mut told, mut announced) = (0, 0);
         for id in ids().take(2000) {
             room.enter(id);
-            if room.may_announce(id, Step::In, now) {
+            if room.may_announce(id, Step::In, b"", true, now) {
                 announced += 1;
                 told += room.members().len() - 1;
             }
         }
         assert!(told <= ANNOUNCED_MAX && told > ANNOUNCED_MAX * 9 / 10);
         let first = room.members()[0];
-        assert!(!room.may_announce(first, Step::Out, now));
+        assert!(!room.may_announce(first, Step::Out, b"", true, now));
         let later = now + 5 * WINDOW;
         assert!(
-            !room.may_announce(first, Step::Out, later),
+            !room.may_announce(first, Step::Out, b"", true, later),
             "what was counted is told first"
         );
         let crowd = room.take_crowd();
         assert_eq!(crowd.steps, [2000 - announced, 2]);
         assert!(room.take_crowd().is_empty());
-        assert!(room.may_announce(first, Step::In, later));
+        assert!(room.may_announce(first, Step::In, b"", true, later));
+        assert!(!room.may_announce(first, Step::Out, b"", false, later));
     }
 
     #[test]
     fn who_comes_in_a_crowd_is_told_of_those_who_come_later() {
-        let ids: Vec<ConnId> = ids().take(4).collect();
+        let ids: Vec<ConnId> = ids().take(TOLD_BY_NAME + 1).collect();
         let mut crowd = Crowd::default();
-        crowd.count(ids[1], Step::In);
-        crowd.count(ids[0], Step::Out);
-        crowd.count(ids[2], Step::In);
-        crowd.count(ids[3], Step::In);
+        let step = |index: usize| if index == 1 { Step::Out } else { Step::In };
+        for (index, &id) in ids.iter().enumerate().take(4) {
+            crowd.count(id, step(index), format!("line {index}\n").as_bytes());
+        }
+        let told = |crowd: &Crowd, at: usize| {
+            let summary = crowd.summary_for(ids[at]);
+            String::from_utf8(summary).expect("UTF-8")
+        };
+        let hears_all = ids[..4].iter().map(|&id| crowd.hears_all(id));
+        assert_eq!(hears_all.collect::<Vec<_>>(), [false, true, false, false]);
+        assert_eq!(told(&crowd, 1), "line 0\nline 1\nline 2\nline 3\n");
+        assert_eq!(told(&crowd, 0), "line 1\nline 2\nline 3\n");
         assert_eq!(
-            ids.iter()
-                .map(|&id| crowd.hears_all(id))
-                .collect::<Vec<_>>(),
-            [true, false, false, false]
+            (told(&crowd, 2), told(&crowd, 3)),
+            ("line 3\n".into(), String::new())
         );
-        assert_eq!(
-            crowd.summary(),
-            "* 3 people have entered\n* 1 person has left\n"
-        );
-        let told = |at: usize| crowd.summary_for(ids[at]);
-        assert_eq!(told(1), "* 2 people have entered\n* 1 person has left\n");
-        assert_eq!(told(2), "* 1 person has entered\n");
-        assert_eq!(told(3), "");
+        for (index, &id) in ids.iter().enumerate().skip(4) {
+            crowd.count(id, step(index), b"line\n");
+        }
+        let summary = "* 8 people have entered\n* 1 person has left\n";
+        assert_eq!(told(&crowd, 1), summary);
+        assert_eq!(told(&crowd, 0), summary.replace('8', "7"));
+        assert_eq!(told(&crowd, 7), "* 1 person has entered\n");
+        assert_eq!(told(&crowd, 8), "");
     }
 }

@@ -29,6 +29,7 @@ impl Chat {
         self.page.push(b'\n');
         let room = member.room;
         self.tell_who_cares(id, out);
+        self.charge(id, out);
         let history = &mut self.rooms[room as usize].history;
         history.keep(out.now(), &self.page, self.settings.history);
         self.record(room, out);
@@ -39,7 +40,9 @@ impl Chat {
         let Some(member) = self.members.get(id) else {
             return;
         };
-        let room = &self.rooms[member.room as usize];
+        let room = &mut self.rooms[member.room as usize];
+        let (allowance, now) = (&self.bounds.allowance, out.now());
+        room.gate.spend(allowance, self.page.len(), now);
         self.effort += room.members().len();
         if room.ignoring == 0 {
             return out.broadcast(room.others(id), &self.page);
@@ -54,9 +57,19 @@ impl Chat {
         let Some(member) = self.members.get(id) else {
             return;
         };
-        let room = &self.rooms[member.room as usize];
+        let room = &mut self.rooms[member.room as usize];
+        let (allowance, now) = (&self.bounds.allowance, out.now());
+        room.gate.spend(allowance, self.page.len(), now);
         self.effort += room.members().len();
         out.broadcast(room.others(id), &self.page);
+    }
+
+    /// What stands on the page counts as said by its author.
+    pub(super) fn charge(&mut self, id: ConnId, out: &Outbox) {
+        if let (Some(rates), Some(member)) = (self.rates, self.members.get_mut(id)) {
+            let bytes = self.page.len();
+            member.pace.spend_bytes(rates, bytes, out.now());
+        }
     }
 
     /// A word of the server to one person.
@@ -82,18 +95,12 @@ impl Chat {
         }
     }
 
-    /// Tells the others in the room, or counts it for later if they hear too much of that.
+    /// Tells the others in the room, or keeps it for later if they hear too much already. A farewell
+    /// has waited for its room, and needs no more of it.
     pub(super) fn announce(&mut self, id: ConnId, step: Step, farewell: &[u8], out: &mut Outbox) {
         let Some(member) = self.members.get(id) else {
             return;
         };
-        let room = &mut self.rooms[member.room as usize];
-        if !self.settings.plain && !room.may_announce(id, step, out.now()) {
-            if !self.crowded.contains(&member.room) {
-                self.crowded.push(member.room);
-            }
-            return self.tick(out);
-        }
         self.page.clear();
         self.page.extend_from_slice(b"* ");
         self.page.extend_from_slice(member.name().as_bytes());
@@ -107,7 +114,17 @@ impl Chat {
             self.page.push(b')');
         }
         self.page.push(b'\n');
-        self.tell_others(id, out);
+        let room = &mut self.rooms[member.room as usize];
+        let (allowance, now) = (&self.bounds.allowance, out.now());
+        let has_room = !room.gate.is_behind() && room.gate.wait(allowance, now).is_zero();
+        let has_room = has_room || !farewell.is_empty();
+        if self.settings.plain || room.may_announce(id, step, &self.page, has_room, now) {
+            return self.tell_others(id, out);
+        }
+        if !self.crowded.contains(&member.room) {
+            self.crowded.push(member.room);
+        }
+        self.tick(out);
     }
 
     /// Lets the service timer run, if it does not.
@@ -124,9 +141,13 @@ impl Chat {
                 let crowd = room.take_crowd();
                 let (before, meanwhile): (Vec<ConnId>, Vec<ConnId>) =
                     room.members().iter().partition(|&&id| crowd.hears_all(id));
-                out.broadcast(before, crowd.summary().as_bytes());
+                if let Some(&one) = before.first() {
+                    let (summary, now) = (crowd.summary_for(one), out.now());
+                    room.gate.spend(&self.bounds.allowance, summary.len(), now);
+                    out.broadcast(before, &summary);
+                }
                 for id in meanwhile {
-                    out.send(id, crowd.summary_for(id).as_bytes());
+                    out.send(id, &crowd.summary_for(id));
                 }
             }
         }

@@ -10,23 +10,26 @@ mod model;
 mod operator;
 mod pacing;
 mod record;
+mod slow_rooms;
 mod storms;
 
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Opened, Peer, Script};
 
-use super::{Chat, STDIN, STDOUT, Settings, Transcript};
+use super::{Chat, Member, STDIN, STDOUT, Settings, Transcript};
 
 const WELCOME: &str = "Welcome! What is your name?\n";
 const EMPTY: &str = "* The room is empty\n";
 
 /// What the command line's defaults are.
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         max_line: 4096,
         rate: 100,
         burst: 1000,
+        min_rate: 8 * 1024,
+        high_water: 256 * 1024,
         history: 0,
         motd: None,
         motd_file: None,
@@ -160,9 +163,18 @@ impl Party {
         for (number, room) in &chat.rooms {
             present += room.members().len();
             assert_eq!(chat.room_by_name.get(&room.name), Some(&(number as u32)));
-            let members = room.members().iter();
-            let ignoring = members.filter(|&&id| chat.members.get(id).unwrap().ignores_some());
-            assert_eq!(room.ignoring, ignoring.count());
+            let count = |is_so: fn(&Member) -> bool| {
+                let members = room.members().iter();
+                members
+                    .filter(|&&id| is_so(chat.members.get(id).unwrap()))
+                    .count()
+            };
+            assert_eq!(room.ignoring, count(Member::ignores_some));
+            assert_eq!(room.gate.above(), count(Member::is_above));
+            for &id in &room.queue {
+                let kept = chat.members.get(id).and_then(Member::kept);
+                assert_eq!(kept.unwrap().room, Some(number as u32));
+            }
             assert!(!room.members().is_empty() || &*room.name == "lobby");
         }
         assert_eq!((chat.names.len(), present), (joined, joined));

@@ -40,10 +40,25 @@ pub(super) fn age(ago: Duration) -> String {
     }
 }
 
-/// Lines of the server's that somebody else wrote.
-pub(super) fn notice(text: &str) -> Vec<u8> {
-    let lines = text.lines().flat_map(|line| ["* ", line, "\n"]);
-    lines.flat_map(str::bytes).collect()
+/// Lines of the server's that somebody else wrote. One that would be longer than `max` bytes is made
+/// several.
+pub(super) fn notice(text: &str, max: usize) -> Vec<u8> {
+    const FRAME: usize = "* \n".len();
+    let mut notice = Vec::with_capacity(text.len());
+    for line in text.lines() {
+        let mut rest = line.as_bytes();
+        loop {
+            let first = whole_characters(&rest[..rest.len().min(max - FRAME)]);
+            for part in [b"* ", first, b"\n"] {
+                notice.extend_from_slice(part);
+            }
+            rest = &rest[first.len()..];
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    notice
 }
 
 /// What is said of people who came and went in such numbers; nothing if nobody did.
@@ -112,6 +127,14 @@ mod tests {
             steps(812, 1),
             "* 812 people have entered\n* 1 person has left\n"
         );
+    }
+
+    #[test]
+    fn a_notice_has_no_line_that_is_too_long() {
+        let notice = |text: &str| String::from_utf8(notice(text, 8)).expect("UTF-8");
+        assert_eq!(notice("one\r\n\ntwo"), "* one\n* \n* two\n");
+        assert_eq!(notice("12345"), "* 12345\n");
+        assert_eq!(notice("1234\u{e9}7"), "* 1234\n* \u{e9}7\n");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) fn settings() -> Settings {
         max_line: 4096,
         rate: 0,
         burst: 0,
+        min_rate: 8 * 1024,
+        high_water: 256 * 1024,
         history: 0,
         motd: None,
         motd_file: None,
