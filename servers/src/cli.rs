@@ -74,7 +74,8 @@ Example:
 
 const SINK_EXAMPLE: &str = "\
 A line of a client is printed as 'client N: TEXT', cut after 4 KiB, with control
-characters shown and not sent to the terminal.
+characters shown and not sent to the terminal. While standard output takes
+nothing, clients wait, and those that come and go without a text are counted.
 Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
 
 Example:
