@@ -46,9 +46,7 @@ mod turns;
 mod window;
 mod worker;
 
-use std::io::{self, Write};
-
-use edgeloop_reactor::reason;
+use edgeloop::print::print_text;
 
 use self::conductor::Conductor;
 pub(crate) use self::options::{EXAMPLE, LoadOptions};
@@ -72,8 +70,6 @@ pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
             percentiles(&outcome.tally.latency)
         }
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| format!("cannot write the report: {}", reason(&error)))?;
+    print_text(text.as_bytes())?;
     report.verdict()
 }

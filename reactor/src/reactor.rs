@@ -267,8 +267,9 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a
-    /// report, SIGCONT and SIGWINCH by `on_redraw`; ignores SIGHUP and SIGPIPE. Call it before other
-    /// threads are started: they inherit the blocked signals.
+    /// report, SIGCONT and SIGWINCH by `on_redraw`; ignores SIGHUP and SIGPIPE. A signal that
+    /// is ignored already stays ignored. Call it before other threads are started: they inherit the
+    /// blocked signals.
     pub fn handle_signals(&mut self) -> io::Result<()> {
         let signals = Signals::new()?;
         self.control(&signals, Source::Signals, Interest::IN)?;

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::Result;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::sys;
 
@@ -27,6 +28,9 @@ pub enum SignalAction {
 }
 
 /// The signals that a server handles, blocked in this thread from here on, and SIGPIPE ignored.
+/// A signal that is ignored already stays ignored, as the program that started this one wants it:
+/// nohup(1), or a shell without job control that starts a command with `&`.
+///
 /// [`Reactor::handle_signals`](crate::Reactor::handle_signals) is what a server with one reactor
 /// needs.
 ///
@@ -47,18 +51,17 @@ impl Signals {
 
     /// Blocks and takes over the signals. Errors: those of sigprocmask(2) and signalfd(2).
     pub fn new() -> Result<Signals> {
-        let handled: SigSet = [
+        let handled = not_ignored([
             Signal::SIGTERM,
             Signal::SIGINT,
             Signal::SIGUSR1,
             Signal::SIGCONT,
             Signal::SIGWINCH,
             Signal::SIGHUP,
-        ]
-        .into_iter()
-        .collect();
+        ]);
         handled.thread_block()?;
-        sys::ignore_sigpipe()?;
+        // A reader that is gone is an `EPIPE` like any other error.
+        sys::ignore(Signal::SIGPIPE)?;
         let fd = SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Signals { fd })
     }
@@ -75,6 +78,27 @@ impl Signals {
             _ => SignalAction::Nothing,
         })
     }
+}
+
+/// Lets the kernel reap all children, those that ended before as well. As process 1 of a container a
+/// server inherits every orphan, and one that was started with exec(2) has its predecessor's
+/// children. Not for programs that wait for children of their own: they would find none.
+pub fn reap_orphans() -> Result<()> {
+    sys::ignore(Signal::SIGCHLD)?;
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Those of the signals that the process does not ignore. A blocked signal would be queued even if
+/// it is ignored, and read from the descriptor.
+#[must_use]
+pub fn not_ignored(signals: impl IntoIterator<Item = Signal>) -> SigSet {
+    let handled = |signal: &Signal| !sys::is_ignored(*signal);
+    signals.into_iter().filter(handled).collect()
 }
 
 impl AsFd for Signals {

@@ -15,9 +15,11 @@ pub(crate) mod mmsg;
 use std::io::IoSlice;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use nix::Result;
 use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
 /// `epoll_create1(2)` with `EPOLL_CLOEXEC`.
@@ -198,10 +200,17 @@ pub(crate) fn dropped_datagrams(fd: BorrowedFd) -> Result<u32> {
     Ok(info[DROPS])
 }
 
-/// Sets SIGPIPE to be ignored for the whole process: a vanished reader is an `EPIPE` like any other
-/// error.
-pub(crate) fn ignore_sigpipe() -> Result<()> {
-    use nix::sys::signal::{SigHandler, Signal, signal};
+/// Sets a signal to be ignored for the whole process.
+pub(crate) fn ignore(signal: Signal) -> Result<()> {
     // SAFETY: SIG_IGN runs no code of ours.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map(drop)
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.map(drop)
+}
+
+/// `sigaction(2)`: whether the process ignores a signal.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: nothing is set; the kernel writes the present action to `action`.
+    let asked = unsafe { libc::sigaction(signal as i32, ptr::null(), &raw mut action) };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }

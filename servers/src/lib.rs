@@ -14,9 +14,10 @@ pub mod harmless;
 pub mod line;
 mod logging;
 mod models;
-mod print;
+pub mod print;
 mod serve;
 pub mod sink;
+mod sys;
 pub mod talk;
 pub mod telnet;
 pub mod terminal;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use clap::CommandFactory;
+use edgeloop_reactor::{reap_orphans, serve_in_background};
 
 use crate::cli::{Cli, Command, Server};
 use crate::echo::{Echo, EchoConversation};
@@ -41,7 +43,7 @@ use crate::upper::{Upper, UpperConversation};
 #[must_use]
 pub fn main() -> ExitCode {
     let done = match Cli::read().command {
-        Command::Serve(server) => run(server),
+        Command::Serve(server) => settle_in(&server).and_then(|()| run(server)),
         Command::Generate(options) => generate::run(Cli::command(), &options),
     };
     match done {
@@ -51,6 +53,17 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What every server is to the system, whatever it serves and how.
+fn settle_in(server: &Server) -> Result<(), String> {
+    // A person's conversation stops in the background, as editors do.
+    let stays = match server {
+        Server::Talk(_) => Ok(()),
+        _ => serve_in_background(),
+    };
+    let settled = stays.and_then(|()| reap_orphans());
+    settled.map_err(|errno| format!("cannot handle signals: {}", errno.desc()))
 }
 
 /// A line or two for each server.

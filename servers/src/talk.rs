@@ -379,7 +379,9 @@ impl Protocol for Talk {
         match opened.tag {
             STDIN => {
                 self.stdin = Some(id);
-                self.screen.open();
+                let mut opening = Vec::new();
+                self.screen.open(&mut opening);
+                self.put(&opening, out);
                 self.pace_stdin(out);
             }
             STDOUT => self.stdout = Some(id),
@@ -673,6 +675,38 @@ mod tests {
         assert_eq!(script.closed(peer), Some(Closed::Eof));
         assert!(script.closed(stdin).is_some() && script.closed(stdout).is_some());
         assert_eq!(script.protocol().failure(), None);
+    }
+
+    #[test]
+    fn a_person_s_keys_wait_while_the_screen_is_full() {
+        for (person, waits) in [(PERSON, true), (PIPE, false)] {
+            let (mut script, stdin, stdout, peer) = calling(person);
+            script.high_water(stdout, true);
+            assert_eq!(script.is_paused(stdin), waits);
+            script.high_water(peer, true);
+            script.high_water(stdout, false);
+            assert!(script.is_paused(stdin), "the peer takes nothing");
+            script.high_water(peer, false);
+            assert!(!script.is_paused(stdin));
+        }
+    }
+
+    #[test]
+    fn who_comes_while_the_screen_is_full_is_served_all_the_same() {
+        let (mut script, stdin, stdout) = answering(PERSON);
+        script.high_water(stdout, true);
+        for _ in 0..1000 {
+            let stranger = open(&mut script, PEER);
+            script.eof(stranger);
+            assert_eq!(script.closed(stranger), Some(Closed::Eof));
+        }
+        let guest = open(&mut script, PEER);
+        assert!(script.is_paused(guest));
+        script.high_water(stdout, false);
+        script.data(guest, b"hello");
+        assert_eq!(script.take_output(stdout), b"hello");
+        script.data(stdin, b"good evening\n");
+        assert_eq!(script.take_output(guest), b"good evening\n");
     }
 
     #[test]

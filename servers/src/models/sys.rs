@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{process, ptr, slice};
 
+use edgeloop_reactor::not_ignored;
 use libc::{c_int, c_void};
 use nix::Result;
 use nix::errno::Errno;
@@ -112,12 +113,12 @@ pub(super) fn set_socket_to_stop(socket: RawFd) {
     SOCKET.store(socket, Ordering::Relaxed);
 }
 
-/// Lets SIGTERM and SIGINT, where they are not blocked, end the input of the socket that
+/// Lets SIGTERM and SIGINT, where they are neither blocked nor ignored, end the input of the socket that
 /// [`set_socket_to_stop`] names.
 pub(super) fn handle_stop_signals() -> Result<()> {
     let handler = SigHandler::Handler(end_input);
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    for signal in &not_ignored([Signal::SIGTERM, Signal::SIGINT]) {
         // SAFETY: the handler stores to an atomic and calls shutdown(2), which a handler may
         // (signal-safety(7)), and leaves errno as it was.
         unsafe { sigaction(signal, &action) }?;
