@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use edgeloop::ending;
+use edgeloop::{ending, print};
 use edgeloop_reactor::{Address, Direction, Errno, Limits, Outbox, Protocol, Reactor, reason};
 
 use crate::cli::Options;
@@ -110,7 +110,8 @@ fn run<C: Client>(call: &Call, client: C) -> Result<(), String> {
         Address::Tcp(_) | Address::Unix(_) => Vec::new(),
     };
     if call.prints() {
-        adopt(&mut reactor, io::stdout(), Direction::Output, STDOUT)
+        print::check()
+            .and_then(|()| adopt(&mut reactor, io::stdout(), Direction::Output, STDOUT))
             .map_err(|error| format!("cannot write the answer: {}", reason(&error)))?;
     }
     if call.message.is_none() {

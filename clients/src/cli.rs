@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use edgeloop::values::duration;
-use edgeloop::{environment, generate};
+use edgeloop::{environment, generate, print};
 use edgeloop_reactor::Address;
 
 use crate::load::{self, LoadOptions};
@@ -73,7 +73,8 @@ Example:
   tail -f /var/log/syslog | edgecall send 127.0.0.1:8888";
 
 const TALK_EXAMPLE: &str = "\
-Ctrl-D ends our side, Ctrl-C the program.
+Ctrl-D ends our side, Ctrl-C the program. A line is edited with the keys of most
+shells: arrows, Ctrl-A, E, K, U, W and Y, Alt-B, F and Backspace.
 Each option can be set in the environment too: EDGECALL_TIMEOUT=5s
 
 Example:
@@ -198,8 +199,8 @@ impl Cli {
         let typed = std::env::args_os().collect();
         let variable = |name: &str| std::env::var_os(name);
         let arguments = environment::arguments(Cli::command(), typed, variable, |_, _| true);
-        let cli =
-            Cli::parse_from(arguments.unwrap_or_else(|why| {
+        let cli: Cli =
+            print::parse(arguments.unwrap_or_else(|why| {
                 Cli::command().error(ErrorKind::ValueValidation, why).exit()
             }));
         if let Client::Load(options) = &cli.client

@@ -46,11 +46,10 @@ mod turns;
 mod window;
 mod worker;
 
-use std::io::{self, Write};
 use std::time::Duration;
 
+use edgeloop::print::print_text;
 use edgeloop::{ending, stderr};
-use edgeloop_reactor::reason;
 use nix::sys::signal::{SigSet, Signal};
 
 use self::conductor::Conductor;
@@ -79,8 +78,6 @@ pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
             percentiles(&outcome.tally.latency)
         }
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| format!("cannot write the report: {}", reason(&error)))?;
+    print_text(text.as_bytes())?;
     report.verdict()
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use edgeloop::ending;
 use edgeloop::talk::{Call, PEER, STDIN, STDOUT, Screen, Talk};
+use edgeloop::{ending, print};
 use edgeloop_reactor::{Direction, Limits, Reactor, reason};
 
 use crate::call::{adopt, cannot_reach};
@@ -36,7 +36,8 @@ pub(crate) fn talk(options: &TalkOptions) -> Result<(), String> {
     reactor
         .handle_signals()
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
-    adopt(&mut reactor, io::stdout(), Direction::Output, STDOUT)
+    print::check()
+        .and_then(|()| adopt(&mut reactor, io::stdout(), Direction::Output, STDOUT))
         .map_err(|error| format!("cannot write to standard output: {}", reason(&error)))?;
     adopt(&mut reactor, io::stdin(), Direction::Input, STDIN)
         .map_err(|error| format!("cannot read standard input: {}", reason(&error)))?;

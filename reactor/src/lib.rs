@@ -73,6 +73,7 @@
 //! | `address.rs`, `address/text.rs` | addresses, and what users write |
 //! | `bound/names.rs` | listening on all that a name stands for |
 //! | `bound.rs`, `listener.rs`, `udp.rs`, `stream.rs` | the kinds of descriptors |
+//! | `jobs.rs` | terminals of jobs in the background |
 //! | `reactor.rs` | the turn of the loop |
 //! | `reactor/accepting.rs` | accepting within a budget, and running out of descriptors |
 //! | `script.rs` | testing a protocol without sockets |
@@ -92,6 +93,7 @@ mod conn;
 mod conn_map;
 mod connections;
 mod descriptors;
+mod jobs;
 mod limits;
 mod listener;
 mod outbox;
@@ -113,6 +115,7 @@ pub use address::{Address, HostPort, Peer};
 pub use bound::Bound;
 pub use conn_map::ConnMap;
 pub use descriptors::{open_descriptors, raise_descriptor_limit};
+pub use jobs::{is_anothers, may_draw, serve_in_background};
 pub use limits::Limits;
 pub use nix::errno::Errno;
 pub use outbox::Outbox;
@@ -121,7 +124,7 @@ pub use protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
 pub use reactor::Reactor;
 pub use reason::reason;
 pub use script::{Script, every_split};
-pub use signals::{SignalAction, Signals, ignore_write_signals};
+pub use signals::{SignalAction, Signals, ignore_write_signals, not_ignored, reap_orphans};
 pub use stats::Stats;
 pub use stream::Direction;
 pub use waker::Waker;

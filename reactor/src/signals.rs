@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::Result;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::sys;
 
@@ -37,7 +38,8 @@ pub fn ignore_write_signals() -> Result<()> {
 }
 
 /// The signals that a server handles, blocked in this thread from here on; [`ignore_write_signals`] is
-/// called as well.
+/// called as well. A signal that is ignored already stays ignored, as the program that started this
+/// one wants it: nohup(1), or a shell without job control that starts a command with `&`.
 ///
 /// [`Reactor::handle_signals`](crate::Reactor::handle_signals) is what a server with one reactor
 /// needs.
@@ -59,16 +61,14 @@ impl Signals {
 
     /// Blocks and takes over the signals. Errors: those of sigprocmask(2) and signalfd(2).
     pub fn new() -> Result<Signals> {
-        let handled: SigSet = [
+        let handled = not_ignored([
             Signal::SIGTERM,
             Signal::SIGINT,
             Signal::SIGUSR1,
             Signal::SIGCONT,
             Signal::SIGWINCH,
             Signal::SIGHUP,
-        ]
-        .into_iter()
-        .collect();
+        ]);
         handled.thread_block()?;
         ignore_write_signals()?;
         let fd = SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
@@ -87,6 +87,27 @@ impl Signals {
             _ => SignalAction::Reload,
         })
     }
+}
+
+/// Lets the kernel reap all children, those that ended before as well. As process 1 of a container a
+/// server inherits every orphan, and one that was started with exec(2) has its predecessor's
+/// children. Not for programs that wait for children of their own: they would find none.
+pub fn reap_orphans() -> Result<()> {
+    sys::ignore(Signal::SIGCHLD)?;
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Those of the signals that the process does not ignore. A blocked signal would be queued even if
+/// it is ignored, and read from the descriptor.
+#[must_use]
+pub fn not_ignored(signals: impl IntoIterator<Item = Signal>) -> SigSet {
+    let handled = |signal: &Signal| !sys::is_ignored(*signal);
+    signals.into_iter().filter(handled).collect()
 }
 
 impl AsFd for Signals {

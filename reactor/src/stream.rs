@@ -19,6 +19,7 @@ use nix::unistd::isatty;
 use crate::address::{Address, Peer, unix_addr};
 use crate::bound::{bind_source, inet_socket, keep_alive, local_address};
 use crate::conn::{State, Stream};
+use crate::jobs::{is_anothers, may_read, may_write};
 use crate::poll::Interest;
 use crate::sys;
 
@@ -69,6 +70,7 @@ pub(crate) struct Fd {
     descriptor: OwnedFd,
     kind: Kind,
     direction: Direction,
+    is_terminal: bool,
 }
 
 impl Fd {
@@ -77,6 +79,7 @@ impl Fd {
             descriptor: fd,
             kind: Kind::Socket,
             direction: Direction::Both,
+            is_terminal: false,
         }
     }
 
@@ -116,10 +119,12 @@ impl Fd {
     /// anew through `/proc`, which makes an open file of our own. A regular file must keep its
     /// shared offset, and needs no such care.
     pub(crate) fn adopt(fd: OwnedFd, direction: Direction) -> Result<Fd> {
+        let is_terminal = is_terminal(&fd);
         let of = |descriptor, kind| Fd {
             descriptor,
             kind,
             direction,
+            is_terminal,
         };
         let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
         if kind == SFlag::S_IFSOCK {
@@ -204,9 +209,15 @@ impl Stream for Fd {
             return sys::recv(self.descriptor.as_fd(), buffer);
         }
         self.ask(PollFlags::POLLIN)?;
+        // Its next event brings us back.
+        if self.is_terminal && !may_read(&self.descriptor) {
+            return Err(Errno::EAGAIN);
+        }
         match nix::unistd::read(&self.descriptor, buffer) {
+            // It became another job's a moment ago.
+            Err(Errno::EIO) if is_anothers(&self.descriptor) => Err(Errno::EAGAIN),
             // A terminal whose other side has gone has ended.
-            Err(Errno::EIO) if is_terminal(&self.descriptor) => Ok(0),
+            Err(Errno::EIO) if self.is_terminal => Ok(0),
             result => result,
         }
     }
@@ -216,6 +227,10 @@ impl Stream for Fd {
             return sys::send(self.descriptor.as_fd(), slices);
         }
         self.ask(PollFlags::POLLOUT)?;
+        // No event brings us back: it is tried again after a while.
+        if self.is_terminal && !may_write(&self.descriptor) {
+            return Ok(0);
+        }
         let written = match self.kind {
             // A pipe that poll(2) calls writable takes PIPE_BUF bytes without waiting (pipe(7)).
             Kind::Asked => slices.first().map_or(Ok(0), |first| {
@@ -225,7 +240,7 @@ impl Stream for Fd {
         };
         match written {
             // A terminal whose other side has gone is like a pipe that nobody reads.
-            Err(Errno::EIO) if is_terminal(&self.descriptor) => Err(Errno::EPIPE),
+            Err(Errno::EIO) if self.is_terminal => Err(Errno::EPIPE),
             result => result,
         }
     }

@@ -15,10 +15,11 @@ pub(crate) mod mmsg;
 use std::io::IoSlice;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use nix::Result;
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
 /// `epoll_create1(2)` with `EPOLL_CLOEXEC`.
@@ -199,9 +200,17 @@ pub(crate) fn dropped_datagrams(fd: BorrowedFd) -> Result<u32> {
     Ok(info[DROPS])
 }
 
-/// `signal(2)` with `SIG_IGN`: the whole process ignores this signal.
+/// Sets a signal to be ignored for the whole process.
 pub(crate) fn ignore(signal: Signal) -> Result<()> {
-    use nix::sys::signal::{SigHandler, signal as set_handler};
     // SAFETY: SIG_IGN runs no code of ours.
-    unsafe { set_handler(signal, SigHandler::SigIgn) }.map(drop)
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.map(drop)
+}
+
+/// `sigaction(2)`: whether the process ignores a signal.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: nothing is set; the kernel writes the present action to `action`.
+    let asked = unsafe { libc::sigaction(signal as i32, ptr::null(), &raw mut action) };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }

@@ -12,6 +12,7 @@ use crate::chat::{Chat, FRAME_MAX, Settings, Transcript};
 use crate::environment;
 use crate::generate;
 use crate::models::Blocking;
+use crate::print;
 use crate::values::{duration, number, positive, size};
 
 /// Servers of the classic socket notes on an edge-triggered epoll reactor
@@ -74,7 +75,8 @@ Example:
 
 const SINK_EXAMPLE: &str = "\
 A line of a client is printed as 'client N: TEXT', cut after 4 KiB, with control
-characters shown and not sent to the terminal.
+characters shown and not sent to the terminal. While standard output takes
+nothing, clients wait, and those that come and go without a text are counted.
 Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
 
 Example:
@@ -90,7 +92,9 @@ Example:
   nc 127.0.0.1 7777";
 
 const TALK_EXAMPLE: &str = "\
-A second caller is told 'busy'. Ctrl-D ends our side, Ctrl-C the program.
+A second caller is told 'busy'. Ctrl-D ends our side, Ctrl-C the program. A line is
+edited with the keys of most shells: arrows, Ctrl-A, E, K, U, W and Y, Alt-B, F
+and Backspace.
 Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
 
 Example:
@@ -302,7 +306,7 @@ impl Cli {
         let variable = |name: &str| std::env::var_os(name);
         let arguments = environment::arguments(Cli::command(), typed, variable, applies);
         let arguments = arguments.unwrap_or_else(|why| fail(ErrorKind::ValueValidation, &why));
-        let cli = Cli::parse_from(arguments);
+        let cli: Cli = print::parse(arguments);
         if let Command::Serve(server) = &cli.command
             && let Err(conflict) = server.check()
         {

@@ -1,11 +1,12 @@
 //! What packages are made of besides the program: shell completions and manual pages.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, ValueEnum};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
+
+use crate::print::print_text;
 
 /// What to generate, and where to.
 #[derive(Args, Debug)]
@@ -54,12 +55,7 @@ pub fn run(mut command: Command, options: &Options) -> Result<(), String> {
             .map_err(|error| error.to_string())?,
         (None, Some(directory)) => return write_pages(command, directory),
     }
-    match io::stdout().write_all(&text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}"))
-        }
-        _ => Ok(()),
-    }
+    print_text(&text)
 }
 
 fn write_pages(command: Command, directory: &Path) -> Result<(), String> {

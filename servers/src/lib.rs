@@ -16,11 +16,12 @@ pub mod harmless;
 pub mod line;
 mod logging;
 mod models;
-mod print;
+pub mod print;
 mod recorder;
 mod serve;
 pub mod sink;
 pub mod stderr;
+mod sys;
 pub mod talk;
 pub mod telnet;
 pub mod terminal;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use clap::CommandFactory;
-use edgeloop_reactor::ignore_write_signals;
+use edgeloop_reactor::{ignore_write_signals, reap_orphans, serve_in_background};
 
 use crate::cli::{Cli, Command, Server};
 use crate::echo::{Echo, EchoConversation};
@@ -48,7 +49,7 @@ pub fn main() -> ExitCode {
     // It fails only for signals that cannot be ignored.
     let _ = ignore_write_signals();
     let done = match Cli::read().command {
-        Command::Serve(server) => run(server),
+        Command::Serve(server) => settle_in(&server).and_then(|()| run(server)),
         Command::Generate(options) => generate::run(Cli::command(), &options),
     };
     let status = match done {
@@ -60,6 +61,17 @@ pub fn main() -> ExitCode {
     };
     logging::finish();
     status
+}
+
+/// What every server is to the system, whatever it serves and how.
+fn settle_in(server: &Server) -> Result<(), String> {
+    // A person's conversation stops in the background, as editors do.
+    let stays = match server {
+        Server::Talk(_) => Ok(()),
+        _ => serve_in_background(),
+    };
+    let settled = stays.and_then(|()| reap_orphans());
+    settled.map_err(|errno| format!("cannot handle signals: {}", errno.desc()))
 }
 
 /// A line or two for each server.

@@ -32,9 +32,10 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, raise_descriptor_limit, reason};
+use edgeloop_reactor::{Address, Errno, raise_descriptor_limit, reason};
 
 use self::acceptor::Acceptor;
+pub(crate) use self::blocking::take_unannounced;
 use self::doors::Doors;
 use self::fork::Processes;
 use self::thread::Threads;
@@ -55,6 +56,10 @@ pub(crate) enum Blocking {
 ///
 /// An error is standard output's, and ends the server.
 pub(crate) trait Conversation: Sized {
+    /// Whether it begins by printing. Then a client that goes before standard output takes anything
+    /// has no conversation, and is counted instead: see [`take_unannounced`].
+    const PRINTS: bool = false;
+
     /// Begins, in the process or thread of its own; `number` counts the clients from 0.
     fn begin(number: u64, peer: SocketAddr) -> io::Result<Self>;
 
@@ -129,6 +134,9 @@ pub(crate) fn serve<C: Conversation>(
 ) -> Result<(), String> {
     let descriptors = raise_descriptor_limit()
         .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))?;
+    if C::PRINTS {
+        blocking::count_unannounced().map_err(Errno::desc)?;
+    }
     let doors = Doors::open(addresses, options)?;
     match model {
         Blocking::Fork => {

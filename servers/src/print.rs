@@ -1,10 +1,57 @@
-//! Printing for those who may wait: threads and processes that have nothing else to do.
+//! Printing for those who may wait: threads and processes that have nothing else to do, and the
+//! programs themselves before they begin and after they have ended.
 
-use std::io;
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::process;
 
+use clap::Parser;
+use edgeloop_reactor::reason;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::{stderr, sys};
+
+/// Reads a command line. What `--help` and `--version` print ends the program, and so does a word
+/// that makes no sense.
+#[must_use]
+pub fn parse<C: Parser>(arguments: Vec<OsString>) -> C {
+    let error = match C::try_parse_from(arguments) {
+        Ok(parsed) => return parsed,
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(help) => help,
+    };
+    let printed = check().and_then(|()| error.print());
+    match judge(printed.and_then(|()| io::stdout().flush())) {
+        Ok(()) => process::exit(0),
+        Err(failure) => {
+            stderr::say(&format!("{}: {failure}", C::command().get_name()));
+            process::exit(1)
+        }
+    }
+}
+
+/// Prints a whole text. An error is a message for the user.
+pub fn print_text(text: &[u8]) -> Result<(), String> {
+    judge(check().and_then(|()| print(text)))
+}
+
+/// A reader that has enough, as in `--help | head -1`, is no failure.
+fn judge(printed: io::Result<()>) -> Result<(), String> {
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failure(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// An error if there is no standard output.
+pub fn check() -> io::Result<()> {
+    if sys::is_stdout_closed() {
+        return Err(io::Error::other("it is closed"));
+    }
+    Ok(())
+}
 
 /// Writes all of it to standard output, however long that takes.
 pub(crate) fn print(mut bytes: &[u8]) -> io::Result<()> {
@@ -26,8 +73,5 @@ pub(crate) fn print(mut bytes: &[u8]) -> io::Result<()> {
 
 /// What to say when that failed.
 pub(crate) fn failure(error: &io::Error) -> String {
-    format!(
-        "cannot write to standard output: {}",
-        edgeloop_reactor::reason(error)
-    )
+    format!("cannot write to standard output: {}", reason(error))
 }

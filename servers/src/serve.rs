@@ -16,6 +16,7 @@ use crate::ending;
 use crate::front::Front;
 use crate::logging;
 use crate::models::{self, Blocking, Conversation};
+use crate::print;
 use crate::stderr::say;
 use crate::workers;
 
@@ -68,10 +69,19 @@ pub(crate) fn serve<S: Server, C: Conversation>(
     options: &Options,
     default_port: u16,
 ) -> Result<(), String> {
+    check_stdout(&protocol())?;
     match (options.model.blocking(), options.workers) {
         (Some(model), _) => serve_blocking::<C>(model, options, default_port),
         (None, 1) => serve_alone(protocol(), options, default_port),
         (None, count) => workers::serve(count, protocol, options, default_port),
+    }
+}
+
+/// A server that prints must have a standard output.
+fn check_stdout(server: &impl Server) -> Result<(), String> {
+    match server.streams().stdout {
+        Some(_) => print::check().map_err(|error| print::failure(&error)),
+        None => Ok(()),
     }
 }
 
@@ -92,6 +102,7 @@ pub(crate) fn serve_alone<S: Server>(
     options: &Options,
     default_port: u16,
 ) -> Result<(), String> {
+    check_stdout(&protocol)?;
     logging::start(log_level(options), options.log_file.as_deref())?;
     let limits = limits(options)?;
     // Asking for names can take long, and shall end upon Ctrl-C as everything does.
@@ -101,8 +112,8 @@ pub(crate) fn serve_alone<S: Server>(
         .handle_signals()
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
-    adopt_stdin(&mut reactor)?;
     adopt_stdout(&mut reactor, io::stdout().as_fd().try_clone_to_owned())?;
+    adopt_stdin(&mut reactor)?;
     for share in listen(&addresses, options, 1, |_| Ok(()))? {
         serve_share(&mut reactor, share)?;
     }

@@ -1,10 +1,13 @@
 //! The sink (RFC 863 on the wire): prints what clients send, and answers nothing.
 //!
-//! Standard output is a connection like any other. When whoever reads it stops, as a pager does,
-//! what is to be printed waits up to the high-water mark; from then on nothing is read from the
-//! clients, and TCP makes them wait. Nothing blocks, nothing grows, nothing is lost.
+//! Standard output is a connection like any other. When its reader stops, as a pager does, what is
+//! to be printed waits up to the high-water mark; from then on nothing is read from the clients, and
+//! TCP makes them wait. Notices about clients cannot be made to wait in this way: while standard
+//! output is full, a new client is announced later, before its first text, and clients that come and
+//! go without a text are counted. So nothing blocks, nothing grows, and no text is lost.
 
 use std::io::{self, Write};
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +16,7 @@ use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, 
 
 use crate::harmless::harmless_up_to;
 use crate::line::{Line, LineAssembler};
-use crate::models::{Answer, Conversation};
+use crate::models::{Answer, Conversation, take_unannounced};
 use crate::print::print;
 use crate::serve::{Server, StandardStreams};
 
@@ -31,15 +34,24 @@ const CUT: &str = " [...]";
 pub struct Sink {
     /// The next client's number, which all workers share.
     next_number: Arc<AtomicU64>,
-    clients: ConnMap<Transcript>,
+    clients: ConnMap<Client>,
     stdout: Option<ConnId>,
     /// Standard output takes no more for now.
     is_full: bool,
+    /// Clients that came and went meanwhile, without a text.
+    came_and_went: u64,
     /// Datagrams that came meanwhile: their senders cannot be made to wait.
     missed: u64,
     /// Where lines are put together, kept for its memory.
     page: Vec<u8>,
     failure: Option<String>,
+}
+
+#[derive(Debug)]
+struct Client {
+    transcript: Transcript,
+    /// The address of a client that came while standard output was full, and is yet to be announced.
+    unannounced: Option<Peer>,
 }
 
 impl Sink {
@@ -51,6 +63,7 @@ impl Sink {
             clients: ConnMap::new(),
             stdout: None,
             is_full: false,
+            came_and_went: 0,
             missed: 0,
             page: Vec::new(),
             failure: None,
@@ -64,6 +77,30 @@ impl Sink {
         }
         self.page.clear();
     }
+
+    /// Tells what was held back while standard output was full: how many clients came and went, and
+    /// which have come and are still there.
+    fn catch_up(&mut self, out: &mut Outbox) {
+        write_came_and_went(mem::take(&mut self.came_and_went), &mut self.page);
+        let is_new = |client: &Client| client.unannounced.is_some();
+        let clients = self.clients.iter().filter(|(_, client)| is_new(client));
+        let mut new: Vec<(u64, ConnId)> = clients
+            .map(|(id, client)| (client.transcript.number, id))
+            .collect();
+        new.sort_unstable();
+        for (_, id) in new {
+            if let Some(client) = self.clients.get_mut(id)
+                && let Some(peer) = client.unannounced.take()
+            {
+                client.transcript.opened(&peer, &mut self.page);
+            }
+        }
+        self.print(out);
+        match mem::take(&mut self.missed) {
+            0 => {}
+            missed => log::warn!("datagrams dropped while standard output was full: {missed}"),
+        }
+    }
 }
 
 impl Protocol for Sink {
@@ -72,26 +109,35 @@ impl Protocol for Sink {
             self.stdout = Some(id);
             return;
         }
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let mut client = Client {
+            transcript: Transcript::new(number),
+            unannounced: None,
+        };
         if self.is_full {
             out.pause(id);
+            client.unannounced = Some(opened.peer);
+        } else {
+            client.transcript.opened(&opened.peer, &mut self.page);
+            self.print(out);
         }
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let transcript = Transcript::new(number);
-        transcript.opened(&opened.peer, &mut self.page);
-        self.clients.insert(id, transcript);
-        self.print(out);
+        self.clients.insert(id, client);
     }
 
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
-        if let Some(transcript) = self.clients.get_mut(id) {
-            transcript.data(&data, &mut self.page);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.transcript.data(&data, &mut self.page);
             self.print(out);
         }
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
-        if let Some(mut transcript) = self.clients.remove(id) {
-            transcript.closed(&mut self.page);
+        if let Some(mut client) = self.clients.remove(id) {
+            if client.unannounced.is_some() {
+                self.came_and_went += 1;
+                return;
+            }
+            client.transcript.closed(&mut self.page);
             self.print(out);
         } else if Some(id) == self.stdout {
             self.stdout = None;
@@ -102,9 +148,10 @@ impl Protocol for Sink {
 
     /// Nobody will be heard any more: a line that lacks its end is printed as it is.
     fn on_stop(&mut self, out: &mut Outbox) {
+        self.catch_up(out);
         let ids: Vec<ConnId> = self.clients.iter().map(|(id, _)| id).collect();
-        for mut transcript in ids.into_iter().filter_map(|id| self.clients.remove(id)) {
-            transcript.closed(&mut self.page);
+        for mut client in ids.into_iter().filter_map(|id| self.clients.remove(id)) {
+            client.transcript.closed(&mut self.page);
         }
         self.print(out);
     }
@@ -121,16 +168,10 @@ impl Protocol for Sink {
     fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
         if Some(id) == self.stdout {
             self.is_full = false;
+            self.catch_up(out);
             self.clients
                 .iter()
                 .for_each(|(client, _)| out.resume(client));
-            if self.missed > 0 {
-                log::warn!(
-                    "datagrams dropped while standard output was full: {}",
-                    self.missed
-                );
-                self.missed = 0;
-            }
         }
     }
 
@@ -180,6 +221,9 @@ pub(crate) struct SinkConversation {
 
 impl SinkConversation {
     fn print(&mut self) -> io::Result<()> {
+        let mut notice = Vec::new();
+        write_came_and_went(take_unannounced(), &mut notice);
+        print(&notice)?;
         let printed = self
             .page
             .split_inclusive(|&byte| byte == b'\n')
@@ -190,6 +234,8 @@ impl SinkConversation {
 }
 
 impl Conversation for SinkConversation {
+    const PRINTS: bool = true;
+
     fn begin(number: u64, peer: SocketAddr) -> io::Result<Self> {
         let mut conversation = SinkConversation {
             transcript: Transcript::new(number),
@@ -260,6 +306,18 @@ impl Transcript {
             print_line(number, &line, page);
         });
         write(page, format_args!("client {number} closed\n"));
+    }
+}
+
+/// What is told of clients that came and went while standard output was full.
+fn write_came_and_went(count: u64, page: &mut Vec<u8>) {
+    match count {
+        0 => {}
+        1 => page.extend(b"(1 client came and went meanwhile)\n"),
+        count => write(
+            page,
+            format_args!("({count} clients came and went meanwhile)\n"),
+        ),
     }
 }
 
@@ -386,6 +444,51 @@ client 0 closed
         script.high_water(stdout, false);
         assert!(!script.is_paused(early) && !script.is_paused(late));
         assert!(!printed(&mut script, stdout).contains("cannot wait"));
+    }
+
+    #[test]
+    fn while_standard_output_is_full_notices_are_held_back() {
+        let (mut script, stdout) = start();
+        let early = script.open();
+        script.high_water(stdout, true);
+        let _ = printed(&mut script, stdout);
+        let clients: Vec<ConnId> = (0..1000).map(|_| script.open()).collect();
+        let (stay, go) = clients.split_at(2);
+        go.iter().for_each(|&client| script.eof(client));
+        assert_eq!(printed(&mut script, stdout), "");
+        script.close(early, Closed::Reset);
+        assert_eq!(printed(&mut script, stdout), "client 0 closed\n");
+        script.high_water(stdout, false);
+        let expected = "\
+(998 clients came and went meanwhile)
+client 1 connected from 127.0.0.1:40002
+client 2 connected from 127.0.0.1:40003
+";
+        assert_eq!(printed(&mut script, stdout), expected);
+        script.data(stay[1], b"text\n");
+        let next = script.open();
+        script.eof(next);
+        let expected = "\
+client 2: text
+client 1001 connected from 127.0.0.1:41002
+client 1001 closed
+";
+        assert_eq!(printed(&mut script, stdout), expected);
+    }
+
+    #[test]
+    fn a_stop_tells_what_was_held_back() {
+        let (mut script, stdout) = start();
+        script.high_water(stdout, true);
+        let (goes, _stays) = (script.open(), script.open());
+        script.eof(goes);
+        script.stop();
+        let expected = "\
+(1 client came and went meanwhile)
+client 1 connected from 127.0.0.1:40002
+client 1 closed
+";
+        assert_eq!(printed(&mut script, stdout), expected);
     }
 
     #[test]

@@ -2,18 +2,21 @@
 //!
 //! Standard input, standard output and the peer are three connections of one reactor. What is typed
 //! goes to the peer while what the peer sends is shown, and whoever cannot take more has its source
-//! paused. A [`Screen`] stands between the person and the wire.
+//! paused. Notices about callers have no source that could be paused: they are limited, and left out
+//! while standard output is full. A [`Screen`] stands between the person and the wire.
 //!
 //! The end of our input ends our half of the conversation, and what the peer still has to say is
 //! shown. When the peer ends its half, a person is told so and the conversation is over. A file or
 //! a pipe is sent to its end first: the peer may have come to the end of a file too.
 
+mod callers;
 mod screen;
 
 use std::time::Duration;
 
 use edgeloop_reactor::{Address, Closed, ConnId, Data, Opened, Outbox, Peer, Protocol};
 
+use self::callers::Callers;
 use crate::serve::{CLIENT, Server, StandardStreams};
 pub use screen::Screen;
 
@@ -53,6 +56,9 @@ pub struct Talk {
     stdin: Option<ConnId>,
     stdout: Option<ConnId>,
     peer: Option<ConnId>,
+    /// The peer's address, as long as the person was not told of this peer.
+    unannounced: Option<Peer>,
+    callers: Callers,
     /// We have nothing more to say, to this peer or to the next.
     input_ended: bool,
     /// The peer has nothing more to say.
@@ -78,6 +84,8 @@ impl Talk {
             stdin: None,
             stdout: None,
             peer: None,
+            unannounced: None,
+            callers: Callers::default(),
             input_ended: false,
             peer_ended: false,
             peer_is_told: false,
@@ -115,11 +123,15 @@ impl Talk {
         if let Some(left) = self.peer.take_if(|_| self.peer_ended && !self.peer_is_told) {
             // It has ended its half, and nothing was on its way to it.
             out.finish(left);
+            self.leave_out_unannounced(out);
         }
         if self.peer.is_some() {
             out.send(id, BUSY);
             out.finish(id);
-            return self.notice(&format!("{peer} called meanwhile"), out);
+            return match self.admits_notice(out) {
+                true => self.notice(&format!("{peer} called meanwhile"), out),
+                false => self.leave_out(out),
+            };
         }
         self.peer = Some(id);
         (self.peer_ended, self.peer_is_full) = (false, false);
@@ -128,12 +140,79 @@ impl Talk {
         }
         match &self.call {
             Some(call) => log::info!("connected to {} ({peer})", call.address),
-            None => self.notice(&format!("peer connected from {peer}"), out),
+            None => self.introduce(peer, out),
         }
-        match self.stdin {
-            _ if self.input_ended => self.end_our_half(out),
-            Some(stdin) => out.resume(stdin),
-            None => {}
+        if self.input_ended {
+            self.end_our_half(out);
+        }
+        self.pace_stdin(out);
+    }
+
+    /// Tells the person of a new peer, if not now, then before its first words.
+    fn introduce(&mut self, peer: Peer, out: &mut Outbox) {
+        self.unannounced = Some(peer);
+        if self.admits_notice(out) {
+            self.announce(out);
+        } else if !self.screen_is_full && !self.callers.has_left_out() {
+            self.arm_catch_up(out);
+        }
+    }
+
+    /// Whether the person may be told of a caller now.
+    fn admits_notice(&mut self, out: &Outbox) -> bool {
+        !self.screen_is_full && self.callers.admit(out.now())
+    }
+
+    /// Tells the person of the peer, if that was not done yet.
+    fn announce(&mut self, out: &mut Outbox) {
+        if let Some(peer) = self.unannounced.take() {
+            self.notice(&format!("peer connected from {peer}"), out);
+            if self.peer_ended {
+                self.notice("peer closed", out);
+            }
+        }
+    }
+
+    /// A caller has gone of which the person was not told.
+    fn leave_out(&mut self, out: &mut Outbox) {
+        if self.callers.leave_out() && !self.screen_is_full {
+            self.arm_catch_up(out);
+        }
+    }
+
+    fn leave_out_unannounced(&mut self, out: &mut Outbox) {
+        if self.unannounced.take().is_some() {
+            self.leave_out(out);
+        }
+    }
+
+    /// Sets the time at which the person is told of the callers that were left out. The beginning of
+    /// a line that waits for its end has set an earlier one.
+    fn arm_catch_up(&self, out: &mut Outbox) {
+        if !self.screen.holds_back() {
+            out.set_service_timer(callers::INTERVAL);
+        }
+    }
+
+    /// Tells the person of the callers that were left out, and of the peer.
+    fn catch_up(&mut self, out: &mut Outbox) {
+        if let Some(line) = self.callers.take_left_out() {
+            self.notice(&line, out);
+        }
+        self.announce(out);
+    }
+
+    /// Reads standard input while there is a peer that takes more, and while the screen takes what
+    /// a person sees of it. A person who waits to be called, perhaps for long, is heard and told
+    /// that nobody is there.
+    fn pace_stdin(&self, out: &mut Outbox) {
+        let Some(stdin) = self.stdin else { return };
+        let person = self.screen.is_a_person();
+        let is_full = self.peer_is_full || person && self.screen_is_full;
+        if !is_full && (self.peer.is_some() || person && self.call.is_none()) {
+            out.resume(stdin);
+        } else {
+            out.pause(stdin);
         }
     }
 
@@ -192,6 +271,7 @@ impl Talk {
 
     fn hear(&mut self, peer: ConnId, data: &[u8], out: &mut Outbox) {
         self.received += data.len() as u64;
+        self.announce(out);
         let mut shown = Vec::new();
         self.screen.show(data, &mut shown);
         self.put(&shown, out);
@@ -204,7 +284,7 @@ impl Talk {
     fn peer_has_ended(&mut self, peer: ConnId, out: &mut Outbox) {
         (self.peer_ended, self.peer_is_told) = (true, self.peer_is_full);
         self.show_all(out);
-        self.notice("peer closed", out);
+        self.notice_of_peer("peer closed", out);
         if self.input_ended || self.screen.is_a_person() {
             out.finish(peer);
         } else {
@@ -214,22 +294,24 @@ impl Talk {
 
     fn peer_has_gone(&mut self, why: Closed, out: &mut Outbox) {
         self.peer = None;
-        out.clear_service_timer();
+        self.peer_is_full = false;
+        if !self.callers.has_left_out() {
+            out.clear_service_timer();
+        }
         self.show_all(out);
         match why {
             _ if self.peer_ended => {}
             Closed::Shutdown | Closed::Finished => {}
-            Closed::Eof | Closed::Reset => self.notice("peer closed", out),
-            why => self.notice(&format!("peer closed: {why}"), out),
+            Closed::Eof | Closed::Reset => self.notice_of_peer("peer closed", out),
+            why => self.notice_of_peer(&format!("peer closed: {why}"), out),
         }
+        self.leave_out_unannounced(out);
         if self.call.is_some() {
             self.judge(why);
             return self.leave(out);
         }
         // Whoever calls next is to hear what comes next.
-        if let Some(stdin) = self.stdin.filter(|_| !self.screen.is_a_person()) {
-            out.pause(stdin);
-        }
+        self.pace_stdin(out);
     }
 
     /// Whether the end of a call was a good one. A person may be left; what a script has to say is
@@ -244,11 +326,26 @@ impl Talk {
 
     /// Ends the two streams that are left, and with them the program.
     fn leave(&mut self, out: &mut Outbox) {
+        self.end_screen(out);
+        out.clear_service_timer();
+        self.stdin.take().into_iter().for_each(|id| out.finish(id));
+        self.stdout.take().into_iter().for_each(|id| out.finish(id));
+    }
+
+    /// The last that is shown.
+    fn end_screen(&mut self, out: &mut Outbox) {
+        self.catch_up(out);
         let mut rest = Vec::new();
         self.screen.close(&mut rest);
         self.put(&rest, out);
-        self.stdin.take().into_iter().for_each(|id| out.finish(id));
-        self.stdout.take().into_iter().for_each(|id| out.finish(id));
+    }
+
+    /// Tells the person something about the peer, which is nothing to a person who does not know of
+    /// the peer.
+    fn notice_of_peer(&mut self, notice: &str, out: &mut Outbox) {
+        if self.unannounced.is_none() {
+            self.notice(notice, out);
+        }
     }
 
     /// Tells the person something that the peer has not said.
@@ -282,12 +379,10 @@ impl Protocol for Talk {
         match opened.tag {
             STDIN => {
                 self.stdin = Some(id);
-                self.screen.open();
-                // Until there is somebody to hear it. A person who waits to be called, perhaps for
-                // long, is told that nobody does.
-                if self.call.is_some() || !self.screen.is_a_person() {
-                    out.pause(id);
-                }
+                let mut opening = Vec::new();
+                self.screen.open(&mut opening);
+                self.put(&opening, out);
+                self.pace_stdin(out);
             }
             STDOUT => self.stdout = Some(id),
             _ => self.meet(id, opened.peer, out),
@@ -342,11 +437,16 @@ impl Protocol for Talk {
         }
     }
 
-    /// A peer is to be called again, or has left a line unfinished.
+    /// A peer is to be called again or has left a line unfinished, or callers were left out.
     fn on_service_timer(&mut self, out: &mut Outbox) {
         match &self.call {
             Some(call) if self.peer.is_none() => out.connect(call.address.clone(), PEER),
-            _ => self.show_all(out),
+            _ => {
+                self.show_all(out);
+                if !self.screen_is_full {
+                    self.catch_up(out);
+                }
+            }
         }
     }
 
@@ -354,9 +454,10 @@ impl Protocol for Talk {
         if Some(id) == self.peer {
             self.peer_is_full = true;
             out.clear_timer(id);
-            self.stdin.into_iter().for_each(|stdin| out.pause(stdin));
+            self.pace_stdin(out);
         } else if Some(id) == self.stdout {
             self.screen_is_full = true;
+            self.pace_stdin(out);
             if let Some(peer) = self.peer {
                 // It is we who make the peer wait.
                 out.pause(peer);
@@ -368,10 +469,12 @@ impl Protocol for Talk {
     fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
         if Some(id) == self.peer {
             self.peer_is_full = false;
-            self.stdin.into_iter().for_each(|stdin| out.resume(stdin));
+            self.pace_stdin(out);
             self.wait_for_input(id, out);
         } else if Some(id) == self.stdout {
             self.screen_is_full = false;
+            self.catch_up(out);
+            self.pace_stdin(out);
             if let Some(peer) = self.peer {
                 out.resume(peer);
                 self.wait_for_answer(peer, out);
@@ -397,13 +500,14 @@ impl Protocol for Talk {
     fn on_redraw(&mut self, out: &mut Outbox) {
         let mut drawn = Vec::new();
         self.screen.redraw(&mut drawn);
-        self.put(&drawn, out);
+        // A screen that takes nothing is drawn by the next key or notice.
+        if !self.screen_is_full {
+            self.put(&drawn, out);
+        }
     }
 
     fn on_stop(&mut self, out: &mut Outbox) {
-        let mut rest = Vec::new();
-        self.screen.close(&mut rest);
-        self.put(&rest, out);
+        self.end_screen(out);
     }
 }
 
@@ -571,6 +675,38 @@ mod tests {
         assert_eq!(script.closed(peer), Some(Closed::Eof));
         assert!(script.closed(stdin).is_some() && script.closed(stdout).is_some());
         assert_eq!(script.protocol().failure(), None);
+    }
+
+    #[test]
+    fn a_person_s_keys_wait_while_the_screen_is_full() {
+        for (person, waits) in [(PERSON, true), (PIPE, false)] {
+            let (mut script, stdin, stdout, peer) = calling(person);
+            script.high_water(stdout, true);
+            assert_eq!(script.is_paused(stdin), waits);
+            script.high_water(peer, true);
+            script.high_water(stdout, false);
+            assert!(script.is_paused(stdin), "the peer takes nothing");
+            script.high_water(peer, false);
+            assert!(!script.is_paused(stdin));
+        }
+    }
+
+    #[test]
+    fn who_comes_while_the_screen_is_full_is_served_all_the_same() {
+        let (mut script, stdin, stdout) = answering(PERSON);
+        script.high_water(stdout, true);
+        for _ in 0..1000 {
+            let stranger = open(&mut script, PEER);
+            script.eof(stranger);
+            assert_eq!(script.closed(stranger), Some(Closed::Eof));
+        }
+        let guest = open(&mut script, PEER);
+        assert!(script.is_paused(guest));
+        script.high_water(stdout, false);
+        script.data(guest, b"hello");
+        assert_eq!(script.take_output(stdout), b"hello");
+        script.data(stdin, b"good evening\n");
+        assert_eq!(script.take_output(guest), b"good evening\n");
     }
 
     #[test]

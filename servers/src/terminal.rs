@@ -24,7 +24,7 @@ use std::os::fd::AsFd;
 
 use terminal_size::terminal_size_of;
 
-pub use self::editor::{Editor, Typed};
+pub use self::editor::{Editor, PASTE_OFF, PASTE_ON, Typed};
 pub use self::history::HISTORY_LIMIT;
 pub use self::line::LINE_LIMIT;
 pub use self::raw_mode::RawMode;
@@ -45,14 +45,11 @@ pub fn is_capable(input: &impl IsTerminal, output: &impl IsTerminal, term: Optio
     moves_its_cursor && input.is_terminal() && output.is_terminal()
 }
 
-/// Takes line editing from the kernel, for as long as the guard lives, if standard input and output
-/// are up to it.
+/// The same of standard input and output.
 #[must_use]
-pub fn raw_mode_if_capable() -> Option<RawMode> {
+pub fn is_process_capable() -> bool {
     let (input, output) = (io::stdin(), io::stdout());
-    let capable = is_capable(&input, &output, env::var_os("TERM").as_deref());
-    // If the kernel keeps it, lines are edited in its way.
-    capable.then(|| RawMode::enter(input).ok()).flatten()
+    is_capable(&input, &output, env::var_os("TERM").as_deref())
 }
 
 /// The columns a terminal has now (TIOCGWINSZ(2const)); 80 if it does not say, or is no terminal.

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    FlowArg, LocalFlags, OutputFlags, SetArg, Termios, tcflow, tcgetattr, tcsetattr,
+};
 use nix::unistd::Pid;
 
 use crate::PATIENCE;
@@ -105,6 +107,16 @@ impl Terminal {
         Session { child }
     }
 
+    /// Stops what is written to it, as Ctrl-S does: tcflow(3).
+    pub fn stop(&self) {
+        tcflow(&self.line, FlowArg::TCOOFF).expect("tcflow");
+    }
+
+    /// Lets it go on, as Ctrl-Q does.
+    pub fn go_on(&self) {
+        tcflow(&self.line, FlowArg::TCOON).expect("tcflow");
+    }
+
     /// Types.
     pub fn type_in(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).expect("write");
@@ -141,6 +153,14 @@ impl Terminal {
 #[derive(Debug)]
 pub struct Session {
     child: Child,
+}
+
+impl Session {
+    /// The process id of the shell.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Session {

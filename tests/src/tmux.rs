@@ -115,6 +115,12 @@ impl Window<'_> {
         self.tmux.tell(&[&words[..], keys].concat());
     }
 
+    /// Pastes this text, as with a mouse: marked as pasted if the program has asked for that.
+    pub fn paste(&self, text: &str) {
+        self.tmux.tell(&["set-buffer", "--", text]);
+        self.tmux.tell(&["paste-buffer", "-p", "-t", &self.id]);
+    }
+
     /// Types a line.
     pub fn enter(&self, line: &str) {
         self.type_in(line);
@@ -129,6 +135,13 @@ impl Window<'_> {
         };
         let words: Vec<String> = line.split(' ').map(word).collect();
         self.enter(&format!("clear; {}", words.join(" ")));
+    }
+
+    /// Lets the shell read a line, which the kernel edits, and show it behind `read`. From here on
+    /// the terminal is in the mode that shells leave to their programs.
+    pub fn read_line(&self) {
+        self.enter("printf 'rea%s\\n' dy; read -r line; echo \"read $line\"");
+        self.shows("ready");
     }
 
     /// The rows that are on the screen, without blank ones at the end.

@@ -87,7 +87,7 @@ fn stopped_and_continued() {
     host.press(&["C-z"]);
     host.shows("Stopped");
     // The kernel edits lines for the shell's programs, and shows what is typed.
-    host.enter("read line; echo \"read $line\"");
+    host.read_line();
     host.type_in("ty");
     host.press(&["BSpace"]);
     host.enter("yped");
@@ -135,6 +135,66 @@ fn the_window_changes_its_size() {
     host.press(&["Enter"]);
     guest.ends_in(&[&line]);
     host.ends_in(&[&line]);
+}
+
+/// Where a terminal breaks the row in several because the window has become narrower, nothing of
+/// that is left.
+#[test]
+fn a_window_becomes_narrower_and_narrower() {
+    let tmux = Tmux::new();
+    let (host, guest) = talk(&tmux);
+    guest.enter("what do you see?");
+    let words: Vec<String> = (0..7).map(|number| format!("[{number:07}]")).collect();
+    host.type_in(&words.concat());
+    host.ends_in(&["what do you see?", &words.concat()]);
+    for columns in [33, 20, 17, 80, 25] {
+        host.resize(columns, 24);
+        until("the line is on one row, below the other's", || {
+            let rows = host.rows();
+            let [.., above, row] = &rows[..] else {
+                return false;
+            };
+            above == "what do you see?" && row.ends_with("[0000006]")
+        });
+    }
+    host.press(&["Enter"]);
+    guest.ends_in(&["what do you see?", &words.concat()]);
+}
+
+/// What is pasted is text: tabs stay, and no character is a key.
+#[test]
+fn text_is_pasted() {
+    let tmux = Tmux::new();
+    let (host, guest) = talk(&tmux);
+    host.paste("one\ttwo\u{4}\u{15}three\nfour\tfive");
+    guest.ends_in(&["one     twothree"]);
+    host.ends_in(&["one     twothree", "four five"]);
+    host.press(&["C-a"]);
+    host.enter("three\t");
+    guest.ends_in(&["one     twothree", "three four      five"]);
+    // The shell gets a paste without marks again.
+    host.press(&["C-c"]);
+    host.ends_in(&["$"]);
+    host.read_line();
+    host.paste("plain");
+    host.press(&["Enter"]);
+    host.ends_in(&["plain", "read plain", "$"]);
+}
+
+/// The line is edited word by word.
+#[test]
+fn words_are_deleted_and_come_back() {
+    let tmux = Tmux::new();
+    let (host, guest) = talk(&tmux);
+    host.type_in("one two, three/four");
+    host.press(&["M-BSpace", "C-w", "M-b", "M-b", "C-Right"]);
+    host.type_in(" and a half");
+    host.ends_in(&["one and a half two,"]);
+    // What was deleted by two keys in a row comes back at once.
+    host.press(&["C-e", "C-y", "C-Left", "C-Left", "M-f"]);
+    host.type_in("!");
+    host.press(&["Enter"]);
+    guest.ends_in(&["one and a half two, three!/four"]);
 }
 
 /// What the other side sends is shown, never obeyed.

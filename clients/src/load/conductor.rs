@@ -318,8 +318,11 @@ impl Conductor {
         // EAGAIN says that it has not rung.
         let _ = self.crew.bell().read();
         while let Some(action) = self.signals.next() {
-            if action == SignalAction::Stop && std::mem::replace(&mut self.interrupted, true) {
-                return Err("interrupted".into());
+            match action {
+                SignalAction::Stop if self.interrupted => return Err("interrupted".into()),
+                // The terminal has closed. Both the kernel and the shell may say so.
+                SignalAction::Stop | SignalAction::Reload => self.interrupted = true,
+                SignalAction::Report | SignalAction::Redraw => {}
             }
         }
         Ok(())

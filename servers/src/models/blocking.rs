@@ -14,12 +14,13 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use edgeloop_reactor::{Closed, Errno};
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use super::{Answer, Client, Conversation, Silence, sys};
@@ -30,6 +31,21 @@ pub(super) const READ_BUFFER: usize = 64 * 1024;
 /// Whether clients are to hear no more than the answers to what was read. Set before the input of
 /// their sockets is shut down.
 pub(super) static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// Clients that came and went while standard output took nothing, of all threads and processes.
+static UNANNOUNCED: OnceLock<&AtomicU64> = OnceLock::new();
+
+/// Begins to count them. To be called before the first process is forked.
+pub(super) fn count_unannounced() -> nix::Result<()> {
+    let _ = UNANNOUNCED.set(sys::shared_counter()?);
+    Ok(())
+}
+
+/// How many clients came and went since the last call while standard output took nothing.
+pub(crate) fn take_unannounced() -> u64 {
+    let count = UNANNOUNCED.get();
+    count.map_or(0, |count| count.swap(0, Ordering::Relaxed))
+}
 
 /// How soon to try again when the kernel is short of memory.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -43,6 +59,12 @@ pub(super) fn serve_client<C: Conversation>(
     client: &Client,
     buffer: &mut [MaybeUninit<u8>],
 ) -> io::Result<()> {
+    if C::PRINTS && goes_unannounced(&client.socket) {
+        if let Some(count) = UNANNOUNCED.get() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        return Ok(());
+    }
     let mut conversation = C::begin(client.number, client.peer)?;
     let mut why = converse(client, &mut conversation, buffer)?;
     if is_stopping() {
@@ -55,6 +77,25 @@ pub(super) fn serve_client<C: Conversation>(
         client.peer
     );
     conversation.on_close()
+}
+
+/// Waits until standard output takes something. True if the client goes before, without a word: it
+/// need not hold a process or thread until then.
+fn goes_unannounced(socket: &TcpStream) -> bool {
+    let stdout = io::stdout();
+    let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
+    loop {
+        let mut asked = [
+            PollFd::new(stdout.as_fd(), PollFlags::POLLOUT),
+            PollFd::new(socket.as_fd(), hung_up),
+        ];
+        match poll(&mut asked, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+            Ok(_) if asked[0].any() != Some(false) => return false,
+            Ok(_) => return sys::unread(socket.as_fd()) == Ok(0),
+        }
+    }
 }
 
 fn is_stopping() -> bool {

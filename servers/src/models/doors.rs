@@ -7,9 +7,9 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, Bound, Errno, reason};
+use edgeloop_reactor::{Address, Bound, Errno, not_ignored, reason};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
@@ -87,14 +87,13 @@ impl Doors {
 }
 
 fn take_signals() -> nix::Result<SignalFd> {
-    let handled = [
+    let mut handled = not_ignored([
         Signal::SIGTERM,
         Signal::SIGINT,
         Signal::SIGUSR1,
         Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ];
-    let handled: SigSet = handled.into_iter().collect();
+    ]);
+    handled.add(Signal::SIGCHLD);
     handled.thread_block()?;
     SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }

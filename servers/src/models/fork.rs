@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
-use edgeloop_reactor::Errno;
+use edgeloop_reactor::{Errno, not_ignored};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -116,7 +116,13 @@ impl<C: Conversation> Workers for Processes<C> {
     }
 
     fn stop(&mut self) {
-        self.signal_all(Signal::SIGTERM);
+        // One of the two has stopped the server, and is not ignored by its children either.
+        let term = not_ignored([Signal::SIGTERM]).contains(Signal::SIGTERM);
+        self.signal_all(if term {
+            Signal::SIGTERM
+        } else {
+            Signal::SIGINT
+        });
     }
 
     fn cut_off(&mut self) {

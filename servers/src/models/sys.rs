@@ -7,15 +7,18 @@
 )]
 
 use std::mem::MaybeUninit;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{process, ptr, slice};
 
+use edgeloop_reactor::not_ignored;
 use libc::{c_int, c_void};
 use nix::Result;
 use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::{ForkResult, Pid};
@@ -65,6 +68,24 @@ pub(super) fn unheard(socket: BorrowedFd) -> Result<Duration> {
     Ok(Duration::from_millis(info.tcpi_last_ack_recv.into()))
 }
 
+/// `ioctl(2)` `FIONREAD`: bytes received that nobody has read (tcp(7)).
+pub(super) fn unread(socket: BorrowedFd) -> Result<usize> {
+    nix::ioctl_read_bad!(inq, libc::FIONREAD, c_int);
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one int, and `bytes` is one.
+    unsafe { inq(socket.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
+}
+
+/// `mmap(2)`: a counter that this process shares with all that it forks from now on.
+pub(super) fn shared_counter() -> Result<&'static AtomicU64> {
+    const LENGTH: NonZeroUsize = NonZeroUsize::new(size_of::<AtomicU64>()).unwrap();
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: the memory is new, wherever the kernel puts it.
+    let memory = unsafe { mmap_anonymous(None, LENGTH, access, MapFlags::MAP_SHARED) }?;
+    // SAFETY: it begins a page, is zeroed, and is never unmapped.
+    Ok(unsafe { memory.cast().as_ref() })
+}
+
 /// `fork(2)`: a new process runs `child` and ends with the status that it returns. Only to be
 /// called while this process has no threads but this one and those of recorders.
 ///
@@ -95,12 +116,12 @@ pub(super) fn set_socket_to_stop(socket: RawFd) {
     SOCKET.store(socket, Ordering::Relaxed);
 }
 
-/// Lets SIGTERM and SIGINT, where they are not blocked, end the input of the socket that
+/// Lets SIGTERM and SIGINT, where they are neither blocked nor ignored, end the input of the socket that
 /// [`set_socket_to_stop`] names.
 pub(super) fn handle_stop_signals() -> Result<()> {
     let handler = SigHandler::Handler(end_input);
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    for signal in &not_ignored([Signal::SIGTERM, Signal::SIGINT]) {
         // SAFETY: the handler stores to an atomic and calls shutdown(2), which a handler may
         // (signal-safety(7)), and leaves errno as it was.
         unsafe { sigaction(signal, &action) }?;

@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::mem;
+
+use edgeloop_reactor::{is_anothers, may_draw};
 
 use crate::harmless::Harmless;
 use crate::stderr;
-use crate::terminal::{self, Editor, RawMode, Typed, raw_mode_if_capable};
+use crate::terminal::{self, Editor, PASTE_OFF, PASTE_ON, RawMode, Typed};
 
 /// More of a line than this is not held back until its end comes.
 const HELD_BACK_MAX: usize = 4096;
@@ -31,7 +34,8 @@ enum Kind {
 /// A line that is being typed, and lines of the peer that appear above it.
 struct Edited {
     editor: Editor,
-    /// While it is there, the kernel leaves editing to us.
+    /// While it is there, the kernel leaves editing to us. It is not in the background, where the
+    /// terminal is another job's.
     raw_mode: Option<RawMode>,
     /// The terminal's width, which may change.
     width: fn() -> usize,
@@ -63,17 +67,19 @@ impl Screen {
     /// Takes line editing from the kernel, if standard input and output are the same person's. From
     /// here on signals have to be handled: one that ends the program would leave its terminal in
     /// raw mode.
-    pub(super) fn open(&mut self) {
+    pub(super) fn open(&mut self, screen: &mut Vec<u8>) {
         if let Kind::Shown(_) = self.kind
-            && let Some(raw_mode) = raw_mode_if_capable()
+            && terminal::is_process_capable()
         {
-            self.kind = Kind::Edited(Box::new(Edited {
+            let mut edited = Box::new(Edited {
                 editor: Editor::new(""),
-                raw_mode: Some(raw_mode),
+                raw_mode: None,
                 width: || terminal::width(io::stdout()),
                 harmless: Harmless::default(),
                 held_back: Vec::new(),
-            }));
+            });
+            edited.take_terminal(screen);
+            self.kind = Kind::Edited(edited);
         }
     }
 
@@ -97,6 +103,7 @@ impl Screen {
             Kind::Bytes => screen.extend_from_slice(bytes),
             Kind::Shown(harmless) => harmless.feed(bytes, screen),
             Kind::Edited(edited) => {
+                edited.take_terminal(screen);
                 edited.harmless.feed(bytes, &mut edited.held_back);
                 edited.print_lines(screen);
             }
@@ -134,9 +141,15 @@ impl Screen {
         };
         let mut ended = false;
         let width = (edited.width)();
+        // If the program was in the background, the kernel has shown these keys already.
+        let mut shown_before = Vec::new();
+        let keys_screen = match edited.raw_mode {
+            Some(_) => &mut *screen,
+            None => &mut shown_before,
+        };
         edited
             .editor
-            .keys(bytes, width, screen, |typed| match typed {
+            .keys(bytes, width, keys_screen, |typed| match typed {
                 Typed::Line(line) if !ended => {
                     words.extend_from_slice(line.as_bytes());
                     words.push(b'\n');
@@ -144,6 +157,7 @@ impl Screen {
                 Typed::Line(_) => {}
                 Typed::Eof => ended = true,
             });
+        edited.take_terminal(screen);
         ended
     }
 
@@ -152,40 +166,65 @@ impl Screen {
     pub(super) fn notice(&mut self, notice: &str, screen: &mut Vec<u8>) {
         match &mut self.kind {
             Kind::Edited(edited) => {
-                let line = format!("{notice}\n");
-                edited
-                    .editor
-                    .print(line.as_bytes(), (edited.width)(), screen);
+                edited.take_terminal(screen);
+                edited.print(format!("{notice}\n").as_bytes(), screen);
             }
             _ => stderr::say(notice),
         }
     }
 
     /// Draws again what is being typed. After a stop the shell has put the terminal back into its
-    /// usual mode.
+    /// usual mode. A program that goes on in the background leaves the terminal alone as long as
+    /// there is nothing new to show.
     pub(super) fn redraw(&mut self, screen: &mut Vec<u8>) {
         if let Kind::Edited(edited) = &mut self.kind {
             edited.raw_mode = None;
-            edited.raw_mode = raw_mode_if_capable();
-            edited.editor.draw((edited.width)(), screen);
+            if !is_anothers(io::stdin()) {
+                edited.take_terminal(screen);
+            }
         }
     }
 
-    /// Leaves the screen as it was found.
+    /// Leaves the screen as it was found. It can still show text.
     pub(super) fn close(&mut self, screen: &mut Vec<u8>) {
+        self.show_all(screen);
         if let Kind::Edited(edited) = &mut self.kind {
-            edited.editor.erase(screen);
+            if edited.raw_mode.is_some() {
+                edited.editor.erase(screen);
+                screen.extend_from_slice(PASTE_OFF);
+            }
+            self.kind = Kind::Shown(Harmless::default());
         }
     }
 }
 
 impl Edited {
+    /// Sees to it that the terminal is in raw mode and shows the line being typed, if it is this
+    /// job's. If it is another's, the program stops here, and may go on in the background.
+    fn take_terminal(&mut self, screen: &mut Vec<u8>) {
+        if !may_draw(io::stdin()) {
+            self.raw_mode = None;
+        } else if self.raw_mode.is_none() {
+            self.raw_mode = RawMode::enter(io::stdin()).ok();
+            screen.extend_from_slice(PASTE_ON);
+            self.editor.draw((self.width)(), screen);
+        }
+    }
+
+    /// Prints text above the line being typed, if that is on the screen.
+    fn print(&mut self, text: &[u8], screen: &mut Vec<u8>) {
+        match self.raw_mode {
+            Some(_) => self.editor.print(text, (self.width)(), screen),
+            None => screen.extend_from_slice(text),
+        }
+    }
+
     /// Prints the lines that are whole, and a line that is too long to wait for.
     fn print_lines(&mut self, screen: &mut Vec<u8>) {
-        let width = (self.width)();
         if let Some(end) = self.held_back.iter().rposition(|&byte| byte == b'\n') {
-            self.editor.print(&self.held_back[..=end], width, screen);
-            self.held_back.drain(..=end);
+            let rest = self.held_back.split_off(end + 1);
+            let lines = mem::replace(&mut self.held_back, rest);
+            self.print(&lines, screen);
         }
         if self.held_back.len() > HELD_BACK_MAX {
             self.print_rest(screen);
@@ -194,9 +233,9 @@ impl Edited {
 
     fn print_rest(&mut self, screen: &mut Vec<u8>) {
         if !self.held_back.is_empty() {
-            self.held_back.push(b'\n');
-            self.editor.print(&self.held_back, (self.width)(), screen);
-            self.held_back.clear();
+            let mut line = mem::take(&mut self.held_back);
+            line.push(b'\n');
+            self.print(&line, screen);
         }
     }
 }

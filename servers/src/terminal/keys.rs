@@ -10,7 +10,7 @@ use std::str;
 /// A key with a meaning for the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// Never a control character.
+    /// Never a control character, but for a tab that was pasted.
     Char(char),
     Enter,
     Backspace,
@@ -23,10 +23,20 @@ pub(super) enum Key {
     Down,
     /// Ctrl-D: the end of the input, or Delete where there is something to delete.
     EndOfInput,
+    WordLeft,
+    WordRight,
     KillBefore,
     KillAfter,
+    /// Ctrl-W: back to white space.
     KillWord,
+    /// Alt-Backspace: back to the start of a word.
+    KillWordLeft,
+    /// Alt-d: to the end of a word.
+    KillWordRight,
+    Yank,
     ClearScreen,
+    /// No key: the terminal says that its cursor is in this column, counted from 1.
+    CursorAt(u16),
 }
 
 /// Bytes to keys.
@@ -34,6 +44,8 @@ pub(super) enum Key {
 pub(super) struct KeyDecoder {
     utf8: Utf8Decoder,
     within: Within,
+    /// What comes is text that was pasted, and no key.
+    pasting: bool,
 }
 
 /// Where the last character has led.
@@ -43,9 +55,8 @@ enum Within {
     Text,
     /// After ESC: the Alt key, or the start of more.
     Escape,
-    /// After `ESC [` or `ESC O`, the two ways to say an arrow key. `number` is the parameter, 0 if
-    /// there is none; `plain` is false if there is more than that, such as a modifier.
-    Sequence { number: u16, plain: bool },
+    /// After `ESC [` or `ESC O`, the two ways to say an arrow key.
+    Sequence(Sequence),
     /// After `ESC [ [`, which the Linux console sends for F1 to F5: one more character.
     ConsoleKey,
     /// In a string for a terminal (OSC, DCS, APC, PM or SOS), such as a late answer to a question
@@ -54,28 +65,56 @@ enum Within {
     String,
 }
 
+/// The parameters of a sequence so far: a number, and a second one such as a modifier.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sequence {
+    /// 0 if there is none.
+    number: u16,
+    second: Option<u16>,
+    /// There is more than that.
+    odd: bool,
+}
+
+impl Sequence {
+    /// Takes the next character in; false if that is the last one, which is no parameter.
+    fn goes_on(&mut self, char: char) -> bool {
+        match char {
+            '0'..='9' => {
+                let number = self.second.as_mut().unwrap_or(&mut self.number);
+                *number = number
+                    .saturating_mul(10)
+                    .saturating_add(char as u16 - '0' as u16);
+            }
+            ';' if self.second.is_none() => self.second = Some(0),
+            ' '..='?' => self.odd = true,
+            _ => return false,
+        }
+        true
+    }
+}
+
 impl KeyDecoder {
     /// The key that ends with this byte, if one does.
     pub(super) fn next(&mut self, byte: u8) -> Option<Key> {
         let char = self.utf8.next(byte)?;
-        match std::mem::take(&mut self.within) {
+        let within = std::mem::take(&mut self.within);
+        if self.pasting {
+            return self.pasted(char, within);
+        }
+        match within {
             _ if char == '\x1b' => self.within = Within::Escape,
+            Within::Escape if matches!(char, '\x7f' | '\x08') => return Some(Key::KillWordLeft),
             _ if char.is_control() => return control_key(char),
             Within::Text => return Some(Key::Char(char)),
-            Within::Escape => self.within = after_escape(char),
-            Within::Sequence { number, plain } => match char {
-                '0'..='9' => {
-                    let number = number
-                        .saturating_mul(10)
-                        .saturating_add(char as u16 - '0' as u16);
-                    self.within = Within::Sequence { number, plain };
-                }
-                ' '..='?' => {
-                    let plain = false;
-                    self.within = Within::Sequence { number, plain };
-                }
+            Within::Escape => match alt_key(char) {
+                Some(key) => return Some(key),
+                None => self.within = after_escape(char),
+            },
+            Within::Sequence(mut sequence) => match char {
+                _ if sequence.goes_on(char) => self.within = Within::Sequence(sequence),
                 '[' => self.within = Within::ConsoleKey,
-                last if plain => return sequence_key(number, last),
+                '~' if sequence.number == 200 => self.pasting = true,
+                last if !sequence.odd => return sequence_key(sequence, last),
                 _ => {}
             },
             Within::ConsoleKey => {}
@@ -83,14 +122,42 @@ impl KeyDecoder {
         }
         None
     }
+
+    /// The same for pasted text, up to the sequence that ends it. What else looks like a sequence is
+    /// swallowed.
+    fn pasted(&mut self, char: char, within: Within) -> Option<Key> {
+        match (within, char) {
+            (_, '\x1b') => self.within = Within::Escape,
+            (_, '\r' | '\n') => return Some(Key::Enter),
+            (_, '\t') => return Some(Key::Char('\t')),
+            (_, char) if char.is_control() => {}
+            (Within::Escape, '[') => self.within = Within::Sequence(Sequence::default()),
+            (Within::Sequence(mut sequence), _) => {
+                if sequence.goes_on(char) {
+                    self.within = Within::Sequence(sequence);
+                } else if sequence.number == 201 && char == '~' {
+                    self.pasting = false;
+                }
+            }
+            (_, char) => return Some(Key::Char(char)),
+        }
+        None
+    }
+}
+
+/// The key that Alt and a character stand for.
+fn alt_key(char: char) -> Option<Key> {
+    Some(match char {
+        'b' => Key::WordLeft,
+        'f' => Key::WordRight,
+        'd' => Key::KillWordRight,
+        _ => return None,
+    })
 }
 
 fn after_escape(char: char) -> Within {
     match char {
-        '[' | 'O' => Within::Sequence {
-            number: 0,
-            plain: true,
-        },
+        '[' | 'O' => Within::Sequence(Sequence::default()),
         ']' | 'P' | 'X' | '^' | '_' => Within::String,
         // An intermediate character: the sequence goes on.
         ' '..='/' => Within::Escape,
@@ -115,14 +182,26 @@ fn control_key(char: char) -> Option<Key> {
         '\x10' => Key::Up,          // Ctrl-P
         '\x15' => Key::KillBefore,  // Ctrl-U
         '\x17' => Key::KillWord,    // Ctrl-W
+        '\x19' => Key::Yank,        // Ctrl-Y
         _ => return None,
     })
 }
 
-/// The key that a sequence without modifiers stands for: with a letter as xterm has it, with a
-/// number and `~` as the VT220, the Linux console, rxvt and others do.
-fn sequence_key(number: u16, last: char) -> Option<Key> {
-    Some(match (number, last) {
+/// The key that a sequence stands for: with a letter as xterm has it, with a number and `~` as the
+/// VT220, the Linux console, rxvt and others do. Of those with a modifier, xterm's 3 is Alt and 5 is
+/// Ctrl; rxvt has small letters instead.
+fn sequence_key(sequence: Sequence, last: char) -> Option<Key> {
+    if let Some(second) = sequence.second {
+        return Some(match (second, last) {
+            (3 | 5, 'C') => Key::WordRight,
+            (3 | 5, 'D') => Key::WordLeft,
+            (column, 'R') => Key::CursorAt(column),
+            _ => return None,
+        });
+    }
+    Some(match (sequence.number, last) {
+        (0, 'c') => Key::WordRight,
+        (0, 'd') => Key::WordLeft,
         (0, 'A') => Key::Up,
         (0, 'B') => Key::Down,
         (0, 'C') => Key::Right,
@@ -184,7 +263,7 @@ mod tests {
 
     #[test]
     fn every_terminals_way_to_say_a_key_is_known() {
-        let ways: [(Key, &[&[u8]]); 17] = [
+        let ways: [(Key, &[&[u8]]); 22] = [
             (Key::Enter, &[b"\n", b"\r"]),
             (Key::Backspace, &[b"\x7f", b"\x08"]),
             (Key::Delete, &[b"\x1b[3~"]),
@@ -204,6 +283,17 @@ mod tests {
             (Key::KillBefore, &[b"\x15"]),
             (Key::KillAfter, &[b"\x0b"]),
             (Key::KillWord, &[b"\x17"]),
+            (Key::KillWordLeft, &[b"\x1b\x7f", b"\x1b\x08"]),
+            (Key::KillWordRight, &[b"\x1bd"]),
+            (
+                Key::WordLeft,
+                &[b"\x1bb", b"\x1b[1;5D", b"\x1b[1;3D", b"\x1bOd"],
+            ),
+            (
+                Key::WordRight,
+                &[b"\x1bf", b"\x1b[1;5C", b"\x1b[1;3C", b"\x1bOc"],
+            ),
+            (Key::Yank, &[b"\x19"]),
             (Key::ClearScreen, &[b"\x0c"]),
             (Key::Char(' '), &[b"\t", b" "]),
             (Key::Char('é'), &["é".as_bytes()]),
@@ -220,8 +310,9 @@ mod tests {
     fn what_stands_for_no_key_is_swallowed_to_its_end() {
         for sequence in [
             "\x1b[15~",          // F5
-            "\x1b[200~",         // a bracketed paste begins
-            "\x1b[1;5C",         // Ctrl-Right
+            "\x1b[201~",         // the end of a paste that has not begun
+            "\x1b[1;2C",         // Shift-Right
+            "\x1b[1;5;7C",       // one parameter too many
             "\x1b[?1;2c",        // an answer: what kind of terminal this is
             "\x1b[99999999999A", // a number that is none
             "\x1b[3 ~",          // an intermediate character
@@ -260,6 +351,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pasted_is_text() {
+        let text = "a\tb\x04\x17\x1b[D\x1bb\u{9b}é";
+        let mut decoded = keys(format!("\x1b[200~{text}\nc\x1b[201~\t\x17").as_bytes());
+        assert_eq!(decoded.pop(), Some(Key::KillWord), "a key again");
+        assert_eq!(decoded.pop(), Some(Key::Char(' ')), "a tab that was typed");
+        let expected = "a\tbbé\nc".chars().map(|char| match char {
+            '\n' => Key::Enter,
+            char => Key::Char(char),
+        });
+        assert_eq!(decoded, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_terminal_tells_its_cursor() {
+        assert_eq!(keys_before_x(b"\x1b[12;40R"), [Key::CursorAt(40)]);
+    }
+
+    #[test]
     fn bytes_that_are_no_character_are_left_out() {
         for (bytes, expected) in [
             (&b"\xff\x80a"[..], "a"),
@@ -286,7 +395,7 @@ mod tests {
         #[test]
         fn no_control_character_is_ever_a_character(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             for key in keys(&bytes) {
-                prop_assert!(!matches!(key, Key::Char(char) if char.is_control()));
+                prop_assert!(!matches!(key, Key::Char(char) if char.is_control() && char != '\t'));
             }
         }
     }

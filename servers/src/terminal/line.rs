@@ -84,27 +84,67 @@ impl Line {
         self.settle();
     }
 
-    pub(super) fn kill_before(&mut self) {
-        self.delete_back_to(0);
+    /// To the start of the word at or before the cursor.
+    pub(super) fn word_left(&mut self) {
+        self.cursor = self.word_before();
+        self.settle();
     }
 
-    pub(super) fn kill_after(&mut self) {
-        self.text.truncate(self.cursor);
+    /// To the end of the word at or after the cursor.
+    pub(super) fn word_right(&mut self) {
+        self.cursor = self.word_after();
+        self.settle();
     }
 
-    /// Deletes the word before the cursor, and the white space between.
-    pub(super) fn kill_word(&mut self) {
+    /// Deletes all before the cursor, and returns it.
+    pub(super) fn kill_before(&mut self) -> String {
+        self.delete_back_to(0)
+    }
+
+    /// Deletes all after the cursor, and returns it.
+    pub(super) fn kill_after(&mut self) -> String {
+        self.text.split_off(self.cursor)
+    }
+
+    /// Deletes what is between white space and the cursor, and the white space between, and returns
+    /// it.
+    pub(super) fn kill_word(&mut self) -> String {
         let before_word = self
             .before_cursor()
             .trim_end()
             .trim_end_matches(|char: char| !char.is_whitespace());
-        self.delete_back_to(before_word.len());
+        self.delete_back_to(before_word.len())
     }
 
-    fn delete_back_to(&mut self, start: usize) {
-        self.text.drain(start..self.cursor);
+    /// Deletes the word before the cursor, and what is between, and returns it.
+    pub(super) fn kill_word_left(&mut self) -> String {
+        self.delete_back_to(self.word_before())
+    }
+
+    /// Deletes the word after the cursor, and what is between, and returns it.
+    pub(super) fn kill_word_right(&mut self) -> String {
+        let killed = self.text.drain(self.cursor..self.word_after()).collect();
+        self.settle();
+        killed
+    }
+
+    fn word_before(&self) -> usize {
+        let before = self.before_cursor();
+        let word = before.trim_end_matches(|char| !is_of_word(char));
+        word.trim_end_matches(is_of_word).len()
+    }
+
+    fn word_after(&self) -> usize {
+        let after = self.after_cursor();
+        let word = after.trim_start_matches(|char| !is_of_word(char));
+        self.text.len() - word.trim_start_matches(is_of_word).len()
+    }
+
+    fn delete_back_to(&mut self, start: usize) -> String {
+        let deleted = self.text.drain(start..self.cursor).collect();
         self.cursor = start;
         self.settle();
+        deleted
     }
 
     /// After a change, what stands before and after the cursor may have become one character, such
@@ -128,6 +168,11 @@ impl Line {
     fn at_cursor(&self) -> GraphemeCursor {
         GraphemeCursor::new(self.cursor, self.text.len(), true)
     }
+}
+
+/// Whether a character belongs to a word: letters and digits do, with all that may stand on them.
+fn is_of_word(char: char) -> bool {
+    char.is_alphanumeric() || !char.is_ascii() && !char.is_whitespace()
 }
 
 #[cfg(test)]
@@ -154,7 +199,10 @@ mod tests {
     fn every_edit_does_what_it_says() {
         type Edit = fn(&mut Line);
         let insert: Edit = |line| assert!(line.insert('x'));
-        let edits: [(Edit, &str, &str); 22] = [
+        let kill_word: Edit = |line| drop(line.kill_word());
+        let kill_word_left: Edit = |line| drop(line.kill_word_left());
+        let kill_word_right: Edit = |line| drop(line.kill_word_right());
+        let edits: [(Edit, &str, &str); 30] = [
             (insert, "ab|c", "abx|c"),
             (Line::left, "ab|c", "a|bc"),
             (Line::left, "|abc", "|abc"),
@@ -166,13 +214,21 @@ mod tests {
             (Line::backspace, "|abc", "|abc"),
             (Line::delete, "ab|c", "ab|"),
             (Line::delete, "abc|", "abc|"),
-            (Line::kill_before, "ab|c", "|c"),
-            (Line::kill_after, "ab|c", "ab|"),
-            (Line::kill_word, "one two|three", "one |three"),
-            (Line::kill_word, "one two  |three", "one |three"),
-            (Line::kill_word, "one|", "|"),
-            (Line::kill_word, "  |one", "|one"),
-            (Line::kill_word, "你好\u{3000}世界|", "你好\u{3000}|"),
+            (|line| drop(line.kill_before()), "ab|c", "|c"),
+            (|line| drop(line.kill_after()), "ab|c", "ab|"),
+            (kill_word, "one two|three", "one |three"),
+            (kill_word, "one two  |three", "one |three"),
+            (kill_word, "one|", "|"),
+            (kill_word, "  |one", "|one"),
+            (kill_word, "你好\u{3000}世界|", "你好\u{3000}|"),
+            (Line::word_left, "one, two, |", "one, |two, "),
+            (Line::word_left, "  |one", "|  one"),
+            (Line::word_left, "e\u{301}te\u{301}|", "|e\u{301}te\u{301}"),
+            (Line::word_right, "one|, two, ", "one, two|, "),
+            (Line::word_right, "one|  ", "one  |"),
+            (kill_word_left, "/usr/local/|bin", "/usr/|bin"),
+            (kill_word_left, "|one", "|one"),
+            (kill_word_right, "/usr|/local/bin", "/usr|/bin"),
             (Line::left, "🇩🇪🇫🇷|", "🇩🇪|🇫🇷"),
             (Line::right, "|👨‍👩‍👧!", "👨‍👩‍👧|!"),
             (Line::backspace, "e\u{301}|e\u{301}", "|e\u{301}"),
@@ -213,8 +269,8 @@ mod tests {
         /// Characters that join with each other, and edits at any place.
         #[test]
         fn the_cursor_is_always_between_two_characters(
-            steps in prop::collection::vec((0_u8..9, prop::sample::select(vec![
-                'a', ' ', '界', '\u{301}', '\u{200d}', '\u{fe0f}', '👩', '🏽', '🇩', '🇪', 'ᄀ', 'ᅡ', 'ᆨ', 'क', '\u{94d}',
+            steps in prop::collection::vec((0_u8..12, prop::sample::select(vec![
+                'a', ' ', '-', '界', '\u{301}', '\u{200d}', '\u{fe0f}', '👩', '🏽', '🇩', '🇪', 'ᄀ', 'ᅡ', 'ᆨ', 'क', '\u{94d}',
             ])), 0..60),
         ) {
             let mut line = Line::default();
@@ -224,7 +280,11 @@ mod tests {
                     1 => line.right(),
                     2 => line.backspace(),
                     3 => line.delete(),
-                    4 => line.kill_word(),
+                    4 => drop(line.kill_word()),
+                    5 => line.word_left(),
+                    6 => line.word_right(),
+                    7 => drop(line.kill_word_left()),
+                    8 => drop(line.kill_word_right()),
                     _ => prop_assert!(line.insert(char)),
                 }
                 let mut boundaries = line.text.grapheme_indices(true).map(|(start, _)| start);

@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic;
 use std::sync::{Mutex, Once, PoisonError, TryLockError};
 
+use edgeloop_reactor::{Errno, is_anothers};
 use nix::sys::termios::{
     InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr,
     tcsetattr,
 };
-use nix::unistd::{getpgrp, tcgetpgrp};
 
 /// The terminals in raw mode, with the mode each had before. They are kept here rather than in the
 /// guards because a panic ends the program without dropping those (`panic = "abort"`), and a shell
@@ -41,9 +41,11 @@ pub struct RawMode {
 }
 
 impl RawMode {
-    /// Puts a terminal into raw mode. A program in the background is stopped by this, as by any
-    /// use of a terminal that is another's (SIGTTOU, signal(7)). An error if `terminal` is none.
+    /// Puts a terminal into raw mode. An error if `terminal` is none, or is another job's.
     pub fn enter(terminal: impl AsFd) -> io::Result<RawMode> {
+        if is_anothers(&terminal) {
+            return Err(Errno::EAGAIN.into());
+        }
         restore_when_the_program_panics();
         let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
         let terminal = terminal.as_fd().try_clone_to_owned()?;
@@ -72,8 +74,7 @@ impl Entered {
     /// Restores the mode from before, unless the program is in the background: then the terminal is
     /// the shell's, in the mode that the shell has chosen. A terminal that is gone needs nothing.
     fn restore(&self) {
-        let is_anothers = tcgetpgrp(&self.terminal).is_ok_and(|group| group != getpgrp());
-        if !is_anothers {
+        if !is_anothers(&self.terminal) {
             let _ = set(&self.terminal, &self.before);
         }
     }

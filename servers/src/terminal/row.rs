@@ -26,13 +26,14 @@ const RESTORE_CURSOR: &[u8] = b"\x1b8";
 /// Columns without which there is no room for a mark at either end and the cursor between them.
 const LEAST_ROOM: usize = 3;
 
-/// Draws `prompt` and `line` over whatever is on the row, and places the cursor.
-pub(super) fn draw(prompt: &str, line: &Line, width: usize, screen: &mut Vec<u8>) {
+/// Draws `prompt` and `line` over whatever is on the row, and places the cursor. Returns the column
+/// of the cursor, counted from 0.
+pub(super) fn draw(prompt: &str, line: &Line, width: usize, screen: &mut Vec<u8>) -> usize {
     // A character in the last column would make some terminals go on to the next row.
     let room = width.saturating_sub(1);
     if room < LEAST_ROOM {
         screen.extend_from_slice(ERASE);
-        return;
+        return 0;
     }
     let cursor = columns(prompt) + columns(line.before_cursor());
     let window = Window::new(cursor, cursor + columns(line.after_cursor()), room);
@@ -50,11 +51,14 @@ pub(super) fn draw(prompt: &str, line: &Line, width: usize, screen: &mut Vec<u8>
     }
     screen.extend_from_slice(ERASE_REST);
     screen.extend_from_slice(RESTORE_CURSOR);
+    cursor - window.first
 }
 
 /// The part of a line that is on the screen. Columns are counted from the start of the prompt.
 #[derive(Debug)]
 struct Window {
+    /// The column in the place of the first one of the screen.
+    first: usize,
     /// The columns shown, without those of the marks.
     start: usize,
     end: usize,
@@ -71,6 +75,7 @@ impl Window {
         let first = cursor.saturating_sub(rightmost).next_multiple_of(room / 2);
         let (cut_left, cut_right) = (first > 0, first + room < total);
         Window {
+            first,
             start: first + usize::from(cut_left),
             end: first + room - usize::from(cut_right),
             cut_left,
@@ -84,7 +89,9 @@ impl Window {
             let start = *column;
             *column += character_width(character);
             if start >= self.start && *column <= self.end {
-                screen.extend_from_slice(character.as_bytes());
+                // How wide a tab is depends on where it stands.
+                let shown = if character == "\t" { " " } else { character };
+                screen.extend_from_slice(shown.as_bytes());
             } else {
                 // A part of it may be within the window: what follows keeps its column.
                 let part = (*column)
@@ -123,6 +130,7 @@ mod tests {
             ("1\u{fe0f}\u{20e3}", 2), // one column as the sum
             ("👨‍👩‍👧", 6),                // two as one
             ("\u{200b}", 0),
+            ("\t", 1), // drawn as a space
         ] {
             assert_eq!(character_width(character), width, "{character:?}");
         }

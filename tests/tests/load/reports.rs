@@ -113,8 +113,12 @@ fn logged(words: &[&str]) -> Call {
 
 /// Waits until a run has come to this phase, and interrupts it.
 fn interrupt(call: &Call, phase: &str) {
+    signal(call, phase, Signal::SIGINT);
+}
+
+fn signal(call: &Call, phase: &str, signal: Signal) {
     until(phase, || call.stderr().text().contains(phase));
-    kill(Pid::from_raw(call.pid().cast_signed()), Signal::SIGINT).expect("kill");
+    kill(Pid::from_raw(call.pid().cast_signed()), signal).expect("kill");
 }
 
 fn read_all(call: &mut Call) -> String {
@@ -153,6 +157,19 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(code, Some(1));
     assert!(stderr.ends_with("\nedgecall: interrupted\n"), "{stderr}");
     server.resume();
+}
+
+/// The kernel says that the terminal has closed, and then the shell says it again.
+#[test]
+fn a_terminal_that_closes_ends_it_with_the_report_so_far() {
+    let (server, mut call) = unanswered("10m");
+    signal(&call, "measuring", Signal::SIGHUP);
+    signal(&call, "waiting for the last answers", Signal::SIGHUP);
+    server.resume();
+    let report = read_all(&mut call);
+    assert!(report.contains("interrupted"), "{report}");
+    let (code, stderr) = call.finish();
+    assert_eq!(code, Some(0), "{stderr}");
 }
 
 /// Whoever has no patience for the last answers has the report without them.

@@ -283,6 +283,65 @@ fn what_is_pasted_is_lines_like_any_others() {
 }
 
 #[test]
+fn a_marked_paste_is_text() {
+    let mut desk = Desk::new("> ", 30);
+    desk.keys("[\x1b[200~a\tb\x17\x04\x1b[D c\nd\te\x1b[201~]");
+    assert_eq!(desk.lines(), ["[a\tb c"]);
+    assert_eq!(desk.row(), "> d e]|", "a tab is drawn as a space");
+    desk.keys("\n");
+    assert_eq!(desk.lines()[1..], ["d\te]"]);
+}
+
+#[test]
+fn deleted_words_come_back() {
+    let mut desk = Desk::new("> ", 40);
+    desk.keys("\x19one two three four\x1b\x7f\x17\x17");
+    assert_eq!(desk.row(), "> one |");
+    desk.keys("\x19\x19");
+    assert_eq!(desk.row(), "> one two three fourtwo three four|");
+    // What other keys have parted is not kept together.
+    desk.keys("\x17\x1b[1;5D\x0b\x01\x19");
+    assert_eq!(desk.row(), "> three |one two three fourtwo");
+    // What was before and behind the cursor is.
+    desk.keys("\x15\x1bd\x19\n");
+    assert_eq!(desk.lines(), ["three one two three fourtwo "]);
+}
+
+#[test]
+fn where_the_row_was_broken_the_rows_above_are_taken_back() {
+    // 26 columns of text and the cursor, in 10 columns: three rows, the cursor in the seventh.
+    let narrowed = |answer: &str| {
+        let mut editor = Editor::new("");
+        let (mut screen, ignore) = (Vec::new(), |_| {});
+        editor.keys(b"abcdefghijklmnopqrstuvwxyz", 80, &mut screen, ignore);
+        screen.clear();
+        editor.draw(10, &mut screen);
+        assert!(screen.starts_with(ASK_FOR_CURSOR));
+        screen.clear();
+        editor.keys(answer.as_bytes(), 10, &mut screen, ignore);
+        screen.starts_with(b"\x1b[2A\r")
+    };
+    assert!(narrowed("\x1b[5;7R"));
+    assert!(narrowed("z\x1b[5;7R"), "with a key before it");
+    assert!(!narrowed("\x1b[5;10R"), "it was cut off");
+    assert!(!narrowed("\x1b[5;3R"), "it is somewhere else");
+    assert!(!narrowed("\x1b[A"), "no answer");
+}
+
+#[test]
+fn the_terminal_is_asked_only_if_it_may_have_broken_the_row() {
+    let mut editor = Editor::new("> ");
+    let mut screen = Vec::new();
+    editor.keys(b"abc", 80, &mut screen, |_| {});
+    editor.draw(6, &mut screen);
+    editor.draw(80, &mut screen);
+    editor.keys(b"\x1b[5;3R", 80, &mut screen, |_| {});
+    let asks = screen.windows(ASK_FOR_CURSOR.len());
+    assert_eq!(asks.filter(|bytes| *bytes == ASK_FOR_CURSOR).count(), 0);
+    assert!(!screen.windows(4).any(|bytes| bytes == b"\x1b[0A"));
+}
+
+#[test]
 fn a_full_line_rings_the_bell_and_keeps_what_it_has() {
     let mut desk = Desk::new("> ", 20);
     desk.keys("x".repeat(LINE_LIMIT));

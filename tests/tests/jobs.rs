@@ -1,0 +1,280 @@
+//! Programs as jobs of a shell and as children of the system: in the background, with signals that
+//! are to be ignored, with children that they did not start.
+
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use tests::chat::Guest;
+use tests::client::{dial, expect_end, ping};
+use tests::door::Door;
+use tests::process::{children, state};
+use tests::program::Program;
+use tests::server::{Launch, edgecall};
+use tests::sockets::{until_accepted, where_it_listens};
+use tests::tmux::{Tmux, Window};
+use tests::until;
+
+const WAYS: [&[&str]; 4] = [
+    &["--model", "reactor"],
+    &["--model", "fork"],
+    &["--model", "thread"],
+    &["--workers", "2"],
+];
+
+/// Starts a program with signals that it is to ignore.
+const IGNORING: [&str; 3] = ["sh", "-c", "trap '' INT HUP USR1; exec \"$0\" \"$@\""];
+
+fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.cast_signed()), signal).expect("kill");
+}
+
+/// The program under test that a window's shell has started.
+fn job(window: &Window<'_>) -> u32 {
+    let mut found = None;
+    until("the shell has a job", || {
+        let is_ours = |pid: &u32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| ["edgeloop\n", "edgecall\n"].contains(&name.as_str()))
+        };
+        found = children(window.shell()).into_iter().find(is_ours);
+        found.is_some()
+    });
+    found.expect("found")
+}
+
+fn until_stopped(pid: u32) {
+    until("it is stopped", || state(pid) == 'T');
+}
+
+/// Starts a chat with an operator in the background of a shell.
+fn chat_in_background(window: &Window<'_>) -> (u32, SocketAddr) {
+    window.run("edgeloop chat --operator 127.0.0.1:0 &");
+    let server = job(window);
+    (server, where_it_listens(server))
+}
+
+/// A server in the background leaves the terminal to others, serves on, and takes the terminal up
+/// again when it has it.
+#[test]
+fn an_operator_in_the_background() {
+    let tmux = Tmux::new();
+    let window = tmux.window(80, 24);
+    let (server, at) = chat_in_background(&window);
+    let mut alice = Guest::join(at, "alice");
+    // The shell waits for another program, and the terminal has something to read.
+    window.read_line();
+    window.enter("/kick alice");
+    window.shows("read /kick alice");
+    let mut bob = Guest::join(at, "bob");
+    alice.hears("* bob has entered the room");
+    assert_ne!(state(server), 'T');
+    // To a job that runs, `fg` sends no signal.
+    window.enter("fg");
+    window.enter("to all");
+    alice.hears("* operator: to all");
+    bob.hears("* operator: to all");
+    // Stopped, and on in the background.
+    window.press(&["C-z"]);
+    window.shows("Stopped");
+    window.enter("bg");
+    until("it goes on", || state(server) != 'T');
+    window.read_line();
+    window.enter("nothing");
+    window.shows("read nothing");
+    bob.say("still there");
+    alice.hears("[bob] still there");
+    window.enter("kill %1");
+    alice.hears_the_end();
+    until("it has ended", || children(window.shell()).is_empty());
+}
+
+/// A terminal that stops all that write to it from the background (`stty tostop`), too.
+#[test]
+fn an_operator_may_be_forbidden_to_write() {
+    let tmux = Tmux::new();
+    let window = tmux.window(80, 24);
+    window.enter("stty tostop");
+    let (server, at) = chat_in_background(&window);
+    let alice = Guest::join(at, "alice");
+    send(server, Signal::SIGUSR1);
+    window.shows("stats: ");
+    drop(alice);
+    let _bob = Guest::join(at, "bob");
+    assert_ne!(state(server), 'T');
+    window.enter("kill %1");
+    until("it has ended", || children(window.shell()).is_empty());
+}
+
+/// A conversation stops when it wants the terminal in the background. Whatever it waits for there,
+/// it can be ended.
+#[test]
+fn a_conversation_in_the_background() {
+    let tmux = Tmux::new();
+    for (server, number) in [(true, 0), (false, 1)] {
+        let window = tmux.window(80, 24);
+        let door = Door::tcp();
+        let start = |window: &Window<'_>| match server {
+            true => window.run("edgeloop talk 127.0.0.1:0 &"),
+            false => window.run(&format!("edgecall talk {} &", door.address())),
+        };
+        let meet = |program: u32| match server {
+            true => dial(where_it_listens(program)),
+            false => door.accept(),
+        };
+        // At once, since it wants to edit lines.
+        start(&window);
+        let program = job(&window);
+        until_stopped(program);
+        window.enter("fg");
+        let mut peer = meet(program);
+        peer.write_all(b"hello\n").expect("write");
+        window.shows("hello");
+        window.enter("good evening");
+        tests::client::expect(&peer, b"good evening\n");
+        // In the background it goes on until there is something to show.
+        window.press(&["C-z"]);
+        until_stopped(program);
+        window.enter("bg");
+        until("it goes on", || state(program) != 'T');
+        peer.write_all(b"are you there?\n").expect("write");
+        until_stopped(program);
+        window.enter("fg");
+        window.shows("are you there?");
+        window.enter("yes");
+        tests::client::expect(&peer, b"yes\n");
+        // The end of it, in whatever order the signals come.
+        window.press(&["C-z"]);
+        until_stopped(program);
+        let (first, second) = match number {
+            0 => (Signal::SIGTERM, Signal::SIGCONT),
+            _ => (Signal::SIGCONT, Signal::SIGTERM),
+        };
+        send(program, first);
+        send(program, second);
+        until("it has ended", || children(window.shell()).is_empty());
+        expect_end(&peer, b"");
+        // The shell's terminal is in the shell's mode.
+        window.read_line();
+        window.type_in("ty");
+        window.press(&["BSpace"]);
+        window.enter("yped");
+        window.shows("read typed");
+    }
+}
+
+/// `nohup`, and a script that starts a command with `&`, want these signals to be ignored.
+#[test]
+fn a_signal_that_was_ignored_stays_ignored() {
+    for way in WAYS {
+        let mut server = Launch::echo().args(way).under(&IGNORING).start();
+        let client = dial(server.tcp());
+        ping(&client, b"before\n");
+        for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
+            server.signal(signal);
+            children(server.pid())
+                .into_iter()
+                .for_each(|child| send(child, signal));
+        }
+        ping(&client, b"after\n");
+        ping(dial(server.tcp()), b"a new one\n");
+        server.signal(Signal::SIGTERM);
+        expect_end(&client, b"");
+        let finished = server.finish();
+        assert_eq!(finished.code, 0, "{way:?}: {finished:?}");
+        assert!(
+            !finished.stderr.contains("stats: "),
+            "{way:?}: {finished:?}"
+        );
+    }
+}
+
+/// The signal that stops the server reaches its processes, which ignore SIGTERM as it does.
+#[test]
+fn sigint_stops_a_server_that_ignores_sigterm() {
+    const NOT_TERM: [&str; 3] = ["sh", "-c", "trap '' TERM; exec \"$0\" \"$@\""];
+    for way in WAYS {
+        let mut server = Launch::echo().args(way).under(&NOT_TERM).start();
+        let client = dial(server.tcp());
+        ping(&client, b"before\n");
+        server.signal(Signal::SIGTERM);
+        ping(&client, b"after\n");
+        server.signal(Signal::SIGINT);
+        expect_end(&client, b"");
+        let finished = server.finish();
+        assert_eq!(finished.code, 0, "{way:?}: {finished:?}");
+        assert!(
+            !finished.stderr.contains("cut off"),
+            "{way:?}: {finished:?}"
+        );
+    }
+}
+
+#[test]
+fn clients_ignore_the_signals_that_they_are_to_ignore() {
+    let edgecall = edgecall().to_str().expect("a path in UTF-8");
+    for words in [&["talk"][..], &["echo"]] {
+        let door = Door::tcp();
+        let program = [&IGNORING[..], &[edgecall], words, &[door.address()]].concat();
+        let mut program = Program::start(&program);
+        let mut stream = door.accept();
+        program.signal(Signal::SIGINT);
+        program.signal(Signal::SIGHUP);
+        program.say("after\n");
+        tests::client::expect(&stream, b"after\n");
+        stream.write_all(b"after\n").expect("write");
+        program.shows("after\n");
+        program.end_input();
+        expect_end(&stream, b"");
+        drop(stream);
+        assert_eq!(program.finish().code, Some(0), "{words:?}");
+    }
+}
+
+/// As process 1 of a container a server has the children of others. They are no different from
+/// those of the program that it was before exec(2).
+#[test]
+fn children_of_others_are_reaped() {
+    const WITH_CHILDREN: [&str; 3] = [
+        "sh",
+        "-c",
+        "sleep 1000 & sleep 1000 & true & exec \"$0\" \"$@\"",
+    ];
+    for way in WAYS {
+        let mut server = Launch::echo().args(way).under(&WITH_CHILDREN).start();
+        let pid = server.pid();
+        until("the child that has ended before is reaped", || {
+            children(pid).len() == 2
+        });
+        children(pid)
+            .into_iter()
+            .for_each(|child| send(child, Signal::SIGKILL));
+        until("the others are reaped", || children(pid).is_empty());
+        // Those of the fork model, after that.
+        let clients: Vec<TcpStream> = (0..3).map(|_| dial(server.tcp())).collect();
+        clients.iter().for_each(|client| ping(client, b"hello\n"));
+        drop(clients);
+        until("its own are reaped", || children(pid).is_empty());
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0, "{way:?}");
+    }
+    for name in ["sink", "chat", "talk"] {
+        let mut server = Launch::new(name, &["127.0.0.1:0"])
+            .under(&WITH_CHILDREN)
+            .start();
+        let pid = server.pid();
+        until("the child that has ended before is reaped", || {
+            children(pid).len() == 2
+        });
+        children(pid)
+            .into_iter()
+            .for_each(|child| send(child, Signal::SIGKILL));
+        until("the others are reaped", || children(pid).is_empty());
+        until_accepted(&dial(server.tcp()));
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.exit_code(), 0, "{name}");
+    }
+}
