@@ -123,6 +123,8 @@ pub struct Chat {
     room_by_name: HashMap<Box<str>, u32>,
     /// Rooms in which somebody's coming or going is yet to be told.
     crowded: Vec<u32>,
+    /// When that was told last.
+    summed_up_at: Duration,
     addresses: Addresses,
     operator: Operator,
     transcript: Option<Transcript>,
@@ -150,6 +152,7 @@ impl Chat {
             rooms: Slab::new(),
             room_by_name: HashMap::new(),
             crowded: Vec::new(),
+            summed_up_at: Duration::ZERO,
             operator: Operator::default(),
             transcript,
             ticking: false,

@@ -66,7 +66,7 @@ impl Reading {
         };
         self.shown += end;
         // It may read faster by now.
-        self.interval = (self.interval - self.interval / 32).max(NEXT_PIECE);
+        self.interval = (self.interval * 31 / 32).max(NEXT_PIECE);
         &rest[..end]
     }
 

@@ -136,6 +136,14 @@ impl Chat {
 
     /// Tells rooms how many have come and gone without being announced.
     pub(super) fn sum_up(&mut self, out: &mut Outbox) {
+        if self.crowded.is_empty() {
+            return;
+        }
+        // The timer may have been the transcript's, which may be set more often.
+        if out.now().saturating_sub(self.summed_up_at) < WINDOW {
+            return self.tick(out);
+        }
+        self.summed_up_at = out.now();
         for number in std::mem::take(&mut self.crowded) {
             if let Some(room) = self.rooms.get_mut(number as usize) {
                 let crowd = room.take_crowd();
