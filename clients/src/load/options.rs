@@ -104,7 +104,7 @@ pub(crate) struct LoadOptions {
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = positive::<u32>)]
     pub(super) threads: u32,
 
-    /// Of chat: how many of the members talk [default: 10, or all if there are fewer]
+    /// Of chat: how many of the members talk [default: 10, or all but one if there are fewer]
     #[arg(long, value_name = "N", value_parser = positive::<u32>)]
     pub(super) talkers: Option<u32>,
 
@@ -147,9 +147,11 @@ impl LoadOptions {
         })
     }
 
-    /// How many members of a chat talk.
+    /// How many members of a chat talk. One that does not is needed to notice a server that holds the
+    /// talkers back.
     pub(super) fn talkers(&self) -> u32 {
-        self.talkers.unwrap_or(10.min(self.connections))
+        let all_but_one = self.connections.saturating_sub(1).max(1);
+        self.talkers.unwrap_or(10.min(all_but_one))
     }
 
     pub(super) fn timeout(&self) -> Duration {
