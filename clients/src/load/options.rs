@@ -135,6 +135,8 @@ pub(crate) struct LoadOptions {
 const UNDER_WAY_MAX: usize = 64 * 1024 * 1024;
 /// What all connections together may have on their way: the time of each is kept in memory.
 const MESSAGES_MAX: u64 = 100_000_000;
+/// Members of a chat times those who talk: each has a number for each in memory.
+const HEARINGS_MAX: u64 = 1_000_000_000;
 /// The largest datagram over IPv4: 65,535 bytes less the headers of IPv4 and UDP (ip(7), udp(7)).
 const DATAGRAM_MAX: usize = 65_507;
 
@@ -166,8 +168,11 @@ impl LoadOptions {
     pub(crate) fn check(&self) -> Result<(), String> {
         self.check_sizes()?;
         self.check_address()?;
-        if self.duration.is_zero() || self.timeout().is_zero() {
-            return Err("a load needs an end: --duration and --timeout cannot be 0".into());
+        if self.duration.is_zero() {
+            return Err("nothing can be measured in no time: --duration cannot be 0".into());
+        }
+        if self.timeout().is_zero() {
+            return Err("a load that waits for ever has no end: --timeout cannot be 0".into());
         }
         if self.threads > self.connections {
             return Err("there are more --threads than --connections to share".into());
@@ -180,8 +185,16 @@ impl LoadOptions {
                 Some(_) => Err("only the members of a chat talk: leave out --talkers".into()),
             };
         }
-        if self.talkers() > self.connections || self.connections < 2 {
-            return Err("a chat needs two members, and as many as talk".into());
+        if self.connections < 2 {
+            return Err("a chat needs two members: raise --connections".into());
+        }
+        if self.talkers() > self.connections {
+            return Err("there are more --talkers than --connections".into());
+        }
+        if u64::from(self.talkers()) * u64::from(self.connections) > HEARINGS_MAX {
+            return Err(
+                "so many --connections that hear so many --talkers need more than 4 GB".into(),
+            );
         }
         Ok(())
     }
@@ -192,10 +205,17 @@ impl LoadOptions {
         }
         let under_way = self.size.saturating_mul(self.depth as usize);
         if under_way > UNDER_WAY_MAX {
-            return Err("one connection may have 64MiB under way: --size by --depth".into());
+            return Err(format!(
+                "one connection would have {under_way} bytes under way, which may be 64 MiB: lower \
+                 --size or --depth"
+            ));
         }
-        if u64::from(self.connections) * u64::from(self.depth) > MESSAGES_MAX {
-            return Err("all connections may have 100 million messages under way: --depth".into());
+        let messages = u64::from(self.connections) * u64::from(self.depth);
+        if messages > MESSAGES_MAX {
+            return Err(format!(
+                "{messages} messages would be under way, which may be 100 million: lower \
+                 --connections or --depth"
+            ));
         }
         if self.kind == Kind::Chat && self.size < chat::LINE_MIN {
             let min = chat::LINE_MIN;
@@ -248,8 +268,10 @@ impl LoadOptions {
 /// So many a second.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if (0.001..=1e7).contains(&rate) => Ok(rate),
-        _ => Err("0.001 to 10000000 times a second are possible".into()),
+        Ok(rate) if rate < 0.001 => Err("this is too seldom: 0.001 a second is the least".into()),
+        Ok(rate) if rate > 1e7 => Err("this is too often: 10000000 a second is the most".into()),
+        Ok(rate) if !f64::is_nan(rate) => Ok(rate),
+        _ => Err("this is no number: write it in digits, as 1000 or 0.5".into()),
     }
 }
 
@@ -305,6 +327,14 @@ mod tests {
             &["--kind", "chat", "--size", "32"],
             &["--kind", "chat", "--connections", "1"],
             &["--kind", "chat", "--talkers", "65"],
+            &[
+                "--kind",
+                "chat",
+                "--connections",
+                "40000",
+                "--talkers",
+                "40000",
+            ],
             &["--kind", "connect", "--connect-rate", "5"],
             &["--connect-rate", "5", "udp://127.0.0.1:1"],
             &["--kind", "connect", "--depth", "2"],
@@ -315,6 +345,23 @@ mod tests {
             &["--sources", "2", "unix:echo.sock"],
         ] {
             assert!(options(words).check().is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_with_this_rate() {
+        assert_eq!((rate("0.001"), rate("1e7")), (Ok(0.001), Ok(1e7)));
+        for (text, why) in [
+            ("0", "too seldom"),
+            ("-1", "too seldom"),
+            ("2147483648", "too often"),
+            ("inf", "too often"),
+            ("NaN", "no number"),
+            ("fast", "no number"),
+            ("", "no number"),
+        ] {
+            let error = rate(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 }
