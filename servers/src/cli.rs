@@ -121,7 +121,7 @@ pub(crate) struct AnswerOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of chat")]
 pub(crate) struct ChatOptions {
-    /// The longest line; the rest of a longer one is dropped
+    /// Bytes of the longest line, 128 at least; the rest of a longer one is dropped
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = line_size)]
     pub(crate) max_line: usize,
 
@@ -130,7 +130,7 @@ pub(crate) struct ChatOptions {
     #[arg(long, value_name = "N", default_value = "100", value_parser = number::<u32>)]
     pub(crate) rate: u32,
 
-    /// Lines that one may say at once before the rate counts
+    /// Lines that one may say at once before the rate counts; 0 is as good as 1
     #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<u32>)]
     pub(crate) burst: u32,
 
@@ -139,7 +139,7 @@ pub(crate) struct ChatOptions {
     #[arg(long, value_name = "SIZE", default_value = "8KiB", value_parser = size)]
     pub(crate) min_rate: usize,
 
-    /// Show the last N lines of a room to who enters it
+    /// Show the last N lines of a room to who enters it; 0 is none
     #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
     pub(crate) history: usize,
 
@@ -221,7 +221,8 @@ pub(crate) struct Options {
     #[arg(long, default_value = "reactor")]
     pub(crate) model: Model,
 
-    /// So many reactors, a thread for each, that share the clients and nothing else
+    /// So many reactors, a thread for each, that share the clients and nothing else; 1024 at the
+    /// most, and one for chat and talk
     #[arg(long, value_name = "N", default_value = "1", value_parser = workers)]
     pub(crate) workers: usize,
 
@@ -250,7 +251,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = size)]
     pub(crate) high_water: usize,
 
-    /// Connections that the kernel keeps until they are accepted
+    /// Connections that the kernel keeps until they are accepted; it takes no more than
+    /// /proc/sys/net/core/somaxconn
     #[arg(long, value_name = "N", default_value = "4096", value_parser = positive::<usize>)]
     pub(crate) backlog: usize,
 
@@ -259,7 +261,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) grace: Duration,
 
-    /// Print a line of counters so often; SIGUSR1 prints one at any time
+    /// Print a line of counters so often; SIGUSR1 prints one at any time [default: 0, which is never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) stats: Option<Duration>,
 

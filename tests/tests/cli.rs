@@ -224,6 +224,31 @@ fn the_last_of_an_option_given_twice_counts() {
     ping_all(&[dial(server.tcp())], b"served");
 }
 
+/// The tables of the README have all options that servers and the load generator show.
+#[test]
+fn the_readme_names_every_option() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = fs::read_to_string(readme).expect("README.md");
+    let servers = ["echo", "upper", "sink", "chat", "talk"].map(|name| (binary(), name));
+    for (program, name) in servers.into_iter().chain([(edgecall(), "load")]) {
+        let help = Command::new(program).args([name, "--help"]).output();
+        let help = String::from_utf8(help.expect("it runs").stdout).expect("UTF-8");
+        let options = help.lines().filter_map(|line| {
+            // Those with a letter are known by it.
+            line.trim_start().strip_prefix("--")?.split(' ').next()
+        });
+        let mut count = 0;
+        for option in options {
+            assert!(
+                readme.contains(&format!("--{option}")),
+                "{name}: --{option}"
+            );
+            count += 1;
+        }
+        assert!(count > 5, "{help}");
+    }
+}
+
 /// Every number gives service or one line that says what is wrong.
 #[test]
 fn absurd_numbers_are_served_or_refused() {

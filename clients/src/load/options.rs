@@ -65,42 +65,44 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_enum, default_value = "echo")]
     pub(super) kind: Kind,
 
-    /// Connections; of connect, how many are under way at a time; of UDP, sockets
+    /// Connections; of connect, how many are under way at a time; of chat, 2 at least; of UDP, sockets
     #[arg(short, long, value_name = "N", default_value = "64", value_parser = positive::<u32>)]
     pub(super) connections: u32,
 
-    /// Bytes of a message; the lines of chat and sink end with a newline that counts
+    /// Bytes of a message, up to 64MiB, or 65507 over UDP; the lines of chat and sink end with a newline
+    /// that counts, and those of chat have 33 at least
     #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = size)]
     pub(super) size: usize,
 
-    /// Messages under way on each connection at a time; of chat, for each who talks; connect and
-    /// sink do without
+    /// Messages under way on each connection at a time, 64MiB at the most; of chat, for each who
+    /// talks; connect and sink do without
     #[arg(long, value_name = "N", default_value = "1", value_parser = positive::<u32>)]
     pub(super) depth: u32,
 
-    /// How long to measure
+    /// How long to measure, more than 0
     #[arg(short, long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(super) duration: Duration,
 
-    /// How long to send before it counts
+    /// How long to send before it counts; 0 is not at all
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(super) warm_up: Duration,
 
-    /// Messages a second, of all connections together, at planned times; of connect, cycles
-    /// [default: closed loop]
+    /// Messages a second, of all connections together, at planned times; of connect, cycles; 0.001 to
+    /// 10000000 [default: closed loop]
     #[arg(short, long, value_name = "N", value_parser = rate)]
     pub(super) rate: Option<f64>,
 
-    /// Connections opened a second [default: as many as go]
+    /// Connections opened a second, 0.001 to 10000000 [default: as many as go]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(super) connect_rate: Option<f64>,
 
-    /// Connect from 127.0.0.1 to 127.0.0.N in turn: each has some 28,000 ports [default: the
-    /// kernel's choice; of connect, on the loopback device, 16]
+    /// Connect from 127.0.0.1 to 127.0.0.N in turn, N up to 254: each has some 28,000 ports [default:
+    /// the kernel's choice; of connect, on the loopback device, 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=254))]
     pub(super) sources: Option<u8>,
 
-    /// So many reactors, a thread for each, that share the connections
+    /// So many reactors, a thread for each, that share the connections, of which there are as many at
+    /// least
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = positive::<u32>)]
     pub(super) threads: u32,
 
@@ -113,11 +115,11 @@ pub(crate) struct LoadOptions {
     pub(super) server_pid: Option<i32>,
 
     /// How long to wait for a connection, for the last answers, and for the server's end of a
-    /// stream; over UDP, for each answer [default: 10s; UDP: 1s]
+    /// stream; over UDP, for each answer; more than 0 [default: 10s; UDP: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
-    /// Print the report as JSON
+    /// Print the report as JSON, also of a run that did not take place
     #[arg(long)]
     pub(super) json: bool,
 
@@ -126,7 +128,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, conflicts_with = "json")]
     pub(super) hgrm: bool,
 
-    /// Say more
+    /// Log how far the run is, in place of a progress line; -vv logs more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
 }
