@@ -1,6 +1,6 @@
 //! What the user types.
 
-use std::fs;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use edgeloop_reactor::Address;
 
-use crate::chat::{Chat, FRAME_MAX, Settings, Transcript};
+use crate::chat::{Chat, FRAME_MAX, Settings, Transcript, motd};
 use crate::environment;
 use crate::generate;
 use crate::models::Blocking;
@@ -143,10 +143,10 @@ pub(crate) struct ChatOptions {
     #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
     pub(crate) history: usize,
 
-    /// Show the content of a file, or this text if there is no such file, to who has joined;
-    /// SIGHUP reads the file again
+    /// Show this to who has joined: what a file says (up to 1 MiB, UTF-8, read again on SIGHUP), or
+    /// this text, if there is no such file and it does not look like the name of one
     #[arg(long, value_name = "FILE|TEXT")]
-    pub(crate) motd: Option<String>,
+    pub(crate) motd: Option<OsString>,
 
     /// How long one may take to give a name; 0 is for ever
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
@@ -180,11 +180,9 @@ pub(crate) struct ChatOptions {
 impl ChatOptions {
     /// The chat that these ask for, with its files open.
     pub(crate) fn chat(&self) -> Result<Chat, String> {
-        let motd_in_file = self
-            .motd
-            .as_ref()
-            .map(fs::read_to_string)
-            .and_then(Result::ok);
+        let motd = self.motd.as_deref().map(motd::find).transpose();
+        let motd = motd.map_err(|why| format!("cannot read the message of the day {why}"))?;
+        let (motd, motd_file) = motd.unwrap_or_default();
         let settings = Settings {
             max_line: self.max_line,
             rate: self.rate,
@@ -192,12 +190,8 @@ impl ChatOptions {
             min_rate: self.min_rate,
             high_water: self.common.high_water,
             history: self.history,
-            motd_file: self
-                .motd
-                .as_ref()
-                .filter(|_| motd_in_file.is_some())
-                .map(PathBuf::from),
-            motd: motd_in_file.or_else(|| self.motd.clone()),
+            motd: Some(motd),
+            motd_file,
             login_timeout: self.login_timeout,
             max_per_ip: self.max_per_ip,
             unicode_names: self.unicode_names,

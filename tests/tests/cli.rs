@@ -267,6 +267,7 @@ fn absurd_numbers_are_served_or_refused() {
         ("--max-line", ""),
         ("--rate", ""),
         ("--burst", ""),
+        ("--min-rate", ""),
         ("--history", ""),
         ("--login-timeout", "s"),
         ("--max-per-ip", ""),
