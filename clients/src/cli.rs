@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use edgeloop::values::duration;
+use edgeloop::values::{duration, number};
 use edgeloop::{environment, generate, print};
 use edgeloop_reactor::Address;
 
@@ -160,7 +160,7 @@ pub(crate) struct Options {
 
     /// How often to try again, after a second, when the server cannot be reached; over UDP, when
     /// a datagram is not answered [default: 0; UDP: 2]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u32>)]
     retry: Option<u32>,
 
     /// Say who was reached, and at the end how much was sent and received

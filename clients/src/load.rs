@@ -52,19 +52,20 @@ use edgeloop::print::print_text;
 use edgeloop::{ending, stderr};
 use nix::sys::signal::{SigSet, Signal};
 
-use self::conductor::Conductor;
+use self::conductor::{Conductor, Outcome};
 pub(crate) use self::options::{EXAMPLE, LoadOptions};
 use self::plan::Plan;
 use self::report::{Report, percentiles};
 use crate::logging;
 
-/// Puts a load on a server, and reports. Errors: there was nobody to put it on, or something was
-/// wrong with the answers.
+/// Puts a load on a server, and reports: as JSON also if there was no run, or none to its end.
+/// Errors: why there was none, or what was wrong with the answers.
 pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
     logging::start(options.verbose)?;
-    let plan = Plan::new(options)?;
-    let sources = plan.ways.len();
-    let outcome = Conductor::new(plan, options)?.run()?;
+    let plan = Plan::new(options);
+    let sources = plan.as_ref().map_or(0, |plan| plan.ways.len());
+    let conductor = plan.and_then(|plan| Conductor::new(plan, options));
+    let outcome = conductor.map_or_else(Outcome::failed, Conductor::run);
     ending::begin(Duration::MAX);
     // From here on a stop signal ends the program, whatever standard output waits for.
     let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
@@ -72,6 +73,7 @@ pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
     let report = Report::new(options, sources, &outcome);
     let text = match (options.json, options.hgrm) {
         (true, _) => report.json(),
+        _ if outcome.failure.is_some() => String::new(),
         (false, false) => report.to_string(),
         (false, true) => {
             stderr::say(report.to_string().trim_end());

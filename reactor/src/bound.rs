@@ -23,6 +23,7 @@ use nix::sys::socket::{
 };
 
 use crate::address::{Address, abstract_name, is_wildcard, to_socket_addr, unix_addr};
+use crate::reason;
 use crate::sys;
 
 /// Asked for as receive buffer of a UDP socket, to ride out bursts; the kernel gives
@@ -363,7 +364,7 @@ impl Drop for SocketFile {
         if now.is_ok_and(|now| now == self.device_and_inode)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            log::warn!("cannot remove {}: {error}", self.path.display());
+            log::warn!("cannot remove {}: {}", self.path.display(), reason(&error));
         }
     }
 }

@@ -18,7 +18,7 @@
 //! | `room.rs`, `history.rs`, `member.rs` | what is known of rooms and of people |
 //! | `name.rs`, `text.rs` | what may be a name, and what may be said |
 //! | `addresses.rs` | how many may come from one address |
-//! | `greeting.rs`, `motd.rs` | how the message of the day is shown, and read again |
+//! | `greeting.rs`, `motd.rs` | the message of the day: how it is shown, and where it comes from |
 //! | `operator.rs`, `transcript.rs` | the server's own terminal, and the record |
 
 mod addresses;
@@ -30,7 +30,7 @@ mod greeting;
 mod history;
 mod input;
 mod member;
-mod motd;
+pub(crate) mod motd;
 mod name;
 mod operator;
 mod pace;
@@ -168,7 +168,7 @@ impl Chat {
         let Some(path) = &self.settings.motd_file else {
             return;
         };
-        match motd::read(path) {
+        match motd::reread(path) {
             Ok(text) => self.motd = greeting::message(&text),
             Err(why) => log::warn!("the message of the day stays as it is: {why}"),
         }

@@ -1,6 +1,6 @@
 //! What the user types.
 
-use std::fs;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use edgeloop_reactor::Address;
 
-use crate::chat::{Chat, FRAME_MAX, Settings, Transcript};
+use crate::chat::{Chat, FRAME_MAX, Settings, Transcript, motd};
 use crate::environment;
 use crate::generate;
 use crate::models::Blocking;
@@ -121,7 +121,7 @@ pub(crate) struct AnswerOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of chat")]
 pub(crate) struct ChatOptions {
-    /// The longest line; the rest of a longer one is dropped
+    /// Bytes of the longest line, 128 at least; the rest of a longer one is dropped
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = line_size)]
     pub(crate) max_line: usize,
 
@@ -130,7 +130,7 @@ pub(crate) struct ChatOptions {
     #[arg(long, value_name = "N", default_value = "100", value_parser = number::<u32>)]
     pub(crate) rate: u32,
 
-    /// Lines that one may say at once before the rate counts
+    /// Lines that one may say at once before the rate counts; 0 is as good as 1
     #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<u32>)]
     pub(crate) burst: u32,
 
@@ -139,14 +139,14 @@ pub(crate) struct ChatOptions {
     #[arg(long, value_name = "SIZE", default_value = "8KiB", value_parser = size)]
     pub(crate) min_rate: usize,
 
-    /// Show the last N lines of a room to who enters it
+    /// Show the last N lines of a room to who enters it; 0 is none
     #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
     pub(crate) history: usize,
 
-    /// Show the content of a file, or this text if there is no such file, to who has joined;
-    /// SIGHUP reads the file again
+    /// Show this to who has joined: what a file says (up to 1 MiB, UTF-8, read again on SIGHUP), or
+    /// this text, if there is no such file and it does not look like the name of one
     #[arg(long, value_name = "FILE|TEXT")]
-    pub(crate) motd: Option<String>,
+    pub(crate) motd: Option<OsString>,
 
     /// How long one may take to give a name; 0 is for ever
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
@@ -180,11 +180,9 @@ pub(crate) struct ChatOptions {
 impl ChatOptions {
     /// The chat that these ask for, with its files open.
     pub(crate) fn chat(&self) -> Result<Chat, String> {
-        let motd_in_file = self
-            .motd
-            .as_ref()
-            .map(fs::read_to_string)
-            .and_then(Result::ok);
+        let motd = self.motd.as_deref().map(motd::find).transpose();
+        let motd = motd.map_err(|why| format!("cannot read the message of the day {why}"))?;
+        let (motd, motd_file) = motd.unwrap_or_default();
         let settings = Settings {
             max_line: self.max_line,
             rate: self.rate,
@@ -192,12 +190,8 @@ impl ChatOptions {
             min_rate: self.min_rate,
             high_water: self.common.high_water,
             history: self.history,
-            motd_file: self
-                .motd
-                .as_ref()
-                .filter(|_| motd_in_file.is_some())
-                .map(PathBuf::from),
-            motd: motd_in_file.or_else(|| self.motd.clone()),
+            motd: Some(motd),
+            motd_file,
             login_timeout: self.login_timeout,
             max_per_ip: self.max_per_ip,
             unicode_names: self.unicode_names,
@@ -221,7 +215,8 @@ pub(crate) struct Options {
     #[arg(long, default_value = "reactor")]
     pub(crate) model: Model,
 
-    /// So many reactors, a thread for each, that share the clients and nothing else
+    /// So many reactors, a thread for each, that share the clients and nothing else; 1024 at the
+    /// most, and one for chat and talk
     #[arg(long, value_name = "N", default_value = "1", value_parser = workers)]
     pub(crate) workers: usize,
 
@@ -250,7 +245,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = size)]
     pub(crate) high_water: usize,
 
-    /// Connections that the kernel keeps until they are accepted
+    /// Connections that the kernel keeps until they are accepted; it takes no more than
+    /// /proc/sys/net/core/somaxconn
     #[arg(long, value_name = "N", default_value = "4096", value_parser = positive::<usize>)]
     pub(crate) backlog: usize,
 
@@ -259,7 +255,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) grace: Duration,
 
-    /// Print a line of counters so often; SIGUSR1 prints one at any time
+    /// Print a line of counters so often; SIGUSR1 prints one at any time [default: 0, which is never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) stats: Option<Duration>,
 

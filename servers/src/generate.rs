@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Command, ValueEnum};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
+use edgeloop_reactor::reason;
 
 use crate::print::print_text;
 
@@ -59,6 +60,11 @@ pub fn run(mut command: Command, options: &Options) -> Result<(), String> {
 }
 
 fn write_pages(command: Command, directory: &Path) -> Result<(), String> {
-    clap_mangen::generate_to(command, directory)
-        .map_err(|error| format!("cannot write to {}: {error}", directory.display()))
+    clap_mangen::generate_to(command, directory).map_err(|error| {
+        format!(
+            "cannot write to {}: {}",
+            directory.display(),
+            reason(&error)
+        )
+    })
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use humantime::DurationError;
 
 /// Months and years, as humantime writes them.
 const TOO_LONG: [&str; 8] = ["M", "month", "months", "y", "yr", "yrs", "year", "years"];
@@ -21,8 +22,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             "'{unit}' is too long a unit: write 500ms, 30s, 5m, 1h or 0"
         ));
     }
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}: write 500ms, 30s, 5m, 1h or 0"))
+    humantime::parse_duration(text).map_err(|error| {
+        let why = match error {
+            DurationError::NumberOverflow => "this number is too large, or too exact".to_owned(),
+            DurationError::UnknownUnit { unit, .. } if unit.is_empty() => {
+                "a unit is missing".to_owned()
+            }
+            DurationError::UnknownUnit { unit, .. } => format!("'{unit}' is no unit"),
+            _ => "this is no duration".to_owned(),
+        };
+        format!("{why}: write 500ms, 30s, 5m, 1h or 0")
+    })
 }
 
 /// A number. Errors: what is wrong with this one.
@@ -46,12 +56,14 @@ where
     }
 }
 
-/// `4096`, `64KiB`, `1MiB`, in bytes. Errors: how it is written.
+/// `4096`, `64KiB`, `1MiB`, in bytes. Errors: what is wrong with this one, and how it is written.
 pub fn size(text: &str) -> Result<usize, String> {
-    let size: ByteSize = text
-        .parse()
-        .map_err(|_| "write a size as 4096, 64KiB or 1MiB".to_owned())?;
-    usize::try_from(size.as_u64()).map_err(|error| error.to_string())
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let size = text.parse().map_err(|_| match is_number {
+        true => "this number is too large".to_owned(),
+        false => "this is no size: write 4096, 64KiB or 1MiB".to_owned(),
+    });
+    usize::try_from(ByteSize::as_u64(&size?)).map_err(|_| "this size is too large".to_owned())
 }
 
 #[cfg(test)]
@@ -81,6 +93,30 @@ mod tests {
         }
         for text in ["", "-1", "many", "1 elephant"] {
             assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_with_this_duration_or_size() {
+        for (text, why) in [
+            ("5", "a unit is missing"),
+            ("5k", "'k' is no unit"),
+            ("1M", "too long a unit"),
+            ("18446744073709551616s", "too large"),
+            ("-5s", "no duration"),
+            ("soon", "no duration"),
+            ("", "no duration"),
+        ] {
+            let error = duration(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        for (text, why) in [
+            ("18446744073709551616", "too large"),
+            ("1 elephant", "no size"),
+            ("", "no size"),
+        ] {
+            let error = size(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 

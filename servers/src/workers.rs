@@ -72,7 +72,8 @@ pub(crate) fn serve<S: Server>(
     let limits = share_of(limits(options)?, count);
     let addresses = resolve(options, default_port)?;
     // Threads inherit that these signals are blocked, so that none of them is interrupted.
-    let signals = Signals::new().map_err(|errno| format!("cannot handle signals: {errno}"))?;
+    let signals =
+        Signals::new().map_err(|errno| format!("cannot handle signals: {}", errno.desc()))?;
     let failed = |error: io::Error| format!("cannot start the workers: {}", reason(&error));
     let (sender, letters) = channel();
     let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);

@@ -64,6 +64,15 @@ use nix::fcntl::{Flock, FlockArg};
 /// Long, because it is never reached by a server that works, however slow the machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Numbers that no option is meant for: 0, 1, 2^31, 2^63 and 2^64 - 1.
+pub const ABSURD_NUMBERS: [&str; 5] = [
+    "0",
+    "1",
+    "2147483648",
+    "9223372036854775808",
+    "18446744073709551615",
+];
+
 /// A mebibyte.
 pub const MIB: usize = 1024 * 1024;
 

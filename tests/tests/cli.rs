@@ -12,7 +12,7 @@ use tempfile::{TempDir, tempdir};
 
 use tests::client::{dial, dial_udp, dial_unix, is_closed, ping, ping_all};
 use tests::server::{Launch, binary, edgecall};
-use tests::{PATIENCE, until};
+use tests::{ABSURD_NUMBERS, PATIENCE, until};
 
 /// A directory with a path for a socket in it, and the address that names it.
 fn socket_path() -> (TempDir, PathBuf, String) {
@@ -224,10 +224,35 @@ fn the_last_of_an_option_given_twice_counts() {
     ping_all(&[dial(server.tcp())], b"served");
 }
 
+/// The tables of the README have all options that servers and the load generator show.
+#[test]
+fn the_readme_names_every_option() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = fs::read_to_string(readme).expect("README.md");
+    let servers = ["echo", "upper", "sink", "chat", "talk"].map(|name| (binary(), name));
+    for (program, name) in servers.into_iter().chain([(edgecall(), "load")]) {
+        let help = Command::new(program).args([name, "--help"]).output();
+        let help = String::from_utf8(help.expect("it runs").stdout).expect("UTF-8");
+        let options = help.lines().filter_map(|line| {
+            // Those with a letter are known by it.
+            line.trim_start().strip_prefix("--")?.split(' ').next()
+        });
+        let mut count = 0;
+        for option in options {
+            assert!(
+                readme.contains(&format!("--{option}")),
+                "{name}: --{option}"
+            );
+            count += 1;
+        }
+        assert!(count > 5, "{help}");
+    }
+}
+
 /// Every number gives service or one line that says what is wrong.
 #[test]
 fn absurd_numbers_are_served_or_refused() {
-    let options = [
+    let of_all = [
         ("--workers", ""),
         ("--max-connections", ""),
         ("--backlog", ""),
@@ -238,32 +263,43 @@ fn absurd_numbers_are_served_or_refused() {
         ("--grace", "s"),
         ("--stats", "s"),
     ];
-    let numbers = [
-        "0",
-        "1",
-        "2147483648",
-        "9223372036854775808",
-        "18446744073709551615",
+    let of_chat = [
+        ("--max-line", ""),
+        ("--rate", ""),
+        ("--burst", ""),
+        ("--min-rate", ""),
+        ("--history", ""),
+        ("--login-timeout", "s"),
+        ("--max-per-ip", ""),
     ];
-    for (option, unit) in options {
-        for number in numbers {
-            let value = format!("{number}{unit}");
-            let mut server = Launch::echo().args(&[option, &value]).spawn();
-            let accepted = server.stderr().wait_for(PATIENCE, |line| {
-                line.contains("listening on ")
-                    || line.starts_with("error: ")
-                    || line.starts_with("edgeloop: ")
-            });
-            let line = accepted.unwrap_or_else(|| panic!("{option} {value}: nothing is said"));
-            if line.contains("listening on ") {
-                server.signal(Signal::SIGTERM);
-                server.signal(Signal::SIGTERM);
+    for (name, options) in [("echo", &of_all[..]), ("chat", &of_chat)] {
+        for (option, unit) in options {
+            for number in ABSURD_NUMBERS {
+                serves_or_refuses(name, option, &format!("{number}{unit}"));
             }
-            let finished = server.finish();
-            let is_fine = (0..=2).contains(&finished.code) && !finished.stderr.contains("panicked");
-            assert!(is_fine, "{option} {value}: {finished:?}");
         }
     }
+}
+
+fn serves_or_refuses(name: &str, option: &str, value: &str) {
+    let launch = Launch::new(name, &["127.0.0.1:0"]);
+    let mut server = launch.args(&[option, value]).spawn();
+    let said = server.stderr().wait_for(PATIENCE, |line| {
+        let beginnings = ["listening on ", "error: ", "edgeloop: "];
+        beginnings.iter().any(|beginning| line.contains(beginning))
+    });
+    let line = said.unwrap_or_else(|| panic!("{option} {value}: nothing is said"));
+    if let Some((_, at)) = line.split_once("listening on tcp://") {
+        let mut client = dial(at.parse().expect("an address"));
+        client.write_all(b"ann\n").expect("it reads");
+        // Its own name, or the question for it.
+        client.read_exact(&mut [0; 4]).expect("it answers");
+        server.signal(Signal::SIGTERM);
+        server.signal(Signal::SIGTERM);
+    }
+    let finished = server.finish();
+    let is_fine = (0..=2).contains(&finished.code) && !finished.stderr.contains("panicked");
+    assert!(is_fine, "{option} {value}: {finished:?}");
 }
 
 #[test]

@@ -3,9 +3,12 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tests::call::{Call, file_of};
 use tests::door::Door;
-use tests::server::edgecall;
+use tests::server::{Launch, edgecall};
+use tests::{ABSURD_NUMBERS, until};
 
 const CLIENTS: [&str; 3] = ["echo", "upper", "send"];
 
@@ -124,4 +127,97 @@ fn a_timeout_of_zero() {
     assert!(!call.has_ended(std::time::Duration::from_millis(500)));
     drop(stream);
     assert_eq!(call.prints(), b"");
+}
+
+/// Every number gives service, or one message that says what is wrong.
+#[test]
+fn absurd_numbers_are_served_or_refused() {
+    let server = Launch::new("echo", &["127.0.0.1:0", "udp://127.0.0.1:0"]).start();
+    for address in server.addresses() {
+        for (option, unit) in [("--timeout", "s"), ("--retry", "")] {
+            for number in ABSURD_NUMBERS {
+                let value = format!("{number}{unit}");
+                let words = ["echo", address, option, &value];
+                let mut call = Call::start(&words, file_of(b"ann\n"), Stdio::piped());
+                let mut answer = String::new();
+                call.stdout().read_to_string(&mut answer).expect("UTF-8");
+                match call.finish() {
+                    (Some(0), complaint) => assert_eq!((&*answer, &*complaint), ("ann\n", "")),
+                    (code, complaint) => is_refused(code, &complaint, &words),
+                }
+            }
+        }
+    }
+}
+
+/// A wrong command line, about which a message says something.
+fn is_refused(code: Option<i32>, complaint: &str, words: &[&str]) {
+    assert_eq!(code, Some(2), "{words:?}: {complaint}");
+    assert!(complaint.starts_with("error: "), "{words:?}: {complaint}");
+}
+
+#[test]
+fn absurd_numbers_of_a_load_are_served_or_refused() {
+    let echo = Launch::echo().args(&["--quiet"]).start();
+    let chat = Launch::new("chat", &["127.0.0.1:0"])
+        .args(&["--quiet"])
+        .start();
+    let of_all = [
+        ("--connections", ""),
+        ("--size", ""),
+        ("--depth", ""),
+        ("--duration", "s"),
+        ("--warm-up", "s"),
+        ("--rate", ""),
+        ("--connect-rate", ""),
+        ("--sources", ""),
+        ("--threads", ""),
+        ("--server-pid", ""),
+        ("--timeout", "s"),
+    ];
+    let of_chat = [
+        ("--talkers", ""),
+        ("--connections", ""),
+        ("--size", ""),
+        ("--depth", ""),
+        ("--rate", ""),
+    ];
+    std::thread::scope(|scope| {
+        for (kind, server, options) in [("echo", &echo, &of_all[..]), ("chat", &chat, &of_chat)] {
+            let address = server.tcp().to_string();
+            scope.spawn(move || {
+                for (option, unit) in options {
+                    for number in ABSURD_NUMBERS {
+                        let value = format!("{number}{unit}");
+                        load_runs_or_refuses(&["--kind", kind, &address, option, &value]);
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// A load comes to its end, by itself or by a signal, or is refused.
+fn load_runs_or_refuses(words: &[&str]) {
+    let usual = ["load", "-v", "-d", "100ms", "--warm-up", "0", "-c", "3"];
+    let words = [&usual[..], words].concat();
+    let mut call = Call::start(&words, Stdio::null(), Stdio::null());
+    let mut runs = false;
+    until("it runs or ends", || {
+        let told = call.stderr().text();
+        runs = told.contains("warming up\n") || told.contains("measuring\n");
+        runs || call.has_ended(std::time::Duration::ZERO)
+    });
+    if runs {
+        // It fails if the run has ended meanwhile.
+        let _ = kill(Pid::from_raw(call.pid().cast_signed()), Signal::SIGINT);
+    }
+    match call.finish() {
+        (Some(0), _) => {}
+        (Some(1), told) => {
+            let last = told.lines().last().unwrap_or_default();
+            assert!(last.starts_with("edgecall: "), "{words:?}: {told}");
+        }
+        (code, told) => is_refused(code, &told, &words),
+    }
 }

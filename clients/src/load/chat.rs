@@ -6,12 +6,14 @@
 //! | `speech.rs` | what is in a line: whose it is, which one, when it was sent |
 //! | `hearing.rs` | who has heard what, as far as it is this worker's affair |
 //! | `ledger.rs` | which lines everybody has heard, for all workers |
+//! | `probe.rs` | whether the server holds the talkers back |
 //!
 //! The server is a chat of the Budget kind (<https://protohackers.com/problem/3>): it asks for a
 //! name, tells who is there, and then each line goes to the others with its author in brackets.
 
 mod hearing;
 mod ledger;
+mod probe;
 mod speech;
 
 use edgeloop::harmless::harmless;
@@ -20,6 +22,7 @@ use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Opened, Outbox, Protocol};
 
 use self::hearing::{Hearing, Verdict};
 pub(super) use self::ledger::Ledger;
+use self::probe::Probe;
 pub(super) use self::speech::LINE_MIN;
 use self::speech::{Heard, Said, Speech};
 use super::clock::Nanos;
@@ -39,6 +42,7 @@ pub(super) struct Chat {
     talkers: Vec<Talker>,
     hearing: Hearing,
     speech: Speech,
+    probe: Probe,
     /// Where a line is put together, kept for its memory.
     page: Vec<u8>,
 }
@@ -49,6 +53,9 @@ struct Member {
     stage: Stage,
     lines: LineAssembler,
 }
+
+/// Bytes of the server's answer that are told when it does not let a member in.
+const ANSWER_MAX: usize = 100;
 
 /// How far a member has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +88,7 @@ impl Chat {
             talkers: (0..talkers).map(talker).collect(),
             hearing: Hearing::new(plan, worker.index()),
             speech: Speech::new(std::process::id(), plan.size),
+            probe: Probe::new(plan, worker.index()),
             page: Vec::new(),
             worker,
         }
@@ -110,8 +118,8 @@ impl Chat {
                 self.join(id, place, out);
             }
             Stage::Named => {
-                log::info!("not let in: {}", harmless(text));
-                self.fail_to_join(id, Problem::NotJoined, out);
+                let answer = harmless(&text[..text.len().min(ANSWER_MAX)]);
+                self.fail_to_join(id, Problem::NotJoined(answer), out);
             }
             Stage::Joined => self.hear(place, text, now),
         }
@@ -122,6 +130,7 @@ impl Chat {
         if let Some(talker) = self.talkers.get_mut(place as usize) {
             talker.id = Some(id);
         }
+        self.probe.joined(place, id);
         self.worker.opening_ended(None, out);
     }
 
@@ -149,6 +158,16 @@ impl Chat {
         };
         if said.author == self.number(place) {
             return self.worker.mismatch(Mismatch::Unasked, 1);
+        }
+        let plan = self.worker.plan();
+        let (owner, at) = (said.author % plan.workers, said.author / plan.workers);
+        let own = (owner == self.worker.index()).then_some(at);
+        if (plan.talkers..plan.connections).contains(&said.author) {
+            return self.probe.hear(place, own, said.number);
+        }
+        if let Some(talker) = own {
+            let order = &mut self.worker.tally.order;
+            self.probe.hear_talker(place, talker, said.number, order);
         }
         match self.hearing.hear(place, said.author, said.number) {
             Verdict::InTurn => self.worker.delivered(said.sent, now),
@@ -209,6 +228,29 @@ impl Chat {
             self.speech.write(said, &mut self.page);
             out.send(id, &self.page);
         }
+    }
+
+    /// Lets a silent member say a line, if it is time for that.
+    fn say_probe(&mut self, out: &mut Outbox) {
+        if self.worker.phase() != Phase::Measuring {
+            return;
+        }
+        out.set_service_timer(probe::INTERVAL);
+        let said = self.talkers.iter().map(|talker| talker.flow.sent());
+        let Some((id, number)) = self.probe.begin(said) else {
+            return;
+        };
+        let Some(member) = self.members.get(id) else {
+            return;
+        };
+        let said = Said {
+            author: self.number(member.place),
+            number,
+            sent: self.worker.now(out),
+        };
+        self.page.clear();
+        self.speech.write(said, &mut self.page);
+        out.send(id, &self.page);
     }
 
     fn look_whether_settled(&self) {
@@ -298,11 +340,17 @@ impl Protocol for Chat {
 
     /// It has not joined in time.
     fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
-        self.fail_to_join(id, Problem::NotJoined, out);
+        let problem = match self.members.get(id).map(|member| member.stage) {
+            Some(Stage::Asked) => Problem::NotAsked,
+            _ => Problem::NotJoined(String::new()),
+        };
+        self.fail_to_join(id, problem, out);
     }
 
+    /// First to open connections, then for probes.
     fn on_service_timer(&mut self, out: &mut Outbox) {
         self.worker.go_on_opening(out);
+        self.say_probe(out);
     }
 
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
@@ -336,7 +384,11 @@ impl Protocol for Chat {
     }
 
     fn on_wake(&mut self, out: &mut Outbox) {
+        let before = self.worker.phase();
         self.follow(out);
+        if before != Phase::Measuring {
+            self.say_probe(out);
+        }
         let now = self.worker.now(out);
         for author in self.worker.crew.ledger.collect(self.worker.index()) {
             self.talk_on(author, now, out);

@@ -32,6 +32,8 @@ const QUIET_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) tally: Tally,
+    /// Messages answered at any time, also before they counted.
+    pub(super) answered: u64,
     /// How long was measured.
     pub(super) measured: Duration,
     /// What the generator itself used while it measured.
@@ -40,6 +42,23 @@ pub(super) struct Outcome {
     pub(super) server: Option<ServerOutcome>,
     /// It was ended by a signal.
     pub(super) interrupted: bool,
+    /// Why the run did not take place, or did not come to its end.
+    pub(super) failure: Option<String>,
+}
+
+impl Outcome {
+    /// That of a run of which nothing is known but why it failed.
+    pub(super) fn failed(why: String) -> Outcome {
+        Outcome {
+            tally: Tally::new(),
+            answered: 0,
+            measured: Duration::ZERO,
+            own: Work::default(),
+            server: None,
+            interrupted: false,
+            failure: Some(why),
+        }
+    }
 }
 
 /// Processor time, and what was done with it.
@@ -109,29 +128,63 @@ impl Conductor {
         })
     }
 
-    /// The whole run. Errors: nobody could be reached; a second signal.
-    pub(super) fn run(mut self) -> Result<Outcome, String> {
+    /// The whole run. Whatever becomes of it, the outcome holds what was counted until then.
+    pub(super) fn run(mut self) -> Outcome {
+        // Before there is a connection.
         let memory_before = self.server.as_ref().map(Server::memory);
-        let threads = Threads::start(&self.crew)?;
+        let threads = match Threads::start(&self.crew) {
+            Ok(threads) => threads,
+            Err(failure) => return Outcome::failed(failure),
+        };
+        let led = self.lead(memory_before);
+        self.tell(Phase::Over);
+        let (tally, broken) = match threads.join() {
+            Ok(tally) => (tally, None),
+            Err(failure) => (Tally::new(), Some(failure)),
+        };
+        let ((own, server), stopped) = match led {
+            Ok(figures) => (figures, None),
+            Err(failure) => (Default::default(), Some(failure)),
+        };
+        Outcome {
+            failure: broken.or(stopped).or_else(|| self.unreachable(&tally)),
+            tally,
+            answered: self.crew.count().answered,
+            measured: Duration::from_nanos(self.crew.window.length()),
+            own,
+            server,
+            interrupted: self.interrupted,
+        }
+    }
+
+    /// All phases but the last. Errors: a second signal.
+    fn lead(
+        &mut self,
+        memory_before: Option<Memory>,
+    ) -> Result<(Work, Option<ServerOutcome>), String> {
         self.connect()?;
         if self.crew.count().open == 0 && !self.interrupted {
-            return Err(self.nobody_reached(threads));
+            return Ok(Default::default());
         }
         let idle = match memory_before {
             Some(memory_before) => Some(self.measure_idle(memory_before)?),
             None => None,
         };
-        let (own, server) = self.measure(idle)?;
+        let figures = self.measure(idle)?;
         self.tell(Phase::Ending);
         self.wait_for(Phase::Ending, "ending")?;
-        self.tell(Phase::Over);
-        Ok(Outcome {
-            tally: threads.join()?,
-            measured: Duration::from_nanos(self.crew.window.length()),
-            own,
-            server,
-            interrupted: self.interrupted,
-        })
+        Ok(figures)
+    }
+
+    /// Why there was no connection to measure, if there was none.
+    fn unreachable(&self, tally: &Tally) -> Option<String> {
+        if tally.connected > 0 || self.interrupted {
+            return None;
+        }
+        let why = tally.problems.keys().next();
+        let why = why.map_or("no connection was opened", String::as_str);
+        let why = why.strip_prefix("connect: ").unwrap_or(why);
+        Some(format!("cannot reach {}: {why}", self.crew.plan.server))
     }
 
     fn tell(&self, phase: Phase) {
@@ -148,16 +201,6 @@ impl Conductor {
             },
             |run| run.line.connecting(run.crew.count(), all),
         )
-    }
-
-    fn nobody_reached(&self, threads: Threads) -> String {
-        self.tell(Phase::Over);
-        let why = match threads.join() {
-            Err(failure) => failure,
-            Ok(tally) => tally.problems.into_keys().next().unwrap_or_default(),
-        };
-        let why = why.strip_prefix("connect: ").unwrap_or(&why);
-        format!("cannot reach {}: {why}", self.crew.plan.server)
     }
 
     /// Waits until the server has nothing to do, and looks how much of it there is.

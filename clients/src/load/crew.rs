@@ -82,8 +82,8 @@ impl Crew {
     pub(super) fn tell(&self, phase: Phase, now: Nanos) {
         match phase {
             Phase::Measuring => self.window.open(now),
-            Phase::Settling => self.window.close(now),
-            _ => {}
+            Phase::Connecting | Phase::Warming => {}
+            Phase::Settling | Phase::Ending | Phase::Over => self.window.close(now),
         }
         self.phase.store(phase as u8, Ordering::Release);
         (0..self.plan.workers).for_each(|worker| self.wake(worker));

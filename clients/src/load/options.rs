@@ -65,46 +65,48 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_enum, default_value = "echo")]
     pub(super) kind: Kind,
 
-    /// Connections; of connect, how many are under way at a time; of UDP, sockets
+    /// Connections; of connect, how many are under way at a time; of chat, 2 at least; of UDP, sockets
     #[arg(short, long, value_name = "N", default_value = "64", value_parser = positive::<u32>)]
     pub(super) connections: u32,
 
-    /// Bytes of a message; the lines of chat and sink end with a newline that counts
+    /// Bytes of a message, up to 64MiB, or 65507 over UDP; the lines of chat and sink end with a newline
+    /// that counts, and those of chat have 33 at least
     #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = size)]
     pub(super) size: usize,
 
-    /// Messages under way on each connection at a time; of chat, for each who talks; connect and
-    /// sink do without
+    /// Messages under way on each connection at a time, 64MiB at the most; of chat, for each who
+    /// talks; connect and sink do without
     #[arg(long, value_name = "N", default_value = "1", value_parser = positive::<u32>)]
     pub(super) depth: u32,
 
-    /// How long to measure
+    /// How long to measure, more than 0
     #[arg(short, long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(super) duration: Duration,
 
-    /// How long to send before it counts
+    /// How long to send before it counts; 0 is not at all
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(super) warm_up: Duration,
 
-    /// Messages a second, of all connections together, at planned times; of connect, cycles
-    /// [default: closed loop]
+    /// Messages a second, of all connections together, at planned times; of connect, cycles; 0.001 to
+    /// 10000000 [default: closed loop]
     #[arg(short, long, value_name = "N", value_parser = rate)]
     pub(super) rate: Option<f64>,
 
-    /// Connections opened a second [default: as many as go]
+    /// Connections opened a second, 0.001 to 10000000 [default: as many as go]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(super) connect_rate: Option<f64>,
 
-    /// Connect from 127.0.0.1 to 127.0.0.N in turn: each has some 28,000 ports [default: the
-    /// kernel's choice; of connect, on the loopback device, 16]
+    /// Connect from 127.0.0.1 to 127.0.0.N in turn, N up to 254: each has some 28,000 ports [default:
+    /// the kernel's choice; of connect, on the loopback device, 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=254))]
     pub(super) sources: Option<u8>,
 
-    /// So many reactors, a thread for each, that share the connections
+    /// So many reactors, a thread for each, that share the connections, of which there are as many at
+    /// least
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = positive::<u32>)]
     pub(super) threads: u32,
 
-    /// Of chat: how many of the members talk [default: 10, or all if there are fewer]
+    /// Of chat: how many of the members talk [default: 10, or all but one if there are fewer]
     #[arg(long, value_name = "N", value_parser = positive::<u32>)]
     pub(super) talkers: Option<u32>,
 
@@ -113,11 +115,11 @@ pub(crate) struct LoadOptions {
     pub(super) server_pid: Option<i32>,
 
     /// How long to wait for a connection, for the last answers, and for the server's end of a
-    /// stream; over UDP, for each answer [default: 10s; UDP: 1s]
+    /// stream; over UDP, for each answer; more than 0 [default: 10s; UDP: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
-    /// Print the report as JSON
+    /// Print the report as JSON, also of a run that did not take place
     #[arg(long)]
     pub(super) json: bool,
 
@@ -126,7 +128,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, conflicts_with = "json")]
     pub(super) hgrm: bool,
 
-    /// Say more
+    /// Log how far the run is, in place of a progress line; -vv logs more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
 }
@@ -135,6 +137,8 @@ pub(crate) struct LoadOptions {
 const UNDER_WAY_MAX: usize = 64 * 1024 * 1024;
 /// What all connections together may have on their way: the time of each is kept in memory.
 const MESSAGES_MAX: u64 = 100_000_000;
+/// Members of a chat times those who talk: each has a number for each in memory.
+const HEARINGS_MAX: u64 = 1_000_000_000;
 /// The largest datagram over IPv4: 65,535 bytes less the headers of IPv4 and UDP (ip(7), udp(7)).
 const DATAGRAM_MAX: usize = 65_507;
 
@@ -147,9 +151,11 @@ impl LoadOptions {
         })
     }
 
-    /// How many members of a chat talk.
+    /// How many members of a chat talk. One that does not is needed to notice a server that holds the
+    /// talkers back.
     pub(super) fn talkers(&self) -> u32 {
-        self.talkers.unwrap_or(10.min(self.connections))
+        let all_but_one = self.connections.saturating_sub(1).max(1);
+        self.talkers.unwrap_or(10.min(all_but_one))
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -164,8 +170,11 @@ impl LoadOptions {
     pub(crate) fn check(&self) -> Result<(), String> {
         self.check_sizes()?;
         self.check_address()?;
-        if self.duration.is_zero() || self.timeout().is_zero() {
-            return Err("a load needs an end: --duration and --timeout cannot be 0".into());
+        if self.duration.is_zero() {
+            return Err("nothing can be measured in no time: --duration cannot be 0".into());
+        }
+        if self.timeout().is_zero() {
+            return Err("a load that waits for ever has no end: --timeout cannot be 0".into());
         }
         if self.threads > self.connections {
             return Err("there are more --threads than --connections to share".into());
@@ -178,8 +187,16 @@ impl LoadOptions {
                 Some(_) => Err("only the members of a chat talk: leave out --talkers".into()),
             };
         }
-        if self.talkers() > self.connections || self.connections < 2 {
-            return Err("a chat needs two members, and as many as talk".into());
+        if self.connections < 2 {
+            return Err("a chat needs two members: raise --connections".into());
+        }
+        if self.talkers() > self.connections {
+            return Err("there are more --talkers than --connections".into());
+        }
+        if u64::from(self.talkers()) * u64::from(self.connections) > HEARINGS_MAX {
+            return Err(
+                "so many --connections that hear so many --talkers need more than 4 GB".into(),
+            );
         }
         Ok(())
     }
@@ -190,10 +207,17 @@ impl LoadOptions {
         }
         let under_way = self.size.saturating_mul(self.depth as usize);
         if under_way > UNDER_WAY_MAX {
-            return Err("one connection may have 64MiB under way: --size by --depth".into());
+            return Err(format!(
+                "one connection would have {under_way} bytes under way, which may be 64 MiB: lower \
+                 --size or --depth"
+            ));
         }
-        if u64::from(self.connections) * u64::from(self.depth) > MESSAGES_MAX {
-            return Err("all connections may have 100 million messages under way: --depth".into());
+        let messages = u64::from(self.connections) * u64::from(self.depth);
+        if messages > MESSAGES_MAX {
+            return Err(format!(
+                "{messages} messages would be under way, which may be 100 million: lower \
+                 --connections or --depth"
+            ));
         }
         if self.kind == Kind::Chat && self.size < chat::LINE_MIN {
             let min = chat::LINE_MIN;
@@ -246,8 +270,10 @@ impl LoadOptions {
 /// So many a second.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if (0.001..=1e7).contains(&rate) => Ok(rate),
-        _ => Err("0.001 to 10000000 times a second are possible".into()),
+        Ok(rate) if rate < 0.001 => Err("this is too seldom: 0.001 a second is the least".into()),
+        Ok(rate) if rate > 1e7 => Err("this is too often: 10000000 a second is the most".into()),
+        Ok(rate) if !f64::is_nan(rate) => Ok(rate),
+        _ => Err("this is no number: write it in digits, as 1000 or 0.5".into()),
     }
 }
 
@@ -303,6 +329,14 @@ mod tests {
             &["--kind", "chat", "--size", "32"],
             &["--kind", "chat", "--connections", "1"],
             &["--kind", "chat", "--talkers", "65"],
+            &[
+                "--kind",
+                "chat",
+                "--connections",
+                "40000",
+                "--talkers",
+                "40000",
+            ],
             &["--kind", "connect", "--connect-rate", "5"],
             &["--connect-rate", "5", "udp://127.0.0.1:1"],
             &["--kind", "connect", "--depth", "2"],
@@ -313,6 +347,23 @@ mod tests {
             &["--sources", "2", "unix:echo.sock"],
         ] {
             assert!(options(words).check().is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_with_this_rate() {
+        assert_eq!((rate("0.001"), rate("1e7")), (Ok(0.001), Ok(1e7)));
+        for (text, why) in [
+            ("0", "too seldom"),
+            ("-1", "too seldom"),
+            ("2147483648", "too often"),
+            ("inf", "too often"),
+            ("NaN", "no number"),
+            ("fast", "no number"),
+            ("", "no number"),
+        ] {
+            let error = rate(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 }

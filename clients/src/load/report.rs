@@ -14,6 +14,7 @@ use serde::Serialize;
 pub(super) use self::percentiles::percentiles;
 use super::conductor::{Outcome, ServerOutcome, Work};
 use super::options::{Kind, LoadOptions};
+use super::tally::Order;
 
 /// The share of a core above which somebody has no more to give.
 const BUSY: f64 = 0.9;
@@ -38,7 +39,11 @@ pub(super) struct Report {
     errors: BTreeMap<String, u64>,
     client: Client,
     server: Option<Server>,
+    /// Of chat: whether the server let the talkers wait though it had time for others.
+    held_back: Option<bool>,
     interrupted: bool,
+    /// Why the exit status is not 0.
+    error: Option<String>,
     notes: Vec<String>,
 }
 
@@ -133,15 +138,20 @@ impl Report {
             errors: tally.problems.clone(),
             client,
             server,
+            held_back: is_chat.then(|| are_held_back(tally.order, &client, server)),
             interrupted: outcome.interrupted,
+            error: None,
             notes: Vec::new(),
         };
-        report.notes = report.find_notes();
+        report.error = outcome.failure.clone().or_else(|| report.find_wrong());
+        report.notes = report.find_notes(outcome);
         report
     }
 
     /// What one has to know to read the figures right.
-    fn find_notes(&self) -> Vec<String> {
+    fn find_notes(&self, outcome: &Outcome) -> Vec<String> {
+        // A sink is one as long as it says nothing.
+        let was_ever_right = outcome.answered > 0 && self.options.kind != Kind::Sink.to_string();
         let behind = format!("{} {}", HumanCount(self.behind), self.options.unit());
         let is_out_of_ports = |error: &String| error.contains(Errno::EADDRNOTAVAIL.desc());
         let notes = [
@@ -181,8 +191,23 @@ impl Report {
                     .to_owned(),
             ),
             (
-                self.server.is_none() && self.options.server_pid.is_some(),
+                self.server.is_none()
+                    && self.options.server_pid.is_some()
+                    && outcome.failure.is_none(),
                 "the server's process has ended: there are no figures of it".to_owned(),
+            ),
+            (
+                self.mismatches > 0 && !was_ever_right,
+                format!(
+                    "the server answers as none of its kind would: is it one for --kind {}?",
+                    self.options.kind
+                ),
+            ),
+            (
+                self.held_back == Some(true),
+                "the server's limit of what one member may say was measured: it let the talkers \
+                 wait, and not a member that had been silent; `edgeloop chat --rate 0` has no limit"
+                    .to_owned(),
             ),
         ];
         let true_ones = notes.into_iter().filter(|(holds, _)| *holds);
@@ -195,8 +220,12 @@ impl Report {
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
 
-    /// What was found wrong, if anything was.
+    /// What was wrong, if anything was.
     pub(super) fn verdict(&self) -> Result<(), String> {
+        self.error.clone().map_or(Ok(()), Err)
+    }
+
+    fn find_wrong(&self) -> Option<String> {
         let errors = self.errors.values().sum();
         let all = [
             (self.mismatches, "mismatch", "mismatches"),
@@ -208,11 +237,19 @@ impl Report {
             _ => Some(format!("{} {many}", HumanCount(count))),
         };
         let wrong: Vec<String> = all.iter().filter_map(told).collect();
-        match wrong.is_empty() {
-            true => Ok(()),
-            false => Err(wrong.join(", ")),
-        }
+        (!wrong.is_empty()).then(|| wrong.join(", "))
     }
+}
+
+/// Lines to be seen overtaken before anything is made of it.
+const OVERTAKEN_MIN: u64 = 10;
+
+/// Whether talkers had to wait while a member that had been silent had not, and that was nobody's
+/// lack of processor time.
+fn are_held_back(order: Order, client: &Client, server: Option<Server>) -> bool {
+    let is_busy = client.cpu_share > BUSY || server.is_some_and(|it| it.cpu_share > BUSY);
+    let is_rule = order.overtaken >= OVERTAKEN_MIN && order.overtaken > order.kept;
+    is_rule && !is_busy
 }
 
 impl Options {
@@ -362,8 +399,10 @@ mod tests {
             tally,
             measured: Duration::from_secs(2),
             own,
+            answered: 10,
             server,
             interrupted: false,
+            failure: None,
         }
     }
 
@@ -421,6 +460,57 @@ mod tests {
             ..work(950)
         };
         assert!(!report(Tally::new(), own, None).client.limited);
+    }
+
+    #[test]
+    fn talkers_are_held_back_if_silent_members_are_not_and_no_processor_is_busy() {
+        for (kept, overtaken, own, its, expected) in [
+            (5, 100, 50, None, true),
+            (5, 100, 50, Some(50), true),
+            (110, 100, 50, None, false),
+            (0, 9, 50, None, false),
+            (5, 100, 950, None, false),
+            (5, 100, 50, Some(950), false),
+        ] {
+            let mut tally = tally();
+            tally.order = Order { kept, overtaken };
+            let outcome = outcome(tally, work(own), its.map(server));
+            let report = Report::new(&LoadOptions::of_test(Kind::Chat), 1, &outcome);
+            assert_eq!(report.held_back, Some(expected), "{kept}, {overtaken}");
+            assert_eq!(report.to_string().contains("--rate 0"), expected);
+        }
+    }
+
+    /// Why there was no run is told as JSON too.
+    #[test]
+    fn a_run_that_did_not_take_place_has_a_reason() {
+        let outcome = Outcome::failed("no luck".into());
+        let report = Report::new(&LoadOptions::of_test(Kind::Echo), 0, &outcome);
+        assert_eq!(report.verdict(), Err("no luck".into()));
+        let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");
+        assert_eq!(
+            (&json["error"], &json["messages"]),
+            (&"no luck".into(), &0.into())
+        );
+    }
+
+    #[test]
+    fn a_server_that_was_never_right_is_asked_for_its_kind() {
+        for (kind, answered, is_told) in [
+            (Kind::Echo, 0, true),
+            (Kind::Echo, 1, false),
+            (Kind::Sink, 1, true),
+        ] {
+            let mut tally = tally();
+            tally.mismatches.insert(Mismatch::Unasked, 1);
+            let outcome = Outcome {
+                answered,
+                ..outcome(tally, work(1), None)
+            };
+            let report = Report::new(&LoadOptions::of_test(kind), 1, &outcome);
+            let question = format!("is it one for --kind {kind}?");
+            assert_eq!(report.to_string().contains(&question), is_told);
+        }
     }
 
     #[test]

@@ -35,14 +35,16 @@ impl Mismatch {
 }
 
 /// What went wrong otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
     /// A connection could not be opened.
     Connect(Closed),
     /// A connection ended before we ended it.
     Closed(Closed),
-    /// The chat did not take somebody in, or was silent.
-    NotJoined,
+    /// The server did not ask a member for its name in time.
+    NotAsked,
+    /// The chat did not let a member in, and said this; empty if it said nothing in time.
+    NotJoined(String),
     /// Nobody takes datagrams there.
     Refused(Closed),
     /// An answer did not come in time.
@@ -56,12 +58,23 @@ impl Problem {
         match self {
             Problem::Connect(why) => format!("connect: {why}"),
             Problem::Closed(why) => format!("closed early: {why}"),
-            Problem::NotJoined => "not let into the chat".into(),
+            Problem::NotAsked => "the server did not ask for a name in time".into(),
+            Problem::NotJoined(answer) if answer.is_empty() => "not let into the chat".into(),
+            Problem::NotJoined(answer) => format!("not let into the chat: {answer}"),
             Problem::Refused(why) => format!("refused: {why}"),
             Problem::NoAnswer => "no answer in time".into(),
             Problem::NoEnd => "no end of the stream in time".into(),
         }
     }
+}
+
+/// Of chat: lines of talkers that were under way when a probe was sent (see [`super::chat`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    /// Heard before the probe.
+    pub(super) kept: u64,
+    /// Heard after it.
+    pub(super) overtaken: u64,
 }
 
 /// The counts of one worker, or of all together. Messages count for the time in which they were
@@ -80,6 +93,7 @@ pub(super) struct Tally {
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
     pub(super) latency: Histogram<u64>,
+    pub(super) order: Order,
     pub(super) mismatches: BTreeMap<Mismatch, u64>,
     pub(super) problems: BTreeMap<String, u64>,
 }
@@ -99,6 +113,7 @@ impl Tally {
             bytes_sent: 0,
             bytes_received: 0,
             latency: Histogram::new_with_bounds(1, LATENCY_MAX, DIGITS).expect("valid bounds"),
+            order: Order::default(),
             mismatches: BTreeMap::new(),
             problems: BTreeMap::new(),
         }
@@ -119,6 +134,8 @@ impl Tally {
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.latency += &other.latency;
+        self.order.kept += other.order.kept;
+        self.order.overtaken += other.order.overtaken;
         for (mismatch, count) in &other.mismatches {
             *self.mismatches.entry(*mismatch).or_default() += count;
         }

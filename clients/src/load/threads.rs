@@ -18,6 +18,9 @@ use super::sink::Sink;
 use super::tally::Tally;
 use super::worker::Worker;
 
+/// What may wait for a server of a chat besides lines under way: names, probes.
+const CHAT_SPARE: usize = 64 * 1024;
+
 /// A worker's thread, which ends with its counts.
 type Thread = JoinHandle<Result<Tally, String>>;
 
@@ -101,7 +104,15 @@ fn work(worker: Worker, started: &Sender<Start>) -> Result<Tally, String> {
             run(Datagrams::new(worker, pace), limits, ticks, started)
         }
         Kind::Echo | Kind::Upper => run(Echo::new(worker, pace), limits, ticks, started),
-        Kind::Chat => run(Chat::new(worker, pace), limits, ticks, started),
+        Kind::Chat => {
+            // A talker that the server garbles talks on, though the server may not read it.
+            let under_way = plan.size * plan.depth as usize;
+            let limits = Limits {
+                queue_limit: Some(2 * under_way + CHAT_SPARE),
+                ..limits
+            };
+            run(Chat::new(worker, pace), limits, ticks, started)
+        }
         Kind::Sink => {
             // So it hears whenever the kernel takes no more, and when it does again.
             let limits = Limits {

@@ -32,9 +32,9 @@ impl Window {
         self.from.load(Ordering::Relaxed)
     }
 
-    /// Measuring ends, if it has begun.
+    /// Measuring ends, if it has begun and not ended before.
     pub(super) fn close(&self, now: Nanos) {
-        self.until.store(now, Ordering::Relaxed);
+        self.until.fetch_min(now, Ordering::Relaxed);
     }
 
     /// Whether it counts what was sent, or planned, at this time.
@@ -61,6 +61,7 @@ mod tests {
         window.open(10);
         assert!(!window.holds(9) && window.holds(10) && window.holds(1000));
         window.close(20);
+        window.close(30);
         assert!(window.holds(20) && !window.holds(21));
         assert_eq!(window.length(), 10);
     }

@@ -18,6 +18,7 @@ use crate::conn::State;
 use crate::listener::{Accept, Pending};
 use crate::poll::{Interest, Ready};
 use crate::protocol::{Opened, Protocol};
+use crate::reason;
 use crate::stream::{Direction, Fd};
 use crate::timers::{TimerKey, millis};
 use crate::udp::Udp;
@@ -112,7 +113,10 @@ impl<P: Protocol> Reactor<P> {
             }
             Err(error) => {
                 self.connections.stats.refused_setup += 1;
-                self.refused(format_args!("cannot watch a connection: {error}"));
+                self.refused(format_args!(
+                    "cannot watch a connection: {}",
+                    reason(&error)
+                ));
             }
         }
     }

@@ -1,23 +1,151 @@
-//! The message of the day, read from its file while the server runs.
+//! The message of the day: a text, or what a file says.
 
-use std::fs::File;
-use std::io::Read;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use edgeloop_reactor::reason;
 use nix::libc::O_NONBLOCK;
 
-/// What a file says now. Only a regular file is read: anything else could make the loop wait.
-/// Errors: in one line, why it cannot be.
-pub(super) fn read(path: &Path) -> Result<String, String> {
-    let failed = |error| format!("{}: {}", path.display(), reason(&error));
+use super::text::clean;
+
+/// Bytes of the longest message. A newcomer has to take it in before anything else.
+const LEN_MAX: u64 = 1024 * 1024;
+/// What names of files for people to read end in.
+const ENDINGS: [&str; 4] = [".txt", ".text", ".md", ".motd"];
+
+/// The message that an option asks for, and the file that it is in, if it is in one. Errors: in one
+/// line, why the file cannot be read.
+pub(crate) fn find(option: &OsStr) -> Result<(String, Option<PathBuf>), String> {
+    let path = Path::new(option);
+    match is_there(path) {
+        false if !looks_like_path(&option.to_string_lossy()) => {
+            Ok((harmless_lines(option.as_bytes()), None))
+        }
+        // The program waits for a FIFO to be written, as `<(command)` is one.
+        true => Ok((read(path, File::open(path))?, Some(path.into()))),
+        false => read(path, File::open(path))
+            .map(|text| (text, Some(path.into())))
+            .map_err(|why| format!("{why} (a text that looks like a path can stand in a file)")),
+    }
+}
+
+/// What a file says now, while the server runs. Only a regular file is read: anything else could make
+/// the loop wait. Errors: in one line, why it cannot be read.
+pub(super) fn reread(path: &Path) -> Result<String, String> {
     let options = File::options().read(true).custom_flags(O_NONBLOCK).clone();
-    let mut file = options.open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
+    let file = options.open(path);
+    if let Ok(file) = &file
+        && file.metadata().is_ok_and(|metadata| !metadata.is_file())
+    {
         return Err(format!("{} is no regular file", path.display()));
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    read(path, file)
+}
+
+fn read(path: &Path, file: io::Result<File>) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    file.and_then(|file| file.take(LEN_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("{}: {}", path.display(), reason(&error)))?;
+    match bytes.len() as u64 > LEN_MAX {
+        true => Err(format!("{} has more than 1 MiB", path.display())),
+        false => Ok(harmless_lines(&bytes)),
+    }
+}
+
+/// Whether there is anything at this path, be it out of our reach.
+fn is_there(path: &Path) -> bool {
+    let absent = [
+        ErrorKind::NotFound,
+        ErrorKind::NotADirectory,
+        ErrorKind::InvalidFilename,
+    ];
+    fs::symlink_metadata(path).map_or_else(|error| !absent.contains(&error.kind()), |_| true)
+}
+
+/// Whether a text is rather the name of a file that is missing than a message. Visitors would be
+/// shown the one who mistypes it.
+fn looks_like_path(text: &str) -> bool {
+    let is_word = !text.contains(char::is_whitespace);
+    let is_line = !text.contains('\n');
+    let begins_like_one = ["/", "./", "../", "~"]
+        .iter()
+        .any(|it| text.starts_with(it));
+    let ends_like_one = ENDINGS.iter().any(|it| text.ends_with(it));
+    is_line && (begins_like_one || ends_like_one)
+        || is_word && (text.starts_with('.') || text.contains('/') && !text.contains("://"))
+}
+
+/// The lines of a text of any origin as visitors may see them: in UTF-8, what is none as U+FFFD, with
+/// nothing that a terminal would obey. Lines end in LF, CR LF or CR.
+fn harmless_lines(text: &[u8]) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let mut lines = Vec::with_capacity(text.len());
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    for line in text.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        for line in line.split(|byte| *byte == b'\r') {
+            clean(line, &mut lines);
+            lines.push(b'\n');
+        }
+    }
+    String::from_utf8(lines).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_told_from_messages() {
+        for path in [
+            "/etc/motd",
+            "~/motd",
+            "./motd",
+            "../today",
+            ".motd",
+            "etc/motd",
+            "motd.txt",
+            "rules.md",
+            "/home/ann/my motd",
+            "the message.txt",
+        ] {
+            assert!(looks_like_path(path), "{path}");
+        }
+        for text in [
+            "",
+            "welcome",
+            "Be kind.",
+            "The talk begins at ten.",
+            "Rules: https://example.org/rules",
+            "https://example.org/rules",
+            "Mondays and/or Fridays",
+            "/help lists commands\nBe kind.",
+            "Say hello!",
+        ] {
+            assert!(!looks_like_path(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_are_harmless_whatever_they_come_from() {
+        for (text, expected) in [
+            (&b""[..], ""),
+            (b"\n", "\n"),
+            (b"one\ntwo\n", "one\ntwo\n"),
+            (b"one\r\n\r\ntwo\r\n", "one\n\ntwo\n"),
+            (b"one\rtwo", "one\ntwo\n"),
+            (b"\xef\xbb\xbfone", "one\n"),
+            (b"caf\xe9 \x1b[2J\0\x07!", "caf\u{fffd} [2J!\n"),
+            (b"o\0n\0e\0", "one\n"),
+            ("Grüße, 你好\tn".as_bytes(), "Grüße, 你好\tn\n"),
+        ] {
+            assert_eq!(harmless_lines(text), expected, "{text:?}");
+        }
+    }
 }

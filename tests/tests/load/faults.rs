@@ -83,7 +83,8 @@ fn a_chat_that_nobody_is_let_into() {
     let server = Faulty::start(faulty::picky_chat);
     let run = load(&["--kind", "chat", &server.address()]);
     let at = server.address();
-    let expected = format!("edgecall: cannot reach tcp://{at}: not let into the chat\n");
+    let expected =
+        format!("edgecall: cannot reach tcp://{at}: not let into the chat: this name is taken\n");
     assert_eq!((run.code, run.stderr), (Some(1), expected));
 }
 
@@ -127,7 +128,7 @@ fn nobody_is_there() {
             (run.code, run.stderr.as_str()),
             (Some(1), expected.as_str())
         );
-        assert_eq!(run.stdout, "");
+        assert_eq!(run.json()["messages"], 0);
     }
     let json = load(&["--kind", "connect", &address]).bad();
     assert_eq!(json["errors"]["connect: Connection refused"], 64);

@@ -4,5 +4,6 @@ mod faults;
 mod faulty;
 mod figures;
 mod loads;
+mod others;
 mod reports;
 mod run;

@@ -256,7 +256,8 @@ fn a_name_that_is_refused() {
     let mut room = Room::opened(Plan::of(Kind::Chat, 2, SIZE, 1));
     room.tell(0, "Who are you?");
     room.tell(0, "this name is taken");
-    assert_eq!(room.problems(), [("not let into the chat", 1)]);
+    let problem = "not let into the chat: this name is taken";
+    assert_eq!(room.problems(), [(problem, 1)]);
     assert!(room.rig.crew.is_hopeless());
 }
 
@@ -264,7 +265,8 @@ fn a_name_that_is_refused() {
 fn a_server_that_does_not_ask() {
     let mut room = Room::opened(Plan::of(Kind::Chat, 2, SIZE, 1));
     room.rig.pass(1_001);
-    assert_eq!(room.problems(), [("not let into the chat", 2)]);
+    let problem = "the server did not ask for a name in time";
+    assert_eq!(room.problems(), [(problem, 2)]);
     assert!(room.rig.crew.have_reached(Phase::Connecting));
 }
 
@@ -338,5 +340,78 @@ fn a_garbled_line_under_the_name_of_whoever_hears_it() {
         let line = format!("[{}] hello", room.names[0]);
         room.tell(0, &line);
         assert_eq!(room.rig.mismatches(), [(Mismatch::Garbled, count)]);
+    }
+}
+
+/// Four members of whom two talk: the last one says a probe, and the one before notes the order.
+fn probed(depth: u32) -> (Room, (usize, String)) {
+    let mut room = Room::joined(4, 2, depth);
+    let lines = 2 * depth as usize;
+    for _ in 0..4 {
+        let said = room.take_said();
+        assert_eq!(said.len(), lines);
+        said.iter().for_each(|line| room.pass_on(line));
+    }
+    room.rig.pass(186);
+    room.listen();
+    assert_eq!(room.said.len(), lines);
+    room.rig.pass(1);
+    room.listen();
+    let probe = room.said.pop().expect("a probe");
+    assert_eq!(probe.0, 3);
+    (room, probe)
+}
+
+#[test]
+fn a_server_that_holds_the_talkers_back_is_noticed_by_what_overtakes_them() {
+    let (mut room, probe) = probed(1);
+    let said = room.take_said();
+    room.pass_on(&probe);
+    said.iter().for_each(|line| room.pass_on(line));
+    let order = room.rig.tally().order;
+    assert_eq!((order.kept, order.overtaken), (0, 2));
+    // What was said after the probe has nothing to do with it.
+    let said = room.take_said();
+    said.iter().for_each(|line| room.pass_on(line));
+    assert_eq!(room.rig.tally().order, order);
+    assert_eq!((room.rig.mismatches(), room.problems()), (vec![], vec![]));
+    let tally = room.rig.tally();
+    assert_eq!((tally.messages, tally.delivered), (12, 36));
+}
+
+/// One line of each member in turn: the first ones come before the probe.
+#[test]
+fn a_server_that_serves_its_members_in_turn_holds_nobody_back() {
+    let (mut room, probe) = probed(3);
+    let said = room.take_said();
+    let (first, later): (Vec<_>, Vec<_>) = said.chunks(3).map(|of_one| of_one.split_at(1)).unzip();
+    first.concat().iter().for_each(|line| room.pass_on(line));
+    room.pass_on(&probe);
+    later.concat().iter().for_each(|line| room.pass_on(line));
+    let order = room.rig.tally().order;
+    assert_eq!((order.kept, order.overtaken), (2, 0));
+}
+
+#[test]
+fn a_slow_server_delays_all_alike() {
+    let (mut room, probe) = probed(1);
+    let said = room.take_said();
+    room.rig.pass(500);
+    said.iter().for_each(|line| room.pass_on(line));
+    room.pass_on(&probe);
+    let order = room.rig.tally().order;
+    assert_eq!((order.kept, order.overtaken), (2, 0));
+}
+
+/// A probe that is not passed on is not followed by others.
+#[test]
+fn one_probe_is_under_way_at_a_time() {
+    let (mut room, _) = probed(1);
+    for _ in 0..10 {
+        let said = room.take_said();
+        said.iter().for_each(|line| room.pass_on(line));
+        room.rig.pass(187);
+        room.listen();
+        assert!(room.said.iter().all(|(author, _)| *author < 2));
     }
 }
