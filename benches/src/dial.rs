@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// How long a client waits for what it is to receive before it calls it missing. Nothing takes that
 /// long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection on which a wait ends.
 pub(crate) fn dial(to: SocketAddr) -> io::Result<TcpStream> {

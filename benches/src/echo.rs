@@ -28,13 +28,36 @@ impl Echo {
 
     /// Sends a message on every connection, then receives on every connection what comes back.
     pub fn round_trip(&mut self) -> io::Result<()> {
+        self.send()?;
+        self.receive()
+    }
+
+    /// Sends a message on every connection.
+    pub fn send(&mut self) -> io::Result<()> {
         for stream in &mut self.streams {
             stream.write_all(&self.message).map_err(named)?;
         }
+        Ok(())
+    }
+
+    /// Receives on every connection what was sent.
+    pub fn receive(&mut self) -> io::Result<()> {
         for stream in &mut self.streams {
             receive(stream, &self.message, &mut self.answer)?;
         }
         Ok(())
+    }
+
+    /// Sends the end of the stream on every connection.
+    pub fn half_close(&mut self) -> io::Result<()> {
+        let mut streams = self.streams.iter();
+        streams.try_for_each(|stream| stream.shutdown(Shutdown::Write))
+    }
+
+    /// Receives the server's end on every connection.
+    pub fn expect_end(&mut self) -> io::Result<()> {
+        let mut streams = self.streams.iter_mut();
+        streams.try_for_each(|stream| expect_end(stream, &mut self.answer))
     }
 }
 
@@ -45,10 +68,7 @@ pub fn visit(to: SocketAddr, message: &[u8], answer: &mut [u8]) -> io::Result<()
     stream.write_all(message).map_err(named)?;
     receive(&mut stream, message, answer)?;
     stream.shutdown(Shutdown::Write)?;
-    match stream.read(answer).map_err(named)? {
-        0 => Ok(()),
-        _ => Err(io::Error::other("more came back than was sent")),
-    }
+    expect_end(&mut stream, answer)
 }
 
 fn receive(stream: &mut TcpStream, message: &[u8], answer: &mut [u8]) -> io::Result<()> {
@@ -57,6 +77,13 @@ fn receive(stream: &mut TcpStream, message: &[u8], answer: &mut [u8]) -> io::Res
         Ok(())
     } else {
         Err(io::Error::other("not what was sent came back"))
+    }
+}
+
+fn expect_end(stream: &mut TcpStream, answer: &mut [u8]) -> io::Result<()> {
+    match stream.read(answer).map_err(named)? {
+        0 => Ok(()),
+        _ => Err(io::Error::other("more came back than was sent")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the benchmarks over real connections share: servers as processes, and clients that drive
-//! them. The comparison of whole programs is in [`compare`], servers that others could have written
-//! in [`peers`].
+//! them. The comparison of whole programs is in [`compare`], the count of their instructions in
+//! [`cost`], servers that others could have written in [`peers`].
 //!
 //! A [`Server`](server::Server) is a process of its own. [`Echo`](echo::Echo) keeps connections
 //! open and sends on all of them before it receives on any; [`visit`](echo::visit) connects,
@@ -9,6 +9,7 @@
 //! how fast its server is wrong.
 
 pub mod compare;
+pub mod cost;
 mod dial;
 pub mod echo;
 pub mod peers;

@@ -1,11 +1,11 @@
-//! `benches compare` measures servers side by side; `benches peer` is one of those measured. Under
-//! the name `edgeloop` it is another: that program, from its library.
+//! `benches compare` measures servers side by side; `benches cost` counts their instructions;
+//! `benches peer` is one of those measured. Under the name `edgeloop` it is another: that program, from its library.
 
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
-use benches::{compare, peers};
+use benches::{compare, cost, peers};
 use clap::{Parser, Subcommand};
 
 /// The reactor, fork, threads and other event loops, measured side by side
@@ -20,6 +20,8 @@ struct Cli {
 enum Command {
     /// Measure servers in turn, and write a page with plots and tables
     Compare(compare::Options),
+    /// Count the instructions that servers spend on a message
+    Cost(cost::Options),
     /// Serve as one of those that are compared
     #[command(hide = true)]
     Peer(peers::Options),
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().command {
         Command::Compare(options) => compare::compare(&options),
+        Command::Cost(options) => cost::cost(&options),
         Command::Peer(options) => peers::run(&options),
     };
     match done {

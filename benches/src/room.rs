@@ -27,27 +27,73 @@ pub struct Room {
 impl Room {
     /// Lets so many people join, one after another.
     pub fn enter(at: SocketAddr, members: usize) -> io::Result<Room> {
-        let talkers = talkers(members);
         let members: io::Result<Vec<_>> = (0..members).map(|number| join(at, number)).collect();
-        Ok(Room {
-            members: members?,
+        members.map(Room::of)
+    }
+
+    /// Lets so many people connect, none of whom has a name yet.
+    pub fn knock(at: SocketAddr, members: usize) -> io::Result<Room> {
+        let members: io::Result<Vec<_>> = (0..members).map(|_| knock(at)).collect();
+        members.map(Room::of)
+    }
+
+    /// Each member is asked for its name.
+    pub fn are_asked(&mut self) -> io::Result<()> {
+        let mut members = self.members.iter_mut();
+        members.try_for_each(|member| hear(member, &mut self.line))
+    }
+
+    /// Each member gives its name.
+    pub fn give_names(&mut self) -> io::Result<()> {
+        let mut members = self.members.iter().enumerate();
+        members.try_for_each(|(number, member)| give_name(member, number))
+    }
+
+    /// Each member hears who is there, and with that has entered.
+    pub fn are_told_who_is_there(&mut self) -> io::Result<()> {
+        let mut members = self.members.iter_mut();
+        members.try_for_each(|member| hear_who_is_there(member, &mut self.line))
+    }
+
+    /// The first member to enter hears of all others, one by one or of several in a line: nothing
+    /// about them is left to be announced.
+    pub fn first_hears_of_all(&mut self) -> io::Result<()> {
+        let mut others = self.members.len() - 1;
+        while others > 0 {
+            hear(&mut self.members[0], &mut self.line)?;
+            others = others
+                .checked_sub(entered(&self.line))
+                .ok_or_else(|| io::Error::other("more have entered than there are"))?;
+        }
+        Ok(())
+    }
+
+    fn of(members: Vec<BufReader<TcpStream>>) -> Room {
+        let talkers = talkers(members.len());
+        Room {
+            members,
             talkers,
             round: 0,
             spoken: vec![Vec::new(); talkers],
             line: Vec::new(),
-        })
+        }
     }
 
     /// Each talker says a line, then every member listens until it has heard all the others.
     pub fn round(&mut self) -> io::Result<()> {
+        self.talk()?;
+        self.listen_to_all()
+    }
+
+    /// Each talker says a line.
+    pub fn talk(&mut self) -> io::Result<()> {
         self.round += 1;
-        for talker in 0..self.talkers {
-            self.speak(talker)?;
-        }
-        for member in 0..self.members.len() {
-            self.listen(member)?;
-        }
-        Ok(())
+        (0..self.talkers).try_for_each(|talker| self.speak(talker))
+    }
+
+    /// Every member listens until it has heard all the others.
+    pub fn listen_to_all(&mut self) -> io::Result<()> {
+        (0..self.members.len()).try_for_each(|member| self.listen(member))
     }
 
     fn speak(&mut self, talker: usize) -> io::Result<()> {
@@ -100,18 +146,41 @@ fn name(number: usize) -> String {
 
 /// Gives a name, and hears who is there.
 fn join(at: SocketAddr, number: usize) -> io::Result<BufReader<TcpStream>> {
-    let mut member = BufReader::with_capacity(BUFFER_BYTES, dial(at)?);
+    let mut member = knock(at)?;
     let mut line = Vec::new();
     hear(&mut member, &mut line)?;
+    give_name(&member, number)?;
+    hear_who_is_there(&mut member, &mut line)?;
+    Ok(member)
+}
+
+fn knock(at: SocketAddr) -> io::Result<BufReader<TcpStream>> {
+    Ok(BufReader::with_capacity(BUFFER_BYTES, dial(at)?))
+}
+
+fn give_name(member: &BufReader<TcpStream>, number: usize) -> io::Result<()> {
     let greeting = format!("{}\n", name(number));
-    member
-        .get_ref()
-        .write_all(greeting.as_bytes())
-        .map_err(named)?;
-    hear(&mut member, &mut line)?;
+    let mut stream = member.get_ref();
+    stream.write_all(greeting.as_bytes()).map_err(named)
+}
+
+fn hear_who_is_there(member: &mut BufReader<TcpStream>, line: &mut Vec<u8>) -> io::Result<()> {
+    hear(member, line)?;
     match line.starts_with(b"* The room ") {
-        true => Ok(member),
+        true => Ok(()),
         false => Err(io::Error::other("nobody may join")),
+    }
+}
+
+/// Of how many an announcement says that they have entered: `* m7 has ...`, `* 12 people have ...`.
+fn entered(line: &[u8]) -> usize {
+    let line = String::from_utf8_lossy(line);
+    let Some(announced) = line.strip_prefix("* ") else {
+        return 0;
+    };
+    match announced.split(' ').next().map(str::parse) {
+        Some(Ok(several)) => several,
+        _ => usize::from(announced.ends_with(" has entered the room\n")),
     }
 }
 
@@ -173,6 +242,16 @@ mod tests {
     fn nobody_hears_what_it_says_itself() {
         let counts = [0, 1, 2, 10, 1_000].map(deliveries);
         assert_eq!(counts, [0, 0, 2, 90, 9_990]);
+    }
+
+    #[test]
+    fn an_announcement_is_of_one_or_of_several() {
+        let lines = [
+            "* m7 has entered the room\n",
+            "* 12 people have entered\n",
+            "[m0] 12 \n",
+        ];
+        assert_eq!(lines.map(|line| entered(line.as_bytes())), [1, 12, 0]);
     }
 
     #[test]

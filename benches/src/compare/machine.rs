@@ -70,6 +70,15 @@ pub fn memory(name: &str) -> u64 {
     kib.map_or(0, |kib: u64| kib * 1024)
 }
 
+/// Whether the processor has this in its flags.
+#[must_use]
+pub fn processor_has(flag: &str) -> bool {
+    has_flag(
+        &fs::read_to_string("/proc/cpuinfo").unwrap_or_default(),
+        flag,
+    )
+}
+
 /// The first line of output of a program, if it ends well.
 #[must_use]
 pub fn first_line(program: &str, arguments: &[&str]) -> Option<String> {

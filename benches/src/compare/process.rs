@@ -22,8 +22,8 @@ use nix::unistd::Pid;
 use super::cores::pinned;
 use crate::sys::end_with_us;
 
-/// How long a server may take to begin.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take to begin. Under valgrind, on a busy machine, that is long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running program. It is killed when dropped, and when the thread that started it ends.
 #[derive(Debug)]
@@ -69,7 +69,13 @@ impl Process {
     /// Its process id, in digits.
     #[must_use]
     pub fn id(&self) -> String {
-        self.child.id().to_string()
+        self.pid().to_string()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 
     /// Waits until a server says where it listens, and returns that.
@@ -78,7 +84,7 @@ impl Process {
         let mut last = None;
         let left = || deadline.saturating_duration_since(Instant::now());
         while let Ok(line) = self.complaints.recv_timeout(left()) {
-            if let Some((_, address)) = line.split_once("listening on tcp://") {
+            if let Some(address) = listening_address(&line) {
                 return Ok(address.to_owned());
             }
             last = Some(line);
@@ -109,7 +115,7 @@ impl Process {
             return;
         }
         self.ended = true;
-        let leader = Pid::from_raw(self.child.id().cast_signed());
+        let leader = self.pid();
         let group = Pid::from_raw(-leader.as_raw());
         let _ = kill(leader, Signal::SIGTERM);
         wait_for_end(leader, patience);
@@ -130,6 +136,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
     }
+}
+
+/// The address in a server's announcement, without its scheme.
+fn listening_address(line: &str) -> Option<&str> {
+    let (_, url) = line.split_once("listening on ")?;
+    Some(url.split_once("://")?.1)
 }
 
 /// Waits until there is output, or its end.

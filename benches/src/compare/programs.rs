@@ -21,7 +21,7 @@ const SOURCES_OF_SHORT_CONNECTIONS: usize = 32;
 /// Of the members of a chat.
 const TALKERS: usize = 10;
 /// Where a server is to listen; it says which port it was given.
-const ANY_PORT: &str = "127.0.0.1:0";
+pub const ANY_PORT: &str = "127.0.0.1:0";
 
 /// Where the programs are.
 #[derive(Debug)]
@@ -37,15 +37,18 @@ pub struct Programs {
 impl Programs {
     /// Those that the user named; the others are built.
     pub fn find(options: &Options) -> Result<Programs, String> {
-        let named_or_built = |package, named: &Option<PathBuf>| match named {
-            Some(path) => Ok(path.clone()),
-            None => build(package),
-        };
         Ok(Programs {
-            edgeloop: named_or_built("edgeloop", &options.edgeloop)?,
-            edgecall: named_or_built("edgecall", &options.edgecall)?,
+            edgecall: named_or_built("edgecall", options.edgecall.as_deref())?,
+            ..Programs::servers(options.edgeloop.as_deref())?
+        })
+    }
+
+    /// The servers alone, for a caller that is its own generator.
+    pub fn servers(edgeloop: Option<&Path>) -> Result<Programs, String> {
+        Ok(Programs {
+            edgeloop: named_or_built("edgeloop", edgeloop)?,
             benches: env::current_exe().map_err(|error| format!("who am I? {error}"))?,
-            natives: None,
+            ..Programs::by_name()
         })
     }
 
@@ -89,10 +92,16 @@ impl Programs {
     /// How the server of a model is called. It says on standard error where it listens.
     #[must_use]
     pub fn server(&self, model: Model, workload: Workload) -> Command {
+        self.server_at(model, workload, ANY_PORT)
+    }
+
+    /// The server of a model that listens there.
+    #[must_use]
+    pub fn server_at(&self, model: Model, workload: Workload, address: &str) -> Command {
         if let Some(program) = native(model, workload) {
             let directory = self.natives.as_ref().map_or(Path::new(""), TempDir::path);
             let mut command = Command::new(directory.join(program.name()));
-            command.arg(ANY_PORT);
+            command.arg(address);
             return command;
         }
         let kind = match workload {
@@ -120,7 +129,7 @@ impl Programs {
         } else {
             command.args(["peer", kind, model.name()]);
         }
-        command.arg(ANY_PORT);
+        command.arg(address);
         command
     }
 
@@ -257,6 +266,10 @@ fn in_words(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     words.join(" ")
+}
+
+fn named_or_built(package: &str, named: Option<&Path>) -> Result<PathBuf, String> {
+    named.map_or_else(|| build(package), |path| Ok(path.to_owned()))
 }
 
 /// Builds the program of a package in release, and returns where it is.
