@@ -11,24 +11,30 @@
 //! | file | subject |
 //! |---|---|
 //! | `chat.rs` | connections: from the first byte to the leave |
-//! | `input.rs`, `pace.rs` | from bytes to lines, and how fast |
+//! | `keys.rs`, `input.rs`, `pace.rs` | from bytes to lines, and how fast |
 //! | `telling.rs` | what the others hear |
 //! | `gate.rs`, `queue.rs`, `bounds.rs` | how much of that at a time, and who waits for it |
 //! | `commands.rs`, `command.rs` | what `/...` does, and how it is written |
 //! | `room.rs`, `history.rs`, `member.rs` | what is known of rooms and of people |
 //! | `name.rs`, `text.rs` | what may be a name, and what may be said |
+//! | `ignored.rs`, `bans.rs` | ignore lists, and the operator's bans |
 //! | `addresses.rs` | how many may come from one address |
 //! | `greeting.rs`, `motd.rs` | the message of the day: how it is shown, and where it comes from |
-//! | `operator.rs`, `transcript.rs` | the server's own terminal, and the record |
+//! | `operator.rs`, `console.rs` | the server's own terminal: input and output |
+//! | `transcript.rs` | the record |
 
 mod addresses;
+mod bans;
 mod bounds;
 mod command;
 mod commands;
+mod console;
 mod gate;
 mod greeting;
 mod history;
+mod ignored;
 mod input;
+mod keys;
 mod member;
 pub(crate) mod motd;
 mod name;
@@ -42,8 +48,9 @@ mod tests;
 mod text;
 mod transcript;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,16 +59,20 @@ use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Pe
 use slab::Slab;
 
 use self::addresses::Addresses;
+use self::bans::Bans;
 use self::bounds::Bounds;
 pub(crate) use self::bounds::FRAME_MAX;
+use self::history::Said;
+use self::ignored::IgnoredNames;
 use self::member::{Kept, Member};
-use self::name::Illegal;
+use self::name::{Directory, Illegal, Rules};
 use self::operator::Operator;
 use self::pace::Rates;
 use self::room::{Room, Step};
 pub use self::transcript::Transcript;
 use crate::harmless::harmless;
 use crate::serve::{CLIENT, Server, StandardStreams};
+use crate::talk::Screen;
 
 /// The tags of the operator's terminal.
 const STDIN: u32 = 1;
@@ -111,6 +122,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Chat {
     settings: Settings,
+    /// How names are read and compared.
+    name_rules: Rules,
     bounds: Bounds,
     rates: Option<Rates>,
     /// The message of the day, as it is shown.
@@ -118,14 +131,17 @@ pub struct Chat {
     /// Who is connected and has not left, with or without a name.
     members: ConnMap<Member>,
     /// Everybody's name.
-    names: HashMap<Box<str>, ConnId>,
+    names: Directory<ConnId>,
+    /// Names that some member does not hear.
+    ignored: IgnoredNames,
     rooms: Slab<Room>,
-    room_by_name: HashMap<Box<str>, u32>,
+    room_by_name: Directory<u32>,
     /// Rooms in which somebody's coming or going is yet to be told.
     crowded: Vec<u32>,
     /// When that was told last.
     summed_up_at: Duration,
     addresses: Addresses,
+    bans: Bans,
     operator: Operator,
     transcript: Option<Transcript>,
     /// The service timer is set.
@@ -141,19 +157,27 @@ impl Chat {
     #[must_use]
     pub fn new(settings: Settings, transcript: Option<Transcript>) -> Self {
         let bounds = Bounds::new(&settings);
+        let name_rules = Rules {
+            unicode: settings.unicode_names,
+            plain: settings.plain,
+        };
         let mut chat = Chat {
             rates: bounds.rates,
             bounds,
             motd: greeting::message(settings.motd.as_deref().unwrap_or_default()),
-            addresses: Addresses::new(settings.max_per_ip),
+            // A ban needs the addresses of members.
+            addresses: Addresses::new(settings.max_per_ip, settings.operator),
+            bans: Bans::default(),
             settings,
+            name_rules,
             members: ConnMap::new(),
-            names: HashMap::new(),
+            names: Directory::new(name_rules),
+            ignored: IgnoredNames::default(),
             rooms: Slab::new(),
-            room_by_name: HashMap::new(),
+            room_by_name: Directory::new(name_rules),
             crowded: Vec::new(),
             summed_up_at: Duration::ZERO,
-            operator: Operator::default(),
+            operator: Operator::new(Screen::default(), false),
             transcript,
             ticking: false,
             effort: 0,
@@ -174,6 +198,11 @@ impl Chat {
         }
     }
 
+    /// Sets the operator's screen. `has_log`: the log does not go to the same terminal.
+    pub(crate) fn set_screen(&mut self, screen: Screen, has_log: bool) {
+        self.operator = Operator::new(screen, has_log);
+    }
+
     fn welcome(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         if !self.addresses.admit(id, &peer) {
             log::info!("refused {peer}: too many connections from its address");
@@ -188,8 +217,10 @@ impl Chat {
     }
 
     fn log_in(&mut self, id: ConnId, wanted: &[u8], out: &mut Outbox) {
-        match self.free_name(wanted) {
-            Ok(name) => self.join(id, name, out),
+        let peer = self.members.get(id).and_then(Member::peer);
+        let address = peer.as_ref().and_then(addresses::banned);
+        match self.free_name(wanted, id, address, out) {
+            Ok(name) => self.join(id, &name, out),
             Err(illegal) => self.refuse(id, wanted, illegal, out),
         }
     }
@@ -198,14 +229,14 @@ impl Chat {
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
         let wanted = harmless(&wanted[..wanted.len().min(100)]);
         let reason = illegal.reason();
-        log::info!("refused the name '{wanted}': {reason}");
+        self.note(&format!("refused the name '{wanted}': {reason}"), out);
         self.dismiss(id, reason, out);
     }
 
     fn out_of_patience(&mut self, id: ConnId, out: &mut Outbox) {
         let peer = self.members.get_mut(id).and_then(Member::take_peer);
         let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        log::info!("refused {from}: no name in time");
+        self.note(&format!("refused {from}: no name in time"), out);
         self.dismiss(id, "you gave no name in time", out);
     }
 
@@ -217,13 +248,21 @@ impl Chat {
         self.forget(id, out);
     }
 
-    /// The name that a line asks for, if it may be had.
-    fn free_name<'a>(&self, line: &'a [u8]) -> Result<&'a str, Illegal> {
-        let name = name::legal(line, self.settings.unicode_names)?;
-        match self.names.contains_key(name) {
-            true => Err(Illegal::Taken),
-            false => Ok(name),
+    /// The name that a line asks for, if member `id` may have it. `address`: the newcomer's, against
+    /// which bans are checked too.
+    fn free_name<'a>(
+        &mut self,
+        line: &'a [u8],
+        id: ConnId,
+        address: Option<IpAddr>,
+        out: &Outbox,
+    ) -> Result<Cow<'a, str>, Illegal> {
+        let name = self.name_rules.legal(line)?;
+        let fold = self.name_rules.fold(&name);
+        if self.bans.hold(&fold, address, out.now()) {
+            return Err(Illegal::Banned);
         }
+        self.names.check(&name, Some(id)).map(|()| name)
     }
 
     fn join(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
@@ -233,9 +272,9 @@ impl Chat {
         out.clear_timer(id);
         member.set_name(name);
         let peer = member.take_peer();
-        self.names.insert(name.into(), id);
+        self.names.insert(name, id);
         let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        log::info!("{name} has joined from {from}");
+        self.note(&format!("{name} has joined from {from}"), out);
         self.enter(id, LOBBY, out);
         self.show_motd(id, out);
     }
@@ -252,10 +291,16 @@ impl Chat {
             room.list(&self.members, self.settings.plain, &mut self.page);
         }
         self.page.push(b'\n');
-        for (at, line) in room.history.lines() {
-            let age = text::age(out.now().saturating_sub(at));
+        let hearer = self.members.get(id).filter(|member| member.ignores_some());
+        let ignores = |author: &str| {
+            let number = self.ignored.number(&self.name_rules.fold(author))?;
+            hearer?.ignores(number)
+        };
+        let is_heard = |said: &&Said| hearer.is_none() || ignores(said.author()).is_none();
+        for said in room.history.lines().filter(is_heard) {
+            let age = text::age(out.now().saturating_sub(said.at));
             let _ = write!(self.page, "* {age} ");
-            self.page.extend_from_slice(line);
+            self.page.extend_from_slice(&said.line);
         }
         let place = room.enter(id);
         if let Some(member) = self.members.get_mut(id) {
@@ -272,10 +317,10 @@ impl Chat {
     /// The number of a room, which is made if there is none of this name.
     fn room(&mut self, name: &str) -> u32 {
         if let Some(number) = self.room_by_name.get(name) {
-            return *number;
+            return number;
         }
         let number = self.rooms.insert(Room::new(name)) as u32;
-        self.room_by_name.insert(name.into(), number);
+        self.room_by_name.insert(name, number);
         number
     }
 
@@ -304,7 +349,8 @@ impl Chat {
         // The room does not wait for this member any more, which may be what it has waited for.
         self.fall(id, out);
         if let Some(member) = self.members.get(id).filter(|member| member.has_joined()) {
-            log::info!("{} has left: {why}", member.name());
+            let told = format!("{} has left: {why}", member.name());
+            self.note(&told, out);
             self.announce(id, Step::Out, farewell, out);
         }
         self.forget(id, out);
@@ -314,8 +360,11 @@ impl Chat {
         self.fall(id, out);
         self.leave_queue(id, out);
         self.leave(id, out);
-        if let Some(member) = self.members.remove(id) {
-            self.names.remove(member.name());
+        if let Some(mut member) = self.members.remove(id) {
+            member.take_ignored().clear(&mut self.ignored);
+            if member.has_joined() {
+                self.names.remove(member.name());
+            }
         }
     }
 }
@@ -325,7 +374,7 @@ impl Protocol for Chat {
         match opened.tag {
             CLIENT => self.welcome(id, opened.peer, out),
             STDOUT => self.operator.stdout = Some(id),
-            _ => self.operator.stdin = Some(id),
+            _ => self.operator.sits_down(id, out),
         }
     }
 
@@ -340,7 +389,6 @@ impl Protocol for Chat {
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
         if Some(id) == self.operator.stdin {
             self.operator_has_ended(out);
-            out.finish(id);
         } else {
             self.read_end(id, out);
         }
@@ -377,6 +425,7 @@ impl Protocol for Chat {
     fn on_service_timer(&mut self, out: &mut Outbox) {
         self.ticking = false;
         self.sum_up(out);
+        self.tell_operator_what_is_missing(out);
         if let Some(transcript) = &mut self.transcript {
             transcript.flush();
             if transcript.is_waiting() {
@@ -392,6 +441,14 @@ impl Protocol for Chat {
             self.tick(out);
         }
         self.reload_motd();
+    }
+
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        self.operator.redraw(out);
+    }
+
+    fn on_stop(&mut self, out: &mut Outbox) {
+        self.operator.gets_up(out);
     }
 
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
@@ -417,6 +474,10 @@ impl Server for Chat {
 
     /// What waits for a member comes from others, who wait for it in their turn.
     fn adjust(&self, limits: &mut Limits) {
+        if let lines @ 1.. = self.settings.history {
+            let most = history::BYTES_MAX / 1024;
+            log::info!("history: the last {lines} lines of a room, {most} KiB of them at the most");
+        }
         self.bounds.adjust(&self.settings, limits);
     }
 

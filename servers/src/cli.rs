@@ -1,6 +1,7 @@
 //! What the user types.
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::environment;
 use crate::generate;
 use crate::models::Blocking;
 use crate::print;
+use crate::talk::Screen;
 use crate::values::{duration, number, positive, size};
 
 /// Servers of the classic socket notes on an edge-triggered epoll reactor
@@ -139,7 +141,7 @@ pub(crate) struct ChatOptions {
     #[arg(long, value_name = "SIZE", default_value = "8KiB", value_parser = size)]
     pub(crate) min_rate: usize,
 
-    /// Show the last N lines of a room to who enters it; 0 is none
+    /// Show the last N lines of a room to who enters it, 64 KiB of them at the most; 0 is none
     #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
     pub(crate) history: usize,
 
@@ -156,15 +158,15 @@ pub(crate) struct ChatOptions {
     #[arg(long, value_name = "N", value_parser = positive::<usize>)]
     pub(crate) max_per_ip: Option<usize>,
 
-    /// Allow letters and digits of any script in names
+    /// Allow letters and digits of any script in names, but for look-alikes
     #[arg(long)]
     pub(crate) unicode_names: bool,
 
-    /// Budget Chat and nothing else: no commands, no summaries
+    /// Budget Chat and nothing else: no commands, no summaries, all bytes and names taken as they come
     #[arg(long)]
     pub(crate) plain: bool,
 
-    /// Say what is typed here to all; /who and /kick NAME work too
+    /// Say what is typed here to all, and show what is said; /help lists /join, /kick, /ban and more
     #[arg(long)]
     pub(crate) operator: bool,
 
@@ -200,7 +202,12 @@ impl ChatOptions {
         };
         let transcript = self.transcript.as_deref().map(Transcript::open).transpose();
         let transcript = transcript.map_err(|why| format!("cannot write the transcript {why}"))?;
-        Ok(Chat::new(settings, transcript))
+        let mut chat = Chat::new(settings, transcript);
+        if self.operator {
+            let has_log = self.common.log_file.is_some() || !io::stderr().is_terminal();
+            chat.set_screen(Screen::of_standard_streams(), has_log);
+        }
+        Ok(chat)
     }
 }
 

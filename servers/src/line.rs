@@ -20,7 +20,9 @@ pub struct Line<'a> {
 /// Puts together the lines of one stream.
 ///
 /// A line ends in `\n` or `\r\n`. A `\r` anywhere else belongs to the text, also as the last byte
-/// of a stream that ends without a newline.
+/// of a stream that ends without a newline. A caller that has other ends of lines, or lets a line be
+/// edited, looks for these itself and hands over parts of lines ([`push`](LineAssembler::push),
+/// [`end`](LineAssembler::end), [`erase`](LineAssembler::erase)).
 ///
 /// `max` is the length in bytes of the longest line, its end not counted. A longer one is handed
 /// out cut to `max` bytes as soon as it is known to be longer, since its newline may never come;
@@ -68,6 +70,31 @@ impl LineAssembler {
             start = newline + 1;
         }
         self.keep(&bytes[start..], max, &mut each);
+    }
+
+    /// Takes in bytes of one line. The caller knows that there is no newline among them.
+    pub fn push(&mut self, bytes: &[u8], max: usize, mut each: impl FnMut(Line<'_>)) {
+        self.keep(bytes, max, &mut each);
+    }
+
+    /// Takes in the last bytes of a line, which ends after them.
+    pub fn end(&mut self, bytes: &[u8], max: usize, mut each: impl FnMut(Line<'_>)) {
+        if let State::Partial(mut first) = mem::take(&mut self.state) {
+            let len = first.len() + bytes.len();
+            hand_out(&mut first, bytes, len, max, &mut each);
+        }
+    }
+
+    /// Erases the last character of the unfinished line; a byte that is not UTF-8 counts as one.
+    pub fn erase(&mut self) {
+        let State::Partial(first) = &mut self.state else {
+            return;
+        };
+        let is_character = |len: &usize| {
+            str::from_utf8(&first[first.len() - len..]).is_ok_and(|last| last.chars().count() == 1)
+        };
+        let last = (1..=first.len().min(4)).find(is_character);
+        first.truncate(first.len().saturating_sub(last.unwrap_or(1)));
     }
 
     /// Whether nothing is kept: the next byte begins a line.
@@ -294,6 +321,38 @@ mod tests {
         let chunks = [&b"one\ntw"[..], b"o\r", b"\n"];
         let expected = [(b"one".to_vec(), false), (b"two".to_vec(), false)];
         assert_eq!(run(&chunks, usize::MAX), expected);
+    }
+
+    #[test]
+    fn parts_of_a_line_are_put_together_and_taken_back() {
+        let mut lines = LineAssembler::default();
+        let mut seen = Vec::new();
+        let mut each = |line: Line<'_>| seen.push(owned(line));
+        lines.erase();
+        lines.push("aé".as_bytes(), 4, &mut each);
+        lines.erase();
+        lines.push(b"b", 4, &mut each);
+        lines.end(b"c\r", 4, &mut each);
+        assert!(lines.is_empty());
+        for part in ["👩".as_bytes(), b"\xe9", b"\xa9\x80"] {
+            lines.push(part, 9, &mut each);
+            part.utf8_chunks()
+                .flat_map(|chunk| {
+                    chunk
+                        .valid()
+                        .chars()
+                        .chain(chunk.invalid().iter().map(|_| 'x'))
+                })
+                .for_each(|_| lines.erase());
+            assert!(lines.is_empty(), "{part:?}");
+        }
+        lines.push(b"12345", 4, &mut each);
+        lines.erase();
+        lines.push(b"6", 4, &mut each);
+        lines.end(b"7", 4, &mut each);
+        lines.end(b"", 4, &mut each);
+        let expected = [(&b"abc\r"[..], false), (b"1234", true), (b"", false)];
+        assert_eq!(seen, expected.map(|(text, cut)| (text.to_vec(), cut)));
     }
 
     #[test]

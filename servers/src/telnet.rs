@@ -153,6 +153,12 @@ impl Telnet {
         Some(Part::Answer([IAC, refusal, option]))
     }
 
+    /// Whether the last byte of text was a carriage return.
+    #[must_use]
+    pub fn is_after_cr(&self) -> bool {
+        self.after_cr
+    }
+
     /// Whether nothing has to be remembered.
     #[must_use]
     pub fn is_idle(&self) -> bool {

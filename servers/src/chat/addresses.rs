@@ -5,19 +5,22 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use edgeloop_reactor::{ConnId, ConnMap, Peer};
 
-/// Who is there from where. Without a limit nothing is kept.
+/// The addresses of the connections. They are kept if there is a limit, or if bans need them.
 #[derive(Debug)]
 pub(super) struct Addresses {
     max: Option<usize>,
+    /// Bans need the address of a member.
+    is_asked: bool,
     counts: HashMap<IpAddr, usize>,
     /// Until they are closed: who has left and is slow to read our last words counts too.
     known: ConnMap<IpAddr>,
 }
 
 impl Addresses {
-    pub(super) fn new(max: Option<usize>) -> Addresses {
+    pub(super) fn new(max: Option<usize>, is_asked: bool) -> Addresses {
         Addresses {
             max,
+            is_asked,
             counts: HashMap::new(),
             known: ConnMap::new(),
         }
@@ -25,11 +28,11 @@ impl Addresses {
 
     /// Whether one more may come from there. If so, it is counted until it is closed.
     pub(super) fn admit(&mut self, id: ConnId, peer: &Peer) -> bool {
-        let (Some(max), Some(address)) = (self.max, counted(peer)) else {
+        let Some(address) = counted(peer).filter(|_| self.max.is_some() || self.is_asked) else {
             return true;
         };
         let count = self.counts.entry(address).or_default();
-        if *count >= max {
+        if self.max.is_some_and(|max| *count >= max) {
             return false;
         }
         *count += 1;
@@ -49,9 +52,25 @@ impl Addresses {
         }
     }
 
+    /// The address of a connection, if it is kept and may be banned.
+    pub(super) fn banned(&self, id: ConnId) -> Option<IpAddr> {
+        let address = self.known.get(id).copied();
+        // `::` is the /64 of the IPv6 loopback address.
+        address.filter(|address| !address.is_loopback() && !address.is_unspecified())
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.counts.is_empty() && self.known.is_empty()
+    }
+}
+
+/// The address of a peer, if it may be banned. Peers behind a local proxy share the loopback address,
+/// so that one may not.
+pub(super) fn banned(peer: &Peer) -> Option<IpAddr> {
+    match peer {
+        Peer::Inet(at) if at.ip().is_loopback() => None,
+        peer => counted(peer),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a line that begins with `/` asks for.
 
+use super::text::is_blank;
+
 /// A command, and its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
@@ -30,7 +32,7 @@ pub(super) const HELP: &str = "\
 * /msg NAME TEXT     say something to one person
 * /me TEXT           say what you do
 * /nick NAME         change your name
-* /ignore NAME       hear NAME no more, or again
+* /ignore NAME       hear NAME no more, now or later, or again
 * /quit [TEXT]       leave
 * //TEXT             say a line that begins with a slash
 ";
@@ -48,6 +50,7 @@ impl<'a> Command<'a> {
             b"who" => Command::Who,
             b"rooms" => Command::Rooms,
             b"help" => Command::Help,
+            b"quit" if is_blank(rest) => Command::Quit(b""),
             b"quit" => Command::Quit(rest),
             b"join" if rest.is_empty() => Command::Usage("/join ROOM"),
             b"join" => Command::Join(word()),
@@ -55,10 +58,10 @@ impl<'a> Command<'a> {
             b"nick" => Command::Nick(word()),
             b"ignore" if rest.is_empty() => Command::Usage("/ignore NAME"),
             b"ignore" => Command::Ignore(word()),
-            b"me" if rest.is_empty() => Command::Usage("/me TEXT"),
+            b"me" if is_blank(rest) => Command::Usage("/me TEXT"),
             b"me" => Command::Me(rest),
             b"msg" => match split_word(rest).1 {
-                b"" => Command::Usage("/msg NAME TEXT"),
+                text if is_blank(text) => Command::Usage("/msg NAME TEXT"),
                 text => Command::Msg { to: word(), text },
             },
             _ => Command::Unknown,

@@ -6,11 +6,11 @@ use std::io::Write;
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::command::{Command, HELP};
+use super::ignored::{NAMES_MAX, Toggled};
+use super::name::Illegal;
 use super::room::Step;
-use super::{Chat, name, text};
+use super::{Chat, text};
 
-/// More people than this nobody ignores.
-const IGNORED_MAX: usize = 100;
 /// Rooms that `/rooms` lists; the others are counted.
 const ROOMS_LISTED_MAX: usize = 100;
 
@@ -39,20 +39,29 @@ impl Chat {
     }
 
     fn go_to(&mut self, id: ConnId, wanted: &str, out: &mut Outbox) {
-        let room = match name::legal_room(wanted, self.settings.unicode_names) {
+        let room = match self.name_rules.legal_room(wanted) {
             Ok(room) => room,
             Err(illegal) => return self.reply(id, illegal.reason(), out),
         };
         let Some(member) = self.members.get(id) else {
             return;
         };
-        if &*self.rooms[member.room as usize].name == room {
+        let known = self.room_by_name.get(&room);
+        if let Err(illegal) = self.room_by_name.check(&room, known) {
+            return self.reply(id, illegal.reason(), out);
+        }
+        // A room keeps the spelling of its name that it was made with.
+        let room = match known {
+            Some(number) => self.rooms[number as usize].name.to_string(),
+            None => room.into_owned(),
+        };
+        if known == Some(member.room) {
             return self.reply(id, &format!("you are in {room}"), out);
         }
         self.announce(id, Step::Out, b"", out);
         self.leave(id, out);
         self.reply(id, &format!("you are in {room} now"), out);
-        self.enter(id, room, out);
+        self.enter(id, &room, out);
     }
 
     fn list_rooms(&mut self, id: ConnId, out: &mut Outbox) {
@@ -96,14 +105,18 @@ impl Chat {
     }
 
     fn whisper(&mut self, id: ConnId, to: &str, words: &[u8], out: &mut Outbox) {
-        let (Some(member), Some(&other)) = (self.members.get(id), self.names.get(to)) else {
+        let (Some(member), Some(other)) = (self.members.get(id), self.names.get(to)) else {
             return self.reply(id, "nobody has this name", out);
         };
         if other == id {
             return self.reply(id, "that is you", out);
         }
+        let Some(target) = self.members.get(other) else {
+            return;
+        };
+        let to = target.name();
         // Who is ignored does not learn of it.
-        if let Some(target) = self.members.get(other).filter(|other| !other.ignores(id)) {
+        if !self.ignores(other, id) {
             write_whisper(&mut self.page, member.name(), "you", words);
             out.send(other, &self.page);
             let gate = &mut self.rooms[target.room as usize].gate;
@@ -115,23 +128,49 @@ impl Chat {
     }
 
     fn rename(&mut self, id: ConnId, wanted: &str, out: &mut Outbox) {
-        let new = match self.free_name(wanted.as_bytes()) {
+        let new = match self.free_name(wanted.as_bytes(), id, None, out) {
             Ok(name) => name,
             Err(illegal) => return self.reply(id, illegal.reason(), out),
         };
+        let number = self.ignored_number(id);
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
-        let (old, room) = (member.set_name(new), member.room);
+        if member.name() == new {
+            return self.reply(id, Illegal::Taken.reason(), out);
+        }
+        let (old, room) = (member.set_name(&new), member.room);
         self.names.remove(&old);
-        self.names.insert(new.into(), id);
-        log::info!("{old} is now {new}");
+        self.names.insert(&new, id);
+        self.note(&format!("{old} is now {new}"), out);
         self.page.clear();
         let _ = writeln!(self.page, "* {old} is now known as {new}");
-        self.tell_others(id, out);
+        self.tell_who_cares(id, number, out);
         self.charge(id, out);
         self.record(room, out);
+        self.show_step(room, false, out);
+        if let Some(number) = number {
+            self.follow(number, &new);
+        }
         self.reply(id, &format!("you are now known as {new}"), out);
+    }
+
+    /// Ignore lists that have the old name of a member get its new name too.
+    fn follow(&mut self, old: u32, new: &str) {
+        let ignoring = self.members.iter();
+        let ignoring = ignoring.filter(|(_, member)| member.ignores(old).is_some());
+        let ignoring: Vec<ConnId> = ignoring.map(|(id, _)| id).collect();
+        self.effort += self.members.len();
+        let fold = self.name_rules.fold(new);
+        let names = &self.names;
+        for id in ignoring {
+            if let Some(member) = self.members.get_mut(id) {
+                let mut list = member.take_ignored();
+                let is_free = |name: &str| names.get(name).is_none();
+                list.follow(old, (new, &fold), &mut self.ignored, is_free);
+                member.put_ignored(list);
+            }
+        }
     }
 
     fn quit(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
@@ -139,53 +178,39 @@ impl Chat {
         self.part(id, "quit", farewell, out);
     }
 
-    fn ignore(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
-        let Some(&other) = self.names.get(name) else {
-            return self.reply(id, "nobody has this name", out);
+    /// Puts a name on the member's ignore list, or takes it off. The name need not be in use: its
+    /// bearer may have left, and may come back.
+    fn ignore(&mut self, id: ConnId, wanted: &str, out: &mut Outbox) {
+        let name = match self.name_rules.legal(wanted.as_bytes()) {
+            Ok(name) => name,
+            Err(illegal) => return self.reply(id, illegal.reason(), out),
         };
-        if other == id {
+        let other = self.names.get(&name);
+        if other == Some(id) {
             return self.reply(id, "that is you", out);
         }
+        let other = other.and_then(|other| self.members.get(other));
+        let (name, absent) = match other {
+            Some(other) => (other.name().to_owned(), ""),
+            None => (name.into_owned(), " (nobody has this name now)"),
+        };
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
         let before = member.ignores_some();
-        let mut ignored = std::mem::take(&mut member.extra_mut().ignored);
-        // Who has left will not come back under the same id.
-        if ignored.len() >= IGNORED_MAX {
-            ignored.retain(|&known| self.members.get(known).is_some());
-        }
-        let told = if let Some(position) = ignored.iter().position(|&known| known == other) {
-            ignored.swap_remove(position);
-            format!("you hear {name} again")
-        } else if ignored.len() < IGNORED_MAX {
-            ignored.push(other);
-            format!("you do not hear {name} any more")
-        } else {
-            format!("you ignore {IGNORED_MAX} people already")
+        let mut list = member.take_ignored();
+        let fold = self.name_rules.fold(&name);
+        let toggled = list.toggle(&name, &fold, &mut self.ignored);
+        member.put_ignored(list);
+        let room = &mut self.rooms[member.room as usize];
+        room.ignoring += usize::from(member.ignores_some());
+        room.ignoring -= usize::from(before);
+        let told = match toggled {
+            Some(Toggled::On) => format!("you do not hear {name} any more{absent}"),
+            Some(Toggled::Off) => format!("you hear {name} again{absent}"),
+            None => format!("you ignore {NAMES_MAX} people already"),
         };
-        self.set_ignored(id, before, ignored);
         self.reply(id, &told, out);
-    }
-
-    fn set_ignored(&mut self, id: ConnId, before: bool, ignored: Vec<ConnId>) {
-        if let Some(member) = self.members.get_mut(id) {
-            member.extra_mut().ignored = ignored;
-            let room = &mut self.rooms[member.room as usize];
-            room.ignoring += usize::from(member.ignores_some());
-            room.ignoring -= usize::from(before);
-        }
-    }
-
-    /// Ends somebody's presence from outside; false if nobody has this name.
-    pub(super) fn kick(&mut self, name: &str, out: &mut Outbox) -> bool {
-        let Some(&id) = self.names.get(name) else {
-            return false;
-        };
-        self.reply(id, "you were asked to leave", out);
-        out.finish(id);
-        self.part(id, "kicked by the operator", b"", out);
-        true
     }
 
     /// Everybody, room by room.

@@ -1,39 +1,70 @@
 //! What was said in a room, for those who come later.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
+
+use super::text::whole_characters;
 
 /// What is kept of one room, in bytes: a newcomer is sent all of it at once, and is no slow reader
 /// for that.
-const BYTES_MAX: usize = 64 * 1024;
+pub(super) const BYTES_MAX: usize = 64 * 1024;
+/// Bytes that are kept of one line, so that a long one does not displace all others.
+const LINE_MAX: usize = BYTES_MAX / 8;
+/// The end of a line that is kept in part.
+const CUT: &str = "…\n";
 /// The same as it is told, with an age before each line: the shortest line is `[a] ` and its end.
 pub(super) const TOLD_MAX: usize = BYTES_MAX + BYTES_MAX / "[a] \n".len() * "* 1000d ago ".len();
 
-/// The last lines with their times, the oldest first.
+/// The last lines, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    lines: VecDeque<(Duration, Box<[u8]>)>,
+    lines: VecDeque<Said>,
     bytes: usize,
 }
 
+/// A line that was said.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) at: Duration,
+    pub(super) line: Box<[u8]>,
+    /// The range of its author's name in the line.
+    name: Range<usize>,
+}
+
+impl Said {
+    pub(super) fn author(&self) -> &str {
+        str::from_utf8(&self.line[self.name.clone()]).unwrap_or_default()
+    }
+}
+
 impl History {
-    /// Keeps a line; of all that were kept the last `limit`.
-    pub(super) fn keep(&mut self, now: Duration, line: &[u8], limit: usize) {
+    /// Keeps a line, in which the author's name is at `name`; of all that were kept the last `limit`.
+    pub(super) fn keep(&mut self, at: Duration, line: &[u8], name: Range<usize>, limit: usize) {
         if limit == 0 {
             return;
         }
+        let line: Box<[u8]> = match line.len() > LINE_MAX {
+            true => [
+                whole_characters(&line[..LINE_MAX - CUT.len()]),
+                CUT.as_bytes(),
+            ]
+            .concat()
+            .into(),
+            false => line.into(),
+        };
         self.bytes += line.len();
-        self.lines.push_back((now, line.into()));
+        self.lines.push_back(Said { at, line, name });
         while self.lines.len() > limit || self.bytes > BYTES_MAX {
-            let Some((_, oldest)) = self.lines.pop_front() else {
+            let Some(oldest) = self.lines.pop_front() else {
                 return;
             };
-            self.bytes -= oldest.len();
+            self.bytes -= oldest.line.len();
         }
     }
 
-    pub(super) fn lines(&self) -> impl Iterator<Item = (Duration, &[u8])> {
-        self.lines.iter().map(|(at, line)| (*at, &**line))
+    pub(super) fn lines(&self) -> impl Iterator<Item = &Said> {
+        self.lines.iter()
     }
 }
 
@@ -42,17 +73,23 @@ mod tests {
     use super::*;
 
     fn kept(history: &History) -> Vec<&[u8]> {
-        history.lines().map(|(_, line)| line).collect()
+        history.lines().map(|said| &*said.line).collect()
+    }
+
+    fn keep(history: &mut History, line: &[u8], limit: usize) {
+        history.keep(Duration::ZERO, line, 0..1, limit);
     }
 
     #[test]
     fn the_last_lines_are_kept() {
         let mut history = History::default();
         for line in [b"one", b"two", b"six"] {
-            history.keep(Duration::ZERO, line, 2);
+            keep(&mut history, line, 2);
         }
         assert_eq!(kept(&history), [b"two", b"six"]);
-        history.keep(Duration::ZERO, b"x", 0);
+        let authors: Vec<&str> = history.lines().map(Said::author).collect();
+        assert_eq!(authors, ["t", "s"]);
+        keep(&mut history, b"x", 0);
         assert_eq!(kept(&history), [b"two", b"six"]);
     }
 
@@ -61,12 +98,25 @@ mod tests {
         let mut history = History::default();
         let long = [b'x'; 4096];
         for _ in 0..1000 {
-            history.keep(Duration::ZERO, &long, 1000);
+            keep(&mut history, &long, 1000);
         }
         assert_eq!(kept(&history).concat().len(), BYTES_MAX);
-        history.keep(Duration::ZERO, b"short", 1000);
+        keep(&mut history, b"short", 1000);
         assert_eq!(kept(&history).len(), BYTES_MAX / long.len());
-        history.keep(Duration::ZERO, &vec![b'x'; BYTES_MAX + 1], 1000);
-        assert_eq!((kept(&history).len(), history.bytes), (0, 0));
+    }
+
+    #[test]
+    fn one_long_line_does_not_wipe_out_the_others() {
+        let mut history = History::default();
+        for _ in 0..1000 {
+            keep(&mut history, b"short\n", 1000);
+        }
+        let long = [&b"x"[..], "é".repeat(BYTES_MAX).as_bytes(), b"\n"].concat();
+        keep(&mut history, &long, 1000);
+        let lines = kept(&history);
+        assert_eq!(lines.len(), 1000);
+        let last = str::from_utf8(lines[999]).unwrap();
+        assert!(last.ends_with("é…\n"));
+        assert!((LINE_MAX - 4..=LINE_MAX).contains(&last.len()));
     }
 }

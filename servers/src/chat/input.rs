@@ -16,12 +16,12 @@ use std::time::Duration;
 use edgeloop_reactor::{Closed, ConnId, Outbox};
 
 use super::command::Command;
+use super::keys::Key;
 use super::member::Member;
 use super::name::Illegal;
-use super::text::whole_characters;
+use super::text::{is_blank, whole_characters};
 use super::{Chat, LOBBY_NUMBER};
 use crate::line::Line;
-use crate::telnet::Part;
 
 /// What one member may cause in one callback, in bytes of answers and lines times hearers, before
 /// the others have their turn and what was said is sent.
@@ -130,14 +130,18 @@ impl Chat {
         // Taken out of the member, so that both can be used at once.
         let mut input = member.take_input();
         let max = self.settings.max_line;
+        let plain = self.settings.plain;
         while self.wait(id, out.now()) == Some(Wait::For(Duration::ZERO))
-            && let Some(part) = input.telnet.next(&mut bytes)
+            && let Some(key) = input.next(&mut bytes, plain)
         {
-            match part {
-                Part::Answer(answer) => out.send(id, &answer),
-                Part::Text(text) => input
-                    .lines
-                    .feed(text, max, |line| self.take_line(id, line, out)),
+            let lines = &mut input.lines;
+            let each = |line: Line<'_>| self.take_line(id, line, out);
+            match key {
+                Key::Answer(answer) => out.send(id, &answer),
+                Key::Raw(text) => lines.feed(text, max, each),
+                Key::Text(text) => lines.push(text, max, each),
+                Key::End(text) => lines.end(text, max, each),
+                Key::Erase => lines.erase(),
             }
         }
         if let Some(member) = self.members.get_mut(id) {
@@ -180,6 +184,9 @@ impl Chat {
             let max = self.settings.max_line;
             let told = format!("your line was cut after {max} bytes");
             self.reply(id, &told, out);
+        }
+        if !self.settings.plain && is_blank(text) {
+            return;
         }
         self.attempt(id, text, None, out);
     }

@@ -3,12 +3,12 @@
 //! There may be thousands that say nothing for hours: what not everybody needs is kept apart, and
 //! given back as soon as it is empty.
 
-use edgeloop_reactor::{ConnId, Peer};
+use edgeloop_reactor::Peer;
 
 use super::greeting::Reading;
+use super::ignored::IgnoreList;
+use super::keys::Input;
 use super::pace::Pace;
-use crate::line::LineAssembler;
-use crate::telnet::Telnet;
 
 /// A connection, before and after it has a name.
 #[derive(Debug)]
@@ -35,17 +35,9 @@ pub(super) struct Extra {
     pub(super) above: bool,
     /// The stream has ended; what is held comes first.
     pub(super) ended: bool,
-    pub(super) ignored: Vec<ConnId>,
+    ignored: IgnoreList,
     /// Where it comes from, for the log, until it has a name.
     peer: Option<Peer>,
-}
-
-/// What is remembered of a stream between two reads.
-#[derive(Debug, Default)]
-pub(super) struct Input {
-    pub(super) telnet: Telnet,
-    /// A line that is not complete yet.
-    pub(super) lines: LineAssembler,
 }
 
 /// A line that may not be said yet.
@@ -90,8 +82,7 @@ impl Extra {
     }
 
     fn is_empty(&self) -> bool {
-        self.input.lines.is_empty()
-            && self.input.telnet.is_idle()
+        self.input.is_idle()
             && self.held.is_empty()
             && self.kept.is_none()
             && self.reading.is_none()
@@ -133,6 +124,10 @@ impl Member {
 
     pub(super) fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    pub(super) fn peer(&self) -> Option<Peer> {
+        self.extra().and_then(|extra| extra.peer)
     }
 
     pub(super) fn take_peer(&mut self) -> Option<Peer> {
@@ -200,17 +195,25 @@ impl Member {
 
     /// Puts it back, if there is anything to remember, and gives back what is empty.
     pub(super) fn put_input(&mut self, input: Input) {
-        if self.extra.is_some() || !input.lines.is_empty() || !input.telnet.is_idle() {
+        if self.extra.is_some() || !input.is_idle() {
             self.extra_mut().input = input;
         }
         self.extra.take_if(|extra| extra.is_empty());
     }
 
-    /// Whether it does not want to hear somebody.
-    pub(super) fn ignores(&self, id: ConnId) -> bool {
-        self.extra
-            .as_ref()
-            .is_some_and(|extra| extra.ignored.contains(&id))
+    /// If the member ignores the bearer of a name: the number of the name that the member has written.
+    pub(super) fn ignores(&self, number: u32) -> Option<u32> {
+        self.extra().and_then(|extra| extra.ignored.find(number))
+    }
+
+    /// Takes out its ignore list, so that it can be changed while the member is used.
+    pub(super) fn take_ignored(&mut self) -> IgnoreList {
+        let ignored = self.extra.as_mut().map(|extra| &mut extra.ignored);
+        ignored.map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn put_ignored(&mut self, ignored: IgnoreList) {
+        self.extra_mut().ignored = ignored;
     }
 
     /// Whether it ignores anybody.

@@ -25,9 +25,9 @@ impl Chat {
             Command::Say(_) | Command::Me(_) | Command::Nick(_) => Some(member.room),
             Command::Quit(farewell) if !farewell.is_empty() => Some(member.room),
             Command::Msg { to, .. } => {
-                let other = *self.names.get(*to)?;
+                let other = self.names.get(to)?;
                 let target = self.members.get(other)?;
-                (other != id && !target.ignores(id)).then_some(target.room)
+                (other != id && !self.ignores(other, id)).then_some(target.room)
             }
             _ => None,
         }

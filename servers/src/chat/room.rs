@@ -27,6 +27,16 @@ pub(super) enum Step {
     Out,
 }
 
+impl Step {
+    /// The words after the name in its announcement.
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Step::In => " has entered the room",
+            Step::Out => " has left the room",
+        }
+    }
+}
+
 /// A room, as long as anybody is in it.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -100,13 +110,13 @@ impl Room {
         }
     }
 
-    /// Whether a step of a member is to be announced at once, in this line. Otherwise, and if there is
-    /// no room for it, it is kept to be summed up at the end of the window.
+    /// Whether a step of a member is to be announced at once. Otherwise, and if there is no room for it,
+    /// it is kept to be summed up at the end of the window; `line`: how it may be told to all then.
     pub(super) fn may_announce(
         &mut self,
         id: ConnId,
         step: Step,
-        line: &[u8],
+        line: Option<&[u8]>,
         has_room: bool,
         now: Duration,
     ) -> bool {
@@ -132,8 +142,10 @@ impl Room {
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     steps: [usize; 2],
-    /// The announcements, as long as they are few.
+    /// The announcements, as long as they are few and may be told.
     lines: Vec<Box<[u8]>>,
+    /// Steps are told by their numbers only.
+    is_counted: bool,
     /// Who of them came, and the steps until then. They saw who was there, and are told of those
     /// only who came and went later.
     came: HashMap<ConnId, [usize; 2]>,
@@ -144,14 +156,18 @@ impl Crowd {
         self.steps == [0; 2]
     }
 
-    fn count(&mut self, id: ConnId, step: Step, line: &[u8]) {
+    fn count(&mut self, id: ConnId, step: Step, line: Option<&[u8]>) {
         self.steps[step as usize] += 1;
         if step == Step::In {
             self.came.insert(id, self.steps);
         }
-        match self.steps.iter().sum::<usize>() <= TOLD_BY_NAME {
-            true => self.lines.push(line.into()),
-            false => self.lines.clear(),
+        self.is_counted |= self.steps.iter().sum::<usize>() > TOLD_BY_NAME;
+        match line {
+            Some(line) if !self.is_counted => self.lines.push(line.into()),
+            _ => {
+                self.is_counted = true;
+                self.lines.clear();
+            }
         }
     }
 
@@ -193,24 +209,24 @@ mod tests {
         let (mut told, mut announced) = (0, 0);
         for id in ids().take(2000) {
             room.enter(id);
-            if room.may_announce(id, Step::In, b"", true, now) {
+            if room.may_announce(id, Step::In, Some(b""), true, now) {
                 announced += 1;
                 told += room.members().len() - 1;
             }
         }
         assert!(told <= ANNOUNCED_MAX && told > ANNOUNCED_MAX * 9 / 10);
         let first = room.members()[0];
-        assert!(!room.may_announce(first, Step::Out, b"", true, now));
+        assert!(!room.may_announce(first, Step::Out, Some(b""), true, now));
         let later = now + 5 * WINDOW;
         assert!(
-            !room.may_announce(first, Step::Out, b"", true, later),
+            !room.may_announce(first, Step::Out, Some(b""), true, later),
             "what was counted is told first"
         );
         let crowd = room.take_crowd();
         assert_eq!(crowd.steps, [2000 - announced, 2]);
         assert!(room.take_crowd().is_empty());
-        assert!(room.may_announce(first, Step::In, b"", true, later));
-        assert!(!room.may_announce(first, Step::Out, b"", false, later));
+        assert!(room.may_announce(first, Step::In, Some(b""), true, later));
+        assert!(!room.may_announce(first, Step::Out, Some(b""), false, later));
     }
 
     #[test]
@@ -219,7 +235,7 @@ mod tests {
         let mut crowd = Crowd::default();
         let step = |index: usize| if index == 1 { Step::Out } else { Step::In };
         for (index, &id) in ids.iter().enumerate().take(4) {
-            crowd.count(id, step(index), format!("line {index}\n").as_bytes());
+            crowd.count(id, step(index), Some(format!("line {index}\n").as_bytes()));
         }
         let told = |crowd: &Crowd, at: usize| {
             let summary = crowd.summary_for(ids[at]);
@@ -234,7 +250,7 @@ mod tests {
             ("line 3\n".into(), String::new())
         );
         for (index, &id) in ids.iter().enumerate().skip(4) {
-            crowd.count(id, step(index), b"line\n");
+            crowd.count(id, step(index), Some(b"line\n"));
         }
         let summary = "* 8 people have entered\n* 1 person has left\n";
         assert_eq!(told(&crowd, 1), summary);

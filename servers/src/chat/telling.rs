@@ -27,16 +27,39 @@ impl Chat {
         }
         text::clean(words, &mut self.page);
         self.page.push(b'\n');
-        let room = member.room;
-        self.tell_who_cares(id, out);
+        let (room, name) = (
+            member.room,
+            before.len()..before.len() + member.name().len(),
+        );
+        self.tell_who_cares(id, self.ignored_number(id), out);
         self.charge(id, out);
         let history = &mut self.rooms[room as usize].history;
-        history.keep(out.now(), &self.page, self.settings.history);
+        history.keep(out.now(), &self.page, name, self.settings.history);
         self.record(room, out);
+        if self.operator.stdout.is_some() {
+            self.show_said(room, out);
+        }
     }
 
-    /// What stands on the page goes to all others in the room who do not ignore its author.
-    fn tell_who_cares(&mut self, id: ConnId, out: &mut Outbox) {
+    /// The number of a member's name, if some member ignores it.
+    pub(super) fn ignored_number(&self, id: ConnId) -> Option<u32> {
+        if self.ignored.is_empty() {
+            return None;
+        }
+        let member = self.members.get(id)?;
+        self.ignored.number(&self.name_rules.fold(member.name()))
+    }
+
+    /// Whether member `hearer` ignores member `id`.
+    pub(super) fn ignores(&self, hearer: ConnId, id: ConnId) -> bool {
+        let number = self.ignored_number(id);
+        let hearer = self.members.get(hearer).zip(number);
+        hearer.is_some_and(|(hearer, number)| hearer.ignores(number).is_some())
+    }
+
+    /// Sends the page to the others in the room of its author `id`, but for those that ignore the name
+    /// with this number.
+    pub(super) fn tell_who_cares(&mut self, id: ConnId, number: Option<u32>, out: &mut Outbox) {
         let Some(member) = self.members.get(id) else {
             return;
         };
@@ -44,24 +67,36 @@ impl Chat {
         let (allowance, now) = (&self.bounds.allowance, out.now());
         room.gate.spend(allowance, self.page.len(), now);
         self.effort += room.members().len();
-        if room.ignoring == 0 {
+        let Some(number) = number.filter(|_| room.ignoring > 0) else {
             return out.broadcast(room.others(id), &self.page);
-        }
-        let members = &self.members;
-        let cares = |&other: &ConnId| members.get(other).is_some_and(|member| !member.ignores(id));
+        };
+        let ignored = |other: &ConnId| self.members.get(*other)?.ignores(number);
+        let cares = |other: &ConnId| ignored(other).is_none();
         out.broadcast(room.others(id).filter(cares), &self.page);
     }
 
-    /// What stands on the page goes to all others in the room.
-    pub(super) fn tell_others(&mut self, id: ConnId, out: &mut Outbox) {
-        let Some(member) = self.members.get(id) else {
+    /// Announces a step of member `id`, whose text stands on the page. Members that ignore it are told
+    /// as well, without last words, and by the name that they have written.
+    fn tell_step(&mut self, id: ConnId, step: Step, out: &mut Outbox) {
+        let number = self.ignored_number(id);
+        self.tell_who_cares(id, number, out);
+        let room = self.members.get(id).map(|member| member.room);
+        let (Some(number), Some(room)) = (number, room) else {
             return;
         };
-        let room = &mut self.rooms[member.room as usize];
-        let (allowance, now) = (&self.bounds.allowance, out.now());
-        room.gate.spend(allowance, self.page.len(), now);
-        self.effort += room.members().len();
-        out.broadcast(room.others(id), &self.page);
+        let room = &self.rooms[room as usize];
+        if room.ignoring > 0 {
+            for other in room.others(id) {
+                let known = self
+                    .members
+                    .get(other)
+                    .and_then(|member| member.ignores(number));
+                if let Some(known) = known {
+                    let name = self.ignored.name(known);
+                    out.send(other, format!("* {name}{}\n", step.told()).as_bytes());
+                }
+            }
+        }
     }
 
     /// What stands on the page counts as said by its author.
@@ -104,25 +139,27 @@ impl Chat {
         self.page.clear();
         self.page.extend_from_slice(b"* ");
         self.page.extend_from_slice(member.name().as_bytes());
-        self.page.extend_from_slice(match step {
-            Step::In => b" has entered the room",
-            Step::Out => b" has left the room",
-        });
+        self.page.extend_from_slice(step.told().as_bytes());
         if !farewell.is_empty() {
             self.page.extend_from_slice(b" (");
             text::clean(farewell, &mut self.page);
             self.page.push(b')');
         }
         self.page.push(b'\n');
-        let room = &mut self.rooms[member.room as usize];
+        let number = member.room;
+        self.show_step(number, !farewell.is_empty(), out);
+        // A summary is one text for all hearers, so it must not have the line of a member that some of
+        // them ignore.
+        let line = self.ignored_number(id).is_none().then_some(&*self.page);
+        let room = &mut self.rooms[number as usize];
         let (allowance, now) = (&self.bounds.allowance, out.now());
         let has_room = !room.gate.is_behind() && room.gate.wait(allowance, now).is_zero();
         let has_room = has_room || !farewell.is_empty();
-        if self.settings.plain || room.may_announce(id, step, &self.page, has_room, now) {
-            return self.tell_others(id, out);
+        if self.settings.plain || room.may_announce(id, step, line, has_room, now) {
+            return self.tell_step(id, step, out);
         }
-        if !self.crowded.contains(&member.room) {
-            self.crowded.push(member.room);
+        if !self.crowded.contains(&number) {
+            self.crowded.push(number);
         }
         self.tick(out);
     }

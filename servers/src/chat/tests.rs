@@ -1,10 +1,12 @@
 //! The chat server without sockets: what each client sends, and what each must have seen.
 
+mod bans;
 mod budget;
 mod choices;
 mod commands;
 mod cuts;
 mod hostile;
+mod ignoring;
 mod log_lines;
 mod model;
 mod operator;
@@ -155,14 +157,14 @@ impl Party {
             .filter(|(_, member)| member.has_joined())
         {
             joined += 1;
-            assert_eq!(chat.names.get(member.name()), Some(&id));
+            assert_eq!(chat.names.get(member.name()), Some(id));
             let room = &chat.rooms[member.room as usize];
             assert_eq!(room.members()[member.place as usize], id);
         }
         let mut present = 0;
         for (number, room) in &chat.rooms {
             present += room.members().len();
-            assert_eq!(chat.room_by_name.get(&room.name), Some(&(number as u32)));
+            assert_eq!(chat.room_by_name.get(&room.name), Some(number as u32));
             let count = |is_so: fn(&Member) -> bool| {
                 let members = room.members().iter();
                 members
@@ -187,7 +189,7 @@ impl Party {
         self.seconds_pass(10);
         self.check();
         let chat = self.chat();
-        assert!(chat.members.is_empty() && chat.names.is_empty());
+        assert!(chat.members.is_empty() && chat.names.len() == 0 && chat.ignored.is_empty());
         assert!(chat.crowded.is_empty() && chat.addresses.is_empty());
         assert_eq!(chat.rooms.len(), 1, "there is the lobby only");
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::name::is_unseen;
 use crate::harmless::{is_plain, must_be_shown};
 
 /// Appends a line, given without its newline, as the others may see it: in UTF-8, what is none as
@@ -19,6 +20,19 @@ pub(super) fn clean(line: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
+}
+
+/// Whether a line has no visible character.
+pub(super) fn is_blank(line: &[u8]) -> bool {
+    // Most lines need no more than this.
+    if line.first().is_some_and(u8::is_ascii_graphic) {
+        return false;
+    }
+    let is_blank = |char: char| {
+        char.is_whitespace() || char.is_control() || must_be_shown(char) || is_unseen(char)
+    };
+    let mut chunks = line.utf8_chunks();
+    chunks.all(|chunk| chunk.invalid().is_empty() && chunk.valid().chars().all(is_blank))
 }
 
 /// A line that was cut, without the beginning of a character at its end.
@@ -115,6 +129,23 @@ mod tests {
             (b"a\x80\x80\x80", b"a\x80\x80\x80"),
         ] {
             assert_eq!(whole_characters(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_blank_line_shows_nothing() {
+        for line in [
+            "",
+            " ",
+            "\t \u{a0}\u{3000}",
+            "\x1b\x07",
+            "\u{200b}\u{3164}\u{2060}",
+            "\u{202e} ",
+        ] {
+            assert!(is_blank(line.as_bytes()), "{line:?}");
+        }
+        for line in [&b" x"[..], b"\xff", b"[2J"] {
+            assert!(!is_blank(line), "{line:?}");
         }
     }
 

@@ -50,6 +50,16 @@ impl fmt::Debug for Edited {
     }
 }
 
+/// A screen for files or pipes on both sides.
+impl Default for Screen {
+    fn default() -> Self {
+        Screen {
+            person: false,
+            kind: Kind::Bytes,
+        }
+    }
+}
+
 impl Screen {
     /// What standard input and output call for.
     #[must_use]
@@ -67,7 +77,7 @@ impl Screen {
     /// Takes line editing from the kernel, if standard input and output are the same person's. From
     /// here on signals have to be handled: one that ends the program would leave its terminal in
     /// raw mode.
-    pub(super) fn open(&mut self, screen: &mut Vec<u8>) {
+    pub(crate) fn open(&mut self, screen: &mut Vec<u8>) {
         if let Kind::Shown(_) = self.kind
             && terminal::is_process_capable()
         {
@@ -93,12 +103,12 @@ impl Screen {
     }
 
     /// Whether it is a person who types.
-    pub(super) fn is_a_person(&self) -> bool {
+    pub(crate) fn is_a_person(&self) -> bool {
         self.person
     }
 
     /// Appends to `screen` what is to be shown of the peer's bytes now.
-    pub(super) fn show(&mut self, bytes: &[u8], screen: &mut Vec<u8>) {
+    pub(crate) fn show(&mut self, bytes: &[u8], screen: &mut Vec<u8>) {
         match &mut self.kind {
             Kind::Bytes => screen.extend_from_slice(bytes),
             Kind::Shown(harmless) => harmless.feed(bytes, screen),
@@ -111,12 +121,12 @@ impl Screen {
     }
 
     /// Whether the beginning of a line waits for its end.
-    pub(super) fn holds_back(&self) -> bool {
+    pub(crate) fn holds_back(&self) -> bool {
         matches!(&self.kind, Kind::Edited(edited) if !edited.held_back.is_empty())
     }
 
     /// Shows what waits for its end.
-    pub(super) fn show_all(&mut self, screen: &mut Vec<u8>) {
+    pub(crate) fn show_all(&mut self, screen: &mut Vec<u8>) {
         match &mut self.kind {
             Kind::Bytes => {}
             Kind::Shown(harmless) => harmless.finish(screen),
@@ -129,7 +139,7 @@ impl Screen {
 
     /// Takes what came from standard input: appends what is to be seen of it to `screen`, and what
     /// the peer is to get to `words`. True if the person has ended the input.
-    pub(super) fn typed(
+    pub(crate) fn typed(
         &mut self,
         bytes: &[u8],
         screen: &mut Vec<u8>,
@@ -163,7 +173,7 @@ impl Screen {
 
     /// Says something that the peer has not said: on the screen if there is one to keep tidy,
     /// otherwise on standard error.
-    pub(super) fn notice(&mut self, notice: &str, screen: &mut Vec<u8>) {
+    pub(crate) fn notice(&mut self, notice: &str, screen: &mut Vec<u8>) {
         match &mut self.kind {
             Kind::Edited(edited) => {
                 edited.take_terminal(screen);
@@ -176,7 +186,7 @@ impl Screen {
     /// Draws again what is being typed. After a stop the shell has put the terminal back into its
     /// usual mode. A program that goes on in the background leaves the terminal alone as long as
     /// there is nothing new to show.
-    pub(super) fn redraw(&mut self, screen: &mut Vec<u8>) {
+    pub(crate) fn redraw(&mut self, screen: &mut Vec<u8>) {
         if let Kind::Edited(edited) = &mut self.kind {
             edited.raw_mode = None;
             if !is_anothers(io::stdin()) {
@@ -185,8 +195,18 @@ impl Screen {
         }
     }
 
+    /// Whether a line is being edited here. In the background, the terminal is another job's.
+    pub(crate) fn is_edited(&self) -> bool {
+        matches!(self.kind, Kind::Edited(_)) && !is_anothers(io::stdin())
+    }
+
+    /// Whether the screen is to be left alone: the terminal is another job's.
+    pub(crate) fn is_anothers(&self) -> bool {
+        matches!(self.kind, Kind::Edited(_)) && is_anothers(io::stdin())
+    }
+
     /// Leaves the screen as it was found. It can still show text.
-    pub(super) fn close(&mut self, screen: &mut Vec<u8>) {
+    pub(crate) fn close(&mut self, screen: &mut Vec<u8>) {
         self.show_all(screen);
         if let Kind::Edited(edited) = &mut self.kind {
             if edited.raw_mode.is_some() {

@@ -68,7 +68,7 @@ fn a_name_consists_of_letters_and_digits_only() {
     illegal.extend(["", " ", " bob", "bob ", "é", "小明"].map(|name| name.as_bytes().to_vec()));
     illegal.extend([vec![b'x'; 33], vec![b'x'; 5000], b"\xff\xff".to_vec()]);
     for name in illegal {
-        let mut party = Party::new();
+        let mut party = Party::with(|settings| settings.plain = true);
         let [alice] = party.join_all(["alice"]);
         let id = party.connect();
         party.sends(id, &[&name[..], b"\n"].concat());
@@ -183,7 +183,7 @@ fn a_message_may_have_a_thousand_characters() {
 
 #[test]
 fn clients_can_send_several_messages_and_trailing_carriage_returns_are_stripped() {
-    let mut party = Party::new();
+    let mut party = Party::with(|settings| settings.plain = true);
     let [alice] = party.join_all(["alice"]);
     let bob = party.connect();
     party.sends(bob, b"bob\r\none\r\ntwo\n\nthr");

@@ -157,9 +157,32 @@ fn names_of_any_script_if_they_are_asked_for() {
         party.hears(ming),
         "[Ольга to you] привет\n* Ольга is now known as Ольга2\n* Ольга2 has left the room\n"
     );
-    let unseen = party.connect();
-    party.says(unseen, "小明\u{3164}");
-    assert!(party.is_closed(unseen), "a name that looks like another");
+    for (name, reason) in [
+        (
+            "小明\u{3164}",
+            "a name has no characters that cannot be seen",
+        ),
+        (
+            "\u{301}ann",
+            "a name has accents and vowel signs on letters only, four at the most",
+        ),
+        ("ОЛЬГА2", "this name is taken"),
+        ("Oльга2", "this name looks like one that is taken"),
+        ("оperator", "this name is reserved"),
+    ] {
+        let id = party.connect();
+        party.says(id, name);
+        let told = party.hears(id);
+        assert_eq!(told, format!("* {reason}\n"), "{name}");
+        assert!(party.is_closed(id));
+    }
+    party.says(ming, "/join Кухня-2");
+    assert!(party.hears(ming).starts_with("* you are in кухня-2 now\n"));
+    party.says(ming, "/join кyxня-2");
+    assert_eq!(
+        party.hears(ming),
+        "* this name looks like one that is taken\n"
+    );
     party.check();
 }
 
@@ -167,7 +190,16 @@ fn names_of_any_script_if_they_are_asked_for() {
 fn plain_takes_everything_literally() {
     let mut party = Party::with(|settings| settings.plain = true);
     let [alice, bob] = party.join_all(["alice", "bob"]);
-    for line in ["/who", "//x", "/quit", "/", "/nick x", "/msg bob y"] {
+    for line in [
+        "/who",
+        "//x",
+        "/quit",
+        "/",
+        "/nick x",
+        "/msg bob y",
+        "",
+        " ",
+    ] {
         party.says(alice, line);
         assert_eq!(party.hears(bob), format!("[alice] {line}\n"));
         assert_eq!(party.hears(alice), "");
@@ -190,4 +222,51 @@ fn a_line_over_the_limit_is_cut_and_its_author_is_told_once() {
         "[bob] 12345678é\n",
         "no character in part"
     );
+}
+
+#[test]
+fn plain_takes_names_and_bytes_as_they_come() {
+    let mut party = Party::with(|settings| settings.plain = true);
+    let [alice, _, _] = party.join_all(["alice", "Alice", "operator"]);
+    let spaced = party.connect();
+    party.says(spaced, "bob ");
+    assert_eq!(
+        party.hears(spaced),
+        "* a name has letters and digits only\n"
+    );
+    let bob = party.join("bob");
+    party.hears(alice);
+    party.sends(bob, b"one\rtwo\x08\x7f\r\n");
+    assert_eq!(party.hears(alice), "[bob] onetwo\n");
+}
+
+#[test]
+fn a_line_ends_as_any_terminal_ends_it_and_is_not_said_if_nothing_is_seen_of_it() {
+    let mut party = Party::new();
+    let [alice] = party.join_all(["alice"]);
+    let bob = party.connect();
+    for bytes in [
+        &b"bpb\x7f\x08ob\rone"[..],
+        b"\r",
+        b"\ntwo\r\0",
+        b"\r\n \t\r\x1b\r",
+        b"three\r/me \rfour\r",
+    ] {
+        party.sends(bob, bytes);
+    }
+    assert_eq!(
+        party.hears(alice),
+        "* bob has entered the room\n[bob] one\n[bob] two\n[bob] three\n[bob] four\n"
+    );
+    assert!(party.hears(bob).ends_with("* write /me TEXT\n"));
+}
+
+#[test]
+fn a_flood_of_carriage_returns_is_paced_as_any() {
+    let mut party = Party::with(|settings| (settings.rate, settings.burst) = (10, 10));
+    let [alice, bob] = party.join_all(["alice", "bob"]);
+    party.sends(bob, &b"x\r".repeat(100));
+    assert_eq!(party.hears(alice).lines().count(), 10);
+    party.seconds_pass(60);
+    assert_eq!(party.hears(alice).lines().count(), 90);
 }

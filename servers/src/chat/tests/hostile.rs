@@ -93,8 +93,7 @@ fn what_a_terminal_would_obey_is_removed() {
         "\x1b]52;c;cm0gLXJmIC8=\x1b\\",
         "\u{9b}2J",
         "\u{9d}0;a title\u{9c}",
-        "over\rwritten",
-        "back\x08\x08space",
+        "over\u{85}written",
         "form\x0cfeed\x0bs",
         "\x0e\x0f\x7f\0",
         "\u{202e}txt.exe\u{2066}",
@@ -110,7 +109,16 @@ fn what_a_terminal_would_obey_is_removed() {
             party.says(mallory, &line);
             let heard = party.hears(alice);
             assert_harmless(&heard);
-            assert_eq!(heard.lines().count(), 1, "{heard:?}");
+            let names_mallory = |line: &str| {
+                ["[mallory", "** mallory"]
+                    .iter()
+                    .any(|begin| line.starts_with(begin))
+            };
+            // It is not said at all if nothing of it can be seen.
+            assert!(
+                heard.lines().count() <= 1 && heard.lines().all(names_mallory),
+                "{heard:?}"
+            );
         }
         party.says(mallory, &format!("/nick {attack}"));
         party.says(mallory, &format!("/join {attack}"));
@@ -121,7 +129,7 @@ fn what_a_terminal_would_obey_is_removed() {
     }
     party.says(
         mallory,
-        "/quit \x1b[2J\u{202e}bye\r* alice has left the room",
+        "/quit \x1b[2J\u{202e}bye\u{2028}* alice has left the room",
     );
     assert_eq!(
         party.hears(alice),
@@ -173,7 +181,7 @@ fn who_was_dismissed_is_not_heard_any_more() {
 fn nobody_can_keep_what_is_held_from_being_bounded() {
     let mut party = Party::with(|settings| (settings.rate, settings.burst) = (1, 1));
     let [alice, mallory] = party.join_all(["alice", "mallory"]);
-    party.sends(mallory, &b"\n".repeat(64 * 1024));
+    party.sends(mallory, &b"x\n".repeat(32 * 1024));
     assert!(party.script.is_paused(mallory));
     let held = party.chat().members.get(mallory).unwrap().held_bytes();
     assert!(held <= 64 * 1024, "{held} bytes");

@@ -66,7 +66,8 @@ impl Line {
 struct Person {
     name: Option<String>,
     room: String,
-    ignored: Vec<ConnId>,
+    /// Names in small letters, each with the one that was written.
+    ignored: BTreeMap<String, String>,
     /// What it has begun to say.
     begun: String,
     deadline: u64,
@@ -82,7 +83,16 @@ struct Model {
     people: BTreeMap<ConnId, Person>,
     /// What each must have seen, who has left included.
     seen: BTreeMap<ConnId, String>,
-    history: BTreeMap<String, Vec<(u64, String)>>,
+    /// By room: when, by whom and what.
+    history: BTreeMap<String, Vec<(u64, String, String)>>,
+    /// Names on ignore lists, as they were written first.
+    written: BTreeMap<String, String>,
+    /// Names that were kicked, and until when.
+    banned: BTreeMap<String, u64>,
+}
+
+fn small(name: &str) -> String {
+    name.to_lowercase()
 }
 
 impl Model {
@@ -113,38 +123,37 @@ impl Model {
             .collect()
     }
 
-    fn others_see(&mut self, id: ConnId, text: &str) {
+    /// The others in the room of `id` see a text, but for those that ignore this name.
+    fn some_see(&mut self, id: ConnId, name: &str, text: &str) {
         for other in self.others(id) {
-            self.sees(other, text);
-        }
-    }
-
-    /// The same, but for who ignores the author.
-    fn says(&mut self, id: ConnId, text: &str) {
-        for other in self.others(id) {
-            if !self.people[&other].ignored.contains(&id) {
+            if !self.people[&other].ignored.contains_key(&small(name)) {
                 self.sees(other, text);
             }
         }
+    }
+
+    fn says(&mut self, id: ConnId, text: &str) {
+        let name = self.people[&id].name.clone().unwrap();
+        self.some_see(id, &name, text);
         let history = self
             .history
             .entry(self.people[&id].room.clone())
             .or_default();
-        history.push((self.now, text.to_owned()));
+        history.push((self.now, small(&name), text.to_owned()));
         if history.len() > HISTORY {
             history.remove(0);
         }
     }
 
     fn with_name(&self, name: &str) -> Option<ConnId> {
-        let has_it = |person: &Person| person.name.as_deref() == Some(name);
+        let has_it = |person: &Person| person.name.as_deref().map(small) == Some(small(name));
         self.people
             .iter()
             .find(|(_, person)| has_it(person))
             .map(|(&id, _)| id)
     }
 
-    fn refusal(&self, name: &str) -> Option<&'static str> {
+    fn refusal(&self, id: ConnId, name: &str) -> Option<&'static str> {
         if name.is_empty() {
             return Some("* a name needs at least one letter or digit\n");
         }
@@ -154,7 +163,19 @@ impl Model {
         if name.len() > 32 {
             return Some("* a name has 32 characters at the most\n");
         }
-        self.with_name(name).map(|_| "* this name is taken\n")
+        if small(name) == "operator" {
+            return Some("* this name is reserved\n");
+        }
+        if self
+            .banned
+            .get(&small(name))
+            .is_some_and(|&until| until > self.now)
+        {
+            return Some("* this name or your address is banned\n");
+        }
+        let is_own = self.people[&id].name.as_deref() == Some(name);
+        let other = self.with_name(name).filter(|&other| other != id || is_own);
+        other.map(|_| "* this name is taken\n")
     }
 
     fn enters(&mut self, id: ConnId, room: &str) {
@@ -170,12 +191,15 @@ impl Model {
             false => format!("* The room contains: {}\n", names.join(", ")),
         };
         self.sees(id, &list);
-        for (at, line) in self.history.get(room).cloned().unwrap_or_default() {
+        for (at, author, line) in self.history.get(room).cloned().unwrap_or_default() {
+            if self.people[&id].ignored.contains_key(&author) {
+                continue;
+            }
             let age = text::age(Duration::from_secs(self.now - at));
             self.sees(id, &format!("* {age} {line}"));
         }
         let name = self.people[&id].name.clone().unwrap();
-        self.others_see(id, &format!("* {name} has entered the room\n"));
+        self.steps(id, &name, " has entered the room", "");
     }
 
     fn leaves_room(&mut self, id: ConnId, farewell: &str) {
@@ -186,10 +210,21 @@ impl Model {
             "" => String::new(),
             words => format!(" ({words})"),
         };
-        self.others_see(id, &format!("* {name} has left the room{farewell}\n"));
+        self.steps(id, &name, " has left the room", &farewell);
         let room = self.people[&id].room.clone();
         if self.others(id).is_empty() && room != "lobby" {
             self.history.remove(&room);
+        }
+    }
+
+    /// Those who ignore somebody see the name that they have written, and no more.
+    fn steps(&mut self, id: ConnId, name: &str, step: &str, farewell: &str) {
+        for other in self.others(id) {
+            let told = match self.people[&other].ignored.get(&small(name)) {
+                Some(written) => format!("* {}{step}\n", self.written[written]),
+                None => format!("* {name}{step}{farewell}\n"),
+            };
+            self.sees(other, &told);
         }
     }
 
@@ -197,6 +232,7 @@ impl Model {
         if self.people.contains_key(&id) {
             self.leaves_room(id, farewell);
             self.people.remove(&id);
+            self.forget_names();
         }
     }
 
@@ -217,7 +253,8 @@ impl Model {
     }
 
     fn name(&mut self, id: ConnId, name: &str) {
-        if let Some(refusal) = self.refusal(name) {
+        let name = name.trim();
+        if let Some(refusal) = self.refusal(id, name) {
             self.sees(id, refusal);
             self.people.remove(&id);
         } else {
@@ -230,20 +267,26 @@ impl Model {
         let person = self.people[&id].clone();
         let name = person.name.unwrap();
         match line {
+            Line::Text(text) | Line::Name(text) if text.is_empty() => {}
             Line::Text(text) | Line::Name(text) => self.says(id, &format!("[{name}] {text}\n")),
             Line::Me(text) => self.says(id, &format!("** {name} {text}\n")),
             Line::Nick(new) => {
-                if let Some(refusal) = self.refusal(new) {
+                if let Some(refusal) = self.refusal(id, new) {
                     return self.sees(id, refusal);
                 }
                 self.people.get_mut(&id).unwrap().name = Some(new.clone());
-                self.others_see(id, &format!("* {name} is now known as {new}\n"));
+                self.some_see(id, &name, &format!("* {name} is now known as {new}\n"));
+                self.follows(&name, new);
                 self.sees(id, &format!("* you are now known as {new}\n"));
             }
-            Line::Join(room) if *room == person.room => {
-                self.sees(id, &format!("* you are in {room}\n"));
+            Line::Join(room) if small(room) == small(&person.room) => {
+                self.sees(id, &format!("* you are in {}\n", person.room));
             }
             Line::Join(room) => {
+                let joined = self.people.values().filter(|person| person.name.is_some());
+                let mut rooms = joined.map(|person| person.room.clone());
+                let known = rooms.find(|known| small(known) == small(room));
+                let room = &known.unwrap_or(room.clone());
                 self.leaves_room(id, "");
                 self.sees(id, &format!("* you are in {room} now\n"));
                 self.enters(id, room);
@@ -260,31 +303,60 @@ impl Model {
             None => self.sees(id, "* nobody has this name\n"),
             Some(other) if other == id => self.sees(id, "* that is you\n"),
             Some(other) => {
-                if !self.people[&other].ignored.contains(&id) {
+                if !self.people[&other].ignored.contains_key(&small(name)) {
                     self.sees(other, &format!("[{name} to you] {text}\n"));
                 }
+                let to = self.people[&other].name.clone().unwrap();
                 self.sees(id, &format!("[you to {to}] {text}\n"));
             }
         }
     }
 
     fn ignores(&mut self, id: ConnId, whom: &str) {
-        let told = match self.with_name(whom) {
-            None => "nobody has this name".to_owned(),
-            Some(other) if other == id => "that is you".to_owned(),
-            Some(other) => {
-                let ignored = &mut self.people.get_mut(&id).unwrap().ignored;
-                let before = ignored.len();
-                ignored.retain(|known| *known != other);
-                if ignored.len() < before {
-                    format!("you hear {whom} again")
-                } else {
-                    ignored.push(other);
-                    format!("you do not hear {whom} any more")
-                }
-            }
+        let other = self.with_name(whom);
+        let name = other.and_then(|other| self.people[&other].name.clone());
+        let absent = match name {
+            Some(_) => "",
+            None => " (nobody has this name now)",
         };
+        let (name, person) = (
+            name.unwrap_or(whom.to_owned()),
+            self.people.get_mut(&id).unwrap(),
+        );
+        let told = if small(whom) == "operator" {
+            "this name is reserved".to_owned()
+        } else if other == Some(id) {
+            "that is you".to_owned()
+        } else if let Some(written) = person.ignored.get(&small(whom)).cloned() {
+            person.ignored.retain(|_, other| *other != written);
+            format!("you hear {name} again{absent}")
+        } else {
+            person.ignored.insert(small(whom), small(whom));
+            self.written.entry(small(whom)).or_insert(name.clone());
+            format!("you do not hear {name} any more{absent}")
+        };
+        self.forget_names();
         self.sees(id, &format!("* {told}\n"));
+    }
+
+    /// Lists that have the old name get the new one.
+    fn follows(&mut self, old: &str, new: &str) {
+        for person in self.people.values_mut() {
+            if let Some(written) = person.ignored.get(&small(old)).cloned() {
+                person.ignored.entry(small(new)).or_insert(written);
+                self.written.entry(small(new)).or_insert(new.to_owned());
+            }
+        }
+    }
+
+    fn forget_names(&mut self) {
+        let people = &self.people;
+        let is_ignored = |name: &String| {
+            people
+                .values()
+                .any(|person| person.ignored.contains_key(name))
+        };
+        self.written.retain(|name, _| is_ignored(name));
     }
 
     /// The stream ends; what was begun is said.
@@ -397,6 +469,8 @@ impl Both {
         let person = id.and_then(|id| self.model.people.get(&id));
         if let (Some(id), Some(name)) = (id, person.and_then(|person| person.name.clone())) {
             self.party.says(self.stdin, &format!("/kick {name}"));
+            let until = self.model.now + 300;
+            self.model.banned.insert(small(&name), until);
             self.model.sees(id, "* you were asked to leave\n");
             self.model.leaves(id, "");
         }
@@ -428,7 +502,7 @@ fn sorted(line: &str) -> String {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    select(&["a", "b", "c", "d", "Operator", "5s"][..]).prop_map(str::to_owned)
+    select(&["a", "b", "c", "C", "Operator", "5s"][..]).prop_map(str::to_owned)
 }
 
 fn any_name() -> impl Strategy<Value = String> {
@@ -446,7 +520,7 @@ fn words() -> impl Strategy<Value = String> {
 }
 
 fn line() -> impl Strategy<Value = Line> {
-    let room = select(&["lobby", "dev", "tea-room"][..]).prop_map(str::to_owned);
+    let room = select(&["lobby", "dev", "Dev", "tea-room"][..]).prop_map(str::to_owned);
     prop_oneof![
         6 => words().prop_map(Line::Text),
         1 => words().prop_map(Line::Me),

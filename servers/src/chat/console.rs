@@ -1,0 +1,84 @@
+//! The server's own terminal: its output.
+//!
+//! The operator sees the lines of all rooms, or of the one room that the operator has joined; whispers
+//! are not shown. Members do not wait for the terminal: while it takes no more, or was given enough in
+//! this turn, or while it is another job's, lines are left out and counted.
+
+use edgeloop_reactor::Outbox;
+use log::{Level, log_enabled};
+
+use super::Chat;
+
+impl Chat {
+    /// The line on the page was said in a room.
+    pub(super) fn show_said(&mut self, room: u32, out: &mut Outbox) {
+        if self.operator.room.is_some() {
+            return self.show_step(room, false, out);
+        }
+        let name = self.rooms[room as usize].name.as_bytes();
+        let line = [name, b" ", &self.page].concat();
+        self.show_line(&line, out);
+    }
+
+    /// The line on the page is a step of a member in its room: the log has it already, unless there
+    /// are words with it.
+    pub(super) fn show_step(&mut self, room: u32, has_words: bool, out: &mut Outbox) {
+        match &self.operator.room {
+            Some(name) if self.room_by_name.get(name) == Some(room) => {
+                let line = std::mem::take(&mut self.page);
+                self.show_line(&line, out);
+                self.page = line;
+            }
+            None if has_words => self.show_said(room, out),
+            _ => {}
+        }
+    }
+
+    /// Writes an entry to the log. If the log goes to the terminal where the operator's line is being
+    /// edited, the entry is printed above that line instead.
+    pub(super) fn note(&mut self, entry: &str, out: &mut Outbox) {
+        let is_edited = self.operator.screen.is_edited();
+        if !is_edited || self.operator.has_log {
+            log::info!("{entry}");
+        }
+        if is_edited && log_enabled!(Level::Info) {
+            self.show_line(format!("{entry}\n").as_bytes(), out);
+        }
+    }
+
+    /// An answer to the operator, in whole lines.
+    pub(super) fn print(&mut self, text: &str, out: &mut Outbox) {
+        let mut shown = Vec::new();
+        self.operator.screen.show(text.as_bytes(), &mut shown);
+        self.operator.put(&shown, out);
+    }
+
+    /// Shows a line if standard output takes it now.
+    fn show_line(&mut self, line: &[u8], out: &mut Outbox) {
+        let (operator, now) = (&mut self.operator, out.now());
+        if operator.stdout.is_none() {
+            return;
+        }
+        let wait = operator.shown.wait(&self.bounds.allowance, now);
+        if !operator.may_show() || !wait.is_zero() {
+            operator.missing += 1;
+            return self.tick(out);
+        }
+        self.tell_operator_what_is_missing(out);
+        let (operator, mut shown) = (&mut self.operator, Vec::new());
+        operator.screen.show(line, &mut shown);
+        operator
+            .shown
+            .spend(&self.bounds.allowance, shown.len(), now);
+        operator.put(&shown, out);
+    }
+
+    /// Tells how many lines were left out, once standard output takes more.
+    pub(super) fn tell_operator_what_is_missing(&mut self, out: &mut Outbox) {
+        if self.operator.may_show()
+            && let lines @ 1.. = std::mem::take(&mut self.operator.missing)
+        {
+            self.print(&format!("lines that were not shown: {lines}\n"), out);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Ignore lists.
+//!
+//! An ignore list holds names rather than connections. So it covers lines of the past, and a member that
+//! comes back. When a member changes its name, each list that has the old name gets the new one.
+//!
+//! Each name on any list has a number, and a list is a sorted vector of numbers. A broadcast looks up
+//! the author's number once; for each hearer it takes a binary search among a few numbers, and no
+//! names are compared.
+
+use std::collections::HashMap;
+
+use slab::Slab;
+
+/// Names that one member may put on its list.
+pub(super) const NAMES_MAX: usize = 100;
+/// Later names of one ignored person that a list keeps.
+const ALIASES_MAX: usize = 8;
+
+/// The names on all lists.
+#[derive(Debug, Default)]
+pub(super) struct IgnoredNames {
+    names: Slab<IgnoredName>,
+    numbers: HashMap<Box<str>, u32>,
+}
+
+#[derive(Debug)]
+struct IgnoredName {
+    /// The name as it was written first.
+    name: Box<str>,
+    /// The name as it is compared.
+    fold: Box<str>,
+    /// The number of lists that have it.
+    lists: usize,
+}
+
+impl IgnoredNames {
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The number of a name, given as it is compared; `None` if no list has it.
+    pub(super) fn number(&self, fold: &str) -> Option<u32> {
+        self.numbers.get(fold).copied()
+    }
+
+    pub(super) fn name(&self, number: u32) -> &str {
+        &self.names[number as usize].name
+    }
+
+    pub(super) fn fold(&self, number: u32) -> &str {
+        &self.names[number as usize].fold
+    }
+
+    /// Counts one more list that has a name, and returns the number of the name.
+    fn acquire(&mut self, name: &str, fold: &str) -> u32 {
+        let number = *self.numbers.entry(fold.into()).or_insert_with(|| {
+            let (name, fold) = (name.into(), fold.into());
+            let lists = 0;
+            self.names.insert(IgnoredName { name, fold, lists }) as u32
+        });
+        self.names[number as usize].lists += 1;
+        number
+    }
+
+    /// Counts one list less. The name is forgotten with the last.
+    fn release(&mut self, number: u32) {
+        let name = &mut self.names[number as usize];
+        name.lists -= 1;
+        if name.lists == 0 {
+            let name = self.names.remove(number as usize);
+            self.numbers.remove(&name.fold);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        assert_eq!(self.names.len(), self.numbers.len());
+        self.names.len()
+    }
+}
+
+/// The names that one member does not hear.
+#[derive(Debug, Default)]
+pub(super) struct IgnoreList {
+    /// Sorted by number.
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    number: u32,
+    /// The name that the member has written: this one, or an earlier name of its bearer.
+    written: u32,
+}
+
+impl IgnoreList {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The name under which the member ignores this one, if it does.
+    pub(super) fn find(&self, number: u32) -> Option<u32> {
+        let found = self
+            .entries
+            .binary_search_by_key(&number, |entry| entry.number);
+        found.ok().map(|at| self.entries[at].written)
+    }
+
+    /// Puts a name on the list, or takes off all names of one person. `None`: the list is full.
+    pub(super) fn toggle(
+        &mut self,
+        name: &str,
+        fold: &str,
+        names: &mut IgnoredNames,
+    ) -> Option<Toggled> {
+        let known = names.number(fold).and_then(|number| self.find(number));
+        if let Some(written) = known {
+            self.retain(names, |entry| entry.written != written);
+            return Some(Toggled::Off);
+        }
+        let written = self
+            .entries
+            .iter()
+            .filter(|entry| entry.number == entry.written);
+        if written.count() == NAMES_MAX {
+            return None;
+        }
+        let number = names.acquire(name, fold);
+        self.insert(number, number);
+        Some(Toggled::On)
+    }
+
+    /// The bearer of the name `old`, which is on the list, has the name `new` now. If it has had many,
+    /// one of those that nobody has (`is_free`) is forgotten.
+    pub(super) fn follow(
+        &mut self,
+        old: u32,
+        (name, fold): (&str, &str),
+        names: &mut IgnoredNames,
+        is_free: impl Fn(&str) -> bool,
+    ) {
+        let known = names.number(fold).and_then(|number| self.find(number));
+        let (Some(written), None) = (self.find(old), known) else {
+            return;
+        };
+        let mut aliases = self
+            .entries
+            .iter()
+            .filter(|entry| entry.written == written && entry.number != written);
+        if aliases.clone().count() == ALIASES_MAX {
+            let first = aliases.clone().next();
+            let free = aliases.find(|entry| is_free(names.fold(entry.number)));
+            let forgotten = free.or(first).map(|entry| entry.number);
+            self.retain(names, |entry| Some(entry.number) != forgotten);
+        }
+        let number = names.acquire(name, fold);
+        self.insert(number, written);
+    }
+
+    /// Takes off all names.
+    pub(super) fn clear(&mut self, names: &mut IgnoredNames) {
+        self.retain(names, |_| false);
+    }
+
+    fn insert(&mut self, number: u32, written: u32) {
+        let at = self.entries.partition_point(|entry| entry.number < number);
+        self.entries.insert(at, Entry { number, written });
+    }
+
+    fn retain(&mut self, names: &mut IgnoredNames, stays: impl Fn(&Entry) -> bool) {
+        self.entries.retain(|entry| {
+            let stays = stays(entry);
+            if !stays {
+                names.release(entry.number);
+            }
+            stays
+        });
+    }
+}
+
+/// The effect of a toggle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Toggled {
+    On,
+    Off,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ignores(list: &IgnoreList, names: &IgnoredNames, fold: &str) -> bool {
+        let number = names.number(fold);
+        number.is_some_and(|number| list.find(number).is_some())
+    }
+
+    #[test]
+    fn a_name_is_kept_as_long_as_a_list_has_it() {
+        let mut names = IgnoredNames::default();
+        let (mut one, mut other) = (IgnoreList::default(), IgnoreList::default());
+        assert_eq!(one.toggle("Eve", "eve", &mut names), Some(Toggled::On));
+        assert_eq!(other.toggle("eve", "eve", &mut names), Some(Toggled::On));
+        assert!(ignores(&one, &names, "eve") && ignores(&other, &names, "eve"));
+        assert_eq!(names.name(names.number("eve").unwrap()), "Eve");
+        assert_eq!(one.toggle("EVE", "eve", &mut names), Some(Toggled::Off));
+        assert!(one.is_empty() && ignores(&other, &names, "eve"));
+        other.clear(&mut names);
+        assert_eq!(names.len(), 0);
+    }
+
+    #[test]
+    fn a_person_takes_the_list_along_and_has_all_names_off_it_at_once() {
+        let (mut names, mut list) = (IgnoredNames::default(), IgnoreList::default());
+        list.toggle("eve", "eve", &mut names);
+        list.toggle("mal", "mal", &mut names);
+        for (old, new) in [("eve", "zoe"), ("zoe", "pat"), ("pat", "mal")] {
+            let old = names.number(old).unwrap();
+            list.follow(old, (new, new), &mut names, |_| true);
+        }
+        for name in ["eve", "zoe", "pat", "mal"] {
+            assert!(ignores(&list, &names, name), "{name}");
+        }
+        list.toggle("pat", "pat", &mut names);
+        for name in ["eve", "zoe", "pat"] {
+            assert!(!ignores(&list, &names, name), "{name}");
+        }
+        assert!(ignores(&list, &names, "mal"), "somebody else");
+        assert_eq!(names.len(), 1);
+    }
+
+    #[test]
+    fn however_many_names_a_person_takes_the_list_stays_short() {
+        let (mut names, mut list) = (IgnoredNames::default(), IgnoreList::default());
+        list.toggle("eve", "eve", &mut names);
+        let mut old = "eve".to_owned();
+        for number in 0..1000 {
+            let new = format!("e{number}");
+            let from = names.number(&old).unwrap();
+            // One of the first is the name of somebody who is there.
+            let is_free = |fold: &str| fold != "e3";
+            list.follow(from, (&new, &new), &mut names, is_free);
+            assert!(ignores(&list, &names, &new));
+            old = new;
+        }
+        assert_eq!(names.len(), 1 + ALIASES_MAX);
+        for name in ["eve", "e3", "e999"] {
+            assert!(ignores(&list, &names, name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_list_has_so_many_names() {
+        let (mut names, mut list) = (IgnoredNames::default(), IgnoreList::default());
+        for number in 0..NAMES_MAX {
+            let name = number.to_string();
+            assert_eq!(list.toggle(&name, &name, &mut names), Some(Toggled::On));
+        }
+        assert_eq!(list.toggle("eve", "eve", &mut names), None);
+        assert_eq!(list.toggle("7", "7", &mut names), Some(Toggled::Off));
+        assert_eq!(list.toggle("eve", "eve", &mut names), Some(Toggled::On));
+    }
+}
