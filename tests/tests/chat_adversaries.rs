@@ -15,8 +15,8 @@ use tests::client::dial;
 use tests::process::resident_bytes;
 
 /// What terminals obey, and what is no text, within a line. The byte 255 is Telnet's, and stands for
-/// itself when it is doubled.
-const PATTERNS: [&[u8]; 26] = [
+/// itself when it is doubled; CR, BS and DEL are keys (`chat_keys.rs`).
+const PATTERNS: [&[u8]; 23] = [
     b"\x1b[2J\x1b[H",
     b"\x1b]0;a title\x07",
     b"\x1bc",
@@ -27,10 +27,7 @@ const PATTERNS: [&[u8]; 26] = [
     b"\x90q\x9c",
     b"\xc2\x9b31m",
     b"\xc2\x85",
-    b"\r[root] what is your password?",
-    b"\x08\x08\x08\x08",
     b"\x07",
-    b"\x7f",
     b"\x0b\x0c",
     b"\x0e\x0f",
     b"\0\0",
@@ -92,16 +89,17 @@ fn what_is_said() {
 }
 
 /// A name is refused for one of these reasons, and nobody else hears of it.
-const REASONS: [&str; 4] = [
+const REASONS: [&str; 5] = [
     "* a name needs at least one letter or digit",
     "* a name has letters and digits only",
     "* a name has 32 characters at the most",
     "* this name is taken",
+    "* a name has no characters that cannot be seen",
 ];
 
 #[test]
 fn names() {
-    let spaces = [" ", "two words", " bob", "bob ", "\tbob", "bob\u{a0}"];
+    let spaces = [" ", "two words", " two\twords ", "two\u{a0}words"];
     let others = [
         "a_b",
         "a-b",
@@ -185,13 +183,18 @@ fn lines_without_end() {
     let server = chat(&[]).start();
     let [mut listener, mut mallory] = Guest::join_all(server.tcp(), ["listener", "mallory"]);
     let before = resident_bytes(server.pid());
-    for (byte, count) in [("x", 10 * MIB), ("\0", MIB), ("\r", MIB), ("\u{1b}", MIB)] {
+    for (byte, count) in [("x", 10 * MIB), ("\0", MIB), ("\u{1b}", MIB)] {
         mallory.send(byte.repeat(count));
         mallory.say("");
         mallory.hears("* your line was cut after 4096 bytes");
-        let heard = listener.next();
-        let words = if byte == "x" { &"x".repeat(4096) } else { "" };
-        assert!(heard == format!("[mallory] {words}"), "{heard:.100?}");
+        // Nothing would be seen of the others.
+        if byte == "x" {
+            let heard = listener.next();
+            assert!(
+                heard == format!("[mallory] {}", "x".repeat(4096)),
+                "{heard:.100?}"
+            );
+        }
         mallory.say("that is all");
         listener.hears("[mallory] that is all");
     }
@@ -240,7 +243,7 @@ fn floods_of_telnet() {
         b"\xff\xfa\x18\x01\xff\xf0".repeat(100_000),
     ] {
         let heard = flood(&mut listener, &mallory, &commands);
-        assert_eq!(heard, ["[mallory] "], "after {:x?}", &commands[..6]);
+        assert_eq!(heard, [""; 0], "after {:x?}", &commands[..6]);
     }
     // What has no end, or stands for the byte itself, becomes text some time.
     for text in [
@@ -263,14 +266,14 @@ fn floods_of_telnet() {
 
 /// A storm of short lines: each is delivered, and the memory does not grow with them.
 #[test]
-fn a_storm_of_newlines() {
+fn a_storm_of_short_lines() {
     const LINES: usize = 100_000;
     let server = chat(&["--rate", "0"]).start();
     let [mut listener, mallory] = Guest::join_all(server.tcp(), ["listener", "mallory"]);
     let before = resident_bytes(server.pid());
-    mallory.send(b"\n".repeat(LINES));
+    mallory.send(b"x\n".repeat(LINES));
     for _ in 0..LINES {
-        listener.hears("[mallory] ");
+        listener.hears("[mallory] x");
     }
     mallory.say("that is all");
     listener.hears("[mallory] that is all");
