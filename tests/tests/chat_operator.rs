@@ -9,6 +9,7 @@ use nix::unistd::pipe;
 
 use tests::chat::{Guest, chat};
 use tests::client::dial_unix;
+use tests::link::Link;
 use tests::process::resident_bytes;
 use tests::server::Launch;
 use tests::tmux::Tmux;
@@ -147,6 +148,33 @@ fn kicks_and_bans() {
     server.prints("nobody has this name");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_code(), 0);
+}
+
+/// Over a link, the address is banned as well.
+#[test]
+fn a_ban_by_address() {
+    let Some(link) = Link::shaped("100mbit") else {
+        return;
+    };
+    let mut server = Launch::new("chat", &["0.0.0.0:0"])
+        .args(&["--operator"])
+        .under(&link.wrapper())
+        .stdin(Stdio::piped())
+        .start();
+    let (terminal, port) = (server.stdin(), server.tcp().port());
+    let mut eve = Guest::on(link.dial_far(port)).joined("eve");
+    writeln!(&terminal, "/ban eve 1h").expect("it is read");
+    server.prints("banned: eve (192.0.2.2) for 1h");
+    eve.hears("* you are banned");
+    eve.hears_the_end();
+    let mut zoe = Guest::on(link.dial_far(port));
+    zoe.say("zoe");
+    zoe.hears("* this name or your address is banned");
+    zoe.hears_the_end();
+    let _zoe = Guest::on(link.dial_near(port)).joined("zoe");
+    writeln!(&terminal, "/unban eve").expect("it is read");
+    server.prints("eve may come in");
+    let _eve = Guest::on(link.dial_far(port)).joined("eve");
 }
 
 /// The bound of the history is logged at the start.
