@@ -72,9 +72,12 @@ fn an_operator_in_the_background() {
     let mut bob = Guest::join(at, "bob");
     alice.hears("* bob has entered the room");
     assert_ne!(state(server), 'T');
+    bob.say("not for the shell");
+    alice.hears("[bob] not for the shell");
     // To a job that runs, `fg` sends no signal.
     window.enter("fg");
     window.enter("to all");
+    window.shows("lines that were not shown: 1");
     alice.hears("* operator: to all");
     bob.hears("* operator: to all");
     // Stopped, and on in the background.
