@@ -16,8 +16,8 @@ use std::os::fd::AsFd;
 
 use nix::Result;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{LocalFlags, tcgetattr};
-use nix::unistd::{Pid, getpgrp, tcgetpgrp};
+use nix::sys::termios::{LocalFlags, tcgetattr, tcgetsid};
+use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp};
 
 use crate::sys;
 
@@ -28,9 +28,11 @@ pub fn serve_in_background() -> Result<()> {
     sys::ignore(Signal::SIGTTOU)
 }
 
-/// Whether a terminal is another job's now. False of anything but the terminal of this session.
+/// Whether a terminal is another job's now. False of anything but the terminal of this session: the
+/// master side of another, too, would tell the job in its foreground.
 pub fn is_anothers(terminal: impl AsFd) -> bool {
-    tcgetpgrp(terminal).is_ok_and(|group| group != getpgrp())
+    let is_anothers = tcgetpgrp(&terminal).is_ok_and(|group| group != getpgrp());
+    is_anothers && tcgetsid(terminal).is_ok_and(|session| getsid(None) == Ok(session))
 }
 
 /// Whether this job may use the terminal as its own, to set its mode and to draw on it. If not, the
