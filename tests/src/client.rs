@@ -12,7 +12,8 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 
-use crate::PATIENCE;
+use crate::sockets::is_left_unread;
+use crate::{PATIENCE, until};
 
 /// Connects to `server`; reading and writing fail after [`PATIENCE`].
 #[must_use]
@@ -184,20 +185,25 @@ pub fn ready(descriptor: impl AsFd, events: PollFlags, patience_ms: u16) -> bool
     poll(&mut descriptors, PollTimeout::from(patience_ms)).expect("poll") > 0
 }
 
-/// Sends `block` over and over, but no more than `limit` bytes, until the connection has taken
-/// nothing for half a second: all buffers on the way are full. Returns how many bytes went out.
+/// More than any kernel holds for a connection: a program that takes so much takes anything.
+pub const ENDLESS: usize = 1 << 30;
+
+/// Sends `block` over and over until the program at the other end has stopped reading, which it
+/// must: however much the kernels hold, it leaves something there. Returns how many bytes went out.
 #[must_use]
-pub fn fill(mut stream: &TcpStream, block: &[u8], limit: usize) -> usize {
+pub fn fill(mut stream: &TcpStream, block: &[u8]) -> usize {
     stream.set_nonblocking(true).expect("O_NONBLOCK");
     let mut sent = 0;
-    while sent < limit && ready(stream, PollFlags::POLLOUT, 500) {
-        let start = sent % block.len();
-        let end = block.len().min(start + limit - sent);
-        match stream.write(&block[start..end]) {
-            Ok(count) => sent += count,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+    until("the server has stopped reading", || {
+        while ready(stream, PollFlags::POLLOUT, 20) {
+            match stream.write(&block[sent % block.len()..]) {
+                Ok(count) => sent += count,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+            assert!(sent < ENDLESS, "the server never stops reading");
         }
-    }
+        is_left_unread(stream)
+    });
     stream.set_nonblocking(false).expect("O_NONBLOCK");
     sent
 }

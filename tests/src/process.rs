@@ -88,6 +88,21 @@ pub fn state(pid: u32) -> char {
     stat_fields(pid)[0].chars().next().expect("state")
 }
 
+/// Whether all threads of a process wait for something to happen.
+#[must_use]
+pub fn is_asleep(pid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let state = |path| {
+        let stat = fs::read_to_string(path).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    };
+    tasks
+        .flatten()
+        .all(|task| state(task.path().join("stat")) == Some('S'))
+}
+
 /// The fields of `/proc/PID/stat` from the state on (the name before it may hold anything).
 fn stat_fields(pid: u32) -> Vec<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("/proc/PID/stat");

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 
+use crate::process::is_asleep;
 use crate::until;
 
 /// What a TCP socket is doing, as far as the tests care: the numbers of the kernel's
@@ -64,6 +65,31 @@ pub fn until_read(stream: &TcpStream) {
             theirs.inode != 0 && theirs.unread == 0
         })
     });
+}
+
+/// Whether the program at the other end of a connection has stopped reading: it sleeps although
+/// bytes that we have sent wait for it.
+#[must_use]
+pub fn is_left_unread(stream: &TcpStream) -> bool {
+    let (here, there) = ends(stream);
+    let theirs = || {
+        let mut sockets = tcp_sockets().into_iter();
+        sockets.find(|socket| socket.local == there && socket.remote == here)
+    };
+    let Some(before) = theirs().filter(|theirs| theirs.inode != 0 && theirs.unread > 0) else {
+        return false;
+    };
+    // Between two looks at the table, so that no reader was asleep only for want of these bytes.
+    holders(before.inode).into_iter().all(is_asleep)
+        && theirs().is_some_and(|after| after.unread == before.unread)
+}
+
+/// The processes that have a socket open.
+fn holders(inode: u64) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("/proc");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| socket_inodes(*pid).contains(&inode))
+        .collect()
 }
 
 /// Our end of a connection, and the other.

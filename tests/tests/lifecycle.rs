@@ -27,8 +27,7 @@ use tests::{MIB, PATIENCE, until};
 /// A client with answers pending that it never reads.
 fn stalled_client(server: &Server) -> TcpStream {
     let stream = dial_narrow(server.tcp(), 16 * 1024);
-    let sent = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
-    assert!(sent < 64 * MIB, "the client was never paused");
+    let _ = fill(&stream, &vec![b'x'; 65_536]);
     stream
 }
 
@@ -161,7 +160,7 @@ fn unread_input_at_sigterm_does_not_destroy_the_answers() {
     let mut server = Launch::echo().args(&["--grace", "1h"]).start();
     let block = Random::new(2).bytes(100_003);
     let mut stream = dial_narrow(server.tcp(), 64 * 1024);
-    let sent = fill(&stream, &block, 64 * MIB);
+    let sent = fill(&stream, &block);
     let taken = usize::try_from(server.stats().get("bytes_in")).expect("a length");
     assert!(taken < sent, "the server has read all that was sent");
     server.signal(Signal::SIGTERM);

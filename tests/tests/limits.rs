@@ -198,8 +198,7 @@ fn a_paused_client_resumes() {
     let mut received = 0;
     let mut scratch = vec![0; 65_536];
     for _ in 0..3 {
-        let mut pending = fill(&stream, &block, 16 * MIB);
-        assert!(pending < 16 * MIB, "never paused");
+        let mut pending = fill(&stream, &block);
         // What came back so far was a whole number of blocks plus this.
         let mut at = 0;
         while pending > 0 {

@@ -100,11 +100,10 @@ fn a_slow_reader_gets_every_byte() {
         for (name, answer) in [("echo", &data), ("upper", &shouted)] {
             let server = launch(name, model).start();
             let stream = dial_narrow(server.tcp(), 16 * 1024);
-            let sent = fill(&stream, &data, data.len());
-            assert!(sent < data.len(), "the answers have not filled anything");
+            let sent = fill(&stream, &data);
             thread::scope(|scope| {
                 scope.spawn(|| {
-                    (&stream).write_all(&data[sent..]).expect("write");
+                    (&stream).write_all(&data).expect("write");
                     stream.shutdown(Shutdown::Write).expect("shutdown");
                 });
                 expect_end(&stream, answer);

@@ -290,7 +290,6 @@ fn hostile_text_in_a_sink() {
 /// `less` reads as much as it shows. Clients wait until somebody scrolls.
 #[test]
 fn a_sink_into_a_pager() {
-    const TOO_MUCH: usize = 64 * MIB;
     let directory = tempdir().expect("a temporary directory");
     let path = |name: &str| directory.path().join(name).display().to_string();
     let (log, copy) = (path("log"), path("copy"));
@@ -319,8 +318,7 @@ fn a_sink_into_a_pager() {
     let before = resident_bytes(sink);
     let lines = (0..2000).map(|number| format!("{number} {}\n", "z".repeat(number % 100)));
     let block = lines.collect::<String>().into_bytes();
-    let sent = fill(&client, &block, TOO_MUCH);
-    assert!(sent < TOO_MUCH, "the client was never paused");
+    let sent = fill(&client, &block);
     let growth = resident_bytes(sink).saturating_sub(before);
     assert!(growth < 4 * MIB, "{growth} bytes in memory");
     window.shows("client 0: 3 zzz");

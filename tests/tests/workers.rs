@@ -27,7 +27,7 @@ fn echo() -> Launch {
 /// A client whose answers wait for it.
 fn stalled_client(server: &Server) -> TcpStream {
     let stream = dial_narrow(server.tcp(), 16 * 1024);
-    let _ = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
+    let _ = fill(&stream, &vec![b'x'; 65_536]);
     stream
 }
 

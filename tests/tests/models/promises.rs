@@ -80,7 +80,7 @@ fn half_close_with_answers_pending(model: &str) {
     let server = echo(model).start();
     let block = Random::new(2).bytes(100_003);
     let stream = dial_narrow(server.tcp(), 64 * 1024);
-    let sent = fill(&stream, &block, 64 * MIB);
+    let sent = fill(&stream, &block);
     stream.shutdown(Shutdown::Write).expect("shutdown");
     let data: Vec<u8> = block.iter().copied().cycle().take(sent).collect();
     expect_end(&stream, &data);
@@ -377,7 +377,7 @@ fn unread_input_at_sigterm(model: &str) {
     let mut server = echo(model).args(&["--grace", "1h"]).start();
     let block = Random::new(7).bytes(100_003);
     let mut stream = dial_narrow(server.tcp(), 64 * 1024);
-    let sent = fill(&stream, &block, 64 * MIB);
+    let sent = fill(&stream, &block);
     let (unread, unsent) = unread_and_unsent(&stream);
     assert!(unread > 0);
     server.signal(Signal::SIGTERM);
