@@ -17,13 +17,11 @@ use tests::client::{
     dial, expect, expect_end, fill, is_closed, ping, ping_all, ping_and_end, reset,
 };
 use tests::process::{children, open_descriptors, state};
-use tests::program::Program;
+use tests::program::{Program, command};
 use tests::strace::Trace;
-use tests::until;
+use tests::{skip, until};
 
 const BENCHES: &str = env!("CARGO_BIN_EXE_benches");
-/// More than the kernel keeps of a stream that nobody reads.
-const LIMIT: usize = 256 * 1024 * 1024;
 /// What a peer reads at once.
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -70,7 +68,7 @@ impl Peer {
             Peer::Native(native) => vec![built(native).to_str().expect("a path in UTF-8")],
         };
         let mut words = wrapper.iter().map(String::as_str).chain(words);
-        let mut command = Command::new(words.next().expect("a program"));
+        let mut command = command(words.next().expect("a program"));
         command.args(words).arg(address);
         command
     }
@@ -149,7 +147,7 @@ fn echoes() -> impl Iterator<Item = Peer> {
         program.complains("\n");
         let line = program.stderr().text();
         line.contains("io_uring is not") && {
-            eprintln!("not tested: {line}");
+            skip(line.trim_end());
             true
         }
     });
@@ -189,8 +187,7 @@ fn a_client_that_reads_late_gets_everything() {
         let server = peer.start();
         for stream in [server.dial(), dial_stingy(server.address)] {
             let block = benches::message(1000);
-            let sent = fill(&stream, &block, LIMIT);
-            assert!(sent < LIMIT, "it takes what it cannot send");
+            let sent = fill(&stream, &block);
             stream.shutdown(Shutdown::Write).expect("shutdown");
             let expected: Vec<u8> = block.iter().copied().cycle().take(sent).collect();
             expect_end(Sipping(&stream, &server.dial()), &expected);
@@ -222,8 +219,7 @@ fn a_client_that_breaks_off_is_forgotten_and_hurts_nobody() {
             if wants_answers {
                 ping(&stream, b"hello");
             } else {
-                let sent = fill(&stream, &benches::message(1000), LIMIT);
-                assert!(sent < LIMIT, "it takes what it cannot send");
+                let _ = fill(&stream, &benches::message(1000));
             }
             reset(stream);
             ping(&bystander, b"still there?");

@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::linger;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 
+use crate::server::Server;
 use crate::sockets::is_left_unread;
 use crate::{PATIENCE, until};
 
@@ -47,7 +49,7 @@ pub fn dial_narrow(server: SocketAddr, bytes: usize) -> TcpStream {
     with_deadlines(TcpStream::from(socket))
 }
 
-fn with_deadlines(stream: TcpStream) -> TcpStream {
+pub(crate) fn with_deadlines(stream: TcpStream) -> TcpStream {
     stream
         .set_read_timeout(Some(PATIENCE))
         .expect("SO_RCVTIMEO");
@@ -56,6 +58,12 @@ fn with_deadlines(stream: TcpStream) -> TcpStream {
         .expect("SO_SNDTIMEO");
     stream.set_nodelay(true).expect("TCP_NODELAY");
     stream
+}
+
+/// Leaves a pipe no more room than a page.
+pub fn narrow(pipe: impl AsFd) {
+    // No pipe has less.
+    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(1)).expect("F_SETPIPE_SZ");
 }
 
 /// Connects to a Unix socket; reading and writing fail after [`PATIENCE`].
@@ -71,6 +79,9 @@ pub fn dial_unix(path: &Path) -> UnixStream {
     stream
 }
 
+/// What the buffer of a socket for datagrams is to hold; what the kernel allows may be less.
+pub(crate) const DATAGRAM_BUFFER: usize = 256 * 1024;
+
 /// A socket for datagrams to and from `server` only; receiving fails after [`PATIENCE`].
 #[must_use]
 pub fn dial_udp(server: SocketAddr) -> UdpSocket {
@@ -83,6 +94,7 @@ pub fn dial_udp(server: SocketAddr) -> UdpSocket {
     socket
         .set_read_timeout(Some(PATIENCE))
         .expect("SO_RCVTIMEO");
+    setsockopt(&socket, sockopt::RcvBuf, &DATAGRAM_BUFFER).expect("SO_RCVBUF");
     socket
 }
 
@@ -206,6 +218,33 @@ pub fn fill(mut stream: &TcpStream, block: &[u8]) -> usize {
     });
     stream.set_nonblocking(false).expect("O_NONBLOCK");
     sent
+}
+
+/// Sends without end and reads nothing, until the server cuts the connection.
+pub fn until_cut_off(mut stream: &TcpStream) {
+    let block = vec![b'x'; 65_536];
+    let is_cut = (0..ENDLESS / block.len()).any(|_| stream.write_all(&block).is_err());
+    assert!(is_cut, "the server takes whatever is sent");
+}
+
+/// A client that reads nothing while the server answers what it sends, block by block, until so
+/// many bytes wait in the server itself. With how many bytes it has sent.
+#[must_use]
+pub fn pile_up(server: &Server, block: &[u8], pending: usize) -> (TcpStream, usize) {
+    let mut stream = dial_narrow(server.tcp(), 64 * 1024);
+    let mut sent = 0;
+    while sent < ENDLESS {
+        let written = stream.write_all(block);
+        written.expect("the server takes all below its high-water mark");
+        sent += block.len();
+        let stats = server.stats_until("the server has read all", |stats| {
+            stats.get("bytes_in") == sent as u64
+        });
+        if sent as u64 - stats.get("bytes_out") >= pending as u64 {
+            return (stream, sent);
+        }
+    }
+    panic!("the kernel takes whatever is sent");
 }
 
 /// What became of a client that came when there may have been no room.

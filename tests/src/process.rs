@@ -1,11 +1,13 @@
 //! What `/proc` says about a process; limits; waiting with a deadline.
 
 use std::fs;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{SysconfVar, sysconf};
+
+use crate::program::command;
 
 /// Waits for `child` to end; `None` if it has not within `patience`.
 pub fn wait_for_exit(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
@@ -112,10 +114,10 @@ fn stat_fields(pid: u32) -> Vec<String> {
 
 /// Sets the soft limit of descriptors of a running process.
 pub fn limit_descriptors(pid: u32, soft: u64) {
-    let status = Command::new("prlimit")
+    let status = command("prlimit")
         .args(["--pid", &pid.to_string(), &format!("--nofile={soft}:")])
         .status()
-        .expect("prlimit is part of util-linux");
+        .expect("prlimit starts");
     assert!(status.success(), "prlimit: {status}");
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use tests::client::{dial, dial_udp, fill};
+use tests::client::{dial, dial_udp, fill, narrow};
 use tests::process::{children, resident_bytes, threads};
 use tests::random::Random;
 use tests::server::{Launch, Server};
@@ -186,6 +186,7 @@ struct Full {
 impl Full {
     fn new(options: &[&str]) -> Self {
         let (stdout, writer) = pipe().expect("pipe");
+        narrow(&writer);
         let server = sink(options).stdout(writer).start();
         let lines = (0..2000).map(|number| format!("{number} {}\n", "z".repeat(number % 100)));
         let block = lines.collect::<String>().into_bytes();

@@ -14,7 +14,7 @@ use tempfile::{tempdir, tempfile};
 
 use tests::MIB;
 use tests::call::{Call, content, file_of};
-use tests::client::{dial, difference, expect, expect_end, fill, reset};
+use tests::client::{dial, difference, expect, expect_end, fill, narrow, reset};
 use tests::door::{ClosedDoor, Door};
 use tests::process::resident_bytes;
 use tests::program::{Program, command, run};
@@ -390,6 +390,7 @@ fn output_that_cannot_be_written_is_a_failure() {
 #[test]
 fn a_peer_waits_while_nobody_reads() {
     let (reader, writer) = std::io::pipe().expect("pipe");
+    narrow(&writer);
     let server = talk().stdin(Stdio::piped()).stdout(writer).start();
     let block = Random::new(5).bytes(100_003);
     let stream = dial(server.tcp());

@@ -10,6 +10,7 @@ use tempfile::tempdir;
 
 use tests::client::{dial, fill};
 use tests::process::{children, resident_bytes};
+use tests::program::needs;
 use tests::sockets::until_accepted;
 use tests::tmux::{Tmux, Window};
 use tests::{MIB, until};
@@ -290,6 +291,7 @@ fn hostile_text_in_a_sink() {
 /// `less` reads as much as it shows. Clients wait until somebody scrolls.
 #[test]
 fn a_sink_into_a_pager() {
+    needs("less");
     let directory = tempdir().expect("a temporary directory");
     let path = |name: &str| directory.path().join(name).display().to_string();
     let (log, copy) = (path("log"), path("copy"));

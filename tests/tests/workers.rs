@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::tempdir;
 
+use tests::PATIENCE;
 use tests::client::{
     Fate, Probe, count, dial, dial_narrow, dial_udp, dial_unix, expect_end, fill, is_closed, ping,
     ping_all, watch,
@@ -16,7 +17,6 @@ use tests::process::threads;
 use tests::random::Random;
 use tests::server::{Launch, Server};
 use tests::sockets::{tcp_listeners, udp_addresses};
-use tests::{MIB, PATIENCE};
 
 const WORKERS: usize = 3;
 
