@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::linger;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, send, setsockopt,
+    socket, sockopt,
 };
 
 use crate::server::Server;
@@ -60,10 +62,10 @@ pub(crate) fn with_deadlines(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Leaves a pipe no more room than a page.
+/// Leaves a pipe no more room than 64 KiB, whatever the size of the machine's pages.
 pub fn narrow(pipe: impl AsFd) {
-    // No pipe has less.
-    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(1)).expect("F_SETPIPE_SZ");
+    // It fails only where the pipe has less room, and may not have more.
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(64 * 1024));
 }
 
 /// Connects to a Unix socket; reading and writing fail after [`PATIENCE`].
@@ -99,11 +101,36 @@ pub fn dial_udp(server: SocketAddr) -> UdpSocket {
 }
 
 /// Sends `message` and checks that it comes back.
-pub fn ping(mut stream: impl Read + Write, message: &[u8]) {
-    stream
-        .write_all(message)
-        .expect("the server takes the message");
-    expect(stream, message);
+pub fn ping(mut stream: impl Read + AsFd, message: &[u8]) {
+    let begun = say(&mut stream, message);
+    let mut rest = vec![0; message.len() - begun.len()];
+    stream.read_exact(&mut rest).expect("the server answers");
+    assert_same(&[begun, rest].concat(), message);
+}
+
+/// Sends `message`, and reads what is answered meanwhile: the kernels may hold less than all of it.
+fn say(stream: &mut (impl Read + AsFd), message: &[u8]) -> Vec<u8> {
+    let (mut sent, mut answer, mut block) = (0, Vec::new(), [0; 4096]);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    while sent < message.len() {
+        let fd = stream.as_fd().as_raw_fd();
+        match send(fd, &message[sent..], flags) {
+            Ok(count) => sent += count,
+            Err(Errno::EAGAIN) => {
+                let events = PollFlags::POLLIN | PollFlags::POLLOUT;
+                let goes_on = ready(&*stream, events, 30_000);
+                assert!(goes_on, "the server does not take the message");
+                let wanted = block.len().min(message.len() - answer.len());
+                if ready(&*stream, PollFlags::POLLIN, 0) {
+                    let count = stream.read(&mut block[..wanted]).expect("an answer");
+                    assert!(count > 0, "the server has ended the stream");
+                    answer.extend_from_slice(&block[..count]);
+                }
+            }
+            Err(errno) => panic!("the server does not take the message: {errno}"),
+        }
+    }
+    answer
 }
 
 /// Sends `message` on each connection in turn and checks that it comes back.
@@ -117,11 +144,7 @@ pub fn ping_all<'a>(streams: impl IntoIterator<Item = &'a TcpStream>, message: &
 pub fn expect(mut stream: impl Read, message: &[u8]) {
     let mut answer = vec![0; message.len()];
     stream.read_exact(&mut answer).expect("the server answers");
-    assert!(
-        answer == message,
-        "not what was sent: {}",
-        difference(&answer, message)
-    );
+    assert_same(&answer, message);
 }
 
 /// Checks that `rest` and then the end of the stream is what comes next.
@@ -130,21 +153,25 @@ pub fn expect_end(mut stream: impl Read, rest: &[u8]) {
     stream
         .read_to_end(&mut answer)
         .expect("the server ends the stream in order");
+    assert_same(&answer, rest);
+}
+
+fn assert_same(answer: &[u8], message: &[u8]) {
     assert!(
-        answer == rest,
+        answer == message,
         "not what was sent: {}",
-        difference(&answer, rest)
+        difference(answer, message)
     );
 }
 
 /// Sends `message`, ends our half of the stream, checks that all comes back and the server's half
 /// ends.
 pub fn ping_and_end(mut stream: &TcpStream, message: &[u8]) {
-    stream
-        .write_all(message)
-        .expect("the server takes the message");
+    let begun = say(&mut stream, message);
     stream.shutdown(Shutdown::Write).expect("shutdown");
-    expect_end(stream, message);
+    let (answered, rest) = message.split_at(begun.len());
+    assert_same(&begun, answered);
+    expect_end(stream, rest);
 }
 
 /// Where two texts part, in words.

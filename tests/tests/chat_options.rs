@@ -208,7 +208,8 @@ fn a_flood_that_has_to_wait_costs_no_memory() {
 #[test]
 fn no_rate() {
     const LINES: usize = 20_000;
-    let server = chat(&["--rate", "0"]).start();
+    // All of them may wait for the listener.
+    let server = chat(&["--rate", "0", "--high-water", "4MiB"]).start();
     let [talker, mut ann] = Guest::join_all(server.tcp(), ["talker", "ann"]);
     talker.send("so it is\n".repeat(LINES));
     for _ in 0..LINES {
