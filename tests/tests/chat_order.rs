@@ -104,6 +104,15 @@ impl Room {
         }
     }
 
+    /// Those who have ended their half hear the others to the end: only then they are gone.
+    fn turn_until_the_leaving_are_gone(&mut self) {
+        let ends = |who: &usize| self.people[*who].gone == Some(Way::Ends);
+        let leaving: Vec<usize> = (0..self.people.len()).filter(ends).collect();
+        while !leaving.iter().all(|who| self.crowd.has_ended(*who)) {
+            self.turn();
+        }
+    }
+
     fn present(&self) -> impl Iterator<Item = usize> {
         (0..self.people.len()).filter(|&who| self.people[who].gone.is_none())
     }
@@ -248,6 +257,7 @@ fn five_hundred_members_hear_the_same() {
     let mut room = gather(&server);
     let rounds = talk(&mut room, &server);
     let present: Vec<usize> = room.present().collect();
+    room.turn_until_the_leaving_are_gone();
     server.stats_until("all who broke off are gone", |stats| {
         stats.get("connections") == present.len() as u64
     });
