@@ -33,6 +33,8 @@ pub struct Socket {
     pub state: State,
     /// Bytes that the other end has not acknowledged.
     pub unacknowledged: usize,
+    /// Whether some of them are on their way: those that wait for the other end's window are not.
+    pub in_flight: bool,
     /// Bytes that have arrived, and that the program has not read.
     pub unread: usize,
     inode: u64,
@@ -71,17 +73,26 @@ pub fn until_read(stream: &TcpStream) {
 /// bytes that we have sent wait for it.
 #[must_use]
 pub fn is_left_unread(stream: &TcpStream) -> bool {
-    let (here, there) = ends(stream);
-    let theirs = || {
-        let mut sockets = tcp_sockets().into_iter();
-        sockets.find(|socket| socket.local == there && socket.remote == here)
-    };
+    let theirs = || both_ends(stream).map(|[_, theirs]| theirs);
     let Some(before) = theirs().filter(|theirs| theirs.inode != 0 && theirs.unread > 0) else {
         return false;
     };
     // Between two looks at the table, so that no reader was asleep only for want of these bytes.
     holders(before.inode).into_iter().all(is_asleep)
         && theirs().is_some_and(|after| after.unread == before.unread)
+}
+
+/// Our socket of a connection, and that at the other end; `None` if one of them is closed.
+#[must_use]
+pub fn both_ends(stream: &TcpStream) -> Option<[Socket; 2]> {
+    let (here, there) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
+    let sockets = tcp_sockets();
+    let find = |local, remote| {
+        let mut sockets = sockets.iter();
+        let found = sockets.find(|socket| socket.local == local && socket.remote == remote);
+        found.copied()
+    };
+    Some([find(here, there)?, find(there, here)?])
 }
 
 /// The processes that have a socket open.
@@ -204,6 +215,8 @@ fn table(name: &str) -> Vec<Socket> {
                 _ => State::Other,
             },
             unacknowledged: number(to_send),
+            // The retransmission timer runs.
+            in_flight: fields[5].starts_with("01:"),
             unread: number(received),
             inode: fields[9].parse().expect("an inode"),
         }

@@ -1,6 +1,5 @@
 //! What every model promises, the reactor too.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +18,8 @@ use tests::netcat::{Netcat, nc};
 use tests::process::cpu_time;
 use tests::random::Random;
 use tests::server::{Launch, Server};
-use tests::sockets::is_left_unread;
-use tests::{LowerOnDrop, MIB, PATIENCE, until};
+use tests::sockets::{both_ends, is_left_unread, until_read};
+use tests::{LowerOnDrop, MIB, PATIENCE, until, within};
 
 use super::{children, echo, end, stalled_client, with_faults};
 
@@ -355,30 +354,8 @@ const UNDER_WAY: usize = 12_000;
 fn client_with_answers_under_way(server: &Server, data: &[u8]) -> TcpStream {
     let mut stream = dial_stingy(server.tcp());
     stream.write_all(data).expect("write");
-    until("it has received that", || unread_and_unsent(&stream).1 == 0);
-    until("it has read that", || unread_and_unsent(&stream).0 == 0);
+    until_read(&stream);
     stream
-}
-
-/// The bytes on the way from `stream`, an IPv4 connection: those that the server has received and
-/// not read, and those that it has not received.
-fn unread_and_unsent(stream: &TcpStream) -> (usize, usize) {
-    let client = stream.local_addr().expect("getsockname").port();
-    let server = stream.peer_addr().expect("getpeername").port();
-    // "sl, local address:port, remote address:port, state, sent:received, ..." (proc(5)).
-    let sockets = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
-    let queues = |local: u16, remote: u16| {
-        let ends = [format!(":{local:04X}"), format!(":{remote:04X}")];
-        let mut lines = sockets
-            .lines()
-            .map(|line| line.split_whitespace().collect());
-        let is_it = |line: &Vec<&str>| line[1].ends_with(&ends[0]) && line[2].ends_with(&ends[1]);
-        let line = lines.find(is_it).expect("a line for the connection");
-        let (sent, received) = line[4].split_once(':').expect("two queues");
-        [sent, received].map(|queue| usize::from_str_radix(queue, 16).expect("a number"))
-    };
-    let ([_, unread], [unsent, _]) = (queues(server, client), queues(client, server));
-    (unread, unsent)
 }
 
 /// The server leaves with some of our bytes unread: what it did read, it answers, no less and no
@@ -388,7 +365,13 @@ fn unread_input_at_sigterm(model: &str) {
     let block = Random::new(7).bytes(100_003);
     let mut stream = dial_narrow(server.tcp(), 64 * 1024);
     let sent = fill(&stream, &block);
-    let (unread, unsent) = unread_and_unsent(&stream);
+    // What has arrived counts at both ends until it is acknowledged, which takes 200 ms at the most.
+    let mut ends = both_ends(&stream).expect("a connection");
+    within(Duration::from_secs(1), || {
+        ends = both_ends(&stream).expect("a connection");
+        !ends[0].in_flight
+    });
+    let [unsent, unread] = [ends[0].unacknowledged, ends[1].unread];
     assert!(unread > 0);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(Duration::from_millis(300)), None);
