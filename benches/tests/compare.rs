@@ -41,7 +41,7 @@ const TROUBLE: &str = r#"{"connected": 1, "messages": 10, "messages_per_s": 10.0
 fn every_model_is_measured_at_every_point() {
     let directory = directory();
     let arguments =
-        "--quick --models all --connections 3 --rounds 1 --duration 100ms --warm-up 10ms --no-pin";
+        "--quick --models all --connections 3 --rounds 1 --duration 300ms --warm-up 10ms --no-pin";
     let arguments: Vec<&str> = arguments.split(' ').collect();
     let output = start(directory.path(), edgecall(), &arguments)
         .wait_with_output()

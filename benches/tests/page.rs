@@ -304,7 +304,7 @@ fn browser() -> &'static str {
     known
         .into_iter()
         .find(runs)
-        .expect("this test needs Debian's chromium")
+        .expect("needs `chromium`: run tests/run, which installs it")
 }
 
 fn points() -> impl Iterator<Item = Point> {

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
+use std::thread;
 
 use benches::peers::native::{Native, build, version};
 use nix::sys::signal::{SigSet, Signal};
@@ -17,13 +18,11 @@ use tests::client::{
     dial, expect, expect_end, fill, is_closed, ping, ping_all, ping_and_end, reset,
 };
 use tests::process::{children, open_descriptors, state};
-use tests::program::Program;
+use tests::program::{Program, command};
 use tests::strace::Trace;
-use tests::until;
+use tests::{skip, until};
 
 const BENCHES: &str = env!("CARGO_BIN_EXE_benches");
-/// More than the kernel keeps of a stream that nobody reads.
-const LIMIT: usize = 256 * 1024 * 1024;
 /// What a peer reads at once.
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -70,7 +69,7 @@ impl Peer {
             Peer::Native(native) => vec![built(native).to_str().expect("a path in UTF-8")],
         };
         let mut words = wrapper.iter().map(String::as_str).chain(words);
-        let mut command = Command::new(words.next().expect("a program"));
+        let mut command = command(words.next().expect("a program"));
         command.args(words).arg(address);
         command
     }
@@ -149,7 +148,7 @@ fn echoes() -> impl Iterator<Item = Peer> {
         program.complains("\n");
         let line = program.stderr().text();
         line.contains("io_uring is not") && {
-            eprintln!("not tested: {line}");
+            skip(line.trim_end());
             true
         }
     });
@@ -189,8 +188,7 @@ fn a_client_that_reads_late_gets_everything() {
         let server = peer.start();
         for stream in [server.dial(), dial_stingy(server.address)] {
             let block = benches::message(1000);
-            let sent = fill(&stream, &block, LIMIT);
-            assert!(sent < LIMIT, "it takes what it cannot send");
+            let sent = fill(&stream, &block);
             stream.shutdown(Shutdown::Write).expect("shutdown");
             let expected: Vec<u8> = block.iter().copied().cycle().take(sent).collect();
             expect_end(Sipping(&stream, &server.dial()), &expected);
@@ -222,8 +220,7 @@ fn a_client_that_breaks_off_is_forgotten_and_hurts_nobody() {
             if wants_answers {
                 ping(&stream, b"hello");
             } else {
-                let sent = fill(&stream, &benches::message(1000), LIMIT);
-                assert!(sent < LIMIT, "it takes what it cannot send");
+                let _ = fill(&stream, &benches::message(1000));
             }
             reset(stream);
             ping(&bystander, b"still there?");
@@ -322,8 +319,13 @@ fn lines_arrive_whole(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
     }
 
     let long = "long".repeat(BUFFER_BYTES);
-    anna.say(&long);
-    hear_all([bob, carol], &format!("[anna] {long}"));
+    let heard = format!("[anna] {long}");
+    // All at once: the kernels may hold less than that, and some peers wait for one after another.
+    thread::scope(|scope| {
+        scope.spawn(|| anna.say(&long));
+        scope.spawn(|| bob.hears(&heard));
+        carol.hears(&heard);
+    });
 }
 
 /// Two talk at once, in lines too long for one write to a pipe (`PIPE_BUF`).
@@ -331,20 +333,25 @@ fn lines_are_not_mixed(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
     const LINES: usize = 40;
     let line = |number: usize| format!("{number} ").repeat(2000);
     let lines: String = (0..LINES).map(|number| line(number) + "\n").collect();
-    anna.send(&lines);
-    bob.send(&lines);
-    let mut spoken = [0; 2];
-    for _ in 0..2 * LINES {
-        let heard = carol.next();
-        let author = usize::from(heard.starts_with("[bob] "));
-        let name = ["anna", "bob"][author];
-        assert_eq!(heard, format!("[{name}] {}", line(spoken[author])));
-        spoken[author] += 1;
-    }
-    for number in 0..LINES {
-        bob.hears(&format!("[anna] {}", line(number)));
-        anna.hears(&format!("[bob] {}", line(number)));
-    }
+    thread::scope(|scope| {
+        for author in [&*anna, &*bob] {
+            let mut author = author.stream().try_clone().expect("dup");
+            let lines = lines.as_bytes();
+            scope.spawn(move || author.write_all(lines).expect("write"));
+        }
+        for (listener, author) in [(anna, "bob"), (bob, "anna")] {
+            let hears = move |number| listener.hears(&format!("[{author}] {}", line(number)));
+            scope.spawn(move || (0..LINES).for_each(hears));
+        }
+        let mut spoken = [0; 2];
+        for _ in 0..2 * LINES {
+            let heard = carol.next();
+            let author = usize::from(heard.starts_with("[bob] "));
+            let name = ["anna", "bob"][author];
+            assert_eq!(heard, format!("[{name}] {}", line(spoken[author])));
+            spoken[author] += 1;
+        }
+    });
 }
 
 /// Where a member has a queue, as opposed to threads and processes that write to all and wait.

@@ -7,10 +7,11 @@ use std::io::{IoSlice, Read, Seek, SeekFrom, Write, pipe};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::thread;
 
 use common::{
-    Heard, Notes, adopt_socket, alone, echo, is_nonblocking, noise, reactor, read_some, sink,
-    turn_at_once, turn_until, write_some,
+    Heard, Notes, adopt_socket, alone, echo, is_nonblocking, narrow, noise, reactor, read_some,
+    sink, turn_at_once, turn_until, write_some,
 };
 use edgeloop_reactor::{Closed, Direction, Limits, Outbox, Reactor};
 use nix::errno::Errno;
@@ -26,8 +27,12 @@ fn the_read_end_of_a_pipe_is_read_to_its_end() {
         let (ours, mut theirs) = pipe().unwrap();
         let (mut reactor, sent) = (reactor(sink), noise(50_000));
         let id = reactor.adopt(ours.into(), Direction::Input, 0).unwrap();
-        theirs.write_all(&sent).unwrap();
-        turn_until(&mut reactor, |notes| notes.received(id).len() == sent.len());
+        // The pipe may hold less than that.
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| theirs.write_all(&sent).unwrap());
+            turn_until(&mut reactor, |notes| notes.received(id).len() == sent.len());
+            writer.join().unwrap();
+        });
         drop(theirs);
         reactor.run().unwrap();
         let notes = reactor.protocol();
@@ -44,7 +49,7 @@ fn the_write_end_of_a_pipe_takes_what_the_reader_takes() {
         let sent = noise(1024 * 1024);
         let mut reactor = speaker(sent.clone());
         reactor.adopt(ours.into(), Direction::Output, 0).unwrap();
-        let reader = std::thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut received = Vec::new();
             theirs.read_to_end(&mut received).unwrap();
             received
@@ -59,6 +64,7 @@ fn the_write_end_of_a_pipe_takes_what_the_reader_takes() {
 fn a_pipe_whose_reader_vanishes_is_reset() {
     alone(|| {
         let (theirs, ours) = pipe().unwrap();
+        narrow(&ours);
         let mut theirs = Some(theirs);
         let mut reactor = reactor(|_, _| {});
         let id = reactor.adopt(ours.into(), Direction::Output, 0).unwrap();

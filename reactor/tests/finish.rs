@@ -8,6 +8,7 @@ use std::{mem, thread};
 
 use common::{Heard, alone, noise, reactor};
 use edgeloop_reactor::{Closed, Direction};
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// The client says more than anybody reads, and is slow to read its answer. A close while its words
 /// are unread would be a reset, which destroys what is on its way to it. So what it still says is
@@ -31,6 +32,7 @@ fn an_answer_outlives_input_that_nobody_wants() {
         reactor.adopt(ours.into(), Direction::Both, 0).unwrap();
         let client = thread::spawn(move || {
             client.set_nonblocking(true).unwrap();
+            setsockopt(&client, sockopt::SndBuf, &(64 * 1024)).unwrap();
             // As much as all buffers hold; then it can only read.
             let flood = noise(64 * 1024);
             while client.write(&flood).is_ok() {}

@@ -70,7 +70,7 @@ fn netcat_gets_a_whole_file_back() {
             .arg(rung.address.port().to_string())
             .stdin(File::open(file.path()).unwrap())
             .output()
-            .expect("this test needs nc (Debian: netcat-openbsd)");
+            .expect("needs `nc`: run tests/run, which installs it");
         assert!(netcat.status.success(), "{}: {netcat:?}", rung.name);
         let same = netcat.stdout == question;
         assert!(same, "{}: not the same bytes", rung.name);

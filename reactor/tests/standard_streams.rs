@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Heard, Notes, PATIENCE, adopt_socket, alone, noise, reactor, reactor_with, sink, turn_at_once,
-    turn_until,
+    Heard, Notes, PATIENCE, adopt_socket, alone, narrow, noise, reactor, reactor_with, sink,
+    turn_at_once, turn_until,
 };
 use edgeloop_reactor::{Closed, ConnId, Direction, Limits, Outbox, Reactor, Stats};
 use nix::pty::{OpenptyResult, openpty};
@@ -80,6 +80,7 @@ fn a_user_may_stop_reading_for_longer_than_the_stall_timeout() {
         };
         let mut reactor = reactor_with(limits, |_, _| {});
         let (mut reading, to_pipe) = pipe().unwrap();
+        narrow(&to_pipe);
         let OpenptyResult { master, slave } = openpty(None, None).unwrap();
         let [piped, shown] =
             [to_pipe.into(), slave].map(|fd| reactor.adopt(fd, Direction::Output, 0).unwrap());

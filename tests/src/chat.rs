@@ -11,7 +11,7 @@ use nix::sys::socket::{
 };
 
 use crate::PATIENCE;
-use crate::client::{dial, reset};
+use crate::client::{dial, reset, with_deadlines};
 use crate::server::Launch;
 
 /// The chat server on a TCP port that the kernel picks, with these options.
@@ -28,7 +28,7 @@ pub fn dial_stingy(server: SocketAddr) -> TcpStream {
     setsockopt(&socket, sockopt::RcvBuf, &4096).expect("SO_RCVBUF");
     setsockopt(&socket, sockopt::TcpMaxSeg, &536).expect("TCP_MAXSEG");
     connect(socket.as_raw_fd(), &SockaddrStorage::from(server)).expect("connect");
-    TcpStream::from(socket)
+    with_deadlines(TcpStream::from(socket))
 }
 
 /// Fails if a line would do anything to a terminal but show itself: controls (but the tab), and

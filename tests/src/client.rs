@@ -6,13 +6,18 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::linger;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, send, setsockopt,
+    socket, sockopt,
 };
 
-use crate::PATIENCE;
+use crate::server::Server;
+use crate::sockets::is_left_unread;
+use crate::{PATIENCE, until};
 
 /// Connects to `server`; reading and writing fail after [`PATIENCE`].
 #[must_use]
@@ -46,7 +51,7 @@ pub fn dial_narrow(server: SocketAddr, bytes: usize) -> TcpStream {
     with_deadlines(TcpStream::from(socket))
 }
 
-fn with_deadlines(stream: TcpStream) -> TcpStream {
+pub(crate) fn with_deadlines(stream: TcpStream) -> TcpStream {
     stream
         .set_read_timeout(Some(PATIENCE))
         .expect("SO_RCVTIMEO");
@@ -55,6 +60,12 @@ fn with_deadlines(stream: TcpStream) -> TcpStream {
         .expect("SO_SNDTIMEO");
     stream.set_nodelay(true).expect("TCP_NODELAY");
     stream
+}
+
+/// Leaves a pipe no more room than 64 KiB, whatever the size of the machine's pages.
+pub fn narrow(pipe: impl AsFd) {
+    // It fails only where the pipe has less room, and may not have more.
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(64 * 1024));
 }
 
 /// Connects to a Unix socket; reading and writing fail after [`PATIENCE`].
@@ -70,6 +81,9 @@ pub fn dial_unix(path: &Path) -> UnixStream {
     stream
 }
 
+/// What the buffer of a socket for datagrams is to hold; what the kernel allows may be less.
+pub(crate) const DATAGRAM_BUFFER: usize = 256 * 1024;
+
 /// A socket for datagrams to and from `server` only; receiving fails after [`PATIENCE`].
 #[must_use]
 pub fn dial_udp(server: SocketAddr) -> UdpSocket {
@@ -82,15 +96,41 @@ pub fn dial_udp(server: SocketAddr) -> UdpSocket {
     socket
         .set_read_timeout(Some(PATIENCE))
         .expect("SO_RCVTIMEO");
+    setsockopt(&socket, sockopt::RcvBuf, &DATAGRAM_BUFFER).expect("SO_RCVBUF");
     socket
 }
 
 /// Sends `message` and checks that it comes back.
-pub fn ping(mut stream: impl Read + Write, message: &[u8]) {
-    stream
-        .write_all(message)
-        .expect("the server takes the message");
-    expect(stream, message);
+pub fn ping(mut stream: impl Read + AsFd, message: &[u8]) {
+    let begun = say(&mut stream, message);
+    let mut rest = vec![0; message.len() - begun.len()];
+    stream.read_exact(&mut rest).expect("the server answers");
+    assert_same(&[begun, rest].concat(), message);
+}
+
+/// Sends `message`, and reads what is answered meanwhile: the kernels may hold less than all of it.
+fn say(stream: &mut (impl Read + AsFd), message: &[u8]) -> Vec<u8> {
+    let (mut sent, mut answer, mut block) = (0, Vec::new(), [0; 4096]);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    while sent < message.len() {
+        let fd = stream.as_fd().as_raw_fd();
+        match send(fd, &message[sent..], flags) {
+            Ok(count) => sent += count,
+            Err(Errno::EAGAIN) => {
+                let events = PollFlags::POLLIN | PollFlags::POLLOUT;
+                let goes_on = ready(&*stream, events, 30_000);
+                assert!(goes_on, "the server does not take the message");
+                let wanted = block.len().min(message.len() - answer.len());
+                if ready(&*stream, PollFlags::POLLIN, 0) {
+                    let count = stream.read(&mut block[..wanted]).expect("an answer");
+                    assert!(count > 0, "the server has ended the stream");
+                    answer.extend_from_slice(&block[..count]);
+                }
+            }
+            Err(errno) => panic!("the server does not take the message: {errno}"),
+        }
+    }
+    answer
 }
 
 /// Sends `message` on each connection in turn and checks that it comes back.
@@ -104,11 +144,7 @@ pub fn ping_all<'a>(streams: impl IntoIterator<Item = &'a TcpStream>, message: &
 pub fn expect(mut stream: impl Read, message: &[u8]) {
     let mut answer = vec![0; message.len()];
     stream.read_exact(&mut answer).expect("the server answers");
-    assert!(
-        answer == message,
-        "not what was sent: {}",
-        difference(&answer, message)
-    );
+    assert_same(&answer, message);
 }
 
 /// Checks that `rest` and then the end of the stream is what comes next.
@@ -117,21 +153,25 @@ pub fn expect_end(mut stream: impl Read, rest: &[u8]) {
     stream
         .read_to_end(&mut answer)
         .expect("the server ends the stream in order");
+    assert_same(&answer, rest);
+}
+
+fn assert_same(answer: &[u8], message: &[u8]) {
     assert!(
-        answer == rest,
+        answer == message,
         "not what was sent: {}",
-        difference(&answer, rest)
+        difference(answer, message)
     );
 }
 
 /// Sends `message`, ends our half of the stream, checks that all comes back and the server's half
 /// ends.
 pub fn ping_and_end(mut stream: &TcpStream, message: &[u8]) {
-    stream
-        .write_all(message)
-        .expect("the server takes the message");
+    let begun = say(&mut stream, message);
     stream.shutdown(Shutdown::Write).expect("shutdown");
-    expect_end(stream, message);
+    let (answered, rest) = message.split_at(begun.len());
+    assert_same(&begun, answered);
+    expect_end(stream, rest);
 }
 
 /// Where two texts part, in words.
@@ -184,22 +224,54 @@ pub fn ready(descriptor: impl AsFd, events: PollFlags, patience_ms: u16) -> bool
     poll(&mut descriptors, PollTimeout::from(patience_ms)).expect("poll") > 0
 }
 
-/// Sends `block` over and over, but no more than `limit` bytes, until the connection has taken
-/// nothing for half a second: all buffers on the way are full. Returns how many bytes went out.
+/// More than any kernel holds for a connection: a program that takes so much takes anything.
+pub const ENDLESS: usize = 1 << 30;
+
+/// Sends `block` over and over until the program at the other end has stopped reading, which it
+/// must: however much the kernels hold, it leaves something there. Returns how many bytes went out.
 #[must_use]
-pub fn fill(mut stream: &TcpStream, block: &[u8], limit: usize) -> usize {
+pub fn fill(mut stream: &TcpStream, block: &[u8]) -> usize {
     stream.set_nonblocking(true).expect("O_NONBLOCK");
     let mut sent = 0;
-    while sent < limit && ready(stream, PollFlags::POLLOUT, 500) {
-        let start = sent % block.len();
-        let end = block.len().min(start + limit - sent);
-        match stream.write(&block[start..end]) {
-            Ok(count) => sent += count,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+    until("the server has stopped reading", || {
+        while ready(stream, PollFlags::POLLOUT, 20) {
+            match stream.write(&block[sent % block.len()..]) {
+                Ok(count) => sent += count,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+            assert!(sent < ENDLESS, "the server never stops reading");
         }
-    }
+        is_left_unread(stream)
+    });
     stream.set_nonblocking(false).expect("O_NONBLOCK");
     sent
+}
+
+/// Sends without end and reads nothing, until the server cuts the connection.
+pub fn until_cut_off(mut stream: &TcpStream) {
+    let block = vec![b'x'; 65_536];
+    let is_cut = (0..ENDLESS / block.len()).any(|_| stream.write_all(&block).is_err());
+    assert!(is_cut, "the server takes whatever is sent");
+}
+
+/// A client that reads nothing while the server answers what it sends, block by block, until so
+/// many bytes wait in the server itself. With how many bytes it has sent.
+#[must_use]
+pub fn pile_up(server: &Server, block: &[u8], pending: usize) -> (TcpStream, usize) {
+    let mut stream = dial_narrow(server.tcp(), 64 * 1024);
+    let mut sent = 0;
+    while sent < ENDLESS {
+        let written = stream.write_all(block);
+        written.expect("the server takes all below its high-water mark");
+        sent += block.len();
+        let stats = server.stats_until("the server has read all", |stats| {
+            stats.get("bytes_in") == sent as u64
+        });
+        if sent as u64 - stats.get("bytes_out") >= pending as u64 {
+            return (stream, sent);
+        }
+    }
+    panic!("the kernel takes whatever is sent");
 }
 
 /// What became of a client that came when there may have been no room.

@@ -12,6 +12,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use tempfile::{TempDir, tempdir};
 
 use crate::PATIENCE;
+use crate::client::DATAGRAM_BUFFER;
 
 /// A listener of any kind, with an address for clients. Accepting fails after [`PATIENCE`].
 #[derive(Debug)]
@@ -35,10 +36,12 @@ impl Door {
         [Self::tcp(), Self::unix()]
     }
 
-    /// On a TCP port of 127.0.0.1.
+    /// On a TCP port of 127.0.0.1. What the kernel receives for it is less than any test sends that
+    /// is to be seen while it sends.
     #[must_use]
     pub fn tcp() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        setsockopt(&listener, sockopt::RcvBuf, &(256 * 1024)).expect("SO_RCVBUF");
         let at = listener.local_addr().expect("getsockname");
         limit_patience(&listener);
         Self {
@@ -127,6 +130,7 @@ impl ClosedDoor {
 pub fn udp_door() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
     limit_patience(&socket);
+    setsockopt(&socket, sockopt::RcvBuf, &DATAGRAM_BUFFER).expect("SO_RCVBUF");
     let at = socket.local_addr().expect("getsockname");
     (socket, format!("udp://{at}"))
 }

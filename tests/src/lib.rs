@@ -28,6 +28,12 @@
 //! fast something is, but for a stop that must not sit out a timeout of seconds. Every server ends
 //! with its [`server::Server`], also when the test fails.
 //!
+//! Nor does a test depend on the machine: how much its kernel keeps in a socket or a pipe, or what
+//! is installed. A test that needs full buffers sets their sizes where it can and waits until the
+//! other side has stopped ([`client::fill`], [`client::pile_up`]). A program that is missing is
+//! named by [`program::command`]; what a machine may forbid, such as namespaces, is skipped aloud
+//! ([`skip`]).
+//!
 //! The programs under test are built once per run by `cargo build`; set `EDGELOOP_BIN` or
 //! `EDGECALL_BIN` to the path of a program to test that one instead.
 
@@ -54,6 +60,7 @@ pub mod terminal;
 pub mod tmux;
 
 use std::fs::File;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -94,6 +101,14 @@ pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(2));
     }
     true
+}
+
+/// Says that the running test cannot be made here, and why.
+pub fn skip(why: &str) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a test");
+    // Not by `eprintln!`: the harness would keep that to itself, since the test does not fail.
+    writeln!(std::io::stderr(), "skipped: {name}: {why}").expect("stderr");
 }
 
 /// Lets one test at a time through, of all that ask, in whatever process they run.

@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use tempfile::NamedTempFile;
 
+use crate::program::{self, needs};
+use crate::skip;
+
 /// A table of host names, in place of `/etc/hosts`, for the programs that are started under it.
 #[derive(Debug)]
 pub struct Hosts(NamedTempFile);
@@ -50,6 +53,7 @@ impl Hosts {
 /// which the shell commands `setup` prepare. `None` where that is not possible.
 #[must_use]
 pub fn own_network(setup: &str) -> Option<Vec<String>> {
+    needs("ip");
     let script = format!("ip link set lo up && {setup} && exec \"$@\"");
     let wrapper = words(&[
         "unshare",
@@ -83,7 +87,7 @@ fn words(words: &[&str]) -> Vec<String> {
 /// A program that is started with these words, and more.
 #[must_use]
 pub fn command(words: &[String]) -> Command {
-    let mut command = Command::new(&words[0]);
+    let mut command = program::command(&words[0]);
     command.args(&words[1..]);
     command
 }
@@ -92,7 +96,7 @@ fn is_possible(wrapper: &[String]) -> bool {
     let status = command(wrapper).arg("true").stderr(Stdio::null()).status();
     let possible = status.is_ok_and(|status| status.success());
     if !possible {
-        println!("left out: no namespace of our own");
+        skip("needs a namespace of its own (unshare(1))");
     }
     possible
 }

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use tempfile::tempfile;
 
 use crate::PATIENCE;
 use crate::process::wait_for_exit;
+use crate::program::command;
 
 /// An `nc` that runs.
 ///
@@ -26,13 +27,13 @@ impl Netcat {
         stdin.write_all(input).expect("a temporary file");
         stdin.rewind().expect("a temporary file");
         let output = tempfile().expect("a temporary file");
-        let child = Command::new("nc")
+        let child = command("nc")
             .args(arguments)
             .stdin(stdin)
             .stdout(output.try_clone().expect("dup"))
             .stderr(Stdio::inherit())
             .spawn()
-            .expect("nc (netcat-openbsd) is installed");
+            .expect("nc starts");
         Self { child, output }
     }
 

@@ -1,11 +1,13 @@
 //! What `/proc` says about a process; limits; waiting with a deadline.
 
 use std::fs;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{SysconfVar, sysconf};
+
+use crate::program::command;
 
 /// Waits for `child` to end; `None` if it has not within `patience`.
 pub fn wait_for_exit(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
@@ -88,6 +90,21 @@ pub fn state(pid: u32) -> char {
     stat_fields(pid)[0].chars().next().expect("state")
 }
 
+/// Whether all threads of a process wait for something to happen.
+#[must_use]
+pub fn is_asleep(pid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let state = |path| {
+        let stat = fs::read_to_string(path).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    };
+    tasks
+        .flatten()
+        .all(|task| state(task.path().join("stat")) == Some('S'))
+}
+
 /// The fields of `/proc/PID/stat` from the state on (the name before it may hold anything).
 fn stat_fields(pid: u32) -> Vec<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("/proc/PID/stat");
@@ -97,10 +114,10 @@ fn stat_fields(pid: u32) -> Vec<String> {
 
 /// Sets the soft limit of descriptors of a running process.
 pub fn limit_descriptors(pid: u32, soft: u64) {
-    let status = Command::new("prlimit")
+    let status = command("prlimit")
         .args(["--pid", &pid.to_string(), &format!("--nofile={soft}:")])
         .status()
-        .expect("prlimit is part of util-linux");
+        .expect("prlimit starts");
     assert!(status.success(), "prlimit: {status}");
 }
 

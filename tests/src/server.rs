@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::process::{open_descriptors, state, wait_for_exit};
+use crate::program::command;
 use crate::{PATIENCE, until};
 
 /// The server under test: built by the first call, in the profile of the tests.
@@ -171,7 +172,7 @@ impl Launch {
     pub fn spawn(self) -> Server {
         let mut words = self.wrapper.iter().map(String::as_str);
         let binary = binary().to_str().expect("a path in UTF-8");
-        let mut command = Command::new(words.next().unwrap_or(binary));
+        let mut command = command(words.next().unwrap_or(binary));
         if !self.wrapper.is_empty() {
             command.args(words).arg(binary);
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 
+use crate::process::is_asleep;
 use crate::until;
 
 /// What a TCP socket is doing, as far as the tests care: the numbers of the kernel's
@@ -32,6 +33,8 @@ pub struct Socket {
     pub state: State,
     /// Bytes that the other end has not acknowledged.
     pub unacknowledged: usize,
+    /// Whether some of them are on their way: those that wait for the other end's window are not.
+    pub in_flight: bool,
     /// Bytes that have arrived, and that the program has not read.
     pub unread: usize,
     inode: u64,
@@ -64,6 +67,40 @@ pub fn until_read(stream: &TcpStream) {
             theirs.inode != 0 && theirs.unread == 0
         })
     });
+}
+
+/// Whether the program at the other end of a connection has stopped reading: it sleeps although
+/// bytes that we have sent wait for it.
+#[must_use]
+pub fn is_left_unread(stream: &TcpStream) -> bool {
+    let theirs = || both_ends(stream).map(|[_, theirs]| theirs);
+    let Some(before) = theirs().filter(|theirs| theirs.inode != 0 && theirs.unread > 0) else {
+        return false;
+    };
+    // Between two looks at the table, so that no reader was asleep only for want of these bytes.
+    holders(before.inode).into_iter().all(is_asleep)
+        && theirs().is_some_and(|after| after.unread == before.unread)
+}
+
+/// Our socket of a connection, and that at the other end; `None` if one of them is closed.
+#[must_use]
+pub fn both_ends(stream: &TcpStream) -> Option<[Socket; 2]> {
+    let (here, there) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
+    let sockets = tcp_sockets();
+    let find = |local, remote| {
+        let mut sockets = sockets.iter();
+        let found = sockets.find(|socket| socket.local == local && socket.remote == remote);
+        found.copied()
+    };
+    Some([find(here, there)?, find(there, here)?])
+}
+
+/// The processes that have a socket open.
+fn holders(inode: u64) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("/proc");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| socket_inodes(*pid).contains(&inode))
+        .collect()
 }
 
 /// Our end of a connection, and the other.
@@ -178,6 +215,8 @@ fn table(name: &str) -> Vec<Socket> {
                 _ => State::Other,
             },
             unacknowledged: number(to_send),
+            // The retransmission timer runs.
+            in_flight: fields[5].starts_with("01:"),
             unread: number(received),
             inode: fields[9].parse().expect("an inode"),
         }

@@ -103,7 +103,7 @@ impl Terminal {
             .stdout(self.line())
             .stderr(self.line())
             .spawn()
-            .expect("setsid is part of util-linux");
+            .expect("setsid starts");
         Session { child }
     }
 

@@ -43,14 +43,14 @@ impl Tmux {
     }
 
     fn tell(&self, words: &[&str]) -> String {
-        let output = self.command(words).output().expect("tmux is installed");
+        let output = self.command(words).output().expect("tmux starts");
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "tmux {words:?}: {complaint}");
         String::from_utf8(output.stdout).expect("tmux speaks UTF-8")
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut tmux = Command::new("tmux");
+        let mut tmux = command("tmux");
         tmux.args(["-u", "-f", "/dev/null", "-S"]);
         tmux.arg(self.directory.path().join("socket"));
         tmux.args(words).env_remove("TMUX").env("LC_ALL", "C.UTF-8");

@@ -7,13 +7,13 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use tests::PATIENCE;
 use tests::call::{Call, file_of};
 use tests::client::{dial, ping};
 use tests::namespace::{Hosts, command, network_of, own_network};
 use tests::program::output_of;
 use tests::server::{Launch, MODELS, Server, edgecall};
 use tests::sockets::{tcp_listeners, udp_addresses};
+use tests::{PATIENCE, skip};
 
 /// `edgecall echo` has its line back from this address.
 fn answers(address: &str) {
@@ -228,7 +228,7 @@ fn link_local() -> Option<(String, String)> {
         usable.then(|| (ip.to_string(), fields[5].to_owned()))
     });
     if found.is_none() {
-        println!("left out: no interface with a link-local address");
+        skip("needs an interface with a link-local address");
     }
     found
 }

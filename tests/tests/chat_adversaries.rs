@@ -268,7 +268,8 @@ fn floods_of_telnet() {
 #[test]
 fn a_storm_of_short_lines() {
     const LINES: usize = 100_000;
-    let server = chat(&["--rate", "0"]).start();
+    // All of them may wait for the listener.
+    let server = chat(&["--rate", "0", "--high-water", "4MiB"]).start();
     let [mut listener, mallory] = Guest::join_all(server.tcp(), ["listener", "mallory"]);
     let before = resident_bytes(server.pid());
     mallory.send(b"x\n".repeat(LINES));

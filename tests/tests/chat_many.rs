@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 
 use nix::sys::signal::Signal;
 use tempfile::tempfile;
@@ -13,6 +13,7 @@ use tempfile::tempfile;
 use tests::chat::{Crowd, Guest, chat};
 use tests::client::dial_from;
 use tests::process::{raise_own_descriptor_limit, resident_bytes, wait_for_exit};
+use tests::program::command;
 use tests::server::Server;
 use tests::{PATIENCE, one_at_a_time, until};
 
@@ -157,12 +158,12 @@ impl Netcat {
     /// `-N`: the end of its input ends its half of the connection.
     fn start(server: SocketAddr) -> Self {
         let screen = tempfile().expect("a temporary file");
-        let mut child = Command::new("nc")
+        let mut child = command("nc")
             .args(["-N", &server.ip().to_string(), &server.port().to_string()])
             .stdin(Stdio::piped())
             .stdout(screen.try_clone().expect("dup"))
             .spawn()
-            .expect("nc (netcat-openbsd) is installed");
+            .expect("nc starts");
         let keyboard = child.stdin.take();
         Self {
             child,

@@ -192,8 +192,7 @@ fn a_flood_that_has_to_wait_costs_no_memory() {
     let server = chat(&["--rate", "1", "--burst", "1"]).start();
     let [flooder, mut ann, bob] = Guest::join_all(server.tcp(), ["flooder", "ann", "bob"]);
     let before = resident_bytes(server.pid());
-    let sent = fill(flooder.stream(), b"a line of the flood\n", 64 * MIB);
-    assert!(sent < 64 * MIB, "the flooder was never paused");
+    let _ = fill(flooder.stream(), b"a line of the flood\n");
     let taken = server.stats().get("bytes_in");
     assert!(taken < MIB as u64, "{taken} bytes were read");
     let growth = resident_bytes(server.pid()).saturating_sub(before);
@@ -209,7 +208,8 @@ fn a_flood_that_has_to_wait_costs_no_memory() {
 #[test]
 fn no_rate() {
     const LINES: usize = 20_000;
-    let server = chat(&["--rate", "0"]).start();
+    // All of them may wait for the listener.
+    let server = chat(&["--rate", "0", "--high-water", "4MiB"]).start();
     let [talker, mut ann] = Guest::join_all(server.tcp(), ["talker", "ann"]);
     talker.send("so it is\n".repeat(LINES));
     for _ in 0..LINES {

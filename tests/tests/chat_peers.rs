@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use tests::chat::{Guest, chat, hear_all};
+use tests::chat::{Guest, chat, dial_stingy, hear_all};
 use tests::client::dial;
 use tests::process::resident_bytes;
 use tests::server::Server;
@@ -23,8 +23,10 @@ fn who_never_reads_is_dropped_and_the_others_hear_everything() {
     let _turn = one_at_a_time();
     // Until then the room is told little. The minimum rate would decide after half a minute.
     let server = chat(&["--rate", "0", "--stall-timeout", "5s"]).start();
-    let names = ["talker", "ann", "bob", "stalled"];
-    let [talker, mut ann, mut bob, stalled] = Guest::join_all(server.tcp(), names);
+    let names = ["talker", "ann", "bob"];
+    let [talker, mut ann, mut bob] = Guest::join_all(server.tcp(), names);
+    let stalled = Guest::on(dial_stingy(server.tcp())).joined("stalled");
+    hear_all([&mut ann, &mut bob], "* stalled has entered the room");
     let before = resident_bytes(server.pid());
     let (mut highest, mut announced) = (before, [0, 0]);
     for block in 0..24 * MIB / 1000 / BLOCK {

@@ -1,12 +1,12 @@
 //! People come with whatever program they have: all of them meet in one room.
 
-use std::process::{Child, Command};
+use std::process::Child;
 
 use tests::PATIENCE;
 use tests::chat::{Guest, chat};
 use tests::foreign::callers;
 use tests::process::wait_for_exit;
-use tests::program::{Program, output_of};
+use tests::program::{Program, command, output_of};
 use tests::server::Server;
 use tests::terminal::Terminal;
 use tests::until;
@@ -25,13 +25,13 @@ impl Telnet {
             server.tcp().ip().to_string(),
             server.tcp().port().to_string(),
         );
-        let child = Command::new("telnet")
+        let child = command("telnet")
             .args([host, port])
             .stdin(terminal.line())
             .stdout(terminal.line())
             .stderr(terminal.line())
             .spawn()
-            .expect("telnet is installed");
+            .expect("telnet starts");
         terminal.shows("Escape character is '^]'.");
         Self {
             terminal,

@@ -9,6 +9,7 @@ use std::fs;
 use std::ops::Range;
 
 use tests::chat::{Guest, chat};
+use tests::program::needs;
 use tests::server::{Launch, edgecall};
 use tests::tmux::{Tmux, Window};
 
@@ -139,6 +140,7 @@ fn place(readme: &str) -> Range<usize> {
 
 #[test]
 fn the_conversation_in_the_readme_is_a_real_one() {
+    ["nc", "telnet"].into_iter().for_each(needs);
     let server = chat(&["--history", "5"]).start();
     let port = server.tcp().port();
     let screens = converse(port);

@@ -1,7 +1,7 @@
 //! `edgecall`, the client: what goes in comes out, and how it ends.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Write, pipe};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -10,10 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::socket::{getsockopt, sockopt};
 use tempfile::{tempdir, tempfile};
 
 use tests::call::{Call, content, file_of};
-use tests::client::{difference, expect, expect_end};
+use tests::client::{difference, expect, expect_end, narrow};
 use tests::door::{ClosedDoor, Door};
 use tests::random::Random;
 use tests::server::{Launch, edgecall};
@@ -73,16 +74,17 @@ fn a_reader_may_take_its_time() {
     let mut calls = sizes.map(|size| {
         let data = Random::new(size as u64).bytes(size);
         let arguments = [&address, "--timeout", "1s"];
-        let call = Call::echo(&arguments, file_of(&data), Stdio::piped());
-        (call, data)
+        let (reader, writer) = pipe().expect("pipe");
+        narrow(&writer);
+        (Call::echo(&arguments, file_of(&data), writer), reader, data)
     });
     // For each longer than the timeout, and for the last, after the others, than the default grace.
-    for (call, _) in &mut calls {
+    for (call, ..) in &mut calls {
         let ended = call.has_ended(Duration::from_secs(2));
         assert!(!ended, "it did not wait for its reader");
     }
-    for (mut call, data) in calls {
-        expect_end(call.stdout(), &data);
+    for (call, reader, data) in calls {
+        expect_end(reader, &data);
         call.succeeds();
     }
 }
@@ -157,8 +159,10 @@ fn a_server_that_is_silent_is_a_failure() {
 fn a_server_that_does_not_read_is_a_failure() {
     let door = Door::unix();
     let arguments = [door.address(), "--timeout", "300ms"];
-    // More than its socket holds (net.core.wmem_default), little enough to be read to its end.
-    let much = Random::new(3).bytes(350_000);
+    // More than its socket holds, little enough to be read to its end.
+    let (like_its, _) = UnixStream::pair().expect("socketpair");
+    let held = getsockopt(&like_its, sockopt::SndBuf).expect("SO_SNDBUF");
+    let much = Random::new(3).bytes(held + 140_000);
     let call = Call::echo(&arguments, file_of(&much), Stdio::null());
     let _stream = door.accept();
     call.fails(&format!("no answer from {} in time", door.address()));

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{Backlog, listen};
 
-use tests::PATIENCE;
 use tests::call::{Call, file_of};
 use tests::client::expect_end;
 use tests::door::{ClosedDoor, Door, closed_udp_door, udp_door};
 use tests::namespace::Hosts;
 use tests::server::{Launch, Server, edgecall};
+use tests::{PATIENCE, skip};
 
 /// A name with an address of each family, of which the resolver puts the IPv6 one first.
 const NAME: &str = "both.test";
@@ -159,7 +159,7 @@ fn a_silent_address_is_left_for_the_next_over_udp_too() {
     let port = server.udp().port();
     // Bound, and never read.
     let Ok(_silent) = UdpSocket::bind((Ipv6Addr::LOCALHOST, port)) else {
-        return println!("left out: the port is taken");
+        return skip("the port is taken");
     };
     let name = format!("udp://{NAME}:{port}");
     let call = start(&hosts, &["echo", &name, "--timeout", "500ms"], b"hello\n");

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tests::call::{Call, content, file_of};
 use tests::client::{difference, expect, expect_end};
 use tests::door::{closed_udp_door, udp_door};
+use tests::program;
 use tests::random::Random;
 use tests::server::{Launch, edgecall};
 use tests::strace::Trace;
@@ -318,19 +319,19 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
 #[test]
 fn lines_are_sent_and_nothing_awaited() {
     let (server, address) = udp_door();
-    let lines = short_lines(200);
+    let lines = short_lines(100);
     let call = Call::start(&["send", &address, "-v"], file_of(&lines), Stdio::null());
     let (code, log) = call.finish();
-    let bytes = lines.len() - 200;
+    let bytes = lines.len() - 100;
     assert_eq!(code, Some(0), "{log}");
     let at = server.local_addr().expect("getsockname");
     let expected = format!(
         "datagrams go to {address} ({at})\nsent {bytes} bytes, received 0 bytes; \
-         datagrams: 200 sent, 0 of them again; 0 received, 0 of them late\n"
+         datagrams: 100 sent, 0 of them again; 0 received, 0 of them late\n"
     );
     assert_eq!(log, expected);
     let mut received = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..100 {
         received.extend(receive(&server).0);
         received.push(b'\n');
     }
@@ -341,7 +342,7 @@ fn lines_are_sent_and_nothing_awaited() {
 fn send_with_faults(trace: &Trace, faults: &str, arguments: &[&str], lines: &[u8]) -> Call {
     let inject = format!("inject=sendto:{faults}");
     let wrapper = trace.wrapper(&["-e", "trace=sendto", "-e", &inject]);
-    let mut command = Command::new(&wrapper[0]);
+    let mut command = program::command(&wrapper[0]);
     command
         .args(&wrapper[1..])
         .arg(edgecall())

@@ -17,8 +17,8 @@ use nix::unistd::mkfifo;
 use tempfile::tempdir;
 
 use tests::client::{
-    dial, dial_narrow, dial_unix, difference, expect, expect_end, fill, is_closed, ping, ping_all,
-    ready,
+    dial, dial_narrow, dial_unix, difference, expect, expect_end, fill, is_closed, narrow, pile_up,
+    ping, ping_all, ready,
 };
 use tests::random::Random;
 use tests::server::{Launch, Server};
@@ -27,8 +27,7 @@ use tests::{MIB, PATIENCE, until};
 /// A client with answers pending that it never reads.
 fn stalled_client(server: &Server) -> TcpStream {
     let stream = dial_narrow(server.tcp(), 16 * 1024);
-    let sent = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
-    assert!(sent < 64 * MIB, "the client was never paused");
+    let _ = fill(&stream, &vec![b'x'; 65_536]);
     stream
 }
 
@@ -134,22 +133,12 @@ fn sigterm_under_load() {
 #[test]
 fn pending_output_is_delivered_after_sigterm() {
     let mut server = Launch::echo()
-        .args(&["--high-water", "64MiB", "--grace", "1h"])
+        .args(&["--high-water", "1024MiB", "--grace", "1h"])
         .start();
-    let data = Random::new(1).bytes(12 * MIB);
-    let mut stream = dial_narrow(server.tcp(), 64 * 1024);
-    stream
-        .write_all(&data)
-        .expect("the server takes all below its high-water mark");
-    let stats = server.stats_until("the server has read all", |stats| {
-        stats.get("bytes_in") == data.len() as u64
-    });
-    assert!(
-        stats.get("bytes_out") < data.len() as u64,
-        "nothing was pending"
-    );
+    let block = Random::new(1).bytes(MIB);
+    let (stream, sent) = pile_up(&server, &block, 8 * MIB);
     server.signal(Signal::SIGTERM);
-    expect_end(&stream, &data);
+    expect_end(&stream, &block.repeat(sent / block.len()));
     drop(stream);
     assert_eq!(server.exit_code(), 0);
 }
@@ -161,7 +150,7 @@ fn unread_input_at_sigterm_does_not_destroy_the_answers() {
     let mut server = Launch::echo().args(&["--grace", "1h"]).start();
     let block = Random::new(2).bytes(100_003);
     let mut stream = dial_narrow(server.tcp(), 64 * 1024);
-    let sent = fill(&stream, &block, 64 * MIB);
+    let sent = fill(&stream, &block);
     let taken = usize::try_from(server.stats().get("bytes_in")).expect("a length");
     assert!(taken < sent, "the server has read all that was sent");
     server.signal(Signal::SIGTERM);
@@ -272,14 +261,15 @@ fn sigstop_and_sigcont() {
     }
 }
 
-/// The kernel alone receives them, as many as the backlog holds, and has one event for them all.
+/// The kernel alone receives them, no more than any backlog holds (`net.core.somaxconn` was 128 for
+/// long), and has one event for them all.
 #[test]
-fn three_hundred_that_come_while_it_is_stopped() {
+fn a_hundred_that_come_while_it_is_stopped() {
     let server = Launch::echo().start();
     let baseline = server.open_descriptors();
     for round in 0..3 {
         server.stop();
-        let mut clients: Vec<_> = (0..300).map(|_| dial(server.tcp())).collect();
+        let mut clients: Vec<_> = (0..100).map(|_| dial(server.tcp())).collect();
         for (index, client) in clients.iter_mut().enumerate() {
             // Half of them have something to say already.
             if index % 2 == 0 {
@@ -295,7 +285,7 @@ fn three_hundred_that_come_while_it_is_stopped() {
                 ping(client, text.as_bytes());
             }
         }
-        assert_eq!(server.stats().get("connections"), 300);
+        assert_eq!(server.stats().get("connections"), 100);
         drop(clients);
         server.descriptors_return_to(baseline);
     }
@@ -339,6 +329,7 @@ fn with_a_pipe_for_the_log(directory: &Path) -> (Server, PathBuf, File) {
     mkfifo(&pipe, Mode::S_IRWXU).expect("mkfifo");
     let both_ends = File::options().read(true).write(true).open(&pipe);
     let both_ends = both_ends.expect("a named pipe");
+    narrow(&both_ends);
     let script = format!("exec \"$@\" 2>'{}'", pipe.display());
     let server = Launch::new("echo", &[&format!("unix:{}", socket.display())])
         .args(&["-vv"])

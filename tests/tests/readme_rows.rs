@@ -8,7 +8,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use tests::program::Program;
+use tests::program::{Program, needs};
 use tests::server::edgecall;
 
 /// A row: its number, the server's command line, and the client's.
@@ -107,6 +107,7 @@ fn start_server(line: &str, port: u16) -> Program {
 
 #[test]
 fn every_row_does_what_it_says() {
+    needs("nc");
     let rows = rows();
     let numbers: Vec<usize> = rows.iter().map(|row| row.number).collect();
     assert_eq!(numbers, (1..=15).collect::<Vec<_>>());

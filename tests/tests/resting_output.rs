@@ -44,9 +44,7 @@ impl Full {
         let server = launch.args(&options).stdout(writer).start();
         let talker = dial_narrow(server.tcp(), 16 * 1024);
         let block = b"so many words, so many words, so many words, so many words\n";
-        let sent = tests::client::fill(&talker, &block.repeat(1000), 64 * MIB);
-        assert!(sent < 64 * MIB, "{way:?}: a client was never paused");
-        talker.set_nonblocking(false).expect("O_NONBLOCK");
+        let _ = tests::client::fill(&talker, &block.repeat(1000));
         Full {
             server,
             stdout: BufReader::new(stdout).lines(),

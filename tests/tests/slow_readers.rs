@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::client::{dial_narrow, difference, fill};
+use tests::client::{dial_narrow, difference, fill, until_cut_off};
 use tests::random::Random;
 use tests::server::{Launch, MODELS};
 use tests::sockets::{Socket, tcp_sockets};
@@ -58,8 +58,7 @@ fn a_client_that_reads_nothing_costs_the_kernel_little() {
     for model in MODELS {
         let server = Launch::echo().model(model).start();
         let stream = dial_narrow(server.tcp(), NARROW);
-        let sent = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
-        assert!(sent < 64 * MIB, "{model}: the client was never paused");
+        let _ = fill(&stream, &vec![b'x'; 65_536]);
         let client = stream.local_addr().expect("an address");
         let ours = |socket: &Socket| socket.local == server.tcp() && socket.remote == client;
         let socket = tcp_sockets().into_iter().find(ours).expect("a connection");
@@ -72,9 +71,7 @@ fn a_client_that_reads_nothing_costs_the_kernel_little() {
 #[test]
 fn a_stalled_peer_is_closed_though_looked_at_twice() {
     let server = Launch::echo().args(&["--stall-timeout", "1s"]).start();
-    let stream = dial_narrow(server.tcp(), NARROW);
-    let sent = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
-    assert!(sent < 64 * MIB, "the client was never paused");
+    until_cut_off(&dial_narrow(server.tcp(), NARROW));
     until("the stalled peer is closed", || {
         server.stats().get("closed_stalled") == 1
     });

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::tempdir;
 
+use tests::PATIENCE;
 use tests::client::{
     Fate, Probe, count, dial, dial_narrow, dial_udp, dial_unix, expect_end, fill, is_closed, ping,
     ping_all, watch,
@@ -16,7 +17,6 @@ use tests::process::threads;
 use tests::random::Random;
 use tests::server::{Launch, Server};
 use tests::sockets::{tcp_listeners, udp_addresses};
-use tests::{MIB, PATIENCE};
 
 const WORKERS: usize = 3;
 
@@ -27,7 +27,7 @@ fn echo() -> Launch {
 /// A client whose answers wait for it.
 fn stalled_client(server: &Server) -> TcpStream {
     let stream = dial_narrow(server.tcp(), 16 * 1024);
-    let _ = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
+    let _ = fill(&stream, &vec![b'x'; 65_536]);
     stream
 }
 

@@ -18,6 +18,7 @@ use edgeloop_reactor::{
     open_descriptors,
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// Nothing here takes long; whatever takes this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -203,15 +204,34 @@ pub(crate) fn turn_at_once<P: Protocol>(reactor: &mut Reactor<P>) {
     reactor.turn().unwrap();
 }
 
+/// What the kernel is to hold for a socket whose peer does not read, in bytes of its own reckoning,
+/// which is twice this: its default on most machines.
+const SEND_BUFFER: usize = 106_496;
+
+/// A pair of Unix sockets that hold the same on every machine.
+pub(crate) fn socket_pair() -> (UnixStream, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    for socket in [&ours, &theirs] {
+        setsockopt(socket, sockopt::SndBuf, &SEND_BUFFER).unwrap();
+    }
+    (ours, theirs)
+}
+
 /// Adopts one end of a socketpair, and returns the other one.
 pub(crate) fn adopt_socket<P: Protocol>(
     reactor: &mut Reactor<P>,
     tag: u32,
 ) -> (ConnId, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (ours, theirs) = socket_pair();
     let id = reactor.adopt(ours.into(), Direction::Both, tag).unwrap();
     theirs.set_nonblocking(true).unwrap();
     (id, theirs)
+}
+
+/// Leaves a pipe no more room than 64 KiB, whatever the size of the machine's pages.
+pub(crate) fn narrow(pipe: impl AsFd) {
+    // It fails only where the pipe has less room, and may not have more.
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(64 * 1024));
 }
 
 /// Writes what there is room for.

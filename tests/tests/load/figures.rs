@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::call::Call;
 use tests::one_at_a_time;
+use tests::program;
 use tests::server::{Launch, edgecall};
 use tests::strace::Trace;
 
@@ -137,7 +138,7 @@ fn two_calls_for_a_message() {
     let server = serve("echo", "127.0.0.1:0");
     let trace = Trace::new();
     let wrapper = trace.wrapper(&["-c"]);
-    let mut command = Command::new(&wrapper[0]);
+    let mut command = program::command(&wrapper[0]);
     command.args(&wrapper[1..]).arg(edgecall()).arg("load");
     command.args([
         &server.tcp().to_string(),

@@ -1,12 +1,13 @@
 //! The command line, what is printed, and how a run ends.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tests::call::Call;
+use tests::program;
 use tests::server::{Server, edgecall};
 use tests::{PATIENCE, until};
 
@@ -16,7 +17,7 @@ use crate::run::{command, finish, number, serve};
 #[test]
 fn descriptors_that_are_not_enough() {
     let server = serve("echo", "127.0.0.1:0");
-    let mut command = Command::new("prlimit");
+    let mut command = program::command("prlimit");
     command.args(["--nofile=100:100", "--"]).arg(edgecall());
     command.args(["load", &server.tcp().to_string(), "-c", "200"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -31,7 +32,7 @@ fn descriptors_that_are_not_enough() {
         .next();
     let most = most.expect("a number").to_owned();
     // So many can be opened then.
-    let mut command = Command::new("prlimit");
+    let mut command = program::command("prlimit");
     command.args(["--nofile=100:100", "--"]).arg(edgecall());
     let words = ["--json", "-d", "100ms", "--warm-up", "0", "-c", &most];
     command

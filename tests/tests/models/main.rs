@@ -8,7 +8,6 @@ use std::path::Path;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use tests::MIB;
 use tests::client::{dial_narrow, fill};
 use tests::process::state;
 use tests::server::{Launch, Server};
@@ -73,8 +72,7 @@ fn end(mut server: Server) {
 /// A client with answers pending that it never reads.
 fn stalled_client(server: &Server) -> TcpStream {
     let stream = dial_narrow(server.tcp(), 16 * 1024);
-    let sent = fill(&stream, &vec![b'x'; 65_536], 64 * MIB);
-    assert!(sent < 64 * MIB, "the client was never paused");
+    let _ = fill(&stream, &vec![b'x'; 65_536]);
     stream
 }
 

@@ -41,7 +41,7 @@ fn a_thousand_visits_leave_nothing_behind(model: &str) {
     let (pid, descriptors) = (server.pid(), server.open_descriptors());
     let stays = dial(server.tcp());
     for visit in 0..1000 {
-        ping(&dial(server.tcp()), format!("visit {visit}").as_bytes());
+        ping(dial(server.tcp()), format!("visit {visit}").as_bytes());
         // Zombies are reaped as they come, not when there is nothing else to do.
         assert!(children(pid).len() < 100, "after visit {visit}");
     }
@@ -71,7 +71,7 @@ fn a_worker_that_cannot_be_started(model: &str) {
     assert_eq!(server.open_descriptors(), descriptors);
     assert_eq!(server.stats().get("connections"), 1);
     ping(&first, b"after");
-    ping(&dial(server.tcp()), b"somebody new");
+    ping(dial(server.tcp()), b"somebody new");
     let stats = server.stats();
     assert_eq!((stats.get("refused"), stats.get("accepted")), (2, 2));
     let said = |line: &str| line.contains("connection refused: no ");
