@@ -266,6 +266,10 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
     /// is sent.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
+        // What the peers still send is taken for as long as the grace period lasts: to close before
+        // would destroy replies that are under way.
+        self.limits.linger_timeout = self.limits.linger_timeout.max(self.limits.grace);
+        self.limits.linger_bytes = usize::MAX;
         self.flush_outbox();
         let ids: Vec<ConnId> = self.ids().collect();
         for id in ids {

@@ -68,6 +68,17 @@ impl Link {
         Ok(())
     }
 
+    /// Cuts the link: from now on, all that is sent over it is lost without a word.
+    pub fn cut(&self) {
+        run(&format!("ip -n {} link set veth0 down", self.far)).expect("the link goes down");
+    }
+
+    /// Loses what the server sends, but not what it is sent.
+    pub fn lose_answers(&self) {
+        let route = format!("ip -n {} route add blackhole 192.0.2.2/32", self.near);
+        run(&route).expect("a route");
+    }
+
     /// What starts a server in the near namespace: see [`Launch::under`](crate::server::Launch).
     #[must_use]
     pub fn wrapper(&self) -> [&str; 4] {
