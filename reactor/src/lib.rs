@@ -24,12 +24,15 @@
 //! ```text
 //!   protocols      echo, upper, chat, yours     what is said and heard      no descriptors, no clock
 //!       |
-//!   Reactor        connections, buffers,        the turn of the loop        protocol.rs, outbox.rs,
-//!       |          timers, listeners, UDP                                   connections.rs, reactor.rs
+//!   Reactor        descriptors and the clock    the turn of the loop        reactor.rs
+//!    |  Core       connections, buffers,        what everything means       core.rs, protocol.rs,
+//!    |             timers, limits                                           outbox.rs
 //!   Poll           epoll, and nothing more      tokens and readiness        poll.rs, sys.rs
 //! ```
 //!
-//! Each knows only the floor below. [`Poll`] can be used alone.
+//! Each knows only the floor below. [`Poll`] can be used alone. The core has a second driver,
+//! [`Script`], which plays the kernel in memory: a protocol that was tested with it is tested on the
+//! code that serves it.
 //!
 //! # One message, from wire to wire
 //!
@@ -38,21 +41,20 @@
 //! 1. The kernel puts them into the socket's receive buffer and, the descriptor being on the
 //!    interest list, raises an edge. `Reactor::wait` returns from epoll_wait(2) with an [`Event`]:
 //!    the [`Token`] that was given at accept, and `IN OUT`. The clock is read, once for this turn.
-//! 2. `Connections::deliver` takes the token apart: a slot in a table, and the generation of its
-//!    tenant. If the tenant has changed, the event is for nobody. Otherwise `Conn::note` remembers
-//!    that there is something to read.
-//! 3. `Connections::visit` reads, into the one buffer that all connections share. 64 bytes are
-//!    fewer than it has room for, so the stream is drained: no second read is needed to hear
-//!    `EAGAIN`.
-//! 4. [`Protocol::on_data`] is lent those bytes, and says [`Outbox::send_back`].
+//! 2. `Core::deliver` passes it to `Core::pass`, which takes the token apart: a slot in a table, and
+//!    the generation of its tenant. If the tenant has changed, the event is stale. Otherwise
+//!    `Conn::note` remembers that there is something to read.
+//! 3. `Conn::read` reads into the one buffer that all connections share. 64 bytes are fewer than it
+//!    has room for, so the stream is drained: no second read is needed to hear `EAGAIN`.
+//! 4. `Voice::tell` calls [`Protocol::on_data`], which is lent those bytes, and says
+//!    [`Outbox::send_back`].
 //! 5. The callback has returned. Nothing waits for this peer, so `Conn::write` offers the bytes to
 //!    the kernel straight from the read buffer, and it takes them all: they were never copied.
 //!    Had it refused some, they would wait in a [buffer](crate::Limits::high_water) until the next
-//!    `OUT` edge. If the wait had brought many events, they would have stayed in the read buffer
-//!    until the others were read, too: see `connections/sending.rs`.
+//!    `OUT` edge.
 //!
-//! Two system calls, and a share of one epoll_wait(2). Nothing was allocated, hashed or logged, and
-//! epoll_ctl(2) was not called: that happened once, at accept.
+//! Two system calls, and a share of one epoll_wait(2). Nothing was allocated, hashed or logged, the
+//! connection was looked up once, and epoll_ctl(2) was not called: that happened once, at accept.
 //!
 //! # Where to read
 //!
@@ -61,21 +63,17 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `poll.rs` | epoll as a type; what an edge is |
-//! | `conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
-//! | `buffer.rs` | what everything is read into; bytes that the kernel would not take yet |
-//! | `protocol.rs`, `outbox.rs` | what protocols hear, and what they say |
-//! | `timers.rs` | deadlines; why idle timeouts cost next to nothing |
-//! | `connections.rs` | all streams: whose turn it is, who is to be closed |
-//! | `connections/sending.rs` | how bytes leave |
-//! | `connections/racing.rs` | which address of a name is connected to |
-//! | `connections/simulation.rs` | the rules against a kernel as nasty as a kernel may be |
-//! | `address.rs`, `address/text.rs` | addresses, and what users write |
-//! | `bound/names.rs` | listening on all that a name stands for |
-//! | `bound.rs`, `listener.rs`, `udp.rs`, `stream.rs` | the kinds of descriptors |
-//! | `jobs.rs` | terminals of jobs in the background |
-//! | `reactor.rs` | the turn of the loop |
-//! | `reactor/accepting.rs` | accepting within a budget, and running out of descriptors |
+//! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
+//! | `protocol.rs`, `outbox.rs`, `conn_map.rs` | what protocols hear, say and remember |
+//! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
+//! | `core.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
+//! | `core/buffer.rs`, `core/timers.rs` | bytes that the kernel would not take yet; deadlines, and why idle timeouts cost next to nothing |
+//! | `core/limits.rs`, `core/stats.rs` | every bound, and what was counted |
+//! | `core/racing.rs` | connecting to a name with several addresses |
+//! | `core/simulation.rs` | the rules against a kernel as nasty as a kernel may be |
+//! | `address.rs`, `bound.rs`, `listener.rs`, `stream.rs`, `udp.rs` | the kinds of descriptors, and where they lead |
+//! | `signals.rs`, `waker.rs`, `jobs.rs`, `descriptors.rs` | signals, other threads, the terminal's jobs, running out of descriptors |
+//! | `reactor.rs`, `reactor/accepting.rs` | the turn of the loop; accepting within a budget |
 //! | `script.rs` | testing a protocol without sockets |
 //!
 //! # What is left out on purpose
@@ -88,13 +86,10 @@
 
 mod address;
 mod bound;
-mod buffer;
-mod conn;
 mod conn_map;
-mod connections;
+mod core;
 mod descriptors;
 mod jobs;
-mod limits;
 mod listener;
 mod outbox;
 mod poll;
@@ -104,19 +99,18 @@ mod reactor;
 mod reason;
 mod script;
 mod signals;
-mod stats;
 mod stream;
 mod sys;
-mod timers;
 mod udp;
 mod waker;
 
+pub use crate::core::limits::Limits;
+pub use crate::core::stats::Stats;
 pub use address::{Address, HostPort, Peer};
 pub use bound::Bound;
 pub use conn_map::ConnMap;
 pub use descriptors::{open_descriptors, raise_descriptor_limit};
 pub use jobs::{is_anothers, may_draw, serve_in_background};
-pub use limits::Limits;
 pub use nix::errno::Errno;
 pub use outbox::Outbox;
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
@@ -125,7 +119,6 @@ pub use reactor::Reactor;
 pub use reason::reason;
 pub use script::{Script, every_split};
 pub use signals::{SignalAction, Signals, ignore_write_signals, not_ignored, reap_orphans};
-pub use stats::Stats;
 pub use stream::Direction;
 pub use waker::Waker;
 

@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::core::timers::{Millis, millis};
 use crate::protocol::{ConnId, Data};
-use crate::timers::{Millis, millis};
 
 /// Where the bytes of a piece are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,22 +33,46 @@ struct Piece {
     place: Place,
     start: u32,
     end: u32,
+    /// The piece that follows, or NONE.
     next: u32,
 }
 
-/// What one peer is to get in this turn: a chain of pieces.
+impl Piece {
+    const EMPTY: Piece = Piece {
+        place: Place::Outbox,
+        start: 0,
+        end: 0,
+        next: NONE,
+    };
+
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// What one peer is to get in this turn: a chain of pieces, of which most have one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parcel {
     pub(crate) id: ConnId,
-    first: u32,
+    first: Piece,
+    /// The last of the others, or NONE.
     last: u32,
-    /// The protocol has ended its side of this connection: what it sends later is ignored.
-    pub(crate) finished: bool,
+    /// The callback that is running has ended its side of this connection.
+    ended: bool,
 }
 
 impl Parcel {
+    fn new(id: ConnId, first: Piece) -> Parcel {
+        Parcel {
+            id,
+            first,
+            last: NONE,
+            ended: false,
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.first == NONE
+        self.first.is_empty()
     }
 }
 
@@ -91,14 +115,15 @@ pub(crate) enum Current {
     Datagram,
 }
 
-/// Whether the callback that is running sends back what it was given.
+/// What a callback leaves to be done before anything else happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SendBack {
-    No,
-    /// Alone: so many bytes, which may be none if it was a datagram.
-    Alone(usize),
-    /// As a piece of the parcel, since other bytes go before or after it.
-    InParcel,
+pub(crate) enum Said {
+    /// Nothing: what it sends leaves at the end of the turn.
+    Nothing,
+    /// What it was given goes back as it lies, so many bytes of it, and there is nothing else.
+    Back(usize),
+    /// It asks for more than that, or has filled the outbox.
+    More,
 }
 
 /// Where a protocol says what is to be done, after the callback, in the order it was said.
@@ -106,7 +131,12 @@ pub(crate) enum SendBack {
 pub struct Outbox {
     now: Millis,
     current: Current,
-    send_back: SendBack,
+    /// So many bytes of what the callback was given go back, and nothing else goes there.
+    back: Option<usize>,
+    /// A part of that was queued instead: it lies in the read buffer.
+    received: bool,
+    /// Something cannot wait for the end of the turn.
+    pressing: bool,
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     parcels: Vec<Parcel>,
@@ -121,7 +151,9 @@ impl Outbox {
         Outbox {
             now: 0,
             current: Current::Nobody,
-            send_back: SendBack::No,
+            back: None,
+            received: false,
+            pressing: false,
             bytes: Vec::new(),
             pieces: Vec::new(),
             parcels: Vec::new(),
@@ -151,12 +183,14 @@ impl Outbox {
         if bytes.is_empty() {
             return;
         }
+        self.queue_back();
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
         let end = self.bytes.len() as u32;
         for id in to {
             self.add_piece(id, Place::Outbox, start, end);
         }
+        self.pressing |= self.is_full();
     }
 
     /// Sends what was just received, changed or not, back to where it came from, without copying
@@ -168,10 +202,13 @@ impl Outbox {
     /// that leaves none: two servers that answer each other come to an end.
     #[allow(clippy::needless_pass_by_value, reason = "to consume it is the point")]
     pub fn send_back(&mut self, data: Data<'_>) {
-        match self.current {
-            Current::Conn(id) if self.has_parcel(id) => self.send_back_in_parcel(id, data.len()),
-            Current::Conn(_) | Current::Datagram => self.send_back = SendBack::Alone(data.len()),
-            Current::Nobody => {}
+        if self.current != Current::Nobody {
+            self.back = Some(data.len());
+        }
+        if let Current::Conn(id) = self.current
+            && self.has_parcel(id)
+        {
+            self.queue_back();
         }
     }
 
@@ -193,56 +230,51 @@ impl Outbox {
     /// Ends a connection in good order: what was sent so far reaches the peer, then it sees the end
     /// of the stream. Nothing more is heard of it but `on_close`, and later sends are ignored.
     pub fn finish(&mut self, id: ConnId) {
-        let parcel = self.parcel(id);
-        self.parcels[parcel].finished = true;
-        self.requests.push(Request::Finish(id));
+        self.end(Request::Finish(id), id);
     }
 
     /// Ends our side of a connection: what was sent so far reaches the peer, then it sees the end
     /// of the stream. What the peer still sends is heard of as before; later sends are ignored.
     pub fn half_close(&mut self, id: ConnId) {
-        let parcel = self.parcel(id);
-        self.parcels[parcel].finished = true;
-        self.requests.push(Request::HalfClose(id));
+        self.end(Request::HalfClose(id), id);
     }
 
     /// Ends a connection at once. What was said before is offered to the kernel; what the kernel does
     /// not take is lost, and so is what the peer has not fetched if anything of the peer is unread.
     pub fn abort(&mut self, id: ConnId) {
-        self.requests.push(Request::Abort(id));
+        self.ask(Request::Abort(id));
     }
 
     /// Stops reading from a connection: its peer is slowed down by TCP itself. Nothing is lost.
     pub fn pause(&mut self, id: ConnId) {
-        self.requests.push(Request::Pause(id));
+        self.ask(Request::Pause(id));
     }
 
     /// Reads from a paused connection again.
     pub fn resume(&mut self, id: ConnId) {
-        self.requests.push(Request::Resume(id));
+        self.ask(Request::Resume(id));
     }
 
     /// Sets the connection's timer, replacing what was set before: `on_timer` follows once, `after`
     /// at the earliest.
     pub fn set_timer(&mut self, id: ConnId, after: Duration) {
-        self.requests.push(Request::Timer(id, Some(millis(after))));
+        self.ask(Request::Timer(id, Some(millis(after))));
     }
 
     /// Forgets the connection's timer.
     pub fn clear_timer(&mut self, id: ConnId) {
-        self.requests.push(Request::Timer(id, None));
+        self.ask(Request::Timer(id, None));
     }
 
     /// Sets the protocol's own timer, replacing what was set before: `on_service_timer` follows
     /// once.
     pub fn set_service_timer(&mut self, after: Duration) {
-        self.requests
-            .push(Request::ServiceTimer(Some(millis(after))));
+        self.ask(Request::ServiceTimer(Some(millis(after))));
     }
 
     /// Forgets the protocol's own timer.
     pub fn clear_service_timer(&mut self) {
-        self.requests.push(Request::ServiceTimer(None));
+        self.ask(Request::ServiceTimer(None));
     }
 
     /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not
@@ -276,49 +308,68 @@ impl Outbox {
         {
             return known;
         }
-        self.parcel_of[id.slot()] = self.parcels.len() as u32;
-        self.parcels.push(Parcel {
-            id,
-            first: NONE,
-            last: NONE,
-            finished: false,
-        });
+        self.add_parcel(Parcel::new(id, Piece::EMPTY));
         self.parcels.len() - 1
     }
 
-    fn send_back_in_parcel(&mut self, id: ConnId, len: usize) {
-        self.send_back = SendBack::InParcel;
-        self.add_piece(id, Place::Received, 0, len as u32);
+    fn add_parcel(&mut self, parcel: Parcel) {
+        self.parcel_of[parcel.id.slot()] = self.parcels.len() as u32;
+        self.parcels.push(parcel);
+    }
+
+    fn ask(&mut self, request: Request) {
+        self.requests.push(request);
+        self.pressing = true;
+    }
+
+    /// Asks for an end. What the same callback sends to this connection later is ignored; what later
+    /// ones send, the connection itself ignores.
+    fn end(&mut self, request: Request, id: ConnId) {
+        self.queue_back();
+        let parcel = self.parcel(id);
+        self.parcels[parcel].ended = true;
+        self.ask(request);
+    }
+
+    /// What goes back takes its place among what else is sent. It lies in the read buffer, and must
+    /// leave before the next read.
+    fn queue_back(&mut self) {
+        if let Current::Conn(id) = self.current
+            && let Some(len) = self.back.take()
+        {
+            self.add_piece(id, Place::Received, 0, len as u32);
+            (self.received, self.pressing) = (true, true);
+        }
     }
 
     fn add_piece(&mut self, id: ConnId, place: Place, start: u32, end: u32) {
-        if let SendBack::Alone(len) = self.send_back
-            && self.current == Current::Conn(id)
-        {
-            // What is sent after it leaves with it.
-            self.send_back_in_parcel(id, len);
-        }
-        let parcel = self.parcel(id);
-        let parcel = &mut self.parcels[parcel];
-        if parcel.finished {
-            return;
-        }
-        let next = self.pieces.len() as u32;
-        match self.pieces.get_mut(parcel.last as usize) {
-            Some(last) if last.place == place && last.end == start => {
-                last.end = end;
-                return;
-            }
-            Some(last) => last.next = next,
-            None => parcel.first = next,
-        }
-        parcel.last = next;
-        self.pieces.push(Piece {
+        let piece = Piece {
             place,
             start,
             end,
             next: NONE,
-        });
+        };
+        if self.parcel_of.len() <= id.slot() {
+            self.parcel_of.resize(id.slot() + 1, NONE);
+        }
+        let known = self.parcel_of[id.slot()] as usize;
+        let Some(parcel) = self.parcels.get_mut(known).filter(|known| known.id == id) else {
+            return self.add_parcel(Parcel::new(id, piece));
+        };
+        let next = self.pieces.len() as u32;
+        let last = self.pieces.get_mut(parcel.last as usize);
+        let last = last.unwrap_or(&mut parcel.first);
+        if parcel.ended {
+            // Ignored.
+        } else if last.is_empty() {
+            *last = piece;
+        } else if last.place == place && last.end == start {
+            last.end = end;
+        } else {
+            last.next = next;
+            parcel.last = next;
+            self.pieces.push(piece);
+        }
     }
 }
 
@@ -338,21 +389,45 @@ impl Outbox {
         self.now = now;
     }
 
-    pub(crate) fn set_current(&mut self, current: Current) {
+    /// A callback begins.
+    pub(crate) fn begin(&mut self, current: Current) {
         self.current = current;
     }
 
-    /// Whether the callback that has just returned sent back what it was given.
-    pub(crate) fn take_send_back(&mut self) -> SendBack {
-        std::mem::replace(&mut self.send_back, SendBack::No)
+    /// A callback has returned.
+    pub(crate) fn said(&mut self) -> Said {
+        match self.back {
+            _ if self.pressing => Said::More,
+            Some(len) => {
+                self.back = None;
+                Said::Back(len)
+            }
+            None => Said::Nothing,
+        }
     }
 
-    pub(crate) fn has_requests(&self) -> bool {
-        !self.requests.is_empty()
+    /// Takes what goes back and was not queued, if the callback asked for more than that.
+    pub(crate) fn take_back(&mut self) -> Option<usize> {
+        self.back.take()
+    }
+
+    /// Whether a piece of what the callback was given lies in its connection's parcel, and is to
+    /// leave now.
+    pub(crate) fn take_received(&mut self) -> bool {
+        std::mem::take(&mut self.received)
+    }
+
+    /// Whose callback has returned, if it is a connection's: the read buffer holds what it was given.
+    pub(crate) fn current_conn(&self) -> Option<ConnId> {
+        match self.current {
+            Current::Conn(id) => Some(id),
+            Current::Nobody | Current::Datagram => None,
+        }
     }
 
     /// Lends the requests out; [`Outbox::return_requests`] gives their memory back.
     pub(crate) fn take_requests(&mut self) -> Vec<Request> {
+        self.pressing = false;
         std::mem::take(&mut self.requests)
     }
 
@@ -376,13 +451,8 @@ impl Outbox {
         !self.parcels.is_empty() || !self.commands.is_empty()
     }
 
-    /// Whether there is anything that cannot wait for the end of the turn.
-    pub(crate) fn is_pressing(&self) -> bool {
-        self.has_requests() || self.is_full()
-    }
-
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= FULL_BYTES || self.pieces.len() >= FULL_PIECES
+        self.bytes.len() >= FULL_BYTES || self.parcels.len() + self.pieces.len() >= FULL_PIECES
     }
 
     pub(crate) fn parcel_count(&self) -> usize {
@@ -393,7 +463,7 @@ impl Outbox {
     pub(crate) fn take_parcel(&mut self, index: usize) -> Parcel {
         let parcel = &mut self.parcels[index];
         let taken = *parcel;
-        (parcel.first, parcel.last) = (NONE, NONE);
+        *parcel = Parcel::new(parcel.id, Piece::EMPTY);
         taken
     }
 
@@ -406,53 +476,46 @@ impl Outbox {
         Some(self.take_parcel(index))
     }
 
+    /// The bytes of a parcel, if they lie in one piece.
+    #[inline]
+    pub(crate) fn only_slice<'a>(&'a self, parcel: Parcel, received: &'a [u8]) -> Option<&'a [u8]> {
+        (parcel.last == NONE).then(|| self.slice(parcel.first, received))
+    }
+
     /// Calls `write` with the slices of a parcel, in order, as often as it takes.
-    pub(crate) fn for_each_slices(
+    pub(crate) fn try_for_each_slices<E>(
         &self,
         parcel: Parcel,
         received: &[u8],
-        mut write: impl FnMut(&mut [IoSlice<'_>]),
-    ) {
-        if parcel.first == parcel.last && parcel.first != NONE {
-            return write(&mut [self.slice(parcel.first, received).0]);
-        }
-        let mut piece = parcel.first;
-        while piece != NONE {
+        mut write: impl FnMut(&mut [IoSlice<'_>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut next = Some(parcel.first);
+        while next.is_some() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut count = 0;
-            while count < SLICES && piece != NONE {
-                (slices[count], piece) = self.slice(piece, received);
+            while let Some(piece) = next
+                && count < SLICES
+            {
+                slices[count] = IoSlice::new(self.slice(piece, received));
+                next = self.pieces.get(piece.next as usize).copied();
                 count += 1;
             }
-            write(&mut slices[..count]);
+            write(&mut slices[..count])?;
         }
+        Ok(())
     }
 
-    /// The bytes of a piece, and the piece that follows.
-    fn slice<'a>(&'a self, piece: u32, received: &'a [u8]) -> (IoSlice<'a>, u32) {
-        let Piece {
-            place,
-            start,
-            end,
-            next,
-        } = self.pieces[piece as usize];
-        let bytes = if place == Place::Outbox {
-            &self.bytes
-        } else {
-            received
+    fn slice<'a>(&'a self, piece: Piece, received: &'a [u8]) -> &'a [u8] {
+        let bytes = match piece.place {
+            Place::Outbox => &self.bytes,
+            Place::Received => received,
         };
-        (IoSlice::new(&bytes[start as usize..end as usize]), next)
+        &bytes[piece.start as usize..piece.end as usize]
     }
 
     /// Whether anything was said to this connection in this turn.
     fn has_parcel(&self, id: ConnId) -> bool {
         self.existing_parcel(id).is_some()
-    }
-
-    /// Whether bytes for this connection wait for the end of the turn.
-    pub(crate) fn has_words_for(&self, id: ConnId) -> bool {
-        self.existing_parcel(id)
-            .is_some_and(|parcel| !parcel.is_empty())
     }
 
     fn existing_parcel(&self, id: ConnId) -> Option<&Parcel> {

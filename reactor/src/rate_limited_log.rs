@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::timers::Millis;
+use crate::core::timers::Millis;
 
 /// The shortest time between two lines.
 const INTERVAL: Millis = 1_000;

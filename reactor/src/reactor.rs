@@ -16,19 +16,19 @@ use nix::errno::Errno;
 
 use crate::address::{Address, Peer};
 use crate::bound::{Bound, Socket};
-use crate::conn::{State, Stream, closed_by};
-use crate::connections::{Connections, RaceId};
+use crate::core::conn::{State, Stream, closed_by};
+use crate::core::limits::Limits;
+use crate::core::stats::Stats;
+use crate::core::timers::{Millis, TimerKey, millis};
+use crate::core::{Core, RaceId};
 use crate::descriptors::Spare;
-use crate::limits::Limits;
 use crate::listener::{Listener, Pending};
 use crate::outbox::{Command, Outbox};
 use crate::poll::{Events, Interest, Poll, Token};
 use crate::protocol::{Closed, ConnId, Opened, Protocol};
 use crate::rate_limited_log::RateLimitedLog;
 use crate::signals::{SignalAction, Signals};
-use crate::stats::Stats;
 use crate::stream::{Direction, Fd};
-use crate::timers::{Millis, TimerKey, millis};
 use crate::udp::Udp;
 use crate::waker::{Asked, Waker};
 
@@ -91,7 +91,7 @@ type Report = Box<dyn FnMut(&Stats)>;
 pub struct Reactor<P> {
     poll: Poll,
     events: Events,
-    connections: Connections<Fd, P>,
+    core: Core<Fd, P>,
     listeners: Vec<Listener>,
     udp: Vec<Udp>,
     signals: Option<Signals>,
@@ -110,10 +110,12 @@ impl<P: Protocol> Reactor<P> {
     pub fn new(protocol: P, limits: Limits) -> io::Result<Self> {
         let mut spare = Spare::default();
         spare.hold();
+        let mut core = Core::new(protocol, limits);
+        core.slack = 1;
         Ok(Reactor {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
-            connections: Connections::new(protocol, limits),
+            core,
             listeners: Vec::new(),
             udp: Vec::new(),
             signals: None,
@@ -135,7 +137,7 @@ impl<P: Protocol> Reactor<P> {
     /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
     /// stale socket.
     pub fn listen(&mut self, address: &Address, tag: u32) -> io::Result<Vec<Address>> {
-        let limits = &self.connections.limits;
+        let limits = &self.core.limits;
         let bound = Bound::new(address, limits.backlog)?;
         bound
             .iter()
@@ -180,12 +182,12 @@ impl<P: Protocol> Reactor<P> {
     /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
     /// follows whenever the network says that nobody takes our datagrams (ICMP, udp(7)).
     pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
-        self.connections.set_now(self.clock());
+        self.core.set_now(self.clock());
         let to = to.resolved()?;
         if let Address::Udp(_) = to {
             return self.connect_udp(&to, tag);
         }
-        let race = self.connections.begin_race(to.interleaved(), tag);
+        let race = self.core.begin_race(to.interleaved(), tag);
         self.go_on_connecting(race)
     }
 
@@ -193,13 +195,13 @@ impl<P: Protocol> Reactor<P> {
     /// says that none is left and no attempt is under way.
     fn go_on_connecting(&mut self, race: RaceId) -> io::Result<()> {
         let mut failed = Errno::EADDRNOTAVAIL.into();
-        while let Some((to, tag)) = self.connections.next_address(race) {
+        while let Some((to, tag)) = self.core.next_address(race) {
             match self.connect_stream(&to, tag, race) {
                 Ok(()) => return Ok(()),
                 Err(error) => failed = error,
             }
         }
-        match self.connections.give_up(race) {
+        match self.core.give_up(race) {
             Some(_) => Err(failed),
             None => Ok(()),
         }
@@ -207,17 +209,17 @@ impl<P: Protocol> Reactor<P> {
 
     /// Begins to connect to the first number.
     fn connect_stream(&mut self, to: &Address, tag: u32, race: RaceId) -> io::Result<()> {
-        let keepalive = self.connections.limits.keepalive;
+        let keepalive = self.core.limits.keepalive;
         let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
         let mut state = stream.first_state();
         state.set(State::CONNECTING, under_way);
-        let id = self.connections.insert(stream, state);
+        let id = self.core.insert(stream, state);
         self.watch(id, Direction::Both)?;
         let opened = Opened { peer, tag };
         if under_way {
-            self.connections.connecting(id, opened, race);
+            self.core.connecting(id, opened, race);
         } else {
-            self.connections.connected(id, opened, Some(race));
+            self.core.connected(id, opened, Some(race));
         }
         Ok(())
     }
@@ -236,10 +238,9 @@ impl<P: Protocol> Reactor<P> {
 
     /// The next address of a name has its turn, of each name that has waited for so long.
     fn try_next_addresses(&mut self) {
-        for (race, tag) in self.connections.due_races() {
+        for (race, tag) in self.core.due_races() {
             if let Err(error) = self.go_on_connecting(race) {
-                self.connections
-                    .connect_failed(tag, closed_by_error(&error));
+                self.core.connect_failed(tag, closed_by_error(&error));
             }
         }
     }
@@ -251,12 +252,12 @@ impl<P: Protocol> Reactor<P> {
     /// be waited for (epoll_ctl(2), `EPERM`) is always ready, and read within the budget of a turn
     /// like everything else.
     pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u32) -> io::Result<ConnId> {
-        self.connections.set_now(self.clock());
+        self.core.set_now(self.clock());
         let stream = Fd::adopt(fd, direction)?;
         let state = stream.first_state();
-        let id = self.connections.insert(stream, state);
+        let id = self.core.insert(stream, state);
         self.watch(id, direction)?;
-        self.connections.opened(
+        self.core.opened(
             id,
             Opened {
                 peer: Peer::Stream,
@@ -281,7 +282,7 @@ impl<P: Protocol> Reactor<P> {
     pub fn report(&mut self, every: Option<Duration>, report: impl FnMut(&Stats) + 'static) {
         self.report = Some(Box::new(report));
         self.report_every = every.filter(|every| !every.is_zero());
-        self.connections.set_now(self.clock());
+        self.core.set_now(self.clock());
         self.arm_report();
     }
 
@@ -300,7 +301,7 @@ impl<P: Protocol> Reactor<P> {
     /// The counters as they are now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = self.connections.stats;
+        let mut stats = self.core.stats;
         stats.datagrams_missed += self
             .udp
             .iter()
@@ -311,13 +312,13 @@ impl<P: Protocol> Reactor<P> {
 
     /// The protocol.
     pub fn protocol(&self) -> &P {
-        &self.connections.protocol
+        &self.core.voice.protocol
     }
 
     /// Lets the protocol speak from outside of a callback; it is carried out in the next turn.
     pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
-        self.connections.set_now(self.clock());
-        self.connections.call(callback);
+        self.core.set_now(self.clock());
+        self.core.tell(callback);
     }
 
     /// Turns until there is nothing left to wait for: stopped, or without connections, listeners
@@ -325,7 +326,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// Errors: those of epoll_wait(2), none of which a running loop can bring about.
     pub fn run(&mut self) -> io::Result<()> {
-        self.connections.set_now(self.clock());
+        self.core.set_now(self.clock());
         // What was said before the first turn, by on_open of what was adopted, or through `call`.
         self.carry_out_and_close();
         while !self.is_done() {
@@ -338,7 +339,7 @@ impl<P: Protocol> Reactor<P> {
     pub fn turn(&mut self) -> io::Result<()> {
         self.wait()?;
         self.dispatch();
-        self.connections.run_ready();
+        self.core.run_ready();
         self.go_on_listening();
         self.run_timers();
         self.carry_out_and_close();
@@ -352,34 +353,31 @@ impl<P: Protocol> Reactor<P> {
         if self.phase != Phase::Running {
             return;
         }
-        self.connections.set_now(self.clock());
-        let until = self
-            .connections
-            .now
-            .saturating_add(millis(self.connections.limits.grace));
+        self.core.set_now(self.clock());
+        let until = self.core.now.saturating_add(millis(self.core.limits.grace));
         self.phase = Phase::Stopping { until };
-        self.connections.call(Protocol::on_stop);
+        self.core.tell(Protocol::on_stop);
         // Last words may be datagrams.
         self.run_commands();
         self.stop_listening();
-        self.connections.stop();
+        self.core.stop();
         self.look_at_grace(until);
     }
 
     /// While stopping: what was sent and is acknowledged by now can be closed, and in the end
     /// everything is.
     fn look_at_grace(&mut self, until: Millis) {
-        let now = self.connections.now;
+        let now = self.core.now;
         if now >= until {
             return self.cut_off("the grace period is over");
         }
-        self.connections.close_settled();
+        self.core.close_settled();
         let next = until.min(now + millis(SETTLE_INTERVAL));
-        self.connections.timers.arm(TimerKey::Grace, next);
+        self.core.timers.arm(TimerKey::Grace, next);
     }
 
     fn cut_off(&mut self, why: &str) {
-        match self.connections.abort_all() {
+        match self.core.abort_all() {
             0 => {}
             count => log::warn!("{why}; connections cut off: {count}"),
         }
@@ -387,10 +385,10 @@ impl<P: Protocol> Reactor<P> {
 
     fn is_done(&self) -> bool {
         let sources = !self.listeners.is_empty() || !self.udp.is_empty() || self.waker.is_some();
-        let waits = sources || self.connections.timers.is_armed(TimerKey::Service);
-        let waits = waits || self.connections.has_races();
-        let waits = waits || self.connections.has_work();
-        self.connections.len() == 0 && (self.phase != Phase::Running || !waits)
+        let waits = sources || self.core.timers.is_armed(TimerKey::Service);
+        let waits = waits || self.core.has_races();
+        let waits = waits || self.core.has_work();
+        self.core.len() == 0 && (self.phase != Phase::Running || !waits)
     }
 
     /// Milliseconds since the start, on CLOCK_MONOTONIC: setting the wall clock changes nothing
@@ -402,7 +400,7 @@ impl<P: Protocol> Reactor<P> {
     /// Waits for events, until the next deadline; not at all if there is work left. The clock is
     /// read once a turn.
     fn wait(&mut self) -> io::Result<()> {
-        let has_work = self.connections.has_work()
+        let has_work = self.core.has_work()
             || self
                 .listeners
                 .iter()
@@ -411,13 +409,13 @@ impl<P: Protocol> Reactor<P> {
         let timeout = if has_work {
             Some(Duration::ZERO)
         } else {
-            let next = self.connections.timers.next();
-            next.map(|at| Duration::from_millis(at.saturating_sub(self.connections.now)))
+            let next = self.core.timers.next();
+            next.map(|at| Duration::from_millis(at.saturating_sub(self.core.now)))
         };
         self.poll.wait(&mut self.events, timeout)?;
-        self.connections.begin_turn(self.clock(), self.events.len());
-        self.connections.stats.turns += 1;
-        self.connections.stats.events += self.events.len() as u64;
+        self.core.begin_turn(self.clock());
+        self.core.stats.turns += 1;
+        self.core.stats.events += self.events.len() as u64;
         Ok(())
     }
 
@@ -426,7 +424,7 @@ impl<P: Protocol> Reactor<P> {
         while let Some(event) = self.events.get(index) {
             index += 1;
             match Source::from_token(event.token) {
-                Source::Conn(id) => self.connections.deliver(id, event.ready),
+                Source::Conn(id) => self.core.deliver(id, event.ready),
                 Source::Listener(index) => self.accept(index),
                 Source::Udp(index) => self.visit_udp(index, event.ready),
                 Source::Signals => self.take_signals(),
@@ -442,8 +440,8 @@ impl<P: Protocol> Reactor<P> {
             };
             match action {
                 SignalAction::Report => self.make_report(),
-                SignalAction::Redraw => self.connections.call(Protocol::on_redraw),
-                SignalAction::Reload => self.connections.call(Protocol::on_reload),
+                SignalAction::Redraw => self.core.tell(Protocol::on_redraw),
+                SignalAction::Reload => self.core.tell(Protocol::on_reload),
                 SignalAction::Stop => self.told_to_stop(),
             }
         }
@@ -452,11 +450,11 @@ impl<P: Protocol> Reactor<P> {
     /// Somebody outside wants an end: in good order the first time, at once the second.
     fn told_to_stop(&mut self) {
         if self.phase == Phase::Running {
-            let open = self.connections.stats.connections;
+            let open = self.core.stats.connections;
             log::info!("stopping; connections open: {open}");
             self.stop();
         } else {
-            let until = self.connections.now;
+            let until = self.core.now;
             self.phase = Phase::Stopping { until };
             self.cut_off("stopping at once");
         }
@@ -467,7 +465,7 @@ impl<P: Protocol> Reactor<P> {
     #[must_use]
     pub fn grace_left(&self) -> Duration {
         match self.phase {
-            Phase::Running => self.connections.limits.grace,
+            Phase::Running => self.core.limits.grace,
             Phase::Stopping { until } => Duration::from_millis(until.saturating_sub(self.clock())),
         }
     }
@@ -480,7 +478,7 @@ impl<P: Protocol> Reactor<P> {
             stops,
         } = waker.take();
         if wake {
-            self.connections.call(|protocol, out| protocol.on_wake(out));
+            self.core.tell(|protocol, out| protocol.on_wake(out));
         }
         if report {
             self.make_report();
@@ -489,8 +487,8 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn run_timers(&mut self) {
-        while let Some(key) = self.connections.timers.expire(self.connections.now) {
-            self.connections.stats.timers += 1;
+        while let Some(key) = self.core.timers.expire(self.core.now) {
+            self.core.stats.timers += 1;
             match key {
                 TimerKey::Retry => self.retry_starved(),
                 TimerKey::Stats => {
@@ -507,7 +505,7 @@ impl<P: Protocol> Reactor<P> {
                 | TimerKey::Search
                 | TimerKey::Conn(_)
                 | TimerKey::Protocol(_) => {
-                    self.connections.run_timer(key);
+                    self.core.run_timer(key);
                 }
             }
         }
@@ -522,9 +520,9 @@ impl<P: Protocol> Reactor<P> {
 
     fn arm_report(&mut self) {
         if let Some(every) = self.report_every {
-            self.connections.timers.arm(
+            self.core.timers.arm(
                 TimerKey::Stats,
-                self.connections.now.saturating_add(millis(every).max(1)),
+                self.core.now.saturating_add(millis(every).max(1)),
             );
         }
     }
@@ -532,11 +530,11 @@ impl<P: Protocol> Reactor<P> {
     /// The end of a turn: what was said is sent, who is doomed is closed.
     fn carry_out_and_close(&mut self) {
         self.run_commands();
-        let was_open = self.connections.len();
+        let was_open = self.core.len();
         let poll = &self.poll;
-        self.connections.settle(|stream| unwatch(poll, &stream));
+        self.core.settle(|_, _, stream| unwatch(poll, &stream));
         // Every descriptor that became free may be what a listener waits for.
-        if self.connections.len() < was_open {
+        if self.core.len() < was_open {
             self.retry_listeners();
         }
         // Last words may hold a command. What that leads to is the next turn's affair, which comes
@@ -546,10 +544,10 @@ impl<P: Protocol> Reactor<P> {
 
     /// What protocols want of the reactor.
     fn run_commands(&mut self) {
-        if !self.connections.outbox.has_commands() {
+        if !self.core.voice.outbox.has_commands() {
             return;
         }
-        for command in self.connections.outbox.take_commands() {
+        for command in self.core.voice.outbox.take_commands() {
             match command {
                 Command::StopListening => self.stop_listening(),
                 Command::Stop => self.stop(),
@@ -569,21 +567,21 @@ impl<P: Protocol> Reactor<P> {
                 Err(error) => closed_by_error(&error),
             },
         };
-        self.connections.connect_failed(tag, why);
+        self.core.connect_failed(tag, why);
     }
 
     fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: Vec<u8>) {
         let fits = |udp: &&Udp| udp.tag == tag && udp.reaches(&to);
         match self.udp.iter().find(fits) {
-            Some(udp) => udp.send_to(to, bytes, &mut self.connections),
-            None => self.connections.stats.datagrams_lost += 1,
+            Some(udp) => udp.send_to(to, bytes, &mut self.core),
+            None => self.core.stats.datagrams_lost += 1,
         }
     }
 
     fn stop_listening(&mut self) {
-        self.connections.stats = self.stats();
+        self.core.stats = self.stats();
         let unanswered: usize = self.udp.iter().map(Udp::unanswered).sum();
-        self.connections.stats.datagrams_lost += unanswered as u64;
+        self.core.stats.datagrams_lost += unanswered as u64;
         for listener in self.listeners.drain(..) {
             // A path's listener may be another reactor's, too: to close our descriptor would not
             // end the watch (epoll(7)).
@@ -595,19 +593,19 @@ impl<P: Protocol> Reactor<P> {
     /// Adds a connection's descriptor to the interest list: the one epoll_ctl(2) of its life. What
     /// epoll cannot wait for is ready at all times.
     fn watch(&mut self, id: ConnId, direction: Direction) -> io::Result<()> {
-        self.connections.stats.controls += 1;
-        let stream = self.connections.stream(id).expect("inserted a moment ago");
+        self.core.stats.controls += 1;
+        let stream = self.core.stream(id).expect("inserted a moment ago");
         match self
             .poll
             .add(stream, Source::Conn(id).token(), direction.interest())
         {
             Ok(()) => Ok(()),
             Err(Errno::EPERM) => {
-                self.connections.always_ready(id);
+                self.core.always_ready(id);
                 Ok(())
             }
             Err(errno) => {
-                self.connections.remove(id);
+                self.core.remove(id);
                 Err(errno.into())
             }
         }

@@ -1,18 +1,27 @@
 //! Testing a protocol without sockets.
 //!
-//! A [`Script`] takes the reactor's place: it tells a [`Protocol`] what happens, keeps what the
-//! protocol sends, and moves the clock by hand. [`every_split`] is the test that each protocol over
-//! TCP deserves: wherever the input is cut, the output must be the same.
+//! A [`Script`] takes the reactor's place: it drives the reactor's own core from memory, says what
+//! happens to the connections, keeps what the protocol sends, and moves the clock by hand.
+//! [`every_split`] is the test that each protocol over TCP deserves: wherever the input is cut, the
+//! output must be the same.
 
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::Result;
+use nix::errno::Errno;
+
 use crate::address::Peer;
-use crate::conn_map::ConnMap;
-use crate::outbox::{Command, Current, Outbox, Request, SendBack};
+use crate::core::Core;
+use crate::core::conn::{State, Stream};
+use crate::core::limits::Limits;
+use crate::core::timers::millis;
+use crate::outbox::{Command, Outbox};
+use crate::poll::Ready;
 use crate::protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
-use crate::timers::{Millis, TimerKey, Timers, millis};
 
 /// A protocol, and the imagined connections that it serves.
 ///
@@ -33,41 +42,92 @@ use crate::timers::{Millis, TimerKey, Timers, millis};
 /// script.eof(client);
 /// assert!(script.closed(client).is_some());
 /// ```
-#[derive(Debug)]
 pub struct Script<P> {
-    protocol: P,
-    outbox: Outbox,
-    timers: Timers,
-    now: Millis,
-    peers: ConnMap<Imagined>,
-    opened: u32,
+    core: Core<Memory, P>,
+    opened: u16,
+    gone: HashMap<ConnId, Gone>,
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
     connects: Vec<(String, u32)>,
     listening: bool,
     stopped: bool,
 }
 
-/// The far end of a connection.
+/// A connection in memory: what the far end has sent, cut as it was, and what it has received. It
+/// takes everything at once.
 #[derive(Debug, Default)]
-struct Imagined {
-    output: Vec<u8>,
-    paused: bool,
+struct Memory {
+    inbound: VecDeque<Vec<u8>>,
     ended: bool,
-    half_closed: bool,
-    eof: bool,
-    closed: Option<Closed>,
+    output: Vec<u8>,
+    is_peer: bool,
+}
+
+/// What is left of a connection that was closed.
+#[derive(Debug)]
+struct Gone {
+    why: Closed,
+    output: Vec<u8>,
+}
+
+impl Stream for Memory {
+    fn recv(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let Some(mut bytes) = self.inbound.pop_front() else {
+            return match self.ended {
+                true => Ok(0),
+                false => Err(Errno::EAGAIN),
+            };
+        };
+        let count = bytes.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        if count < bytes.len() {
+            bytes.drain(..count);
+            self.inbound.push_front(bytes);
+        }
+        Ok(count)
+    }
+
+    fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        slices.iter().for_each(|slice| self.output.extend(&**slice));
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn shutdown_write(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn connect_result(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_peer(&self) -> bool {
+        self.is_peer
+    }
+
+    fn unread(&self) -> Result<usize> {
+        Ok(self.inbound.iter().map(Vec::len).sum())
+    }
+
+    fn unacknowledged(&self) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn unheard_ms(&self) -> Option<u32> {
+        None
+    }
 }
 
 impl<P: Protocol> Script<P> {
     /// A script in which nothing has happened yet, at time zero.
     pub fn new(protocol: P) -> Self {
+        // No more than room for a few is prepared for; a script may have any number.
+        let limits = Limits {
+            max_connections: 64,
+            ..Limits::default()
+        };
         Script {
-            protocol,
-            outbox: Outbox::new(),
-            timers: Timers::default(),
-            now: 0,
-            peers: ConnMap::new(),
+            core: Core::new(protocol, limits),
             opened: 0,
+            gone: HashMap::new(),
             datagrams: Vec::new(),
             connects: Vec::new(),
             listening: true,
@@ -77,101 +137,93 @@ impl<P: Protocol> Script<P> {
 
     /// A client connects, with tag 0.
     pub fn open(&mut self) -> ConnId {
-        let peer = Peer::Inet((Ipv4Addr::LOCALHOST, 40_000 + self.opened as u16).into());
+        let peer = Peer::Inet((Ipv4Addr::LOCALHOST, 40_000 + self.opened).into());
         self.open_as(Opened { peer, tag: 0 })
     }
 
     /// A connection of any origin opens.
     pub fn open_as(&mut self, opened: Opened) -> ConnId {
-        let id = ConnId {
-            slot: self.opened,
-            generation: self.opened + 1,
+        self.opened = self.opened.wrapping_add(1);
+        let memory = Memory {
+            is_peer: opened.peer != Peer::Stream,
+            ..Memory::default()
         };
-        self.opened += 1;
-        self.peers.insert(id, Imagined::default());
-        self.tell(Current::Nobody, |protocol, out| {
-            protocol.on_open(id, opened, out);
-        });
+        // Chunks stay what they are: a read of one says nothing of the next.
+        let id = self.core.insert(memory, State::STICKY);
+        self.core.opened(id, opened);
+        self.settle();
         id
     }
 
     /// Bytes arrive from a client, in one piece. Nothing arrives from one that is gone.
     pub fn data(&mut self, id: ConnId, bytes: &[u8]) {
-        if bytes.is_empty() || self.is_deaf(id) {
-            return;
-        }
-        let mut received = bytes.to_vec();
-        self.outbox.set_current(Current::Conn(id));
-        self.protocol
-            .on_data(id, Data(&mut received), &mut self.outbox);
-        if let SendBack::Alone(len) = self.outbox.take_send_back()
-            && let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.half_closed)
+        if let Some(memory) = self.core.stream_mut(id)
+            && !bytes.is_empty()
         {
-            peer.output.extend(&received[..len]);
+            memory.inbound.push_back(bytes.to_vec());
+            self.event(id, Ready::IN);
         }
-        self.carry_out(&received);
     }
 
     /// The client ends its side of the stream.
     pub fn eof(&mut self, id: ConnId) {
-        if self.is_deaf(id) {
-            return;
+        if let Some(memory) = self.core.stream_mut(id) {
+            memory.ended = true;
+            self.event(id, Ready::IN | Ready::RDHUP);
         }
-        if let Some(peer) = self.peers.get_mut(id) {
-            peer.eof = true;
-        }
-        self.tell(Current::Conn(id), |protocol, out| protocol.on_eof(id, out));
     }
 
     /// A connect fails.
     pub fn connect_error(&mut self, tag: u32, why: Closed) {
-        self.tell(Current::Nobody, |protocol, out| {
-            protocol.on_connect_error(tag, why, out)
-        });
+        self.core.connect_failed(tag, why);
+        self.settle();
     }
 
     /// Lets the protocol speak from outside of a callback, as
     /// [`Reactor::call`](crate::Reactor::call) does.
     pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
-        self.tell(Current::Nobody, callback);
+        self.core.tell(callback);
+        self.settle();
     }
 
-    /// Somebody used a [`Waker`](crate::Waker).
+    /// A [`Waker`](crate::Waker) was used.
     pub fn wake(&mut self) {
-        self.tell(Current::Nobody, Protocol::on_wake);
+        self.call(Protocol::on_wake);
     }
 
     /// The process goes on after a stop, or its terminal has another size.
     pub fn redraw(&mut self) {
-        self.tell(Current::Nobody, Protocol::on_redraw);
+        self.call(Protocol::on_redraw);
     }
 
     /// SIGHUP arrives.
     pub fn reload(&mut self) {
-        self.tell(Current::Nobody, Protocol::on_reload);
+        self.call(Protocol::on_reload);
     }
 
-    /// The reactor is told to stop, if it was not before: the protocol may say its last words.
+    /// The reactor is told to stop, if it was not before: the protocol may say its last words, and
+    /// all connections end.
     pub fn stop(&mut self) {
+        self.begin_stop();
+        self.settle();
+    }
+
+    fn begin_stop(&mut self) {
         if !std::mem::replace(&mut self.stopped, true) {
-            self.tell(Current::Nobody, Protocol::on_stop);
+            self.core.tell(Protocol::on_stop);
+            self.core.stop();
         }
     }
 
     /// The connection is lost.
     pub fn close(&mut self, id: ConnId, why: Closed) {
-        if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.closed.is_none()) {
-            peer.closed = Some(why);
-            self.timers.cancel(TimerKey::Protocol(id.slot));
-            self.tell(Current::Nobody, |protocol, out| {
-                protocol.on_close(id, why, out);
-            });
-        }
+        self.core.doom(id, why);
+        self.settle();
     }
 
     /// The client is slow: more waits for it than the high-water mark, or (false) it has caught up.
     pub fn high_water(&mut self, id: ConnId, high: bool) {
-        self.tell(Current::Nobody, |protocol, out| match high {
+        self.call(|protocol, out| match high {
             true => protocol.on_high_water(id, out),
             false => protocol.on_low_water(id, out),
         });
@@ -180,72 +232,60 @@ impl<P: Protocol> Script<P> {
     /// A datagram arrives, for the socket with tag 0.
     pub fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
         let mut received = bytes.to_vec();
-        self.outbox.set_current(Current::Datagram);
         let datagram = Datagram {
             from,
             tag: 0,
             data: Data(&mut received),
         };
-        self.protocol.on_datagram(datagram, &mut self.outbox);
-        if self.outbox.take_send_back() != SendBack::No {
+        if self.core.tell_datagram(datagram) {
             self.datagrams.push((from, received));
         }
-        self.carry_out(&[]);
+        self.settle();
     }
 
     /// The kernel has no room for a datagram, and gives it back.
     pub fn unsent(&mut self, tag: u32, datagram: &[u8]) {
-        self.tell(Current::Nobody, |protocol, out| {
-            protocol.on_unsent(tag, datagram.to_vec(), out);
-        });
+        self.call(|protocol, out| protocol.on_unsent(tag, datagram.to_vec(), out));
     }
 
     /// Time passes, and the timers that come due meanwhile fire in their order.
     pub fn advance(&mut self, time: Duration) {
-        let end = self.now.saturating_add(millis(time));
-        while let Some(at) = self.timers.next().filter(|&at| at <= end) {
-            self.set_now(at);
-            match self.timers.expire(at) {
-                Some(TimerKey::Service) => self.tell(Current::Nobody, |protocol, out| {
-                    protocol.on_service_timer(out);
-                }),
-                Some(TimerKey::Protocol(slot)) => {
-                    let id = ConnId {
-                        slot,
-                        generation: slot + 1,
-                    };
-                    self.tell(Current::Nobody, |protocol, out| protocol.on_timer(id, out));
-                }
-                _ => {}
+        let end = self.core.now.saturating_add(millis(time));
+        while let Some(at) = self.core.timers.next().filter(|&at| at <= end) {
+            self.core.set_now(at);
+            while let Some(key) = self.core.timers.expire(at) {
+                self.core.run_timer(key);
             }
+            self.settle();
         }
-        self.set_now(end);
+        self.core.set_now(end);
     }
 
     /// Takes what was sent to a client since the last call.
     pub fn take_output(&mut self, id: ConnId) -> Vec<u8> {
-        self.peers
-            .get_mut(id)
-            .map(|peer| std::mem::take(&mut peer.output))
-            .unwrap_or_default()
+        let output = match self.gone.get_mut(&id) {
+            Some(gone) => Some(&mut gone.output),
+            None => self.core.stream_mut(id).map(|memory| &mut memory.output),
+        };
+        output.map(std::mem::take).unwrap_or_default()
     }
 
     /// Why a connection was closed, `None` while it is open.
     #[must_use]
     pub fn closed(&self, id: ConnId) -> Option<Closed> {
-        self.peers.get(id).and_then(|peer| peer.closed)
+        self.gone.get(&id).map(|gone| gone.why)
     }
 
     /// Whether the protocol has paused the input of a connection.
     #[must_use]
     pub fn is_paused(&self, id: ConnId) -> bool {
-        self.peers.get(id).is_some_and(|peer| peer.paused)
+        self.core.is(id, State::PAUSED)
     }
 
     /// Whether the protocol has ended its side of a connection, and hears on.
     #[must_use]
     pub fn is_half_closed(&self, id: ConnId) -> bool {
-        self.peers.get(id).is_some_and(|peer| peer.half_closed)
+        self.core.is(id, State::HALF_CLOSED)
     }
 
     /// Takes the datagrams that were sent.
@@ -272,85 +312,50 @@ impl<P: Protocol> Script<P> {
 
     /// The protocol.
     pub fn protocol(&self) -> &P {
-        &self.protocol
+        &self.core.voice.protocol
     }
 
-    fn set_now(&mut self, now: Millis) {
-        self.now = now;
-        self.outbox.set_now(now);
+    fn event(&mut self, id: ConnId, ready: Ready) {
+        self.core.deliver(id, ready);
+        self.settle();
     }
 
-    /// Whether nothing more is heard of a connection: it is closed, or the protocol has finished
-    /// it.
-    fn is_deaf(&self, id: ConnId) -> bool {
-        self.peers
-            .get(id)
-            .is_none_or(|peer| peer.ended || peer.closed.is_some())
-    }
-
-    fn tell(&mut self, current: Current, callback: impl FnOnce(&mut P, &mut Outbox)) {
-        self.outbox.set_current(current);
-        callback(&mut self.protocol, &mut self.outbox);
-        self.carry_out(&[]);
-    }
-
-    /// What the reactor does after a callback and at the end of a turn.
-    fn carry_out(&mut self, received: &[u8]) {
-        for index in 0..self.outbox.parcel_count() {
-            let parcel = self.outbox.take_parcel(index);
-            let open = |peer: &&mut Imagined| peer.closed.is_none() && !peer.half_closed;
-            if let Some(peer) = self.peers.get_mut(parcel.id).filter(open) {
-                let keep = |slices: &mut [IoSlice<'_>]| {
-                    slices.iter().for_each(|slice| peer.output.extend(&**slice));
-                };
-                self.outbox.for_each_slices(parcel, received, keep);
+    /// Turns of the loop, without waits, until nothing is left to do. A far end ends as soon as we
+    /// have.
+    fn settle(&mut self) {
+        loop {
+            self.core.begin_turn(self.core.now);
+            self.core.run_ready();
+            self.run_commands();
+            let gone = &mut self.gone;
+            self.core.settle(|id, why, memory| {
+                let output = memory.output;
+                gone.insert(id, Gone { why, output });
+            });
+            self.core.close_settled();
+            if !self.core.has_work() {
+                return;
             }
         }
-        self.outbox.clear();
-        for command in self.outbox.take_commands() {
+    }
+
+    fn run_commands(&mut self) {
+        for command in self.core.voice.outbox.take_commands() {
             match command {
                 Command::Connect { to, tag } => self.connects.push((to.to_string(), tag)),
                 Command::SendTo { to, bytes, .. } => self.datagrams.push((to, bytes)),
                 Command::StopListening => self.listening = false,
-                Command::Stop => self.stop(),
+                Command::Stop => self.begin_stop(),
             }
-        }
-        for request in self.outbox.take_requests() {
-            self.carry_out_request(request);
         }
     }
+}
 
-    fn carry_out_request(&mut self, request: Request) {
-        match request {
-            Request::Finish(id) => {
-                let eof = self.peers.get_mut(id).is_some_and(|peer| {
-                    peer.ended = true;
-                    peer.eof
-                });
-                self.close(id, if eof { Closed::Eof } else { Closed::Finished });
-            }
-            Request::HalfClose(id) => {
-                if let Some(peer) = self.peers.get_mut(id) {
-                    peer.half_closed = true;
-                }
-            }
-            Request::Abort(id) => self.close(id, Closed::Aborted),
-            Request::Pause(id) | Request::Resume(id) => {
-                if let Some(peer) = self.peers.get_mut(id) {
-                    peer.paused = matches!(request, Request::Pause(_));
-                }
-            }
-            Request::Timer(id, Some(after)) => {
-                self.timers
-                    .arm(TimerKey::Protocol(id.slot), self.now.saturating_add(after));
-            }
-            Request::Timer(id, None) => self.timers.cancel(TimerKey::Protocol(id.slot)),
-            Request::ServiceTimer(Some(after)) => {
-                self.timers
-                    .arm(TimerKey::Service, self.now.saturating_add(after));
-            }
-            Request::ServiceTimer(None) => self.timers.cancel(TimerKey::Service),
-        }
+impl<P: fmt::Debug> fmt::Debug for Script<P> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Script")
+            .field("protocol", &self.core.voice.protocol)
+            .finish_non_exhaustive()
     }
 }
 

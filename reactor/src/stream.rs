@@ -18,7 +18,7 @@ use nix::unistd::isatty;
 
 use crate::address::{Address, Peer, unix_addr};
 use crate::bound::{bind_source, inet_socket, keep_alive, local_address};
-use crate::conn::{State, Stream};
+use crate::core::conn::{State, Stream};
 use crate::jobs::{is_anothers, may_read, may_write};
 use crate::poll::Interest;
 use crate::sys;
@@ -147,7 +147,7 @@ impl Fd {
     /// What is known of such a stream from the start.
     pub(crate) fn first_state(&self) -> State {
         let mut state = State::empty();
-        state.set(State::HANGUP, !self.short_read_means_drained());
+        state.set(State::STICKY, !self.short_read_means_drained());
         state.set(
             State::EOF | State::WRITE_ONLY,
             self.direction == Direction::Output,
@@ -160,6 +160,22 @@ impl Fd {
     fn short_read_means_drained(&self) -> bool {
         getsockopt(&self.descriptor, sockopt::SockType) == Ok(SockType::Stream)
             && local_address(self.descriptor.as_fd()).is_some()
+    }
+
+    /// Reads what is no socket.
+    fn read_file(&self, buffer: &mut [u8]) -> Result<usize> {
+        self.ask(PollFlags::POLLIN)?;
+        // Its next event brings us back.
+        if self.is_terminal && !may_read(&self.descriptor) {
+            return Err(Errno::EAGAIN);
+        }
+        match nix::unistd::read(&self.descriptor, buffer) {
+            // It became another job's a moment ago.
+            Err(Errno::EIO) if is_anothers(&self.descriptor) => Err(Errno::EAGAIN),
+            // A terminal whose other side has gone has ended.
+            Err(Errno::EIO) if self.is_terminal => Ok(0),
+            result => result,
+        }
     }
 
     fn ask(&self, flags: PollFlags) -> Result<()> {
@@ -204,21 +220,19 @@ impl AsFd for Fd {
 }
 
 impl Stream for Fd {
+    #[inline]
     fn recv(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if self.kind == Kind::Socket {
             return sys::recv(self.descriptor.as_fd(), buffer);
         }
-        self.ask(PollFlags::POLLIN)?;
-        // Its next event brings us back.
-        if self.is_terminal && !may_read(&self.descriptor) {
-            return Err(Errno::EAGAIN);
-        }
-        match nix::unistd::read(&self.descriptor, buffer) {
-            // It became another job's a moment ago.
-            Err(Errno::EIO) if is_anothers(&self.descriptor) => Err(Errno::EAGAIN),
-            // A terminal whose other side has gone has ended.
-            Err(Errno::EIO) if self.is_terminal => Ok(0),
-            result => result,
+        self.read_file(buffer)
+    }
+
+    #[inline]
+    fn send_one(&mut self, bytes: &[u8]) -> Result<usize> {
+        match self.kind {
+            Kind::Socket => sys::send_one(self.descriptor.as_fd(), bytes),
+            _ => self.send(&[IoSlice::new(bytes)]),
         }
     }
 

@@ -98,6 +98,7 @@ pub(crate) fn accept(listener: BorrowedFd) -> Result<(OwnedFd, Option<SockaddrSt
 
 /// `recv(2)` with `MSG_DONTWAIT`, so that a descriptor which others share need not be made
 /// non-blocking.
+#[inline]
 pub(crate) fn recv(fd: BorrowedFd, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: the kernel writes at most `buffer.len()` bytes to it.
     let count = unsafe {
@@ -111,22 +112,33 @@ pub(crate) fn recv(fd: BorrowedFd, buffer: &mut [u8]) -> Result<usize> {
     Errno::result(count).map(|count| count as usize)
 }
 
-/// `send(2)`, or `sendmsg(2)` for more than one slice, without waiting and without SIGPIPE.
-pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    let count = if let [slice] = slices {
-        // SAFETY: the kernel reads `slice.len()` bytes from a live slice.
-        unsafe { libc::send(fd.as_raw_fd(), slice.as_ptr().cast(), slice.len(), flags) }
-    } else {
-        // SAFETY: all zeroes is a valid msghdr: no address, no slices, no control data.
-        let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        // An IoSlice is an iovec, by the standard library's promise; sendmsg does not write through
-        // it.
-        message.msg_iov = slices.as_ptr().cast_mut().cast();
-        message.msg_iovlen = slices.len();
-        // SAFETY: `message` names `slices.len()` live slices, which the kernel only reads.
-        unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, flags) }
+/// Without waiting, and without SIGPIPE.
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+/// `send(2)`.
+#[inline]
+pub(crate) fn send_one(fd: BorrowedFd, bytes: &[u8]) -> Result<usize> {
+    // SAFETY: the kernel reads `bytes.len()` bytes from a live slice.
+    let count = unsafe {
+        libc::send(
+            fd.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            SEND_FLAGS,
+        )
     };
+    Errno::result(count).map(|count| count as usize)
+}
+
+/// `sendmsg(2)`.
+pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {
+    // SAFETY: all zeroes is a valid msghdr: no address, no slices, no control data.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    // An IoSlice is an iovec, by the standard library's promise; sendmsg does not write through it.
+    message.msg_iov = slices.as_ptr().cast_mut().cast();
+    message.msg_iovlen = slices.len();
+    // SAFETY: `message` names `slices.len()` live slices, which the kernel only reads.
+    let count = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, SEND_FLAGS) };
     Errno::result(count).map(|count| count as usize)
 }
 

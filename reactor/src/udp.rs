@@ -19,12 +19,11 @@ use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, connect, sendto, set
 
 use crate::address::is_wildcard;
 use crate::bound::{bind_source, inet_socket, local_address};
-use crate::conn::{Stream, closed_by, is_starvation};
-use crate::connections::Connections;
-use crate::outbox::{Current, SendBack};
+use crate::core::Core;
+use crate::core::conn::{Stream, closed_by, is_starvation};
+use crate::core::stats::Stats;
 use crate::poll::Ready;
 use crate::protocol::{Data, Datagram, Protocol};
-use crate::stats::Stats;
 use crate::sys;
 use crate::sys::mmsg::{BATCH, Batch};
 
@@ -126,29 +125,29 @@ impl Udp {
     }
 
     /// Fetches, hands over, answers, until there is nothing more or the budget is spent.
-    pub(crate) fn visit<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) {
+    pub(crate) fn visit<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) {
         let mut failures = 0;
         for _ in 0..BATCH_BUDGET {
-            self.answer(connections);
+            self.answer(core);
             if !self.answers.is_empty() || !self.readable {
                 return;
             }
-            failures += usize::from(!self.fetch(connections));
+            failures += usize::from(!self.fetch(core));
         }
-        self.answer(connections);
+        self.answer(core);
         // An error that does not go away is no reason to spin.
         self.starved = failures == BATCH_BUDGET;
         self.readable &= !self.starved;
     }
 
     /// One recvmmsg(2), and the protocol's word on each datagram; false if it failed.
-    fn fetch<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) -> bool {
-        connections.stats.reads += 1;
+    fn fetch<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) -> bool {
+        core.stats.reads += 1;
         let count = match self.batch.receive(self.fd.as_fd()) {
             Ok(count) => count,
             Err(Errno::EINTR) => return true,
             Err(Errno::EAGAIN) => {
-                connections.stats.again += 1;
+                core.stats.again += 1;
                 (self.readable, self.failed) = (false, false);
                 return true;
             }
@@ -156,41 +155,32 @@ impl Udp {
             // it.
             Err(errno) => {
                 log::debug!("UDP receive: {}", errno.desc());
-                self.tell_error(errno, connections);
+                self.tell_error(errno, core);
                 return false;
             }
         };
         self.readable = count == BATCH || self.failed;
         for slot in 0..count {
-            self.hand_over(slot, connections);
+            self.hand_over(slot, core);
         }
         true
     }
 
-    fn hand_over<S: Stream, P: Protocol>(
-        &mut self,
-        slot: usize,
-        connections: &mut Connections<S, P>,
-    ) {
+    fn hand_over<S: Stream, P: Protocol>(&mut self, slot: usize, core: &mut Core<S, P>) {
         let Some(from) = self.batch.from(slot) else {
             return;
         };
         let data = self.batch.data_mut(slot);
-        connections.stats.datagrams_in += 1;
-        connections.stats.bytes_in += data.len() as u64;
-        connections.outbox.set_current(Current::Datagram);
+        core.stats.datagrams_in += 1;
+        core.stats.bytes_in += data.len() as u64;
         let datagram = Datagram {
             from,
             tag: self.tag,
             data: Data(data),
         };
-        connections
-            .protocol
-            .on_datagram(datagram, &mut connections.outbox);
-        if connections.outbox.take_send_back() != SendBack::No {
-            self.queue_answer(slot, from, &mut connections.stats);
+        if core.tell_datagram(datagram) {
+            self.queue_answer(slot, from, &mut core.stats);
         }
-        connections.after_callback();
     }
 
     fn queue_answer(&mut self, slot: usize, to: SocketAddr, stats: &mut Stats) {
@@ -204,13 +194,9 @@ impl Udp {
 
     /// Tells the protocol that its datagrams do not reach their one destination, if that is what
     /// an error means.
-    fn tell_error<S: Stream, P: Protocol>(
-        &self,
-        errno: Errno,
-        connections: &mut Connections<S, P>,
-    ) {
+    fn tell_error<S: Stream, P: Protocol>(&self, errno: Errno, core: &mut Core<S, P>) {
         if self.peer.is_some() && is_about_the_peer(errno) {
-            connections.connect_failed(self.tag, closed_by(errno));
+            core.connect_failed(self.tag, closed_by(errno));
         }
     }
 
@@ -221,14 +207,14 @@ impl Udp {
     }
 
     /// Sends the answers, as far as the kernel takes them.
-    fn answer<S: Stream, P: Protocol>(&mut self, connections: &mut Connections<S, P>) {
+    fn answer<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) {
         let mut tried_again = false;
         while self.writable && !self.answers.is_empty() {
-            connections.stats.writes += 1;
+            core.stats.writes += 1;
             match self.batch.send_back(self.fd.as_fd(), &self.answers) {
                 Ok(count) => {
                     tried_again = false;
-                    let stats = &mut connections.stats;
+                    let stats = &mut core.stats;
                     stats.datagrams_out += count as u64;
                     for slot in self.answers.drain(..count) {
                         stats.bytes_out += self.batch.data_mut(slot.into()).len() as u64;
@@ -236,12 +222,12 @@ impl Udp {
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
-                    connections.stats.again += 1;
+                    core.stats.again += 1;
                     self.writable = false;
                 }
                 Err(errno) if !tried_again && self.is_worth_another_try(errno) => {
                     tried_again = true;
-                    self.tell_error(errno, connections);
+                    self.tell_error(errno, core);
                 }
                 // No edge would follow upon these, and the next datagram may fare better: this one
                 // is lost.
@@ -249,7 +235,7 @@ impl Udp {
                     tried_again = false;
                     log::debug!("UDP send: {}", errno.desc());
                     self.answers.remove(0);
-                    connections.stats.datagrams_lost += 1;
+                    core.stats.datagrams_lost += 1;
                 }
             }
         }
@@ -261,23 +247,23 @@ impl Udp {
         &self,
         to: SocketAddr,
         bytes: Vec<u8>,
-        connections: &mut Connections<S, P>,
+        core: &mut Core<S, P>,
     ) {
-        let mut sent = self.try_send_to(to, &bytes, &mut connections.stats);
+        let mut sent = self.try_send_to(to, &bytes, &mut core.stats);
         if let Err(errno) = sent
             && self.is_worth_another_try(errno)
         {
-            self.tell_error(errno, connections);
-            sent = self.try_send_to(to, &bytes, &mut connections.stats);
+            self.tell_error(errno, core);
+            sent = self.try_send_to(to, &bytes, &mut core.stats);
         }
         let Err(errno) = sent else {
-            connections.stats.datagrams_out += 1;
+            core.stats.datagrams_out += 1;
             return;
         };
-        connections.stats.datagrams_lost += 1;
+        core.stats.datagrams_lost += 1;
         if errno == Errno::EAGAIN || is_starvation(errno) {
             let tag = self.tag;
-            connections.call(|protocol, out| protocol.on_unsent(tag, bytes, out));
+            core.tell(|protocol, out| protocol.on_unsent(tag, bytes, out));
         }
     }
 
@@ -328,7 +314,7 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-    use crate::limits::Limits;
+    use crate::core::limits::Limits;
     use crate::outbox::Outbox;
     use crate::protocol::{Closed, ConnId};
     use crate::stream::Fd;
@@ -375,15 +361,15 @@ mod tests {
             ours,
             errors: Vec::new(),
         };
-        let mut connections: Connections<Fd, _> = Connections::new(protocol, Limits::default());
+        let mut core: Core<Fd, _> = Core::new(protocol, Limits::default());
         udp.note(Ready::IN);
-        udp.visit(&mut connections);
-        let Meanwhile { peer, errors, .. } = &connections.protocol;
+        udp.visit(&mut core);
+        let Meanwhile { peer, errors, .. } = &core.voice.protocol;
         assert_eq!(errors, &[Closed::Error(Errno::ECONNREFUSED)]);
         let mut answer = [0; 8];
         assert_eq!(peer.recv(&mut answer).unwrap(), 5);
         assert_eq!(&answer[..5], b"hello");
-        assert_eq!(connections.stats.datagrams_lost, 0);
+        assert_eq!(core.stats.datagrams_lost, 0);
     }
 
     #[test]

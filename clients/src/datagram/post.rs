@@ -253,7 +253,6 @@ mod tests {
         let (input, lines) = numbered(2 * BURST + 1);
         script.data(stdin, &input);
         script.eof(stdin);
-        script.close(stdin, Closed::Reset);
         assert!(script.is_paused(stdin));
         for burst in lines.chunks(BURST) {
             assert_eq!(sent(&mut script), burst);
@@ -274,13 +273,17 @@ mod tests {
         let (mut script, stdin) = client(1);
         let line = "x".repeat(40_000) + "\n";
         script.data(stdin, line.repeat(5).as_bytes());
-        assert_eq!(sent(&mut script).len(), 2);
-        script.advance(PACE);
-        assert_eq!(sent(&mut script).len(), 2);
-        assert!(script.is_paused(stdin));
-        script.advance(PACE);
-        assert_eq!(sent(&mut script).len(), 1);
-        assert!(!script.is_paused(stdin));
+        let mut bursts = vec![sent(&mut script).len()];
+        while script.is_paused(stdin) {
+            script.advance(PACE);
+            bursts.push(sent(&mut script).len());
+        }
+        bursts.retain(|&lines| lines > 0);
+        assert_eq!(bursts.iter().sum::<usize>(), 5);
+        assert!(
+            bursts.iter().all(|&lines| (1..=2).contains(&lines)),
+            "{bursts:?}"
+        );
     }
 
     #[test]
@@ -304,8 +307,14 @@ mod tests {
         script.unsent(0, &lines[5]);
         script.unsent(0, &lines[BURST - 1]);
         script.advance(PACE);
-        let expected = [5, BURST - 1, BURST, BURST + 1].map(|place| lines[place].clone());
+        let expected = [5, BURST - 1, BURST].map(|place| lines[place].clone());
         assert_eq!(sent(&mut script), expected);
+        script.advance(PACE);
+        assert_eq!(
+            sent(&mut script),
+            lines[BURST + 1..],
+            "the line that lacks its newline"
+        );
         script.advance(PACE);
         assert!(script.is_stopped());
         let summary = script.protocol().summary();

@@ -14,13 +14,13 @@ use nix::errno::Errno;
 
 use super::{Reactor, Source};
 use crate::address::Peer;
-use crate::conn::State;
+use crate::core::conn::State;
+use crate::core::timers::{TimerKey, millis};
 use crate::listener::{Accept, Pending};
 use crate::poll::{Interest, Ready};
 use crate::protocol::{Opened, Protocol};
 use crate::reason;
 use crate::stream::{Direction, Fd};
-use crate::timers::{TimerKey, millis};
 use crate::udp::Udp;
 
 /// How soon a source that ran out of something tries again; listeners also when a connection
@@ -43,7 +43,7 @@ enum Accepted {
 impl<P: Protocol> Reactor<P> {
     /// Accepts until there is nothing left or the budget of this turn is spent.
     pub(super) fn accept(&mut self, index: usize) {
-        let turn = self.connections.stats.turns;
+        let turn = self.core.stats.turns;
         let Some(listener) = self.listeners.get_mut(index) else {
             return;
         };
@@ -52,7 +52,7 @@ impl<P: Protocol> Reactor<P> {
             return;
         }
         let mut failed = None;
-        for _ in 0..self.connections.limits.accept_budget {
+        for _ in 0..self.core.limits.accept_budget {
             match self.accept_one(index) {
                 Accepted::Somebody => failed = None,
                 Accepted::Nobody(errno) => failed = Some(errno),
@@ -72,7 +72,7 @@ impl<P: Protocol> Reactor<P> {
         let Some(listener) = self.listeners.get(index) else {
             return Accepted::Drained;
         };
-        self.connections.stats.accepts += 1;
+        self.core.stats.accepts += 1;
         match listener.accept() {
             Accept::Connection(fd, peer) => {
                 let tag = listener.tag;
@@ -94,25 +94,25 @@ impl<P: Protocol> Reactor<P> {
 
     /// Makes a connection of what was accepted, or closes it.
     fn admit(&mut self, fd: OwnedFd, opened: Opened) {
-        let limit = self.connections.limits.max_connections;
-        if self.connections.stats.connections >= limit as u64 {
-            self.connections.stats.refused_limit += 1;
+        let limit = self.core.limits.max_connections;
+        if self.core.stats.connections >= limit as u64 {
+            self.core.stats.refused_limit += 1;
             return self.refused(format_args!("the limit is {limit} connections"));
         }
         let stream = Fd::socket(fd);
         let state = match opened.peer {
             Peer::Inet(_) => State::empty(),
             // What `Fd::first_state` would find out by asking the kernel.
-            _ => State::HANGUP,
+            _ => State::STICKY,
         };
-        let id = self.connections.insert(stream, state);
+        let id = self.core.insert(stream, state);
         match self.watch(id, Direction::Both) {
             Ok(()) => {
-                self.connections.stats.accepted += 1;
-                self.connections.opened(id, opened);
+                self.core.stats.accepted += 1;
+                self.core.opened(id, opened);
             }
             Err(error) => {
-                self.connections.stats.refused_setup += 1;
+                self.core.stats.refused_setup += 1;
                 self.refused(format_args!(
                     "cannot watch a connection: {}",
                     reason(&error)
@@ -127,7 +127,7 @@ impl<P: Protocol> Reactor<P> {
         if !self.spare.release() {
             return Accepted::Lacking(errno);
         }
-        self.connections.stats.accepts += 1;
+        self.core.stats.accepts += 1;
         let refused = match self.listeners[index].accept() {
             Accept::Connection(_, peer) => Some(peer),
             Accept::Drained => None,
@@ -140,33 +140,30 @@ impl<P: Protocol> Reactor<P> {
         let Some(peer) = refused else {
             return Accepted::Drained;
         };
-        self.connections.stats.refused_descriptors += 1;
+        self.core.stats.refused_descriptors += 1;
         let limits = "RLIMIT_NOFILE, fs.file-max";
         self.refused(format_args!("{peer}: {} ({limits})", errno.desc()));
         Accepted::Somebody
     }
 
     fn refused(&mut self, why: fmt::Arguments) {
-        self.connections.stats.refused += 1;
-        self.refusals.log(
-            self.connections.now,
-            format_args!("connection refused: {why}"),
-        );
+        self.core.stats.refused += 1;
+        self.refusals
+            .log(self.core.now, format_args!("connection refused: {why}"));
     }
 
     /// There is more to accept, but something is missing, and no edge tells when it is there again:
     /// the listener tries when a connection closes, and after a while.
     fn put_off(&mut self, index: usize, errno: Errno) {
         self.set_pending(index, Pending::Resources);
-        self.connections.stats.accept_paused += 1;
+        self.core.stats.accept_paused += 1;
         self.shortages.log(
-            self.connections.now,
+            self.core.now,
             format_args!("accepting is put off: {}", errno.desc()),
         );
-        self.connections.timers.arm(
-            TimerKey::Retry,
-            self.connections.now + millis(RETRY_INTERVAL),
-        );
+        self.core
+            .timers
+            .arm(TimerKey::Retry, self.core.now + millis(RETRY_INTERVAL));
     }
 
     /// Listeners whose budget was spent go on.
@@ -210,7 +207,7 @@ impl<P: Protocol> Reactor<P> {
     }
 
     pub(super) fn visit_udp(&mut self, index: usize, ready: Ready) {
-        let turn = self.connections.stats.turns;
+        let turn = self.core.stats.turns;
         let Some(udp) = self.udp.get_mut(index) else {
             return;
         };
@@ -218,10 +215,10 @@ impl<P: Protocol> Reactor<P> {
         if mem::replace(&mut udp.last_turn, turn) == turn {
             return;
         }
-        udp.visit(&mut self.connections);
+        udp.visit(&mut self.core);
         if udp.starved {
-            let at = self.connections.now + millis(RETRY_INTERVAL);
-            self.connections.timers.arm(TimerKey::Retry, at);
+            let at = self.core.now + millis(RETRY_INTERVAL);
+            self.core.timers.arm(TimerKey::Retry, at);
         }
         let blocked = udp.is_blocked();
         if mem::replace(&mut udp.watches_room, blocked) != blocked {

@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 
 use tests::chat::dial_stingy;
 use tests::client::{
-    Fate, Probe, count, dial, dial_narrow, difference, expect_end, fill, is_closed, ping,
-    ping_all, ping_and_end, reset, until_cut_off, watch,
+    Fate, Probe, count, dial, dial_narrow, difference, expect_end, fill, is_closed, ping, ping_all,
+    ping_and_end, reset, until_cut_off, watch,
 };
 use tests::netcat::{Netcat, nc};
 use tests::process::cpu_time;

@@ -50,7 +50,6 @@ impl Game {
         let mut game = Game::new(&call(Service::Echo, None), 1);
         game.script.data(game.stdin, lines);
         game.script.eof(game.stdin);
-        game.script.close(game.stdin, Closed::Reset);
         game
     }
 

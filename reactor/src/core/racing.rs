@@ -6,11 +6,11 @@
 //! connection, the others are closed, and the protocol hears nothing of them. One connect timeout
 //! bounds them all. A connect to a single address is a race of one.
 
-use super::Connections;
+use super::Core;
+use super::conn::Stream;
+use super::timers::{Millis, TimerKey, millis};
 use crate::address::Address;
-use crate::conn::Stream;
 use crate::protocol::{Closed, ConnId, Opened, Protocol};
-use crate::timers::{Millis, TimerKey, millis};
 
 /// From one attempt to the next (RFC 8305, section 5); less if the connect timeout would be over
 /// before the last one's turn.
@@ -40,7 +40,7 @@ pub(super) struct Race {
     next_at: Millis,
 }
 
-impl<S: Stream, P: Protocol> Connections<S, P> {
+impl<S: Stream, P: Protocol> Core<S, P> {
     /// Addresses of which the first that answers is to be the connection, in order.
     pub(crate) fn begin_race(&mut self, to: Address, tag: u32) -> RaceId {
         let attempts = to.numbers().len().max(1) as Millis;
@@ -93,7 +93,7 @@ impl<S: Stream, P: Protocol> Connections<S, P> {
         due
     }
 
-    /// An attempt is under way: [`Connections::opened`] or `on_connect_error` will follow.
+    /// An attempt is under way: [`Core::opened`] or `on_connect_error` will follow.
     pub(crate) fn connecting(&mut self, id: ConnId, opened: Opened, race: RaceId) {
         let Some(Race {
             under_way, began, ..
@@ -171,7 +171,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::limits::Limits;
+    use crate::core::limits::Limits;
     use crate::outbox::Outbox;
     use crate::protocol::Data;
     use crate::stream::Fd;
@@ -195,7 +195,7 @@ mod tests {
             connect_timeout,
             ..Limits::default()
         };
-        let mut connections: Connections<Fd, _> = Connections::new(Nothing, limits);
+        let mut connections: Core<Fd, _> = Core::new(Nothing, limits);
         let race = connections.begin_race(name(count), 7);
         let mut turns = Vec::new();
         let (mut now, mut due) = (0, vec![(race, 7)]);

@@ -136,12 +136,16 @@ impl Stats {
         } += 1;
     }
 
-    pub(crate) fn count_read(&mut self, result: nix::Result<usize>) {
+    /// A read that brought so many bytes.
+    pub(crate) fn count_received(&mut self, bytes: usize) {
         self.reads += 1;
-        match result {
-            Ok(bytes) => self.bytes_in += bytes as u64,
-            Err(errno) => self.again += u64::from(errno == Errno::EAGAIN),
-        }
+        self.bytes_in += bytes as u64;
+    }
+
+    /// A write that was taken whole.
+    pub(crate) fn count_sent(&mut self, bytes: usize) {
+        self.writes += 1;
+        self.bytes_out += bytes as u64;
     }
 
     pub(crate) fn count_write(&mut self, result: nix::Result<usize>) {

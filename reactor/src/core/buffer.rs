@@ -73,66 +73,27 @@ impl Buffer {
     }
 }
 
-/// The one buffer of a reactor that everything is read into.
-///
-/// What was read can be [kept](ReadBuffer::keep) where it is: the next read then goes behind it,
-/// until all that was kept is forgotten at once. So a short answer that lies here waits for its
-/// turn without being copied.
-///
-/// It begins where a page begins: the kernel copies faster to there.
+/// The one buffer of a reactor that everything is read into. It begins where a page begins: the
+/// kernel copies faster to there.
 #[derive(Debug)]
 pub(crate) struct ReadBuffer {
     bytes: Box<[u8]>,
     /// Where the first page begins.
     first: usize,
-    /// Where the next read goes to.
-    next: usize,
-    /// How much it brings at the most.
-    len: usize,
 }
 
 const PAGE: usize = 4096;
-/// What is kept begins on a cache line of its own.
-const LINE: usize = 64;
-/// How much is kept before a read. With what that brings, it stays in the processor's cache.
-const KEEP_IN_ALL: usize = 32 * 1024;
-/// To copy more than this costs the kernel so much that nothing is gained by waiting with it.
-pub(crate) const SHORT: usize = 1024;
 
 impl ReadBuffer {
     /// A buffer for reads of `len` bytes.
     pub(crate) fn new(len: usize) -> ReadBuffer {
-        let bytes = vec![0; PAGE + KEEP_IN_ALL + len].into_boxed_slice();
+        let bytes = vec![0; PAGE + len].into_boxed_slice();
         let first = bytes.as_ptr().align_offset(PAGE).min(PAGE);
-        ReadBuffer {
-            bytes,
-            first,
-            next: first,
-            len,
-        }
+        ReadBuffer { bytes, first }
     }
 
-    /// Keeps the first `count` bytes of what was read last, and tells where they are. There must be
-    /// no other read while [`ReadBuffer::is_full`] is true.
-    pub(crate) fn keep(&mut self, count: usize) -> Range<u32> {
-        let start = self.next;
-        self.next += count.next_multiple_of(LINE);
-        start as u32..(start + count) as u32
-    }
-
-    /// Whether all is to be forgotten before the next read.
-    pub(crate) fn is_full(&self) -> bool {
-        self.next - self.first > KEEP_IN_ALL - SHORT
-    }
-
-    /// What was kept there.
-    pub(crate) fn kept(&self, range: Range<u32>) -> &[u8] {
-        &self.bytes[range.start as usize..range.end as usize]
-    }
-
-    /// Forgets all that was kept.
-    pub(crate) fn forget(&mut self) {
-        self.next = self.first;
+    fn range(&self) -> Range<usize> {
+        self.first..self.first + self.bytes.len() - PAGE
     }
 }
 
@@ -141,14 +102,15 @@ impl Deref for ReadBuffer {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.bytes[self.next..self.next + self.len]
+        &self.bytes[self.range()]
     }
 }
 
 impl DerefMut for ReadBuffer {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.next..self.next + self.len]
+        let range = self.range();
+        &mut self.bytes[range]
     }
 }
 
@@ -227,25 +189,6 @@ mod tests {
             "{}",
             buffer.bytes.capacity()
         );
-    }
-
-    #[test]
-    fn what_is_kept_stays_as_it_is_until_it_is_forgotten() {
-        let mut buffer = ReadBuffer::new(2 * SHORT);
-        let mut kept = Vec::new();
-        while !buffer.is_full() {
-            assert_eq!(buffer.len(), 2 * SHORT);
-            let count = 1 + kept.len() % SHORT;
-            buffer.fill(count as u8);
-            kept.push((count, buffer.keep(count)));
-        }
-        assert!(kept.len() > 100);
-        for (count, range) in kept {
-            assert_eq!(buffer.kept(range), vec![count as u8; count]);
-        }
-        buffer.forget();
-        assert!(!buffer.is_full());
-        assert_eq!(buffer.as_ptr().align_offset(PAGE), 0);
     }
 
     #[test]

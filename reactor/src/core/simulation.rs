@@ -15,12 +15,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::kernel::{Fake, Fault, Wire};
-use super::{CROWD, Connections};
+use super::Core;
+use super::buffer::ReadBuffer;
+use super::conn::State;
+use super::limits::Limits;
 use crate::address::Peer;
-use crate::buffer::ReadBuffer;
-use crate::conn::State;
 use crate::conn_map::ConnMap;
-use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::poll::Ready;
 use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
@@ -121,14 +121,13 @@ fn step(peers: usize) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The reactor's loop without epoll, around the real connections.
+/// The reactor's loop without epoll, around the real core.
 struct World {
-    connections: Connections<Fake, Echo>,
+    core: Core<Fake, Echo>,
     wires: Vec<(ConnId, Rc<RefCell<Wire>>)>,
     /// What each peer has sent, and may expect back.
     sent: Vec<Vec<u8>>,
     now: u64,
-    turns: u64,
 }
 
 impl World {
@@ -138,12 +137,12 @@ impl World {
             read_budget: BUDGET,
             ..Limits::default()
         };
-        let mut connections = Connections::new(Echo::default(), limits);
-        connections.received = ReadBuffer::new(BUFFER);
+        let mut core = Core::new(Echo::default(), limits);
+        core.received = ReadBuffer::new(BUFFER);
         let wires = (0..peers).map(|_| {
             let wire = Wire::new();
-            let id = connections.insert(Fake(wire.clone()), State::empty());
-            connections.opened(
+            let id = core.insert(Fake(wire.clone()), State::empty());
+            core.opened(
                 id,
                 Opened {
                     peer: Peer::Unix,
@@ -156,8 +155,7 @@ impl World {
             wires: wires.collect(),
             sent: vec![Vec::new(); peers],
             now: 0,
-            turns: 0,
-            connections,
+            core,
         }
     }
 
@@ -199,10 +197,7 @@ impl World {
             Step::Sleep(millis) => self.now += millis,
         }
         for (id, wire) in &self.wires {
-            let unsent = self
-                .connections
-                .live(*id)
-                .map_or(0, |conn| conn.unsent_bytes());
+            let unsent = self.core.live(*id).map_or(0, |conn| conn.unsent_bytes());
             // What is not sent straight back waits for the end of the turn: a budget, of an event
             // and of a timer.
             assert!(
@@ -222,10 +217,7 @@ impl World {
     }
 
     fn turn(&mut self, chosen: impl Fn(usize) -> bool) {
-        // Short answers wait for one another in every other turn, say.
-        let events = CROWD * usize::from(self.turns.is_multiple_of(2));
-        self.turns += 1;
-        self.connections.begin_turn(self.now, events);
+        self.core.begin_turn(self.now);
         for (peer, (id, wire)) in self.wires.iter().enumerate() {
             let ready = {
                 let mut wire = wire.borrow_mut();
@@ -236,13 +228,13 @@ impl World {
                 let spurious = std::mem::replace(&mut wire.spurious, Ready::empty());
                 wire.ready() | spurious
             };
-            self.connections.deliver(*id, ready);
+            self.core.deliver(*id, ready);
         }
-        self.connections.run_ready();
-        while let Some(key) = self.connections.timers.expire(self.now) {
-            self.connections.run_timer(key);
+        self.core.run_ready();
+        while let Some(key) = self.core.timers.expire(self.now) {
+            self.core.run_timer(key);
         }
-        self.connections.settle(|Fake(wire)| {
+        self.core.settle(|_, _, Fake(wire)| {
             let mut wire = wire.borrow_mut();
             wire.closed = true;
             wire.destroyed = !wire.inbound.is_empty() && !wire.in_flight.is_empty();
@@ -262,7 +254,7 @@ impl World {
             }
             self.now += 50;
             self.turn(|_| true);
-            if self.connections.len() == 0 {
+            if self.core.len() == 0 {
                 break;
             }
         }
@@ -273,19 +265,20 @@ impl World {
 
     fn check(&mut self) {
         assert_eq!(
-            self.connections.len(),
+            self.core.len(),
             0,
             "a connection never ended: {:?}",
             self.wires
         );
         assert!(
-            self.connections.timers.next().is_none(),
+            self.core.timers.next().is_none(),
             "a timer outlived its connection"
         );
         for (peer, (id, wire)) in self.wires.iter().enumerate() {
             let (wire, sent) = (wire.borrow(), &self.sent[peer]);
             let why = self
-                .connections
+                .core
+                .voice
                 .protocol
                 .closed
                 .iter()
@@ -295,7 +288,7 @@ impl World {
             };
             // The first end wins; but a HALF within the same read as an earlier QUIT is seen first.
             let quit = |byte| sent.iter().position(|&sent| sent == byte);
-            let heard = self.connections.protocol.listening.get(*id);
+            let heard = self.core.voice.protocol.listening.get(*id);
             let end = if heard.is_some() {
                 quit(HALF)
             } else {
@@ -326,7 +319,7 @@ impl World {
                 );
             }
         }
-        let stats = self.connections.stats;
+        let stats = self.core.stats;
         assert_eq!(
             (stats.connections, stats.closed, stats.peak),
             (0, stats.peak, self.wires.len() as u64)
@@ -356,7 +349,7 @@ fn run(steps: &[Step]) -> World {
 fn data_and_fin_in_one_edge_are_both_heard_of() {
     let world = run(&[Step::Arrive(0, 3), Step::Fin(0), Step::Turn]);
     assert_eq!(
-        world.connections.protocol.closed,
+        world.core.voice.protocol.closed,
         [(world.wires[0].0, Closed::Eof)]
     );
     world.wire(0).fetch(usize::MAX);
@@ -366,9 +359,9 @@ fn data_and_fin_in_one_edge_are_both_heard_of() {
 #[test]
 fn data_before_a_reset_is_read_first() {
     let world = run(&[Step::Arrive(0, 3), Step::Rst(0), Step::Turn]);
-    assert_eq!(world.connections.stats.bytes_in, 3);
+    assert_eq!(world.core.stats.bytes_in, 3);
     assert_eq!(
-        world.connections.protocol.closed,
+        world.core.voice.protocol.closed,
         [(world.wires[0].0, Closed::Reset)]
     );
 }
@@ -383,19 +376,12 @@ fn a_paused_peer_goes_on_without_a_new_read_edge() {
         Step::Turn,
         Step::Turn,
     ]);
-    assert!(
-        world
-            .connections
-            .live(world.wires[0].0)
-            .unwrap()
-            .unsent_bytes()
-            > HIGH_WATER
-    );
-    assert_eq!(world.connections.protocol.over_high_water, 1);
-    let reads = world.connections.stats.reads;
+    assert!(world.core.live(world.wires[0].0).unwrap().unsent_bytes() > HIGH_WATER);
+    assert_eq!(world.core.voice.protocol.over_high_water, 1);
+    let reads = world.core.stats.reads;
     world.take(&Step::Turn);
     assert_eq!(
-        world.connections.stats.reads, reads,
+        world.core.stats.reads, reads,
         "while it is paused nothing is read"
     );
     // From here on only write edges: all input was there before.
@@ -423,8 +409,8 @@ fn one_firehose_delays_another_by_one_budget_only() {
             .iter()
             .all(|(_, wire)| !wire.borrow().inbound.is_empty())
     );
-    assert_eq!(world.connections.stats.budget_spent, 20);
-    assert!(world.connections.has_work(), "the next wait does not wait");
+    assert_eq!(world.core.stats.budget_spent, 20);
+    assert!(world.core.has_work(), "the next wait does not wait");
     world.take(&Step::Turn);
     assert!(
         world
@@ -439,8 +425,8 @@ fn events_for_a_former_tenant_of_a_slot_reach_nobody() {
     let mut world = run(&[Step::Rst(0), Step::Turn]);
     let gone = world.wires[0].0;
     let wire = Wire::new();
-    let id = world.connections.insert(Fake(wire.clone()), State::empty());
-    world.connections.opened(
+    let id = world.core.insert(Fake(wire.clone()), State::empty());
+    world.core.opened(
         id,
         Opened {
             peer: Peer::Unix,
@@ -450,33 +436,33 @@ fn events_for_a_former_tenant_of_a_slot_reach_nobody() {
     assert_eq!(gone.slot(), id.slot(), "the slot has a new tenant");
     wire.borrow_mut().inbound.extend(b"x");
     world
-        .connections
+        .core
         .deliver(gone, Ready::IN | Ready::HUP | Ready::ERR);
-    world.connections.call(|_, out| {
+    world.core.tell(|_, out| {
         out.send(gone, b"for nobody");
         out.abort(gone);
     });
-    world.connections.settle(drop);
+    world.core.settle(|_, _, _| ());
     let wire = wire.borrow();
     assert_eq!(
         (wire.inbound.len(), wire.in_flight.len(), wire.closed),
         (1, 0, false)
     );
-    assert_eq!(world.connections.stats.stale, 1);
-    assert_eq!(world.connections.len(), 1);
+    assert_eq!(world.core.stats.stale, 1);
+    assert_eq!(world.core.len(), 1);
 }
 
 #[test]
 fn the_last_words_before_an_abort_are_offered_to_the_kernel() {
     let mut world = run(&[]);
     let id = world.wires[0].0;
-    world.connections.call(|_, out| {
+    world.core.tell(|_, out| {
         out.send(id, b"bye");
         out.abort(id);
     });
     world.take(&Step::Turn);
     assert_eq!(world.wire(0).in_flight, b"bye");
-    assert_eq!(world.connections.protocol.closed, [(id, Closed::Aborted)]);
+    assert_eq!(world.core.voice.protocol.closed, [(id, Closed::Aborted)]);
 }
 
 #[test]
@@ -492,7 +478,7 @@ fn a_finished_peer_that_goes_on_sending_is_read_until_it_ends() {
     world.take(&Step::Turn);
     assert!(world.wire(0).closed && !world.wire(0).destroyed);
     assert_eq!(
-        world.connections.protocol.closed,
+        world.core.voice.protocol.closed,
         [(world.wires[0].0, Closed::Finished)]
     );
 }
@@ -520,12 +506,9 @@ fn lingering_ends_after_silence_and_after_a_long_time_of_noise() {
 #[test]
 fn idle_and_stalled_peers_are_closed_on_time_and_busy_ones_are_not() {
     let mut world = World::new(3);
-    world.connections.limits.idle_timeout = Duration::from_secs(10);
-    world.connections.limits.stall_timeout = Duration::from_secs(3);
-    world
-        .wires
-        .iter()
-        .for_each(|(id, _)| world.connections.arm(*id));
+    world.core.limits.idle_timeout = Duration::from_secs(10);
+    world.core.limits.stall_timeout = Duration::from_secs(3);
+    world.wires.iter().for_each(|(id, _)| world.core.arm(*id));
     // The first is silent, the second reads nothing, the third plays ping-pong.
     world.take(&Step::Arrive(1, 60));
     (0..10).for_each(|_| world.take(&Step::Turn));
@@ -539,7 +522,7 @@ fn idle_and_stalled_peers_are_closed_on_time_and_busy_ones_are_not() {
             ]
             .iter()
             .for_each(|step| world.take(step));
-            if let Some((id, why)) = world.connections.protocol.closed.pop() {
+            if let Some((id, why)) = world.core.voice.protocol.closed.pop() {
                 return (second, id, why);
             }
         }
@@ -551,18 +534,18 @@ fn idle_and_stalled_peers_are_closed_on_time_and_busy_ones_are_not() {
         "the timeout counts from the first look, after a quarter of it"
     );
     assert_eq!(closed_at(&mut world), (6, world.wires[0].0, Closed::Idle));
-    assert_eq!(world.connections.len(), 1);
+    assert_eq!(world.core.len(), 1);
 }
 
 #[test]
 fn the_clocks_of_a_connection_run_over_without_harm() {
     let mut world = World::new(1);
-    world.connections.limits.idle_timeout = Duration::from_secs(10);
+    world.core.limits.idle_timeout = Duration::from_secs(10);
     world.now = u64::from(u32::MAX) - 2_000;
     [Step::Arrive(0, 1), Step::Turn]
         .iter()
         .for_each(|step| world.take(step));
-    world.connections.arm(world.wires[0].0);
+    world.core.arm(world.wires[0].0);
     for (millis, closed) in [(5_000, false), (4_999, false), (1, true)] {
         [Step::Sleep(millis), Step::Turn]
             .iter()
@@ -577,7 +560,7 @@ fn a_stop_waits_for_what_is_pending_and_for_nothing_else() {
     [Step::Arrive(1, 60), Step::Turn, Step::Turn]
         .iter()
         .for_each(|step| world.take(step));
-    world.connections.stop();
+    world.core.stop();
     world.take(&Step::Turn);
     assert!(world.wire(0).closed, "the idle one is closed at once");
     assert!(!world.wire(1).closed && !world.wire(1).we_shut);
@@ -593,7 +576,8 @@ fn a_stop_waits_for_what_is_pending_and_for_nothing_else() {
     assert!(world.wire(1).closed);
     assert!(
         world
-            .connections
+            .core
+            .voice
             .protocol
             .closed
             .iter()
@@ -604,14 +588,14 @@ fn a_stop_waits_for_what_is_pending_and_for_nothing_else() {
 #[test]
 fn who_is_sent_too_much_by_others_is_closed_as_a_slow_consumer() {
     let mut world = World::new(1);
-    world.connections.limits.queue_limit = Some(100);
+    world.core.limits.queue_limit = Some(100);
     let id = world.wires[0].0;
     for _ in 0..4 {
-        world.connections.call(|_, out| out.send(id, &[1; 40]));
+        world.core.tell(|_, out| out.send(id, &[1; 40]));
         world.turn(|_| true);
     }
     assert_eq!(
-        world.connections.protocol.closed,
+        world.core.voice.protocol.closed,
         [(id, Closed::SlowConsumer)]
     );
 }
@@ -622,7 +606,7 @@ fn an_idle_connection_is_small() {
     #[expect(dead_code, reason = "only its size is looked at")]
     enum Slot {
         Vacant(usize),
-        Occupied(crate::conn::Conn<crate::stream::Fd>),
+        Occupied(crate::core::conn::Conn<crate::stream::Fd>),
     }
     assert!(
         size_of::<Slot>() <= 32,

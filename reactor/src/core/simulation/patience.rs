@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::kernel::Fault;
 use super::{HIGH_WATER, QUIT, Step, World};
+use crate::core::timers::TimerKey;
 use crate::protocol::{Closed, ConnId};
-use crate::timers::TimerKey;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 impl World {
     fn one() -> (World, ConnId) {
         let mut world = World::new(1);
-        world.connections.limits.stall_timeout = Duration::ZERO;
+        world.core.limits.stall_timeout = Duration::ZERO;
         let id = world.wires[0].0;
         (world, id)
     }
@@ -24,15 +24,11 @@ impl World {
 
     /// Why the only connection was closed, if it was.
     fn end(&self) -> Option<Closed> {
-        self.connections
-            .protocol
-            .closed
-            .first()
-            .map(|(_, why)| *why)
+        self.core.voice.protocol.closed.first().map(|(_, why)| *why)
     }
 
     fn pause(&mut self, id: ConnId) {
-        self.connections.call(|_, out| out.pause(id));
+        self.core.tell(|_, out| out.pause(id));
     }
 
     /// Seconds pass, in each of which this happens first; ends with the connection.
@@ -50,7 +46,7 @@ impl World {
 #[test]
 fn a_peer_that_takes_from_the_kernel_is_not_stalled_though_there_is_no_edge() {
     let (mut world, _) = World::one();
-    world.connections.limits.stall_timeout = 3 * SECOND;
+    world.core.limits.stall_timeout = 3 * SECOND;
     world.run(&[Step::Arrive(0, 60), Step::Turn, Step::Turn]);
     let reads = |world: &mut World| {
         world
@@ -67,8 +63,8 @@ fn a_peer_that_takes_from_the_kernel_is_not_stalled_though_there_is_no_edge() {
 /// A peer above the high-water mark takes so many bytes a second, and the rate is one byte a second.
 fn take_in(bytes_in_four_seconds: usize) -> Option<Closed> {
     let (mut world, id) = World::one();
-    world.connections.limits.min_rate = 1;
-    world.connections.call(|_, out| out.send(id, &[1; 100]));
+    world.core.limits.min_rate = 1;
+    world.core.tell(|_, out| out.send(id, &[1; 100]));
     let mut second = 0;
     world.seconds(70, |world| {
         let due = (second + 1) * bytes_in_four_seconds / 4 - second * bytes_in_four_seconds / 4;
@@ -87,10 +83,8 @@ fn above_the_high_water_mark_a_peer_must_keep_to_the_minimum_rate() {
 #[test]
 fn below_the_high_water_mark_a_peer_may_be_as_slow_as_it_likes() {
     let (mut world, id) = World::one();
-    world.connections.limits.min_rate = 1;
-    world
-        .connections
-        .call(|_, out| out.send(id, &[1; HIGH_WATER]));
+    world.core.limits.min_rate = 1;
+    world.core.tell(|_, out| out.send(id, &[1; HIGH_WATER]));
     world.seconds(100, |_| ());
     assert_eq!(world.end(), None);
 }
@@ -133,13 +127,13 @@ fn a_paused_connection_hears_of_its_end_once_nothing_is_unread() {
 fn unread_bytes_keep_a_paused_connection_unless_the_reset_may_drop_them() {
     for (keeps_unread, end) in [(true, None), (false, Some(Closed::Reset))] {
         let (mut world, id) = World::one();
-        world.connections.limits.keeps_unread = keeps_unread;
+        world.core.limits.keeps_unread = keeps_unread;
         world.pause(id);
         world.run(&[Step::Arrive(0, 5), Step::Fin(0), Step::Turn]);
         assert_eq!(world.end(), None, "an end of the stream is regular");
         world.run(&[Step::Rst(0), Step::Turn]);
         assert_eq!(world.end(), end);
-        world.connections.call(|_, out| out.resume(id));
+        world.core.tell(|_, out| out.resume(id));
         world.run(&[Step::Turn, Step::Turn]);
         assert!(world.end().is_some());
     }
@@ -148,8 +142,8 @@ fn unread_bytes_keep_a_paused_connection_unless_the_reset_may_drop_them() {
 #[test]
 fn bytes_that_come_after_the_end_use_up_the_time_to_linger() {
     let (mut world, _) = World::one();
-    world.connections.limits.linger_timeout = 100 * SECOND;
-    world.connections.limits.linger_bytes = 50;
+    world.core.limits.linger_timeout = 100 * SECOND;
+    world.core.limits.linger_bytes = 50;
     world.run(&[Step::Arrive(0, 3), Step::Quit(0), Step::Turn]);
     world.run(&[
         Step::Arrive(0, 40),
@@ -171,9 +165,9 @@ fn bytes_that_come_after_the_end_use_up_the_time_to_linger() {
 fn a_peer_that_acknowledges_nothing_is_found_within_two_stall_timeouts() {
     for (hears, expected) in [(true, None), (false, Some(Closed::Stalled))] {
         let (mut world, _) = World::one();
-        world.connections.limits.stall_timeout = 4 * SECOND;
-        world.connections.timers.cancel(TimerKey::Search);
-        world.connections.arm_search();
+        world.core.limits.stall_timeout = 4 * SECOND;
+        world.core.timers.cancel(TimerKey::Search);
+        world.core.arm_search();
         // Few enough for the kernel to take them all: no byte waits with us.
         world.run(&[Step::Arrive(0, 5), Step::Turn]);
         let mut unheard_ms = 0;

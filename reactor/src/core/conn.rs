@@ -9,7 +9,7 @@
 //! 2. A short read proves nothing once the peer has hung up or sent urgent data: data and FIN may
 //!    come as one edge, and a reader that stops at the data never hears of the end. Nor does it
 //!    prove anything of a terminal, which gives a line at a time, or of a Unix socket, where a read
-//!    ends at passed descriptors. `HANGUP` is sticky, and makes us read on.
+//!    ends at passed descriptors. `STICKY` is sticky, and makes us read on.
 //! 3. `HUP` and `ERR` are hints, never a reason to close: data that came before is still there to
 //!    be read.
 //! 4. What the kernel will not take is queued, and goes out before anything newer. A write is tried
@@ -33,12 +33,12 @@ use bitflags::bitflags;
 use nix::Result;
 use nix::errno::Errno;
 
-use crate::buffer::{Buffer, BufferPool, Drain};
-use crate::limits::Limits;
+use super::buffer::{Buffer, BufferPool, Drain};
+use super::limits::Limits;
+use super::stats::Stats;
+use super::timers::{Millis, millis};
 use crate::poll::Ready;
 use crate::protocol::Closed;
-use crate::stats::Stats;
-use crate::timers::{Millis, millis};
 
 /// What a connection asks of the thing it reads and writes, none of which may wait.
 pub(crate) trait Stream {
@@ -46,6 +46,10 @@ pub(crate) trait Stream {
     fn recv(&mut self, buffer: &mut [u8]) -> Result<usize>;
     /// Writes what there is room for. `EAGAIN` if there is none.
     fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize>;
+    /// The same for bytes in one piece.
+    fn send_one(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.send(&[IoSlice::new(bytes)])
+    }
     /// Tells the peer that nothing more will come; an error if that cannot be told without closing.
     fn shutdown_write(&mut self) -> Result<()>;
     /// How a connect ended.
@@ -65,13 +69,14 @@ bitflags! {
     /// What is known of a connection between events.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct State: u32 {
-        /// There may be something to read.
-        const READABLE = 1;
+        /// There may be something to read. This bit and the next are epoll's own, so that the usual
+        /// event is taken in by one operation.
+        const READABLE = Ready::IN.bits();
         /// There may be room to write, for what is queued.
-        const WRITABLE = 1 << 1;
+        const WRITABLE = Ready::OUT.bits();
         /// The peer hung up, failed or sent urgent data, or the stream is no TCP: only `EAGAIN`,
         /// the end or an error end the reading.
-        const HANGUP = 1 << 2;
+        const STICKY = 1 << 1;
         /// Nothing more can be read: the end was reached, or the stream is for writing only.
         const EOF = 1 << 3;
         /// The protocol has ended the connection; what is queued is still to be sent.
@@ -105,6 +110,9 @@ bitflags! {
         const FAILED = 1 << 17;
         /// Sent bytes were under way when the reactor looked for vanished peers.
         const UNACKNOWLEDGED = 1 << 18;
+
+        /// Our side has ended: later sends are ignored.
+        const ENDED = Self::FINISHED.bits() | Self::HALF_CLOSED.bits();
     }
 }
 
@@ -176,25 +184,30 @@ impl<S: Stream> Conn<S> {
     }
 
     /// Rules 1 to 3: takes in what an event says.
+    #[inline]
     pub(crate) fn note(&mut self, ready: Ready) {
+        self.state |= State::from_bits_retain((ready & (Ready::IN | Ready::OUT)).bits());
         if ready.intersects(Ready::RDHUP | Ready::HUP | Ready::ERR | Ready::PRI) {
-            self.state |= State::HANGUP | State::READABLE;
+            self.note_trouble(ready);
         }
+    }
+
+    fn note_trouble(&mut self, ready: Ready) {
+        self.state |= State::STICKY | State::READABLE;
         if ready.intersects(Ready::RDHUP | Ready::HUP | Ready::ERR) {
             self.state |= State::HUNG_UP;
         }
         if ready.intersects(Ready::HUP | Ready::ERR) {
-            self.state |= State::GONE;
+            self.state |= State::GONE | State::WRITABLE;
         }
         if ready.contains(Ready::ERR) {
             self.state |= State::FAILED;
         }
-        if ready.contains(Ready::IN) {
-            self.state |= State::READABLE;
-        }
-        if ready.intersects(Ready::OUT | Ready::ERR | Ready::HUP) {
-            self.state |= State::WRITABLE;
-        }
+    }
+
+    /// Whether bytes wait for the peer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.unsent.is_some()
     }
 
     /// Bytes that wait for the peer.
@@ -203,10 +216,11 @@ impl<S: Stream> Conn<S> {
     }
 
     /// Rule 5: whether to read for the protocol.
+    #[inline]
     pub(crate) fn wants_read(&self) -> bool {
         let never =
             State::EOF | State::FINISHED | State::PAUSED | State::DOOMED | State::CONNECTING;
-        self.state.contains(State::READABLE) && !self.state.intersects(never)
+        self.state & (State::READABLE | never) == State::READABLE
     }
 
     /// Rule 6: whether a paused connection is over, and what is known of that.
@@ -258,121 +272,159 @@ impl<S: Stream> Conn<S> {
     /// Whether nothing is left to be done about it at the end of its turn: it is neither on its way
     /// to the end nor short of memory.
     pub(crate) fn is_steady(&self) -> bool {
-        let not = State::STARVED | State::FINISHED | State::HALF_CLOSED | State::EOF;
+        let not = State::STARVED | State::ENDED | State::EOF | State::PAUSED;
         !self.state.intersects(not)
     }
 
     /// Reads once into `buffer`. Errors are fatal to the connection.
-    pub(crate) fn read(
-        &mut self,
-        buffer: &mut [u8],
-        stats: &mut Stats,
-        now: Millis,
-    ) -> Result<Read> {
+    #[expect(
+        clippy::inline_always,
+        reason = "its one hot call is the path of every message"
+    )]
+    #[inline(always)]
+    pub(crate) fn read(&mut self, buffer: &mut [u8], shared: &mut Shared) -> Result<Read> {
         loop {
             let result = self.stream.recv(buffer);
-            stats.count_read(result);
             match result {
-                Ok(0) => {
-                    self.state |= State::EOF;
-                    return Ok(Read::Eof);
-                }
-                Ok(count) => {
-                    self.active_ms = now as u32;
-                    if count < buffer.len() && !self.state.contains(State::HANGUP) {
+                Ok(count) if count > 0 => {
+                    shared.stats.count_received(count);
+                    self.active_ms = shared.now as u32;
+                    if count < buffer.len() && !self.state.contains(State::STICKY) {
                         self.state -= State::READABLE;
                     }
                     return Ok(Read::Data(count));
                 }
-                Err(Errno::EAGAIN) => {
-                    self.state -= State::READABLE;
-                    return Ok(Read::Drained);
-                }
-                Err(Errno::EINTR) => {}
-                Err(errno) if is_starvation(errno) => {
-                    self.state -= State::READABLE;
-                    self.starve(now);
-                    return Ok(Read::Drained);
-                }
-                Err(errno) => return Err(errno),
+                Err(Errno::EINTR) => shared.stats.reads += 1,
+                result => return self.read_no_data(result, shared),
             }
         }
     }
 
-    /// Rule 4: writes the slices, or queues what the kernel will not take. Errors are fatal to the
+    /// What a read means that brought no data.
+    fn read_no_data(&mut self, result: Result<usize>, shared: &mut Shared) -> Result<Read> {
+        shared.stats.reads += 1;
+        match result {
+            Ok(_) => {
+                self.state |= State::EOF;
+                return Ok(Read::Eof);
+            }
+            Err(Errno::EAGAIN) => shared.stats.again += 1,
+            Err(errno) if is_starvation(errno) => self.starve(shared.now),
+            Err(errno) => return Err(errno),
+        }
+        self.state -= State::READABLE;
+        Ok(Read::Drained)
+    }
+
+    /// Rule 4: writes the bytes, or queues what the kernel will not take. Errors are fatal to the
     /// connection.
-    #[inline]
-    pub(crate) fn write(
+    #[expect(
+        clippy::inline_always,
+        reason = "its one hot call is the path of every message"
+    )]
+    #[inline(always)]
+    pub(crate) fn write(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<()> {
+        if self.unsent.is_some() {
+            self.queue(bytes);
+            return Ok(());
+        }
+        let result = self.stream.send_one(bytes);
+        if let Ok(count) = result
+            && count == bytes.len()
+        {
+            shared.stats.count_sent(count);
+            self.active_ms = shared.now as u32;
+            return Ok(());
+        }
+        if let Some(count) = self.took(result, shared)? {
+            return self.write_slices(&mut [IoSlice::new(&bytes[count..])], shared);
+        }
+        self.queue(bytes);
+        Ok(())
+    }
+
+    /// Writes a reply from where it was read to, unless our side has ended.
+    #[expect(
+        clippy::inline_always,
+        reason = "its one hot call is the path of every message"
+    )]
+    #[inline(always)]
+    pub(crate) fn send_back(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<()> {
+        match self.state.intersects(State::ENDED) {
+            true => Ok(()),
+            false => self.write(bytes, shared),
+        }
+    }
+
+    /// Like [`Conn::write`], for bytes that lie in several places.
+    pub(crate) fn write_slices(
         &mut self,
         mut slices: &mut [IoSlice<'_>],
         shared: &mut Shared,
     ) -> Result<()> {
         while self.unsent.is_none() && !slices.is_empty() {
-            if let Some(count) = self.send(slices, shared)? {
+            let result = self.stream.send(slices);
+            if let Some(count) = self.took(result, shared)? {
                 IoSlice::advance_slices(&mut slices, count);
-            } else {
-                self.since_ms = shared.now as u32;
-                let mut unsent = shared.pool.take();
-                unsent.drain = Drain::since(shared.now as u32);
-                self.unsent = Some(unsent);
             }
         }
-        if let Some(unsent) = &mut self.unsent {
-            slices.iter().for_each(|slice| unsent.push(slice));
-        }
+        slices.iter().for_each(|slice| self.queue(slice));
         Ok(())
+    }
+
+    fn queue(&mut self, bytes: &[u8]) {
+        if let Some(unsent) = &mut self.unsent {
+            unsent.push(bytes);
+        }
     }
 
     /// Sends from the queue while there is room. Errors are fatal to the connection.
     pub(crate) fn flush(&mut self, shared: &mut Shared) -> Result<()> {
-        while let Some(mut unsent) = self
-            .unsent
-            .take_if(|_| self.state.contains(State::WRITABLE))
+        while self.state.contains(State::WRITABLE)
+            && let Some(unsent) = &self.unsent
         {
-            let sent = self.send(&[IoSlice::new(unsent.as_slice())], shared);
-            if let Ok(Some(count)) = sent {
-                self.since_ms = shared.now as u32;
+            let result = self.stream.send_one(unsent.as_slice());
+            let count = self.took(result, shared)?.unwrap_or(0);
+            self.since_ms = if count > 0 {
+                shared.now as u32
+            } else {
+                self.since_ms
+            };
+            if let Some(unsent) = &mut self.unsent {
                 unsent.drain.taken += count;
                 unsent.consume(count);
             }
-            if unsent.is_empty() {
-                shared.pool.give(unsent);
-            } else {
-                self.unsent = Some(unsent);
+            if let Some(empty) = self.unsent.take_if(|unsent| unsent.is_empty()) {
+                shared.pool.give(empty);
             }
-            sent?;
         }
         Ok(())
     }
 
-    /// One call: how many bytes went out, `None` if the kernel takes no more for now.
-    fn send(&mut self, slices: &[IoSlice<'_>], shared: &mut Shared) -> Result<Option<usize>> {
-        loop {
-            let result = self.stream.send(slices);
-            shared.stats.count_write(result);
-            match result {
-                // Nothing was taken, nothing was said: it is tried again later, like a lack of
-                // memory.
-                Ok(0) => {
-                    self.state -= State::WRITABLE;
-                    self.starve(shared.now);
-                    return Ok(None);
-                }
-                Ok(count) => {
-                    self.active_ms = shared.now as u32;
-                    return Ok(Some(count));
-                }
-                Err(Errno::EINTR) => {}
-                Err(errno) if errno == Errno::EAGAIN || is_starvation(errno) => {
-                    self.state -= State::WRITABLE;
-                    if errno != Errno::EAGAIN {
-                        self.starve(shared.now);
-                    }
-                    return Ok(None);
-                }
-                Err(errno) => return Err(errno),
+    /// What a write means: so many bytes went out; or the kernel takes no more for now, and from
+    /// here on bytes wait in the queue. Other errors are fatal to the connection.
+    fn took(&mut self, result: Result<usize>, shared: &mut Shared) -> Result<Option<usize>> {
+        shared.stats.count_write(result);
+        match result {
+            // Nothing was taken, nothing was said: it is tried again later, like a lack of memory.
+            Ok(0) => self.starve(shared.now),
+            Ok(count) => {
+                self.active_ms = shared.now as u32;
+                return Ok(Some(count));
             }
+            Err(Errno::EINTR) => return Ok(Some(0)),
+            Err(Errno::EAGAIN) => {}
+            Err(errno) if is_starvation(errno) => self.starve(shared.now),
+            Err(errno) => return Err(errno),
         }
+        self.state -= State::WRITABLE;
+        if self.unsent.is_none() {
+            self.since_ms = shared.now as u32;
+            let mut unsent = shared.pool.take();
+            unsent.drain = Drain::since(shared.now as u32);
+            self.unsent = Some(unsent);
+        }
+        Ok(None)
     }
 
     fn starve(&mut self, now: Millis) {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use nix::Result;
 use nix::errno::Errno;
 
-use crate::conn::Stream;
+use crate::core::conn::Stream;
 use crate::poll::Ready;
 
 /// The room in a wire's send buffer.

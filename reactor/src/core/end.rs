@@ -1,0 +1,131 @@
+//! How a connection ends: flush, `shutdown(2)`, discard what the peer still sends, close.
+//!
+//! An end is begun in one place, `Core::begin_end`, and a connection is closed in one place, `reap`,
+//! at the end of a turn: nothing else of the turn finds it gone.
+
+use std::mem;
+
+use super::conn::{Conn, State, Stream};
+use super::timers::TimerKey;
+use super::{Core, id_of};
+use crate::protocol::{Closed, ConnId, Protocol};
+
+impl<S: Stream, P: Protocol> Core<S, P> {
+    /// Ends our side of a connection: what was sent to it so far still leaves, and what is sent from
+    /// here on is ignored.
+    pub(super) fn begin_end(&mut self, id: ConnId, how: State) {
+        self.send_parcel_of(id);
+        if let Some(conn) = self.live(id) {
+            conn.state |= how;
+            self.end(id);
+        }
+    }
+
+    /// After the visit of a connection that is on its way to the end, or short of memory.
+    pub(super) fn conclude(&mut self, id: ConnId) {
+        if self
+            .live(id)
+            .is_some_and(|conn| conn.state.contains(State::STARVED))
+        {
+            self.arm(id);
+        }
+        self.end(id);
+    }
+
+    /// Takes the next step towards the end, if the connection is on its way there.
+    pub(super) fn end(&mut self, id: ConnId) {
+        let (now, stopping) = (self.now, self.stopping);
+        let Some(conn) = self.live(id) else { return };
+        let lingered = conn.state.contains(State::LINGERING);
+        match conn.end(now) {
+            Some(_) if stopping => self.doom(id, Closed::Shutdown),
+            Some(why) => self.doom(id, why),
+            None if !lingered && conn.state.contains(State::LINGERING) => {
+                self.arm(id);
+                self.list(id);
+            }
+            None => {}
+        }
+    }
+
+    /// Begins to end all connections: who has nothing pending is closed at once, the others when it
+    /// is sent.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+        // What the peers still send is taken for as long as the grace period lasts: to close before
+        // would destroy replies that are under way.
+        self.limits.linger_timeout = self.limits.linger_timeout.max(self.limits.grace);
+        self.limits.linger_bytes = usize::MAX;
+        self.flush_outbox();
+        let ids: Vec<ConnId> = self.ids().collect();
+        for id in ids {
+            let Some(conn) = self.live(id) else { continue };
+            conn.state |= State::FINISHED;
+            if conn.state.contains(State::CONNECTING)
+                || conn.unsent_bytes() == 0 && conn.is_settled()
+            {
+                self.doom(id, Closed::Shutdown);
+            } else {
+                self.timers.cancel(TimerKey::Protocol(id.slot));
+                self.end(id);
+            }
+        }
+        self.end_races();
+    }
+
+    /// Closes connections that were ended and whose bytes have all arrived by now, rather than wait
+    /// for the peer's end.
+    pub(crate) fn close_settled(&mut self) {
+        let why = match self.stopping {
+            true => Closed::Shutdown,
+            false => Closed::Finished,
+        };
+        let lingers = |conn: &Conn<S>| conn.state.contains(State::LINGERING) && conn.is_settled();
+        let settled = self.slots.iter().filter(|(_, conn)| lingers(conn));
+        let settled: Vec<ConnId> = settled.map(id_of).collect();
+        settled.into_iter().for_each(|id| self.doom(id, why));
+    }
+
+    /// Ends all connections at once, and tells how many there were to end.
+    pub(crate) fn abort_all(&mut self) -> usize {
+        let ids: Vec<ConnId> = self.ids().collect();
+        let doomed_before = self.doomed.len();
+        for id in ids {
+            self.doom(id, Closed::Shutdown);
+        }
+        self.doomed.len() - doomed_before
+    }
+
+    pub(crate) fn doom(&mut self, id: ConnId, why: Closed) {
+        if let Some(conn) = self.live(id) {
+            conn.state |= State::DOOMED;
+            self.doomed.push((id, why));
+        }
+    }
+
+    /// The one place where connections are closed: nothing else of this turn will touch them.
+    pub(super) fn reap(&mut self, closing: &mut impl FnMut(ConnId, Closed, S)) {
+        let mut doomed = mem::take(&mut self.doomed);
+        for (id, why) in doomed.drain(..) {
+            self.timers.cancel(TimerKey::Conn(id.slot));
+            self.timers.cancel(TimerKey::Protocol(id.slot));
+            let conn = self.slots.remove(id.slot());
+            let was_peer = conn.stream.is_peer();
+            closing(id, why, conn.stream);
+            if let Some(connecting) = self.connecting.remove(id) {
+                self.attempt_failed(id, &connecting, why);
+            } else {
+                if was_peer {
+                    self.stats.count_closed(why);
+                }
+                self.tell(|protocol, out| protocol.on_close(id, why, out));
+            }
+        }
+        if self.doomed.is_empty() {
+            self.doomed = doomed;
+        }
+        if self.slots.is_empty() {
+            self.timers.cancel(TimerKey::Search);
+        }
+    }
+}

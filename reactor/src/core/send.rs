@@ -1,0 +1,166 @@
+//! Bytes out.
+//!
+//! What callbacks send lies in the outbox until the end of the turn: one system call for each peer.
+//! Two things leave at once. A reply that goes back as it lies in the read buffer, which is needed
+//! for the next read; and what was sent to a connection before its end was asked for.
+
+use super::conn::{Shared, State, Stream};
+use super::{Core, live};
+use crate::outbox::{Current, Parcel, Said};
+use crate::protocol::{Closed, ConnId, Protocol};
+
+impl<S: Stream, P: Protocol> Core<S, P> {
+    /// Sends what the last callback left in the read buffer.
+    pub(super) fn send_received(&mut self) {
+        let outbox = &mut self.voice.outbox;
+        let Some(id) = outbox.current_conn() else {
+            return;
+        };
+        let back = outbox.take_back();
+        if outbox.take_received() {
+            return self.send_parcel_of(id);
+        }
+        let Some(len) = back else { return };
+        let mut shared = Shared {
+            pool: &mut self.pool,
+            stats: &mut self.stats,
+            now: self.now,
+        };
+        if let Some(conn) = live(&mut self.slots, id) {
+            let was_waiting = conn.is_waiting();
+            let written = conn.send_back(&self.received[..len], &mut shared);
+            self.written(id, written, was_waiting);
+        }
+    }
+
+    /// Sends all that the callbacks of this turn have said.
+    pub(super) fn flush_outbox(&mut self) {
+        loop {
+            for index in 0..self.voice.outbox.parcel_count() {
+                let parcel = self.voice.outbox.take_parcel(index);
+                self.send_parcel(parcel);
+            }
+            self.voice.outbox.clear();
+            if self.risen.is_empty() {
+                return;
+            }
+            // What is said to that takes another round; no connection rises twice.
+            self.tell_risen();
+        }
+    }
+
+    /// Sends what was said to one connection so far.
+    pub(super) fn send_parcel_of(&mut self, id: ConnId) {
+        if let Some(parcel) = self.voice.outbox.take_parcel_of(id) {
+            self.send_parcel(parcel);
+        }
+    }
+
+    /// Sends or queues what one peer is to get, unless its side has ended.
+    fn send_parcel(&mut self, parcel: Parcel) {
+        let id = parcel.id;
+        let Some(conn) = live(&mut self.slots, id) else {
+            return;
+        };
+        if parcel.is_empty() || conn.state.intersects(State::ENDED) {
+            return;
+        }
+        let mut shared = Shared {
+            pool: &mut self.pool,
+            stats: &mut self.stats,
+            now: self.now,
+        };
+        let was_waiting = conn.is_waiting();
+        let outbox = &self.voice.outbox;
+        let written = match outbox.only_slice(parcel, &self.received) {
+            Some(bytes) => conn.write(bytes, &mut shared),
+            None => outbox.try_for_each_slices(parcel, &self.received, |slices| {
+                conn.write_slices(slices, &mut shared)
+            }),
+        };
+        if written.is_err() || conn.is_waiting() {
+            self.written(id, written, was_waiting);
+        }
+    }
+
+    /// Sees to what became of a write that may have left bytes waiting.
+    pub(super) fn written(&mut self, id: ConnId, written: nix::Result<()>, was_waiting: bool) {
+        let bound = self.limits.queue_bound();
+        let Some(conn) = self.live(id) else { return };
+        if let Err(errno) = written {
+            let why = conn.closed_by(errno);
+            return self.doom(id, why);
+        }
+        // The user's own output may rest for as long as the user likes.
+        if conn.unsent_bytes() > bound && conn.stream.is_peer() {
+            return self.doom(id, Closed::SlowConsumer);
+        }
+        if !was_waiting {
+            self.arm(id);
+        }
+        self.note_high_water(id);
+    }
+
+    /// Whether more waits than the high-water mark now.
+    fn note_high_water(&mut self, id: ConnId) {
+        let (high_water, now) = (self.limits.high_water, self.now);
+        let Some(conn) = self.live(id) else { return };
+        let told = State::HIGH_WATER | State::FINISHED;
+        if conn.unsent_bytes() <= high_water || conn.state.intersects(told) {
+            return;
+        }
+        conn.state |= State::HIGH_WATER;
+        conn.begin_window(now);
+        self.stats.paused += 1;
+        self.risen.push(id);
+        if self.limits.min_rate > 0 {
+            self.arm(id);
+        }
+    }
+
+    /// Tells the protocol which connections have risen above the high-water mark, so that it pauses
+    /// whatever is the cause.
+    pub(super) fn tell_risen(&mut self) {
+        while let Some(id) = self.risen.pop() {
+            // It was finished since, and its protocol has done with it.
+            if self.is(id, State::FINISHED) {
+                continue;
+            }
+            let said = self.voice.tell(Current::Nobody, |protocol, out| {
+                protocol.on_high_water(id, out);
+            });
+            if said == Said::More {
+                self.carry_out_requests();
+            }
+        }
+    }
+
+    /// Sends what waits for a peer, if there may be room.
+    pub(super) fn flush(&mut self, id: ConnId) {
+        let low_water = self.limits.high_water / 2;
+        let Some(conn) = live(&mut self.slots, id) else {
+            return;
+        };
+        let mut shared = Shared {
+            pool: &mut self.pool,
+            stats: &mut self.stats,
+            now: self.now,
+        };
+        if let Err(errno) = conn.flush(&mut shared) {
+            let why = conn.closed_by(errno);
+            return self.doom(id, why);
+        }
+        if !conn.state.contains(State::HIGH_WATER) || conn.unsent_bytes() > low_water {
+            return;
+        }
+        conn.state -= State::HIGH_WATER;
+        let ended = conn.state.contains(State::FINISHED);
+        // A protocol that has not heard of the high water does not hear of the low one.
+        let untold = self.risen.iter().position(|&risen| risen == id);
+        if let Some(untold) = untold {
+            self.risen.swap_remove(untold);
+        } else if !ended {
+            self.tell(|protocol, out| protocol.on_low_water(id, out));
+        }
+    }
+}
