@@ -1,6 +1,6 @@
 //! What a protocol knows of each connection, found without hashing.
 
-use crate::protocol::ConnId;
+use crate::id::ConnId;
 
 /// A table from connections to values: O(1), by the slot in the [`ConnId`].
 ///

@@ -41,8 +41,9 @@ use self::racing::{Connecting, Race};
 use self::stats::Stats;
 use self::timers::{MAX_SLOTS, Millis, TimerKey, Timers, millis};
 use crate::conn_map::ConnMap;
+use crate::id::ConnId;
 use crate::outbox::{Current, Outbox, Request, Said};
-use crate::protocol::{Closed, ConnId, Datagram, Opened, Protocol};
+use crate::protocol::{Closed, Datagram, Opened, Protocol};
 
 /// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
 /// memory page by page as they come.
@@ -80,7 +81,7 @@ pub(crate) struct Core<S, P> {
     slots: Slab<Conn<S>>,
     /// The last generation given out.
     generation: u32,
-    /// What was read last, for the length of one callback.
+    /// The bytes read last, for the length of one callback.
     received: ReadBuffer,
     pool: BufferPool,
     connecting: ConnMap<Connecting>,
@@ -95,8 +96,8 @@ pub(crate) struct Core<S, P> {
     doomed: Vec<(ConnId, Closed)>,
     /// Connections that the search for vanished peers has yet to look at.
     searched: Vec<ConnId>,
-    /// What a timer is late by at the least. The clock of a driver may show a millisecond that has
-    /// begun already: one more, so that nothing fires early.
+    /// Added to each timer, in ms: the clock of a driver may show a millisecond that has begun already,
+    /// and a timer must not fire early.
     pub(crate) slack: Millis,
     /// After `stop`, the cause of every regular end is the stop.
     stopping: bool,
@@ -199,7 +200,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
         self.arm_search();
         self.tell(|protocol, out| protocol.on_open(id, opened, out));
-        // What is always ready, as files are, has no edge to start it.
+        // A stream that is always ready, as files are, has no edge to start it.
         if self
             .live(id)
             .is_some_and(|conn| conn.state.contains(State::READABLE))

@@ -41,12 +41,12 @@ pub fn may_draw(terminal: impl AsFd) -> bool {
     may_use(terminal, Signal::SIGTTOU)
 }
 
-/// The same for reading.
+/// Whether this job may read the terminal, as [`may_draw`].
 pub(crate) fn may_read(terminal: impl AsFd) -> bool {
     may_use(terminal, Signal::SIGTTIN)
 }
 
-/// The same for writing text, which stops few jobs.
+/// Whether this job may write text to the terminal, which stops few jobs.
 pub(crate) fn may_write(terminal: impl AsFd) -> bool {
     let may_stop = is_anothers(&terminal) && !sys::is_ignored(Signal::SIGTTOU);
     let stops = |mode: nix::sys::termios::Termios| mode.local_flags.contains(LocalFlags::TOSTOP);

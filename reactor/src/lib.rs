@@ -64,7 +64,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
-//! | `protocol.rs`, `outbox.rs`, `conn_map.rs` | what protocols hear, say and remember |
+//! | `id.rs`, `protocol.rs`, `outbox.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
 //! | `core.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
 //! | `core/buffer.rs`, `core/timers.rs` | bytes that the kernel would not take yet; deadlines, and why idle timeouts cost next to nothing |
@@ -89,6 +89,7 @@ mod bound;
 mod conn_map;
 mod core;
 mod descriptors;
+mod id;
 mod jobs;
 mod listener;
 mod outbox;
@@ -110,11 +111,12 @@ pub use address::{Address, HostPort, Peer};
 pub use bound::Bound;
 pub use conn_map::ConnMap;
 pub use descriptors::{open_descriptors, raise_descriptor_limit};
+pub use id::{ConnId, Data};
 pub use jobs::{is_anothers, may_draw, serve_in_background};
 pub use nix::errno::Errno;
 pub use outbox::Outbox;
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
-pub use protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
+pub use protocol::{Closed, Datagram, Opened, Protocol};
 pub use reactor::Reactor;
 pub use reason::reason;
 pub use script::{Script, every_split};

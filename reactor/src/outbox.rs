@@ -1,4 +1,4 @@
-//! What protocols say.
+//! The requests of protocols, collected for the length of a turn.
 //!
 //! Nothing said here happens at once. An [`Outbox`] collects what the callbacks of one turn want;
 //! the reactor carries it out when they have returned. So a callback cannot be re-entered,
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::core::timers::{Millis, millis};
-use crate::protocol::{ConnId, Data};
+use crate::id::{ConnId, Data};
 
 /// Where the bytes of a piece are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Piece {
     }
 }
 
-/// What one peer is to get in this turn: a chain of pieces, of which most have one.
+/// Output of this turn for one peer: a chain of pieces, in most cases of one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parcel {
     pub(crate) id: ConnId,
@@ -79,7 +79,7 @@ impl Parcel {
 /// Neither a piece nor a parcel.
 const NONE: u32 = u32::MAX;
 
-/// What a protocol wants of one connection, other than to send; timers in milliseconds from now.
+/// A request about one connection, other than to send; timers in milliseconds from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Finish(ConnId),
@@ -91,7 +91,7 @@ pub(crate) enum Request {
     ServiceTimer(Option<Millis>),
 }
 
-/// What a protocol wants of the reactor as a whole.
+/// A request to the reactor as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Connect {
@@ -107,7 +107,7 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// Whose callback is running: where [`Outbox::send_back`] sends to.
+/// The origin of the callback that is running: where [`Outbox::send_back`] sends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Current {
     Nobody,
@@ -115,12 +115,12 @@ pub(crate) enum Current {
     Datagram,
 }
 
-/// What a callback leaves to be done before anything else happens.
+/// The work that a callback leaves to be done before anything else happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     /// Nothing: what it sends leaves at the end of the turn.
     Nothing,
-    /// What it was given goes back as it lies, so many bytes of it, and there is nothing else.
+    /// So many of the bytes it was given go back as they lie, and there is nothing else.
     Back(usize),
     /// It asks for more than that, or has filled the outbox.
     More,
@@ -331,7 +331,7 @@ impl Outbox {
         self.ask(request);
     }
 
-    /// What goes back takes its place among what else is sent. It lies in the read buffer, and must
+    /// Gives the reply its place among the other sends. It lies in the read buffer, and must
     /// leave before the next read.
     fn queue_back(&mut self) {
         if let Current::Conn(id) = self.current
@@ -376,7 +376,7 @@ impl Outbox {
 /// A turn's worth of bytes after which the outbox is emptied before the turn ends, so that it stays
 /// bounded.
 const FULL_BYTES: usize = 256 * 1024;
-/// The same for pieces, which many short words to many peers make.
+/// Flush early at this many pieces: a chatty turn makes many small ones.
 const FULL_PIECES: usize = 64 * 1024;
 /// The memory an empty outbox may keep.
 const KEEP_BYTES: usize = 2 * FULL_BYTES;
@@ -417,7 +417,7 @@ impl Outbox {
         std::mem::take(&mut self.received)
     }
 
-    /// Whose callback has returned, if it is a connection's: the read buffer holds what it was given.
+    /// The connection whose callback has returned, if there is one: its bytes are in the read buffer.
     pub(crate) fn current_conn(&self) -> Option<ConnId> {
         match self.current {
             Current::Conn(id) => Some(id),

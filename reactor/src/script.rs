@@ -19,9 +19,10 @@ use crate::core::Core;
 use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
 use crate::core::timers::millis;
+use crate::id::{ConnId, Data};
 use crate::outbox::{Command, Outbox};
 use crate::poll::Ready;
-use crate::protocol::{Closed, ConnId, Data, Datagram, Opened, Protocol};
+use crate::protocol::{Closed, Datagram, Opened, Protocol};
 
 /// A protocol, and the imagined connections that it serves.
 ///
@@ -62,7 +63,7 @@ struct Memory {
     is_peer: bool,
 }
 
-/// What is left of a connection that was closed.
+/// The remains of a connection that was closed.
 #[derive(Debug)]
 struct Gone {
     why: Closed,

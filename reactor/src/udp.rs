@@ -22,8 +22,9 @@ use crate::bound::{bind_source, inet_socket, local_address};
 use crate::core::Core;
 use crate::core::conn::{Stream, closed_by, is_starvation};
 use crate::core::stats::Stats;
+use crate::id::Data;
 use crate::poll::Ready;
-use crate::protocol::{Data, Datagram, Protocol};
+use crate::protocol::{Datagram, Protocol};
 use crate::sys;
 use crate::sys::mmsg::{BATCH, Batch};
 
@@ -315,8 +316,9 @@ mod tests {
 
     use super::*;
     use crate::core::limits::Limits;
+    use crate::id::ConnId;
     use crate::outbox::Outbox;
-    use crate::protocol::{Closed, ConnId};
+    use crate::protocol::Closed;
     use crate::stream::Fd;
 
     fn bound() -> (UdpSocket, SocketAddr) {

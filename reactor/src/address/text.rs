@@ -1,6 +1,6 @@
 //! Addresses as users write them.
 //!
-//! What is not understood is refused with what is wrong with it, and with an address that would be
+//! A text that is not understood is refused with what is wrong with it, and with an address that would be
 //! understood. Only the form counts here: no name is looked up, nor an interface.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

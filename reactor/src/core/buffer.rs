@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut, Range};
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
-    /// What is before this was sent.
+    /// Start of the bytes that wait: those before it were sent.
     head: usize,
     /// How fast the peer takes what waits here.
     pub(crate) drain: Drain,
@@ -114,7 +114,7 @@ impl DerefMut for ReadBuffer {
     }
 }
 
-/// What the pool keeps at the most: the buffers of a few dozen peers that are slow at the same
+/// Bytes that the pool keeps at most: the buffers of a few dozen peers that are slow at the same
 /// time, at the default high-water mark. The rest goes back to the system.
 const KEEP_BYTES: usize = 8 * 1024 * 1024;
 /// A single buffer above this is one peer's exceptional need.

@@ -40,13 +40,13 @@ use super::timers::{Millis, millis};
 use crate::poll::Ready;
 use crate::protocol::Closed;
 
-/// What a connection asks of the thing it reads and writes, none of which may wait.
+/// The calls of a connection on its descriptor, none of which may wait.
 pub(crate) trait Stream {
     /// Reads what is there; 0 is the end. `EAGAIN` if nothing is.
     fn recv(&mut self, buffer: &mut [u8]) -> Result<usize>;
     /// Writes what there is room for. `EAGAIN` if there is none.
     fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize>;
-    /// The same for bytes in one piece.
+    /// `send` for bytes in one piece.
     fn send_one(&mut self, bytes: &[u8]) -> Result<usize> {
         self.send(&[IoSlice::new(bytes)])
     }
@@ -66,7 +66,7 @@ pub(crate) trait Stream {
 }
 
 bitflags! {
-    /// What is known of a connection between events.
+    /// Facts about a connection that hold between events.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct State: u32 {
         /// There may be something to read. This bit and the next are epoll's own, so that the usual
@@ -125,7 +125,7 @@ pub(crate) enum HiddenEnd {
     Failed(Closed),
 }
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     /// So many bytes.
@@ -143,7 +143,7 @@ pub(crate) struct Conn<S> {
     pub(crate) stream: S,
     pub(crate) generation: u32,
     pub(crate) state: State,
-    /// What the kernel refused; absent as long as it takes everything.
+    /// Pending output; absent while the kernel takes everything.
     unsent: Option<Box<Buffer>>,
     /// When a byte last went either way: milliseconds, the lower half.
     active_ms: u32,
@@ -152,7 +152,7 @@ pub(crate) struct Conn<S> {
     since_ms: u32,
 }
 
-/// What connections share while one of them is at work.
+/// Parts of the core that a connection uses while it reads or writes.
 pub(crate) struct Shared<'a> {
     pub(crate) pool: &'a mut BufferPool,
     pub(crate) stats: &'a mut Stats,
@@ -300,7 +300,7 @@ impl<S: Stream> Conn<S> {
         }
     }
 
-    /// What a read means that brought no data.
+    /// Interprets a read that brought no data.
     fn read_no_data(&mut self, result: Result<usize>, shared: &mut Shared) -> Result<Read> {
         shared.stats.reads += 1;
         match result {
@@ -401,7 +401,7 @@ impl<S: Stream> Conn<S> {
         Ok(())
     }
 
-    /// What a write means: so many bytes went out; or the kernel takes no more for now, and from
+    /// Interprets a write: so many bytes went out; or the kernel takes no more for now, and from
     /// here on bytes wait in the queue. Other errors are fatal to the connection.
     fn took(&mut self, result: Result<usize>, shared: &mut Shared) -> Result<Option<usize>> {
         shared.stats.count_write(result);
@@ -473,7 +473,7 @@ impl<S: Stream> Conn<S> {
         }
     }
 
-    /// What time will do to this connection if nothing else happens, and in how many milliseconds.
+    /// The next deadline of this connection, and the milliseconds left until then.
     pub(crate) fn deadline(&self, limits: &Limits, now: Millis) -> Option<(u32, Deadline)> {
         // Wrapping, so that the clocks' running over after 49 days does no harm.
         let since = (now as u32).wrapping_sub(self.since_ms);
@@ -594,7 +594,7 @@ impl<S: Stream> Conn<S> {
     }
 }
 
-/// What happens when a connection's deadline is reached.
+/// The action that a connection's deadline calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deadline {
     Close(Closed),

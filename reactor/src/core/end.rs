@@ -8,7 +8,8 @@ use std::mem;
 use super::conn::{Conn, State, Stream};
 use super::timers::TimerKey;
 use super::{Core, id_of};
-use crate::protocol::{Closed, ConnId, Protocol};
+use crate::id::ConnId;
+use crate::protocol::{Closed, Protocol};
 
 impl<S: Stream, P: Protocol> Core<S, P> {
     /// Ends our side of a connection: what was sent to it so far still leaves, and what is sent from
@@ -52,8 +53,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// is sent.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
-        // What the peers still send is taken for as long as the grace period lasts: to close before
-        // would destroy replies that are under way.
+        // Input is discarded for as long as the grace period lasts: a close before would destroy
+        // replies that are under way.
         self.limits.linger_timeout = self.limits.linger_timeout.max(self.limits.grace);
         self.limits.linger_bytes = usize::MAX;
         self.flush_outbox();

@@ -28,7 +28,9 @@ pub struct Limits {
     pub min_rate: usize,
     /// Closes a connection that neither sent nor accepted a byte for so long. Default never.
     pub idle_timeout: Duration,
-    /// Closes a peer that accepted none of the bytes waiting for it for so long. Default 60 s.
+    /// Closes a peer that accepted none of the bytes waiting for it for so long. Its progress counts,
+    /// also where the kernel has no room yet; it is looked for four times in that time, and counts from
+    /// the first look on. Default 60 s.
     pub stall_timeout: Duration,
     /// Gives up connecting after so long, to all addresses of a name together. Default 30 s.
     pub connect_timeout: Duration,
@@ -61,7 +63,7 @@ impl Limits {
     }
 }
 
-/// What others may queue for a peer unless the limits say otherwise.
+/// Bytes that others may queue for a peer above the high-water mark, by default.
 const OTHERS_BYTES: usize = 16 * 1024 * 1024;
 
 impl Default for Limits {

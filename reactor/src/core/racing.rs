@@ -10,7 +10,8 @@ use super::Core;
 use super::conn::Stream;
 use super::timers::{Millis, TimerKey, millis};
 use crate::address::Address;
-use crate::protocol::{Closed, ConnId, Opened, Protocol};
+use crate::id::ConnId;
+use crate::protocol::{Closed, Opened, Protocol};
 
 /// From one attempt to the next (RFC 8305, section 5); less if the connect timeout would be over
 /// before the last one's turn.
@@ -172,8 +173,8 @@ mod tests {
 
     use super::*;
     use crate::core::limits::Limits;
+    use crate::id::Data;
     use crate::outbox::Outbox;
-    use crate::protocol::Data;
     use crate::stream::Fd;
 
     struct Nothing;

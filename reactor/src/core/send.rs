@@ -1,13 +1,14 @@
 //! Bytes out.
 //!
-//! What callbacks send lies in the outbox until the end of the turn: one system call for each peer.
+//! Sends of callbacks lie in the outbox until the end of the turn: one system call for each peer.
 //! Two things leave at once. A reply that goes back as it lies in the read buffer, which is needed
 //! for the next read; and what was sent to a connection before its end was asked for.
 
 use super::conn::{Shared, State, Stream};
 use super::{Core, live};
+use crate::id::ConnId;
 use crate::outbox::{Current, Parcel, Said};
-use crate::protocol::{Closed, ConnId, Protocol};
+use crate::protocol::{Closed, Protocol};
 
 impl<S: Stream, P: Protocol> Core<S, P> {
     /// Sends what the last callback left in the read buffer.
@@ -44,7 +45,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             if self.risen.is_empty() {
                 return;
             }
-            // What is said to that takes another round; no connection rises twice.
+            // Replies to that take another round; no connection rises twice.
             self.tell_risen();
         }
     }

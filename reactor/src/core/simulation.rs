@@ -21,9 +21,10 @@ use super::conn::State;
 use super::limits::Limits;
 use crate::address::Peer;
 use crate::conn_map::ConnMap;
+use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
 use crate::poll::Ready;
-use crate::protocol::{Closed, ConnId, Data, Opened, Protocol};
+use crate::protocol::{Closed, Opened, Protocol};
 
 /// A small read buffer, budget and high-water mark, so that short inputs reach every limit.
 const BUFFER: usize = 8;

@@ -1,4 +1,4 @@
-//! What the loop did, counted: plain additions, so cheap that they are always on.
+//! Counters of the loop: plain additions, so cheap that they are always on.
 
 use std::fmt;
 

@@ -19,7 +19,7 @@ pub(crate) fn millis(duration: Duration) -> Millis {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-/// Whose deadline it is.
+/// The owner of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimerKey {
     /// The protocol's own timer, of no connection.

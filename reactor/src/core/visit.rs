@@ -13,15 +13,16 @@ use super::conn::{HiddenEnd, Read, Shared, State, Stream};
 use super::racing::Connecting;
 use super::timers::Millis;
 use super::{Core, live};
+use crate::id::{ConnId, Data};
 use crate::outbox::{Current, Said};
 use crate::poll::Ready;
-use crate::protocol::{Closed, ConnId, Data, Protocol};
+use crate::protocol::{Closed, Protocol};
 
 /// Reads of one connection in a turn, at the most, however little each brings: a peer that sends
 /// single bytes without end must not have all the time either.
 const READS_A_TURN: usize = 64;
 
-/// What a pass leaves to be done.
+/// The step that a pass leaves to be done.
 enum Next {
     /// Nothing, in this turn.
     Rest,

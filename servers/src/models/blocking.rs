@@ -15,7 +15,7 @@ use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -27,10 +27,6 @@ use super::{Answer, Client, Conversation, Silence, sys};
 
 /// As large as the reactor's, so that a large message takes as few calls.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
-
-/// Whether clients are to hear no more than the answers to what was read. Set before the input of
-/// their sockets is shut down.
-pub(super) static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// Clients that came and went while standard output took nothing, of all threads and processes.
 static UNANNOUNCED: OnceLock<&AtomicU64> = OnceLock::new();
@@ -99,7 +95,7 @@ fn goes_unannounced(socket: &TcpStream) -> bool {
 }
 
 fn is_stopping() -> bool {
-    STOPPING.load(Ordering::Acquire)
+    sys::STOPPING.load(Ordering::Acquire)
 }
 
 /// Hears and answers until the client ends, or something else does.

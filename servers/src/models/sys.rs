@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{process, ptr, slice};
 
@@ -22,8 +22,6 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::{ForkResult, Pid};
-
-use super::blocking::STOPPING;
 
 /// `recv(2)`: what has arrived, as far as `buffer` has room; nothing at the end of the stream.
 ///
@@ -107,6 +105,10 @@ pub(super) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
         }
     }
 }
+
+/// Whether clients are to hear no more than the answers to what was read. Set before the input of
+/// their sockets is shut down.
+pub(super) static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// The socket whose input ends with SIGTERM and SIGINT.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);

@@ -100,7 +100,7 @@ impl<C: Conversation> Workers for Threads<C> {
     }
 
     fn stop(&mut self) {
-        blocking::STOPPING.store(true, Ordering::Release);
+        sys::STOPPING.store(true, Ordering::Release);
         lock(&self.registry).shut_down_all(Shutdown::Read);
     }
 

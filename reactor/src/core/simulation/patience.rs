@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::kernel::Fault;
 use super::{HIGH_WATER, QUIT, Step, World};
 use crate::core::timers::TimerKey;
-use crate::protocol::{Closed, ConnId};
+use crate::id::ConnId;
+use crate::protocol::Closed;
 
 const SECOND: Duration = Duration::from_secs(1);
 
