@@ -45,7 +45,7 @@ impl fmt::Debug for ConnId {
 /// Bytes that were received and the right to change them in place, lent for one callback.
 ///
 /// They lie in the buffer that all connections share. What is to be kept must be copied; what is to
-/// go straight back to where it came from need not be: see [`Outbox::send_back`].
+/// go straight back to where it came from need not be: see [`Outbox::send_back`](crate::Outbox::send_back).
 #[derive(Debug)]
 pub struct Data<'a>(pub(crate) &'a mut [u8]);
 
