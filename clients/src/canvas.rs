@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use edgeloop::{stderr, terminal};
 use indicatif::{ProgressDrawTarget, TermLike};
 
-/// What was drawn since the last flush, which writes it in one piece: a line that is logged does not
+/// Output drawn since the last flush, which writes it in one piece: a line that is logged does not
 /// come between two parts of it.
 #[derive(Debug, Default)]
 struct Canvas(Mutex<String>);

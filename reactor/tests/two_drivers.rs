@@ -14,7 +14,7 @@ use edgeloop_reactor::{
     Closed, ConnId, Data, Direction, Limits, Outbox, Protocol, Reactor, Script,
 };
 
-/// What a protocol does upon a byte, and what it has heard.
+/// A protocol that acts upon a byte, and notes all it hears.
 #[derive(Default)]
 struct Notes {
     heard: Vec<u8>,

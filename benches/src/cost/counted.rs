@@ -162,7 +162,7 @@ impl Counted {
     }
 }
 
-/// The same command under callgrind, whose log has the system calls too.
+/// The command under callgrind, with a log of its system calls too.
 fn under_valgrind(server: &Command, directory: &Path, profile: Option<&Path>) -> Command {
     let option = |name: &str, path: &Path| {
         let mut option = OsString::from(name);

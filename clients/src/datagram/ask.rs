@@ -11,7 +11,7 @@
 //!   more than once, the other answers are awaited first, for one timeout at the most. What such a
 //!   server sends even later, or twice, cannot be told from an answer.
 //!
-//! What is longer than its question is the answer of no server of these kinds, and an error.
+//! An answer that is longer than its question comes from no server of these kinds, and is an error.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};

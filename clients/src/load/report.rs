@@ -220,7 +220,7 @@ impl Report {
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
 
-    /// What was wrong, if anything was.
+    /// The reason of a failed run.
     pub(super) fn verdict(&self) -> Result<(), String> {
         self.error.clone().map_or(Ok(()), Err)
     }

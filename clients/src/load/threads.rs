@@ -18,7 +18,7 @@ use super::sink::Sink;
 use super::tally::Tally;
 use super::worker::Worker;
 
-/// What may wait for a server of a chat besides lines under way: names, probes.
+/// Bytes that may wait for a chat server besides lines under way: names, probes.
 const CHAT_SPARE: usize = 64 * 1024;
 
 /// A worker's thread, which ends with its counts.

@@ -204,7 +204,7 @@ pub(crate) fn turn_at_once<P: Protocol>(reactor: &mut Reactor<P>) {
     reactor.turn().unwrap();
 }
 
-/// What the kernel is to hold for a socket whose peer does not read, in bytes of its own reckoning,
+/// Bytes, by the kernel's own reckoning, that it is to hold for a socket whose peer does not read,
 /// which is twice this: its default on most machines.
 const SEND_BUFFER: usize = 106_496;
 

@@ -370,7 +370,7 @@ fn a_server_that_holds_the_talkers_back_is_noticed_by_what_overtakes_them() {
     said.iter().for_each(|line| room.pass_on(line));
     let order = room.rig.tally().order;
     assert_eq!((order.kept, order.overtaken), (0, 2));
-    // What was said after the probe has nothing to do with it.
+    // A line that was said after the probe has nothing to do with it.
     let said = room.take_said();
     said.iter().for_each(|line| room.pass_on(line));
     assert_eq!(room.rig.tally().order, order);
