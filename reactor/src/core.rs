@@ -15,7 +15,9 @@
 //! | `core/visit.rs` | bytes in: one connection's turn |
 //! | `core/send.rs` | bytes out |
 //! | `core/end.rs` | how a connection ends |
+//! | `core/patience.rs` | how long a connection is kept: its deadlines |
 //! | `core/racing.rs` | how one begins to a name with several addresses |
+//! | `core/lists.rs` | sources that go on without an event: the ready list, the starved list |
 //! | `core/buffer.rs`, `core/timers.rs`, `core/limits.rs`, `core/stats.rs` | their subjects |
 //! | `core/simulation.rs` | the core against a kernel as nasty as a kernel may be |
 
@@ -23,6 +25,8 @@ pub(crate) mod buffer;
 pub(crate) mod conn;
 mod end;
 pub(crate) mod limits;
+mod lists;
+mod patience;
 mod racing;
 mod send;
 #[cfg(test)]
@@ -33,23 +37,25 @@ mod visit;
 
 use slab::Slab;
 
-use self::buffer::{BufferPool, ReadBuffer};
-use self::conn::{Conn, Deadline, State, Stream};
+use self::buffer::ReadBuffer;
+use self::conn::{Conn, Phase, Shared, State, Stream};
 use self::limits::{Limits, READ_BUFFER};
+use self::lists::Lists;
 pub(crate) use self::racing::RaceId;
 use self::racing::{Connecting, Race};
-use self::stats::Stats;
-use self::timers::{MAX_SLOTS, Millis, TimerKey, Timers, millis};
+use self::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
 use crate::conn_map::ConnMap;
 use crate::id::ConnId;
 use crate::outbox::{Current, Outbox, Request, Said};
+use crate::poll::Token;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
 
 /// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
 /// memory page by page as they come.
 const EXPECTED_CONNECTIONS: usize = 64 * 1024;
-/// Connections that the search for vanished peers looks at in one turn.
-const SEARCHED_A_TURN: usize = 256;
+/// How soon a source tries again that the kernel refused memory or descriptors, in ms; at once when
+/// a connection closes.
+const RETRY_INTERVAL: Millis = 100;
 
 /// A protocol, and what it says.
 pub(crate) struct Voice<P> {
@@ -74,22 +80,19 @@ impl<P> Voice<P> {
 /// The connections of a reactor, and the protocol that serves them.
 pub(crate) struct Core<S, P> {
     pub(crate) voice: Voice<P>,
-    pub(crate) stats: Stats,
+    pub(crate) shared: Shared,
     pub(crate) timers: Timers,
     pub(crate) limits: Limits,
-    pub(crate) now: Millis,
     slots: Slab<Conn<S>>,
     /// The last generation given out.
     generation: u32,
     /// The bytes read last, for the length of one callback.
     received: ReadBuffer,
-    pool: BufferPool,
+    /// Bytes that the connection whose turn it is may still read in it.
+    budget: usize,
     connecting: ConnMap<Connecting>,
     races: Slab<Race>,
-    /// Connections with more to do than their budget allowed, for the next turn.
-    ready: Vec<ConnId>,
-    /// Those of the last turn: a list of its own, so that no connection has two budgets in one turn.
-    ready_now: Vec<ConnId>,
+    pub(crate) lists: Lists,
     /// Connections over the high-water mark whose protocol has not been told.
     risen: Vec<ConnId>,
     /// Connections to be closed at the end of this turn, and why.
@@ -115,18 +118,16 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 protocol,
                 outbox: Outbox::new(),
             },
-            stats: Stats::default(),
+            shared: Shared::default(),
             timers: Timers::with_capacity(expected),
-            limits,
-            now: 0,
             slots: Slab::with_capacity(expected),
             generation: 0,
-            received: ReadBuffer::new(READ_BUFFER),
-            pool: BufferPool::default(),
+            received: ReadBuffer::new(READ_BUFFER.min(limits.read_budget)),
+            budget: 0,
             connecting: ConnMap::new(),
             races: Slab::new(),
-            ready: Vec::new(),
-            ready_now: Vec::new(),
+            limits,
+            lists: Lists::default(),
             risen: Vec::new(),
             doomed: Vec::new(),
             searched: Vec::new(),
@@ -136,7 +137,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     pub(crate) fn set_now(&mut self, now: Millis) {
-        self.now = now;
+        self.shared.now = now;
         self.voice.outbox.set_now(now);
     }
 
@@ -147,14 +148,14 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// Whether the next wait must not wait.
     pub(crate) fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.doomed.is_empty() || self.voice.outbox.is_busy()
+        self.lists.is_ready() || !self.doomed.is_empty() || self.voice.outbox.is_busy()
     }
 
     /// Gives a stream a slot. The protocol hears of it with [`Core::opened`].
     pub(crate) fn insert(&mut self, stream: S, state: State) -> ConnId {
         // Generation 0 marks the tokens of the reactor's own descriptors.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let conn = Conn::new(stream, self.generation, state, self.now);
+        let conn = Conn::new(stream, self.generation, state, self.shared.now);
         ConnId {
             slot: self.slots.insert(conn) as u32,
             generation: self.generation,
@@ -163,7 +164,6 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// Takes a stream back that the protocol has not heard of.
     pub(crate) fn remove(&mut self, id: ConnId) -> S {
-        self.timers.cancel(TimerKey::Conn(id.slot));
         self.slots.remove(id.slot()).stream
     }
 
@@ -187,18 +187,15 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// This stream has no edges: it can be read and written at any time.
     pub(crate) fn always_ready(&mut self, id: ConnId) {
         if let Some(conn) = self.live(id) {
-            conn.state |= State::READABLE | State::WRITABLE | State::STICKY;
+            conn.state |= State::READABLE | State::WRITABLE | State::UNSURE;
         }
     }
 
     pub(crate) fn opened(&mut self, id: ConnId, opened: Opened) {
         if self.stream(id).is_some_and(|stream| stream.is_peer()) {
-            self.stats.count_opened();
+            self.shared.stats.count_opened();
         }
-        if !self.limits.idle_timeout.is_zero() {
-            self.arm(id);
-        }
-        self.arm_search();
+        self.arm_opened(id);
         self.tell(|protocol, out| protocol.on_open(id, opened, out));
         // A stream that is always ready, as files are, has no edge to start it.
         if self
@@ -211,7 +208,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// A connect has come to nothing, or the datagrams of a socket with one peer are refused.
     pub(crate) fn connect_failed(&mut self, tag: u32, why: Closed) {
-        self.stats.connect_errors += 1;
+        self.shared.stats.connect_errors += 1;
         self.tell(|protocol, out| protocol.on_connect_error(tag, why, out));
     }
 
@@ -245,24 +242,17 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     fn carry_out_requests(&mut self) {
-        let mut requests = self.voice.outbox.take_requests();
-        requests
-            .drain(..)
-            .for_each(|request| self.carry_out(request));
-        self.voice.outbox.return_requests(requests);
+        let mut index = 0;
+        while let Some(request) = self.voice.outbox.request(index) {
+            self.carry_out(request);
+            index += 1;
+        }
+        self.voice.outbox.clear_requests();
     }
 
     fn carry_out(&mut self, request: Request) {
         match request {
-            Request::Finish(id) => {
-                self.begin_end(id, State::FINISHED);
-                self.set_conn_timer(id, None);
-            }
-            Request::HalfClose(id) => self.begin_end(id, State::HALF_CLOSED),
-            Request::Abort(id) => {
-                self.send_parcel_of(id);
-                self.doom(id, Closed::Aborted);
-            }
+            Request::End(id, end, until) => self.begin_end(id, end, until),
             Request::Pause(id) => {
                 if let Some(conn) = self.live(id) {
                     conn.state |= State::PAUSED;
@@ -275,10 +265,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 }
             }
             Request::Timer(id, after) => {
-                // Nothing more is heard of a connection that has finished.
-                let hears = |conn: &mut Conn<S>| !conn.state.contains(State::FINISHED);
-                if self.live(id).is_some_and(hears) {
-                    self.set_conn_timer(id, after);
+                if self.hears(id) {
+                    self.set_timer(TimerKey::Protocol(id.slot), after);
                 }
             }
             Request::ServiceTimer(after) => self.set_timer(TimerKey::Service, after),
@@ -305,14 +293,36 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         live(&mut self.slots, id)
     }
 
+    /// Whether the protocol still hears of a connection, other than of its close.
+    fn hears(&mut self, id: ConnId) -> bool {
+        self.live(id).is_some_and(|conn| conn.phase <= Phase::Open)
+    }
+
     /// Puts a connection on the ready list.
     fn list(&mut self, id: ConnId) {
-        if let Some(conn) = self.live(id)
+        if let Some(conn) = live(&mut self.slots, id)
             && !conn.state.contains(State::LISTED)
         {
             conn.state |= State::LISTED;
-            self.ready.push(id);
+            self.lists.add_ready(id.token());
         }
+    }
+
+    /// Puts a connection on the starved list, if a call has failed for want of memory.
+    fn list_if_starved(&mut self, id: ConnId) {
+        if let Some(conn) = live(&mut self.slots, id)
+            && conn.state & (State::STARVED | State::LISTED) == State::STARVED
+        {
+            conn.state |= State::LISTED;
+            self.starve(id.token());
+        }
+    }
+
+    /// Puts a source on the starved list: it tries again soon.
+    pub(crate) fn starve(&mut self, source: Token) {
+        self.lists.add_starved(source);
+        let at = self.shared.now + RETRY_INTERVAL;
+        self.timers.arm_no_later(TimerKey::Retry, at);
     }
 
     /// Runs one deadline that is due.
@@ -321,14 +331,15 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             TimerKey::Service => self.tell(Protocol::on_service_timer),
             TimerKey::Protocol(slot) => {
                 if let Some(id) = self.tenant(slot)
-                    && self.live(id).is_some()
+                    && self.hears(id)
                 {
                     self.tell(|protocol, out| protocol.on_timer(id, out));
                 }
             }
             TimerKey::Conn(slot) => self.run_deadline(slot),
             TimerKey::Search => self.search_for_vanished(),
-            TimerKey::Retry | TimerKey::Stats | TimerKey::Grace | TimerKey::NextAddress => {}
+            TimerKey::Retry => self.lists.feed(),
+            TimerKey::Stats | TimerKey::Grace | TimerKey::NextAddress => {}
         }
     }
 
@@ -338,93 +349,17 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         Some(id_of((slot as usize, conn)))
     }
 
-    fn set_conn_timer(&mut self, id: ConnId, after: Option<Millis>) {
-        if self.live(id).is_some() {
-            self.set_timer(TimerKey::Protocol(id.slot), after);
-        }
-    }
-
     fn set_timer(&mut self, key: TimerKey, after: Option<Millis>) {
         match after {
             Some(after) => {
-                let at = self.now.saturating_add(after).saturating_add(self.slack);
+                let at = self
+                    .shared
+                    .now
+                    .saturating_add(after)
+                    .saturating_add(self.slack);
                 self.timers.arm(key, at);
             }
             None => self.timers.cancel(key),
-        }
-    }
-
-    /// Sets the connection's timer to what its state calls for, unless an earlier one is set: that
-    /// one will find out.
-    fn arm(&mut self, id: ConnId) {
-        let (now, limits) = (self.now, &self.limits);
-        if let Some(conn) = self.slots.get(id.slot())
-            && let Some((left, _)) = conn.deadline(limits, now)
-        {
-            self.timers
-                .arm_no_later(TimerKey::Conn(id.slot), now.saturating_add(left.into()));
-        }
-    }
-
-    /// Lets the search for vanished peers begin, unless it is off, under way or about to.
-    fn arm_search(&mut self) {
-        let Limits {
-            keepalive,
-            stall_timeout,
-            ..
-        } = self.limits;
-        let is_off = keepalive.is_zero() || stall_timeout.is_zero();
-        if !is_off && !self.timers.is_armed(TimerKey::Search) {
-            let at = self.now.saturating_add(millis(stall_timeout));
-            self.timers.arm(TimerKey::Search, at);
-        }
-    }
-
-    /// Closes peers that vanished while something was under way to them: a part of all connections
-    /// in each turn, so that thousands of them are no long turn.
-    fn search_for_vanished(&mut self) {
-        if self.searched.is_empty() {
-            self.searched = self.ids().collect();
-        }
-        let rest = self.searched.len().saturating_sub(SEARCHED_A_TURN);
-        for id in self.searched.split_off(rest) {
-            let (now, limits) = (self.now, &self.limits);
-            if live(&mut self.slots, id).is_some_and(|conn| conn.has_vanished(limits, now)) {
-                self.doom(id, Closed::Stalled);
-            }
-        }
-        if rest > 0 {
-            self.timers.arm(TimerKey::Search, self.now + 1);
-        } else if !self.slots.is_empty() {
-            self.arm_search();
-        }
-    }
-
-    /// A connection's timer is due; whether its deadline is, or has moved since, the connection
-    /// knows.
-    fn run_deadline(&mut self, slot: u32) {
-        let Some(id) = self.tenant(slot) else { return };
-        let Some(conn) = live(&mut self.slots, id) else {
-            return;
-        };
-        match conn.deadline(&self.limits, self.now) {
-            Some((0, Deadline::Close(why))) => self.doom(id, why),
-            Some((0, Deadline::Look)) => match conn.look(&self.limits, self.now) {
-                true => self.doom(id, Closed::Stalled),
-                false => self.arm(id),
-            },
-            Some((0, Deadline::Judge)) => match conn.fell_short(&self.limits, self.now) {
-                true => self.doom(id, Closed::SlowConsumer),
-                false => self.arm(id),
-            },
-            Some((0, Deadline::Retry)) => {
-                conn.state -= State::STARVED;
-                conn.state |= State::READABLE | State::WRITABLE;
-                self.visit(id);
-                self.arm(id);
-            }
-            Some(_) => self.arm(id),
-            None => {}
         }
     }
 }
@@ -440,5 +375,5 @@ fn id_of<S>((slot, conn): (usize, &Conn<S>)) -> ConnId {
 /// The connection that an id names, unless it is gone or as good as gone.
 fn live<S>(slots: &mut Slab<Conn<S>>, id: ConnId) -> Option<&mut Conn<S>> {
     let conn = slots.get_mut(id.slot())?;
-    (conn.generation == id.generation && !conn.state.contains(State::DOOMED)).then_some(conn)
+    (conn.generation == id.generation && conn.phase != Phase::Doomed).then_some(conn)
 }

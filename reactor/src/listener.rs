@@ -14,9 +14,8 @@ use crate::sys;
 pub(crate) struct Listener {
     fd: OwnedFd,
     pub(crate) tag: u32,
-    pub(crate) pending: Pending,
-    /// The turn in which it had its budget last.
-    pub(crate) last_turn: u64,
+    /// On the ready list or the starved list.
+    pub(crate) listed: bool,
     /// Removes the socket's file when the listener is dropped.
     _file: Option<Arc<SocketFile>>,
 }
@@ -25,17 +24,6 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-/// Whether accepting stopped before there was nothing left to accept, so that no edge will tell us
-/// to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pending {
-    No,
-    /// The budget was spent: go on in the next turn.
-    Budget,
-    /// A descriptor or memory was missing: go on when there may be some.
-    Resources,
 }
 
 /// What one accept brought.
@@ -59,8 +47,7 @@ impl Listener {
         Listener {
             fd,
             tag,
-            pending: Pending::No,
-            last_turn: 0,
+            listed: false,
             _file: file,
         }
     }

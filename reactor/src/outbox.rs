@@ -1,16 +1,18 @@
-//! The requests of protocols, collected for the length of a turn.
+//! What protocols ask for, collected for the length of a turn.
 //!
-//! Nothing said here happens at once. An [`Outbox`] collects what the callbacks of one turn want;
-//! the reactor carries it out when they have returned. So a callback cannot be re-entered,
-//! everything for one peer leaves in one system call however many callbacks had a part in it, and a
+//! Nothing said here happens at once. An [`Outbox`] collects what the callbacks of one turn want,
+//! and the core carries it out when they have returned. So a callback cannot be re-entered, all
+//! output for one peer leaves in one system call however many callbacks had a part in it, and a
 //! protocol can be tested without a socket in sight.
 //!
-//! The bytes of a turn lie one after another in one vector. What each peer is to get is a chain of
-//! *pieces*, ranges of that vector. A broadcast stores its bytes once and adds a piece for each
-//! recipient, and where the piece continues the recipient's last one, as successive lines of a chat
-//! do, that one is made longer instead.
+//! The bytes of a turn lie one after another in one vector. The output for one peer is a *parcel*: a
+//! chain of *pieces*, which are ranges of that vector. A broadcast stores its bytes once and adds a
+//! piece for each recipient. Where a piece continues the recipient's last one, as successive lines of
+//! a chat do, the last one is made longer instead; it lies in the parcel itself, at hand for that.
 
 use std::io::IoSlice;
+use std::iter;
+use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,61 +20,39 @@ use crate::address::Address;
 use crate::core::timers::{Millis, millis};
 use crate::id::{ConnId, Data};
 
-/// Where the bytes of a piece are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// In the outbox.
-    Outbox,
-    /// In the buffer just read into: they go back where they came from, without being copied.
-    Received,
-}
-
-/// A range of bytes on its way to one peer.
+/// A range of the outbox's bytes on its way to one peer, and the piece that follows, or NONE.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
-    place: Place,
-    start: u32,
-    end: u32,
-    /// The piece that follows, or NONE.
+    start: usize,
+    end: usize,
     next: u32,
-}
-
-impl Piece {
-    const EMPTY: Piece = Piece {
-        place: Place::Outbox,
-        start: 0,
-        end: 0,
-        next: NONE,
-    };
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
 }
 
 /// Output of this turn for one peer: a chain of pieces, in most cases of one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parcel {
     pub(crate) id: ConnId,
-    first: Piece,
-    /// The last of the others, or NONE.
-    last: u32,
-    /// The callback that is running has ended its side of this connection.
-    ended: bool,
+    /// The last piece; both are 0 in an empty parcel.
+    start: usize,
+    end: usize,
+    /// The chain of the pieces before it: its first and its last, or NONE.
+    first: u32,
+    tail: u32,
 }
 
 impl Parcel {
-    fn new(id: ConnId, first: Piece) -> Parcel {
+    fn new(id: ConnId, start: usize, end: usize) -> Parcel {
         Parcel {
             id,
-            first,
-            last: NONE,
-            ended: false,
+            start,
+            end,
+            first: NONE,
+            tail: NONE,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_empty()
+        self.start == self.end && self.first == NONE
     }
 }
 
@@ -82,13 +62,21 @@ const NONE: u32 = u32::MAX;
 /// A request about one connection, other than to send; timers in milliseconds from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Finish(ConnId),
-    HalfClose(ConnId),
-    Abort(ConnId),
+    /// How to end a connection, and the length of the outbox when that was asked for: bytes beyond it
+    /// were said to a connection that had ended.
+    End(ConnId, End, usize),
     Pause(ConnId),
     Resume(ConnId),
     Timer(ConnId, Option<Millis>),
     ServiceTimer(Option<Millis>),
+}
+
+/// The three ways in which a protocol ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Finish,
+    HalfClose,
+    Abort,
 }
 
 /// A request to the reactor as a whole.
@@ -131,16 +119,15 @@ pub(crate) enum Said {
 pub struct Outbox {
     now: Millis,
     current: Current,
-    /// So many bytes of what the callback was given go back, and nothing else goes there.
+    /// So many bytes of the read buffer, or of the datagram, go back to where they came from.
     back: Option<usize>,
-    /// A part of that was queued instead: it lies in the read buffer.
-    received: bool,
-    /// Something cannot wait for the end of the turn.
+    /// A request cannot wait for the end of the turn, or the outbox is full.
     pressing: bool,
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     parcels: Vec<Parcel>,
-    /// For each slot the number of its parcel, or NONE.
+    /// For each slot the number of its last parcel, which may be an earlier turn's: then the parcel
+    /// with that number is another connection's, or there is none.
     parcel_of: Vec<u32>,
     requests: Vec<Request>,
     commands: Vec<Command>,
@@ -152,7 +139,6 @@ impl Outbox {
             now: 0,
             current: Current::Nobody,
             back: None,
-            received: false,
             pressing: false,
             bytes: Vec::new(),
             pieces: Vec::new(),
@@ -183,32 +169,32 @@ impl Outbox {
         if bytes.is_empty() {
             return;
         }
-        self.queue_back();
-        let start = self.bytes.len() as u32;
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        let end = self.bytes.len() as u32;
+        let end = self.bytes.len();
         for id in to {
-            self.add_piece(id, Place::Outbox, start, end);
+            self.add_piece(id, start, end);
         }
-        self.pressing |= self.is_full();
+        // What goes back lies in the read buffer, and leaves together with this.
+        self.pressing |= self.back.is_some() || self.is_full();
     }
 
     /// Sends what was just received, changed or not, back to where it came from, without copying
     /// it.
     ///
-    /// Taking the [`Data`] by value is what makes that safe: nobody can change it any more.
+    /// Taking the [`Data`] by value is what makes that safe: the protocol cannot change it any more.
     ///
     /// A datagram goes back with the time to live that it arrived with, less one, and not at all if
     /// that leaves none: two servers that answer each other come to an end.
     #[allow(clippy::needless_pass_by_value, reason = "to consume it is the point")]
+    #[inline]
     pub fn send_back(&mut self, data: Data<'_>) {
-        if self.current != Current::Nobody {
-            self.back = Some(data.len());
-        }
-        if let Current::Conn(id) = self.current
-            && self.has_parcel(id)
-        {
-            self.queue_back();
+        let current = self.current;
+        match current {
+            Current::Nobody => {}
+            // What was said before goes first, and the reply takes its place behind it.
+            Current::Conn(id) if self.is_said_before(id) => self.send(id, &data),
+            Current::Conn(_) | Current::Datagram => self.back = Some(data.len()),
         }
     }
 
@@ -230,19 +216,19 @@ impl Outbox {
     /// Ends a connection in good order: what was sent so far reaches the peer, then it sees the end
     /// of the stream. Nothing more is heard of it but `on_close`, and later sends are ignored.
     pub fn finish(&mut self, id: ConnId) {
-        self.end(Request::Finish(id), id);
+        self.end(id, End::Finish);
     }
 
     /// Ends our side of a connection: what was sent so far reaches the peer, then it sees the end
     /// of the stream. What the peer still sends is heard of as before; later sends are ignored.
     pub fn half_close(&mut self, id: ConnId) {
-        self.end(Request::HalfClose(id), id);
+        self.end(id, End::HalfClose);
     }
 
     /// Ends a connection at once. What was said before is offered to the kernel; what the kernel does
     /// not take is lost, and so is what the peer has not fetched if anything of the peer is unread.
     pub fn abort(&mut self, id: ConnId) {
-        self.ask(Request::Abort(id));
+        self.end(id, End::Abort);
     }
 
     /// Stops reading from a connection: its peer is slowed down by TCP itself. Nothing is lost.
@@ -295,26 +281,8 @@ impl Outbox {
         self.commands.push(Command::Stop);
     }
 
-    /// The parcel of a connection, a new one if it has none in this turn.
-    fn parcel(&mut self, id: ConnId) -> usize {
-        if self.parcel_of.len() <= id.slot() {
-            self.parcel_of.resize(id.slot() + 1, NONE);
-        }
-        let known = self.parcel_of[id.slot()] as usize;
-        if self
-            .parcels
-            .get(known)
-            .is_some_and(|parcel| parcel.id == id)
-        {
-            return known;
-        }
-        self.add_parcel(Parcel::new(id, Piece::EMPTY));
-        self.parcels.len() - 1
-    }
-
-    fn add_parcel(&mut self, parcel: Parcel) {
-        self.parcel_of[parcel.id.slot()] = self.parcels.len() as u32;
-        self.parcels.push(parcel);
+    fn end(&mut self, id: ConnId, end: End) {
+        self.ask(Request::End(id, end, self.bytes.len()));
     }
 
     fn ask(&mut self, request: Request) {
@@ -322,54 +290,55 @@ impl Outbox {
         self.pressing = true;
     }
 
-    /// Asks for an end. What the same callback sends to this connection later is ignored; what later
-    /// ones send, the connection itself ignores.
-    fn end(&mut self, request: Request, id: ConnId) {
-        self.queue_back();
-        let parcel = self.parcel(id);
-        self.parcels[parcel].ended = true;
-        self.ask(request);
-    }
-
-    /// Gives the reply its place among the other sends. It lies in the read buffer, and must
-    /// leave before the next read.
-    fn queue_back(&mut self) {
-        if let Current::Conn(id) = self.current
-            && let Some(len) = self.back.take()
-        {
-            self.add_piece(id, Place::Received, 0, len as u32);
-            (self.received, self.pressing) = (true, true);
+    /// Adds a piece to a connection's output of this turn.
+    #[inline]
+    fn add_piece(&mut self, id: ConnId, start: usize, end: usize) {
+        match self.parcel_of(id) {
+            Some(parcel) if parcel.end == start => parcel.end = end,
+            Some(_) => self.chain_piece(id, start, end),
+            None => self.add_parcel(id, start, end),
         }
     }
 
-    fn add_piece(&mut self, id: ConnId, place: Place, start: u32, end: u32) {
-        let piece = Piece {
-            place,
-            start,
-            end,
-            next: NONE,
-        };
+    /// A piece that does not continue the parcel's last one becomes the last.
+    fn chain_piece(&mut self, id: ConnId, start: usize, end: usize) {
+        let added = self.pieces.len() as u32;
+        let index = self.parcel_of[id.slot()] as usize;
+        let parcel = &mut self.parcels[index];
+        if !parcel.is_empty() {
+            match self.pieces.get_mut(parcel.tail as usize) {
+                Some(tail) => tail.next = added,
+                None => parcel.first = added,
+            }
+            parcel.tail = added;
+            self.pieces.push(Piece {
+                start: parcel.start,
+                end: parcel.end,
+                next: NONE,
+            });
+        }
+        (parcel.start, parcel.end) = (start, end);
+    }
+
+    fn add_parcel(&mut self, id: ConnId, start: usize, end: usize) {
         if self.parcel_of.len() <= id.slot() {
             self.parcel_of.resize(id.slot() + 1, NONE);
         }
-        let known = self.parcel_of[id.slot()] as usize;
-        let Some(parcel) = self.parcels.get_mut(known).filter(|known| known.id == id) else {
-            return self.add_parcel(Parcel::new(id, piece));
-        };
-        let next = self.pieces.len() as u32;
-        let last = self.pieces.get_mut(parcel.last as usize);
-        let last = last.unwrap_or(&mut parcel.first);
-        if parcel.ended {
-            // Ignored.
-        } else if last.is_empty() {
-            *last = piece;
-        } else if last.place == place && last.end == start {
-            last.end = end;
-        } else {
-            last.next = next;
-            parcel.last = next;
-            self.pieces.push(piece);
-        }
+        self.parcel_of[id.slot()] = self.parcels.len() as u32;
+        self.parcels.push(Parcel::new(id, start, end));
+    }
+
+    /// The parcel of a connection in this turn.
+    #[inline]
+    fn parcel_of(&mut self, id: ConnId) -> Option<&mut Parcel> {
+        let index = *self.parcel_of.get(id.slot())?;
+        let parcel = self.parcels.get_mut(index as usize)?;
+        (parcel.id == id).then_some(parcel)
+    }
+
+    /// Whether this callback has asked for anything, or this turn has output for the connection.
+    fn is_said_before(&mut self, id: ConnId) -> bool {
+        self.pressing || self.parcel_of(id).is_some_and(|parcel| !parcel.is_empty())
     }
 }
 
@@ -406,15 +375,9 @@ impl Outbox {
         }
     }
 
-    /// Takes what goes back and was not queued, if the callback asked for more than that.
+    /// Takes what goes back, if the callback asked for more than that.
     pub(crate) fn take_back(&mut self) -> Option<usize> {
         self.back.take()
-    }
-
-    /// Whether a piece of what the callback was given lies in its connection's parcel, and is to
-    /// leave now.
-    pub(crate) fn take_received(&mut self) -> bool {
-        std::mem::take(&mut self.received)
     }
 
     /// The connection whose callback has returned, if there is one: its bytes are in the read buffer.
@@ -425,17 +388,15 @@ impl Outbox {
         }
     }
 
-    /// Lends the requests out; [`Outbox::return_requests`] gives their memory back.
-    pub(crate) fn take_requests(&mut self) -> Vec<Request> {
-        self.pressing = false;
-        std::mem::take(&mut self.requests)
+    /// Request number `index` since the requests were last cleared.
+    pub(crate) fn request(&self, index: usize) -> Option<Request> {
+        self.requests.get(index).copied()
     }
 
-    pub(crate) fn return_requests(&mut self, mut requests: Vec<Request>) {
-        requests.clear();
-        if self.requests.is_empty() {
-            self.requests = requests;
-        }
+    /// All requests are carried out.
+    pub(crate) fn clear_requests(&mut self) {
+        self.requests.clear();
+        self.pressing = false;
     }
 
     pub(crate) fn has_commands(&self) -> bool {
@@ -443,7 +404,7 @@ impl Outbox {
     }
 
     pub(crate) fn take_commands(&mut self) -> Vec<Command> {
-        std::mem::take(&mut self.commands)
+        mem::take(&mut self.commands)
     }
 
     /// Whether there is anything that the end of a turn would carry out.
@@ -455,81 +416,77 @@ impl Outbox {
         self.bytes.len() >= FULL_BYTES || self.parcels.len() + self.pieces.len() >= FULL_PIECES
     }
 
-    pub(crate) fn parcel_count(&self) -> usize {
-        self.parcels.len()
-    }
-
     /// Takes what parcel number `index` holds so far; pieces added later make a new chain.
-    pub(crate) fn take_parcel(&mut self, index: usize) -> Parcel {
-        let parcel = &mut self.parcels[index];
-        let taken = *parcel;
-        *parcel = Parcel::new(parcel.id, Piece::EMPTY);
-        taken
+    pub(crate) fn take_parcel(&mut self, index: usize) -> Option<Parcel> {
+        let parcel = self.parcels.get_mut(index)?;
+        Some(mem::replace(parcel, Parcel::new(parcel.id, 0, 0)))
     }
 
-    /// Takes what the parcel of this connection holds so far.
-    pub(crate) fn take_parcel_of(&mut self, id: ConnId) -> Option<Parcel> {
-        let index = *self.parcel_of.get(id.slot())? as usize;
-        if self.parcels.get(index)?.id != id {
-            return None;
+    /// Takes what was said to the current connection after what goes back to it, unless a request
+    /// divides the two.
+    pub(crate) fn take_parcel_behind_back(&mut self, id: ConnId) -> Option<Parcel> {
+        match self.requests.is_empty() {
+            true => self.take_parcel_until(id, usize::MAX),
+            false => None,
         }
-        Some(self.take_parcel(index))
+    }
+
+    /// Takes what was said to this connection while the outbox was shorter than `until`, and forgets
+    /// the rest.
+    pub(crate) fn take_parcel_until(&mut self, id: ConnId, until: usize) -> Option<Parcel> {
+        let parcel = self.parcel_of(id)?;
+        let mut taken = mem::replace(parcel, Parcel::new(id, 0, 0));
+        let cut = |start: &mut usize, end: &mut usize| {
+            (*start, *end) = ((*start).min(until), (*end).min(until));
+            start < end
+        };
+        let mut is_left = cut(&mut taken.start, &mut taken.end);
+        let mut next = taken.first;
+        while let Some(piece) = self.pieces.get_mut(next as usize) {
+            is_left |= cut(&mut piece.start, &mut piece.end);
+            next = piece.next;
+        }
+        is_left.then_some(taken)
     }
 
     /// The bytes of a parcel, if they lie in one piece.
     #[inline]
-    pub(crate) fn only_slice<'a>(&'a self, parcel: Parcel, received: &'a [u8]) -> Option<&'a [u8]> {
-        (parcel.last == NONE).then(|| self.slice(parcel.first, received))
+    pub(crate) fn only_slice(&self, parcel: Parcel) -> Option<&[u8]> {
+        (parcel.first == NONE).then(|| &self.bytes[parcel.start..parcel.end])
     }
 
-    /// Calls `write` with the slices of a parcel, in order, as often as it takes.
+    /// Calls `write` with other bytes and then the slices of a parcel, in order, as often as it takes.
     pub(crate) fn try_for_each_slices<E>(
         &self,
+        before: &[u8],
         parcel: Parcel,
-        received: &[u8],
         mut write: impl FnMut(&mut [IoSlice<'_>]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut next = Some(parcel.first);
-        while next.is_some() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut count = 0;
-            while let Some(piece) = next
-                && count < SLICES
-            {
-                slices[count] = IoSlice::new(self.slice(piece, received));
-                next = self.pieces.get(piece.next as usize).copied();
-                count += 1;
-            }
-            write(&mut slices[..count])?;
+        let last = Piece {
+            start: parcel.start,
+            end: parcel.end,
+            next: NONE,
+        };
+        let piece = |index: u32| self.pieces.get(index as usize);
+        let chain = iter::successors(piece(parcel.first), |before| piece(before.next));
+        let pieces = chain.chain([&last]);
+        let mut slices = iter::once(before)
+            .chain(pieces.map(|piece| &self.bytes[piece.start..piece.end]))
+            .filter(|slice| !slice.is_empty())
+            .map(IoSlice::new)
+            .peekable();
+        while slices.peek().is_some() {
+            let mut room = [IoSlice::new(&[]); SLICES];
+            let taken = room.iter_mut().zip(&mut slices);
+            let count = taken.map(|(place, slice)| *place = slice).count();
+            write(&mut room[..count])?;
         }
         Ok(())
     }
 
-    fn slice<'a>(&'a self, piece: Piece, received: &'a [u8]) -> &'a [u8] {
-        let bytes = match piece.place {
-            Place::Outbox => &self.bytes,
-            Place::Received => received,
-        };
-        &bytes[piece.start as usize..piece.end as usize]
-    }
-
-    /// Whether anything was said to this connection in this turn.
-    fn has_parcel(&self, id: ConnId) -> bool {
-        self.existing_parcel(id).is_some()
-    }
-
-    fn existing_parcel(&self, id: ConnId) -> Option<&Parcel> {
-        let index = *self.parcel_of.get(id.slot())?;
-        self.parcels
-            .get(index as usize)
-            .filter(|parcel| parcel.id == id)
-    }
-
     /// Forgets bytes, pieces and parcels: all are delivered.
     pub(crate) fn clear(&mut self) {
-        for parcel in self.parcels.drain(..) {
-            self.parcel_of[parcel.id.slot()] = NONE;
-        }
+        self.parcels.clear();
         self.pieces.clear();
         self.bytes.clear();
         if self.bytes.capacity() > KEEP_BYTES {

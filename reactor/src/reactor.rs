@@ -16,14 +16,14 @@ use nix::errno::Errno;
 
 use crate::address::{Address, Peer};
 use crate::bound::{Bound, Socket};
-use crate::core::conn::{State, Stream, closed_by};
+use crate::core::conn::{Stream, closed_by};
 use crate::core::limits::Limits;
 use crate::core::stats::Stats;
 use crate::core::timers::{Millis, TimerKey, millis};
 use crate::core::{Core, RaceId};
 use crate::descriptors::Spare;
 use crate::id::ConnId;
-use crate::listener::{Listener, Pending};
+use crate::listener::Listener;
 use crate::outbox::{Command, Outbox};
 use crate::poll::{Events, Interest, Poll, Token};
 use crate::protocol::{Closed, Opened, Protocol};
@@ -62,14 +62,13 @@ impl Source {
     }
 
     fn from_token(token: Token) -> Source {
-        match token.0 {
+        let id = ConnId::from_token(token);
+        match id.slot {
+            _ if id.generation > 0 => Source::Conn(id),
             0 => Source::Signals,
             1 => Source::Waker,
-            own if own >> 32 == 0 && own.is_multiple_of(2) => {
-                Source::Listener(own as usize / 2 - 1)
-            }
-            own if own >> 32 == 0 => Source::Udp(own as usize / 2 - 1),
-            _ => Source::Conn(ConnId::from_token(token)),
+            own if own.is_multiple_of(2) => Source::Listener(own as usize / 2 - 1),
+            own => Source::Udp(own as usize / 2 - 1),
         }
     }
 }
@@ -212,8 +211,7 @@ impl<P: Protocol> Reactor<P> {
     fn connect_stream(&mut self, to: &Address, tag: u32, race: RaceId) -> io::Result<()> {
         let keepalive = self.core.limits.keepalive;
         let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
-        let mut state = stream.first_state();
-        state.set(State::CONNECTING, under_way);
+        let state = stream.first_state();
         let id = self.core.insert(stream, state);
         self.watch(id, Direction::Both)?;
         let opened = Opened { peer, tag };
@@ -302,7 +300,7 @@ impl<P: Protocol> Reactor<P> {
     /// The counters as they are now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = self.core.stats;
+        let mut stats = self.core.shared.stats;
         stats.datagrams_missed += self
             .udp
             .iter()
@@ -340,8 +338,7 @@ impl<P: Protocol> Reactor<P> {
     pub fn turn(&mut self) -> io::Result<()> {
         self.wait()?;
         self.dispatch();
-        self.core.run_ready();
-        self.go_on_listening();
+        self.run_ready();
         self.run_timers();
         self.carry_out_and_close();
         Ok(())
@@ -355,7 +352,11 @@ impl<P: Protocol> Reactor<P> {
             return;
         }
         self.core.set_now(self.clock());
-        let until = self.core.now.saturating_add(millis(self.core.limits.grace));
+        let until = self
+            .core
+            .shared
+            .now
+            .saturating_add(millis(self.core.limits.grace));
         self.phase = Phase::Stopping { until };
         self.core.tell(Protocol::on_stop);
         // Last words may be datagrams.
@@ -368,7 +369,7 @@ impl<P: Protocol> Reactor<P> {
     /// While stopping: what was sent and is acknowledged by now can be closed, and in the end
     /// everything is.
     fn look_at_grace(&mut self, until: Millis) {
-        let now = self.core.now;
+        let now = self.core.shared.now;
         if now >= until {
             return self.cut_off("the grace period is over");
         }
@@ -401,22 +402,17 @@ impl<P: Protocol> Reactor<P> {
     /// Waits for events, until the next deadline; not at all if there is work left. The clock is
     /// read once a turn.
     fn wait(&mut self) -> io::Result<()> {
-        let has_work = self.core.has_work()
-            || self
-                .listeners
-                .iter()
-                .any(|listener| listener.pending == Pending::Budget)
-            || self.udp.iter().any(Udp::has_work);
-        let timeout = if has_work {
-            Some(Duration::ZERO)
-        } else {
-            let next = self.core.timers.next();
-            next.map(|at| Duration::from_millis(at.saturating_sub(self.core.now)))
+        let timeout = match self.core.has_work() {
+            true => Some(Duration::ZERO),
+            false => {
+                let next = self.core.timers.next();
+                next.map(|at| Duration::from_millis(at.saturating_sub(self.core.shared.now)))
+            }
         };
         self.poll.wait(&mut self.events, timeout)?;
         self.core.begin_turn(self.clock());
-        self.core.stats.turns += 1;
-        self.core.stats.events += self.events.len() as u64;
+        self.core.shared.stats.turns += 1;
+        self.core.shared.stats.events += self.events.len() as u64;
         Ok(())
     }
 
@@ -431,6 +427,13 @@ impl<P: Protocol> Reactor<P> {
                 Source::Signals => self.take_signals(),
                 Source::Waker => self.wake(),
             }
+        }
+    }
+
+    /// Sources whose budget was spent in the last turn, or that lacked something, go on.
+    fn run_ready(&mut self) {
+        while let Some(token) = self.core.lists.next() {
+            self.resume(Source::from_token(token));
         }
     }
 
@@ -451,11 +454,11 @@ impl<P: Protocol> Reactor<P> {
     /// Somebody outside wants an end: in good order the first time, at once the second.
     fn told_to_stop(&mut self) {
         if self.phase == Phase::Running {
-            let open = self.core.stats.connections;
+            let open = self.core.shared.stats.connections;
             log::info!("stopping; connections open: {open}");
             self.stop();
         } else {
-            let until = self.core.now;
+            let until = self.core.shared.now;
             self.phase = Phase::Stopping { until };
             self.cut_off("stopping at once");
         }
@@ -488,10 +491,9 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn run_timers(&mut self) {
-        while let Some(key) = self.core.timers.expire(self.core.now) {
-            self.core.stats.timers += 1;
+        while let Some(key) = self.core.timers.expire(self.core.shared.now) {
+            self.core.shared.stats.timers += 1;
             match key {
-                TimerKey::Retry => self.retry_starved(),
                 TimerKey::Stats => {
                     self.make_report();
                     self.arm_report();
@@ -503,6 +505,7 @@ impl<P: Protocol> Reactor<P> {
                 }
                 TimerKey::NextAddress => self.try_next_addresses(),
                 TimerKey::Service
+                | TimerKey::Retry
                 | TimerKey::Search
                 | TimerKey::Conn(_)
                 | TimerKey::Protocol(_) => {
@@ -523,7 +526,7 @@ impl<P: Protocol> Reactor<P> {
         if let Some(every) = self.report_every {
             self.core.timers.arm(
                 TimerKey::Stats,
-                self.core.now.saturating_add(millis(every).max(1)),
+                self.core.shared.now.saturating_add(millis(every).max(1)),
             );
         }
     }
@@ -531,13 +534,8 @@ impl<P: Protocol> Reactor<P> {
     /// The end of a turn: what was said is sent, who is doomed is closed.
     fn carry_out_and_close(&mut self) {
         self.run_commands();
-        let was_open = self.core.len();
         let poll = &self.poll;
         self.core.settle(|_, _, stream| unwatch(poll, &stream));
-        // Every descriptor that became free may be what a listener waits for.
-        if self.core.len() < was_open {
-            self.retry_listeners();
-        }
         // Last words may hold a command. What that leads to is the next turn's affair, which comes
         // at once.
         self.run_commands();
@@ -575,14 +573,14 @@ impl<P: Protocol> Reactor<P> {
         let fits = |udp: &&Udp| udp.tag == tag && udp.reaches(&to);
         match self.udp.iter().find(fits) {
             Some(udp) => udp.send_to(to, bytes, &mut self.core),
-            None => self.core.stats.datagrams_lost += 1,
+            None => self.core.shared.stats.datagrams_lost += 1,
         }
     }
 
     fn stop_listening(&mut self) {
-        self.core.stats = self.stats();
+        self.core.shared.stats = self.stats();
         let unanswered: usize = self.udp.iter().map(Udp::unanswered).sum();
-        self.core.stats.datagrams_lost += unanswered as u64;
+        self.core.shared.stats.datagrams_lost += unanswered as u64;
         for listener in self.listeners.drain(..) {
             // A path's listener may be another reactor's, too: to close our descriptor would not
             // end the watch (epoll(7)).
@@ -594,7 +592,7 @@ impl<P: Protocol> Reactor<P> {
     /// Adds a connection's descriptor to the interest list: the one epoll_ctl(2) of its life. What
     /// epoll cannot wait for is ready at all times.
     fn watch(&mut self, id: ConnId, direction: Direction) -> io::Result<()> {
-        self.core.stats.controls += 1;
+        self.core.shared.stats.controls += 1;
         let stream = self.core.stream(id).expect("inserted a moment ago");
         match self
             .poll

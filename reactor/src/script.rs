@@ -150,7 +150,7 @@ impl<P: Protocol> Script<P> {
             ..Memory::default()
         };
         // Chunks stay what they are: a read of one says nothing of the next.
-        let id = self.core.insert(memory, State::STICKY);
+        let id = self.core.insert(memory, State::UNSURE);
         self.core.opened(id, opened);
         self.settle();
         id
@@ -251,7 +251,7 @@ impl<P: Protocol> Script<P> {
 
     /// Time passes, and the timers that come due meanwhile fire in their order.
     pub fn advance(&mut self, time: Duration) {
-        let end = self.core.now.saturating_add(millis(time));
+        let end = self.core.shared.now.saturating_add(millis(time));
         while let Some(at) = self.core.timers.next().filter(|&at| at <= end) {
             self.core.set_now(at);
             while let Some(key) = self.core.timers.expire(at) {
@@ -325,8 +325,10 @@ impl<P: Protocol> Script<P> {
     /// have.
     fn settle(&mut self) {
         loop {
-            self.core.begin_turn(self.core.now);
-            self.core.run_ready();
+            self.core.begin_turn(self.core.shared.now);
+            while let Some(token) = self.core.lists.next() {
+                self.core.resume(ConnId::from_token(token));
+            }
             self.run_commands();
             let gone = &mut self.gone;
             self.core.settle(|id, why, memory| {

@@ -147,7 +147,7 @@ impl Fd {
     /// What is known of such a stream from the start.
     pub(crate) fn first_state(&self) -> State {
         let mut state = State::empty();
-        state.set(State::STICKY, !self.short_read_means_drained());
+        state.set(State::UNSURE, !self.short_read_means_drained());
         state.set(
             State::EOF | State::WRITE_ONLY,
             self.direction == Direction::Output,

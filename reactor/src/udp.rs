@@ -44,10 +44,10 @@ pub(crate) struct Udp {
     writable: bool,
     /// An error is waiting in the socket: only `EAGAIN` ends the reading.
     failed: bool,
-    /// Every attempt to receive failed: a timer tries again.
-    pub(crate) starved: bool,
-    /// The turn in which it had its budget last.
-    pub(crate) last_turn: u64,
+    /// Every attempt to receive failed.
+    starved: bool,
+    /// On the ready list or the starved list.
+    pub(crate) listed: bool,
     /// Room to send is asked for only while answers wait for it: each answer would be followed by
     /// an edge.
     pub(crate) watches_room: bool,
@@ -73,7 +73,7 @@ impl Udp {
             writable: true,
             failed: false,
             starved: false,
-            last_turn: 0,
+            listed: false,
             watches_room: false,
         }
     }
@@ -120,9 +120,15 @@ impl Udp {
         !self.writable
     }
 
-    /// Tries again to receive.
-    pub(crate) fn retry(&mut self) {
-        (self.readable, self.starved) = (true, false);
+    /// Whether to try again after a while.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// A list has brought the socket its turn: it tries again to receive, if that had failed.
+    pub(crate) fn resume(&mut self) {
+        self.readable |= self.starved;
+        (self.starved, self.listed) = (false, false);
     }
 
     /// Fetches, hands over, answers, until there is nothing more or the budget is spent.
@@ -143,12 +149,12 @@ impl Udp {
 
     /// One recvmmsg(2), and the protocol's word on each datagram; false if it failed.
     fn fetch<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) -> bool {
-        core.stats.reads += 1;
+        core.shared.stats.reads += 1;
         let count = match self.batch.receive(self.fd.as_fd()) {
             Ok(count) => count,
             Err(Errno::EINTR) => return true,
             Err(Errno::EAGAIN) => {
-                core.stats.again += 1;
+                core.shared.stats.again += 1;
                 (self.readable, self.failed) = (false, false);
                 return true;
             }
@@ -172,15 +178,15 @@ impl Udp {
             return;
         };
         let data = self.batch.data_mut(slot);
-        core.stats.datagrams_in += 1;
-        core.stats.bytes_in += data.len() as u64;
+        core.shared.stats.datagrams_in += 1;
+        core.shared.stats.bytes_in += data.len() as u64;
         let datagram = Datagram {
             from,
             tag: self.tag,
             data: Data(data),
         };
         if core.tell_datagram(datagram) {
-            self.queue_answer(slot, from, &mut core.stats);
+            self.queue_answer(slot, from, &mut core.shared.stats);
         }
     }
 
@@ -211,11 +217,11 @@ impl Udp {
     fn answer<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) {
         let mut tried_again = false;
         while self.writable && !self.answers.is_empty() {
-            core.stats.writes += 1;
+            core.shared.stats.writes += 1;
             match self.batch.send_back(self.fd.as_fd(), &self.answers) {
                 Ok(count) => {
                     tried_again = false;
-                    let stats = &mut core.stats;
+                    let stats = &mut core.shared.stats;
                     stats.datagrams_out += count as u64;
                     for slot in self.answers.drain(..count) {
                         stats.bytes_out += self.batch.data_mut(slot.into()).len() as u64;
@@ -223,7 +229,7 @@ impl Udp {
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
-                    core.stats.again += 1;
+                    core.shared.stats.again += 1;
                     self.writable = false;
                 }
                 Err(errno) if !tried_again && self.is_worth_another_try(errno) => {
@@ -236,7 +242,7 @@ impl Udp {
                     tried_again = false;
                     log::debug!("UDP send: {}", errno.desc());
                     self.answers.remove(0);
-                    core.stats.datagrams_lost += 1;
+                    core.shared.stats.datagrams_lost += 1;
                 }
             }
         }
@@ -250,18 +256,18 @@ impl Udp {
         bytes: Vec<u8>,
         core: &mut Core<S, P>,
     ) {
-        let mut sent = self.try_send_to(to, &bytes, &mut core.stats);
+        let mut sent = self.try_send_to(to, &bytes, &mut core.shared.stats);
         if let Err(errno) = sent
             && self.is_worth_another_try(errno)
         {
             self.tell_error(errno, core);
-            sent = self.try_send_to(to, &bytes, &mut core.stats);
+            sent = self.try_send_to(to, &bytes, &mut core.shared.stats);
         }
         let Err(errno) = sent else {
-            core.stats.datagrams_out += 1;
+            core.shared.stats.datagrams_out += 1;
             return;
         };
-        core.stats.datagrams_lost += 1;
+        core.shared.stats.datagrams_lost += 1;
         if errno == Errno::EAGAIN || is_starvation(errno) {
             let tag = self.tag;
             core.tell(|protocol, out| protocol.on_unsent(tag, bytes, out));
@@ -371,7 +377,7 @@ mod tests {
         let mut answer = [0; 8];
         assert_eq!(peer.recv(&mut answer).unwrap(), 5);
         assert_eq!(&answer[..5], b"hello");
-        assert_eq!(core.stats.datagrams_lost, 0);
+        assert_eq!(core.shared.stats.datagrams_lost, 0);
     }
 
     #[test]

@@ -5,43 +5,46 @@
 
 use std::mem;
 
-use super::conn::{Conn, State, Stream};
+use super::conn::{Conn, Phase, State, Stream};
 use super::timers::TimerKey;
-use super::{Core, id_of};
+use super::{Core, id_of, live};
 use crate::id::ConnId;
+use crate::outbox::End;
 use crate::protocol::{Closed, Protocol};
 
 impl<S: Stream, P: Protocol> Core<S, P> {
-    /// Ends our side of a connection: what was sent to it so far still leaves, and what is sent from
-    /// here on is ignored.
-    pub(super) fn begin_end(&mut self, id: ConnId, how: State) {
-        self.send_parcel_of(id);
-        if let Some(conn) = self.live(id) {
-            conn.state |= how;
-            self.end(id);
+    /// Ends a connection as its protocol asks. What was said to it before, while the outbox was
+    /// shorter than `until`, still leaves; what is said from here on is ignored.
+    pub(super) fn begin_end(&mut self, id: ConnId, end: End, until: usize) {
+        if let Some(parcel) = self.voice.outbox.take_parcel_until(id, until) {
+            self.send_parcel(parcel);
         }
+        let Some(conn) = live(&mut self.slots, id) else {
+            return;
+        };
+        match end {
+            End::Abort => return self.doom(id, Closed::Aborted),
+            End::HalfClose => conn.state |= State::HALF_CLOSED,
+            End::Finish => conn.finish(),
+        }
+        self.end(id);
     }
 
     /// After the visit of a connection that is on its way to the end, or short of memory.
     pub(super) fn conclude(&mut self, id: ConnId) {
-        if self
-            .live(id)
-            .is_some_and(|conn| conn.state.contains(State::STARVED))
-        {
-            self.arm(id);
-        }
+        self.list_if_starved(id);
         self.end(id);
     }
 
     /// Takes the next step towards the end, if the connection is on its way there.
     pub(super) fn end(&mut self, id: ConnId) {
-        let (now, stopping) = (self.now, self.stopping);
+        let (now, stopping) = (self.shared.now, self.stopping);
         let Some(conn) = self.live(id) else { return };
-        let lingered = conn.state.contains(State::LINGERING);
+        let before = conn.phase;
         match conn.end(now) {
             Some(_) if stopping => self.doom(id, Closed::Shutdown),
             Some(why) => self.doom(id, why),
-            None if !lingered && conn.state.contains(State::LINGERING) => {
+            None if before < Phase::Lingering && conn.phase == Phase::Lingering => {
                 self.arm(id);
                 self.list(id);
             }
@@ -61,13 +64,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let ids: Vec<ConnId> = self.ids().collect();
         for id in ids {
             let Some(conn) = self.live(id) else { continue };
-            conn.state |= State::FINISHED;
-            if conn.state.contains(State::CONNECTING)
-                || conn.unsent_bytes() == 0 && conn.is_settled()
-            {
+            let is_done = conn.unsent_bytes() == 0 && conn.is_settled();
+            if conn.phase == Phase::Connecting || is_done {
                 self.doom(id, Closed::Shutdown);
             } else {
-                self.timers.cancel(TimerKey::Protocol(id.slot));
+                conn.finish();
                 self.end(id);
             }
         }
@@ -81,7 +82,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             true => Closed::Shutdown,
             false => Closed::Finished,
         };
-        let lingers = |conn: &Conn<S>| conn.state.contains(State::LINGERING) && conn.is_settled();
+        let lingers = |conn: &Conn<S>| conn.phase == Phase::Lingering && conn.is_settled();
         let settled = self.slots.iter().filter(|(_, conn)| lingers(conn));
         let settled: Vec<ConnId> = settled.map(id_of).collect();
         settled.into_iter().for_each(|id| self.doom(id, why));
@@ -98,8 +99,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     pub(crate) fn doom(&mut self, id: ConnId, why: Closed) {
-        if let Some(conn) = self.live(id) {
-            conn.state |= State::DOOMED;
+        if let Some(conn) = live(&mut self.slots, id) {
+            conn.phase = Phase::Doomed;
             self.doomed.push((id, why));
         }
     }
@@ -108,7 +109,6 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(super) fn reap(&mut self, closing: &mut impl FnMut(ConnId, Closed, S)) {
         let mut doomed = mem::take(&mut self.doomed);
         for (id, why) in doomed.drain(..) {
-            self.timers.cancel(TimerKey::Conn(id.slot));
             self.timers.cancel(TimerKey::Protocol(id.slot));
             let conn = self.slots.remove(id.slot());
             let was_peer = conn.stream.is_peer();
@@ -117,7 +117,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 self.attempt_failed(id, &connecting, why);
             } else {
                 if was_peer {
-                    self.stats.count_closed(why);
+                    self.shared.stats.count_closed(why);
                 }
                 self.tell(|protocol, out| protocol.on_close(id, why, out));
             }
@@ -128,5 +128,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         if self.slots.is_empty() {
             self.timers.cancel(TimerKey::Search);
         }
+        // Every close frees a descriptor and memory, which may be what a starved source lacks.
+        self.lists.feed();
     }
 }

@@ -7,7 +7,7 @@
 //! bounds them all. A connect to a single address is a race of one.
 
 use super::Core;
-use super::conn::Stream;
+use super::conn::{Phase, Stream};
 use super::timers::{Millis, TimerKey, millis};
 use crate::address::Address;
 use crate::id::ConnId;
@@ -53,9 +53,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             tag,
             rest: Some(to),
             under_way: Vec::new(),
-            began: self.now,
+            began: self.shared.now,
             delay,
-            next_at: self.now,
+            next_at: self.shared.now,
         }))
     }
 
@@ -64,7 +64,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let race = self.races.get_mut(race.0)?;
         let next = race.rest.take()?;
         race.rest = next.clone().rest();
-        race.next_at = self.now.saturating_add(race.delay);
+        race.next_at = self.shared.now.saturating_add(race.delay);
         if race.rest.is_some() {
             self.timers
                 .arm_no_later(TimerKey::NextAddress, race.next_at);
@@ -84,7 +84,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             if race.rest.is_none() || self.stopping {
                 continue;
             }
-            if race.next_at <= self.now {
+            if race.next_at <= self.shared.now {
                 due.push((RaceId(index), race.tag));
             } else {
                 self.timers
@@ -106,6 +106,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let (began, race) = (*began, Some(race));
         self.connecting.insert(id, Connecting { opened, race });
         if let Some(conn) = self.live(id) {
+            conn.phase = Phase::Connecting;
             conn.wait_since(began);
         }
         self.arm(id);
@@ -120,7 +121,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 self.doom(other, Closed::Aborted);
             }
         }
-        self.stats.connected += 1;
+        self.shared.stats.connected += 1;
         self.opened(id, opened);
     }
 
@@ -133,12 +134,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             return;
         };
         race.under_way.retain(|other| *other != id);
-        let is_over = timeout > 0 && self.now >= race.began.saturating_add(timeout);
+        let is_over = timeout > 0 && self.shared.now >= race.began.saturating_add(timeout);
         match &race.rest {
             Some(_) if self.stopping => self.end_race(index, Closed::Shutdown),
             Some(_) if !is_over => {
-                race.next_at = self.now;
-                self.timers.arm_no_later(TimerKey::NextAddress, self.now);
+                race.next_at = self.shared.now;
+                self.timers
+                    .arm_no_later(TimerKey::NextAddress, self.shared.now);
             }
             _ => self.end_race(index, why),
         }

@@ -4,42 +4,42 @@
 //! Two things leave at once. A reply that goes back as it lies in the read buffer, which is needed
 //! for the next read; and what was sent to a connection before its end was asked for.
 
-use super::conn::{Shared, State, Stream};
+use super::conn::{Phase, State, Stream};
 use super::{Core, live};
 use crate::id::ConnId;
 use crate::outbox::{Current, Parcel, Said};
 use crate::protocol::{Closed, Protocol};
 
 impl<S: Stream, P: Protocol> Core<S, P> {
-    /// Sends what the last callback left in the read buffer.
+    /// Sends what the last callback left in the read buffer, which the next read needs, and what it
+    /// said to the same connection after that.
     pub(super) fn send_received(&mut self) {
         let outbox = &mut self.voice.outbox;
-        let Some(id) = outbox.current_conn() else {
+        let (Some(id), Some(len)) = (outbox.current_conn(), outbox.take_back()) else {
             return;
         };
-        let back = outbox.take_back();
-        if outbox.take_received() {
-            return self.send_parcel_of(id);
-        }
-        let Some(len) = back else { return };
-        let mut shared = Shared {
-            pool: &mut self.pool,
-            stats: &mut self.stats,
-            now: self.now,
+        let rest = outbox.take_parcel_behind_back(id);
+        let Some(conn) = live(&mut self.slots, id) else {
+            return;
         };
-        if let Some(conn) = live(&mut self.slots, id) {
-            let was_waiting = conn.is_waiting();
-            let written = conn.send_back(&self.received[..len], &mut shared);
-            self.written(id, written, was_waiting);
-        }
+        let (back, was_waiting) = (&self.received[..len], conn.is_waiting());
+        let written = match rest {
+            _ if conn.has_ended() => Ok(()),
+            None => conn.write(back, &mut self.shared),
+            Some(rest) => outbox.try_for_each_slices(back, rest, |slices| {
+                conn.write_slices(slices, &mut self.shared)
+            }),
+        };
+        self.written(id, written, was_waiting);
     }
 
     /// Sends all that the callbacks of this turn have said.
     pub(super) fn flush_outbox(&mut self) {
         loop {
-            for index in 0..self.voice.outbox.parcel_count() {
-                let parcel = self.voice.outbox.take_parcel(index);
+            let mut index = 0;
+            while let Some(parcel) = self.voice.outbox.take_parcel(index) {
                 self.send_parcel(parcel);
+                index += 1;
             }
             self.voice.outbox.clear();
             if self.risen.is_empty() {
@@ -50,33 +50,21 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    /// Sends what was said to one connection so far.
-    pub(super) fn send_parcel_of(&mut self, id: ConnId) {
-        if let Some(parcel) = self.voice.outbox.take_parcel_of(id) {
-            self.send_parcel(parcel);
-        }
-    }
-
     /// Sends or queues what one peer is to get, unless its side has ended.
-    fn send_parcel(&mut self, parcel: Parcel) {
+    pub(super) fn send_parcel(&mut self, parcel: Parcel) {
         let id = parcel.id;
         let Some(conn) = live(&mut self.slots, id) else {
             return;
         };
-        if parcel.is_empty() || conn.state.intersects(State::ENDED) {
+        if parcel.is_empty() || conn.has_ended() {
             return;
         }
-        let mut shared = Shared {
-            pool: &mut self.pool,
-            stats: &mut self.stats,
-            now: self.now,
-        };
         let was_waiting = conn.is_waiting();
         let outbox = &self.voice.outbox;
-        let written = match outbox.only_slice(parcel, &self.received) {
-            Some(bytes) => conn.write(bytes, &mut shared),
-            None => outbox.try_for_each_slices(parcel, &self.received, |slices| {
-                conn.write_slices(slices, &mut shared)
+        let written = match outbox.only_slice(parcel) {
+            Some(bytes) => conn.write(bytes, &mut self.shared),
+            None => outbox.try_for_each_slices(&[], parcel, |slices| {
+                conn.write_slices(slices, &mut self.shared)
             }),
         };
         if written.is_err() || conn.is_waiting() {
@@ -99,20 +87,21 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         if !was_waiting {
             self.arm(id);
         }
+        self.list_if_starved(id);
         self.note_high_water(id);
     }
 
     /// Whether more waits than the high-water mark now.
     fn note_high_water(&mut self, id: ConnId) {
-        let (high_water, now) = (self.limits.high_water, self.now);
+        let (high_water, now) = (self.limits.high_water, self.shared.now);
         let Some(conn) = self.live(id) else { return };
-        let told = State::HIGH_WATER | State::FINISHED;
-        if conn.unsent_bytes() <= high_water || conn.state.intersects(told) {
+        let is_told = conn.state.contains(State::HIGH_WATER) || conn.phase > Phase::Open;
+        if conn.unsent_bytes() <= high_water || is_told {
             return;
         }
         conn.state |= State::HIGH_WATER;
         conn.begin_window(now);
-        self.stats.paused += 1;
+        self.shared.stats.paused += 1;
         self.risen.push(id);
         if self.limits.min_rate > 0 {
             self.arm(id);
@@ -123,8 +112,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// whatever is the cause.
     pub(super) fn tell_risen(&mut self) {
         while let Some(id) = self.risen.pop() {
-            // It was finished since, and its protocol has done with it.
-            if self.is(id, State::FINISHED) {
+            // Its protocol may have finished it since.
+            if !self.hears(id) {
                 continue;
             }
             let said = self.voice.tell(Current::Nobody, |protocol, out| {
@@ -142,12 +131,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let Some(conn) = live(&mut self.slots, id) else {
             return;
         };
-        let mut shared = Shared {
-            pool: &mut self.pool,
-            stats: &mut self.stats,
-            now: self.now,
-        };
-        if let Err(errno) = conn.flush(&mut shared) {
+        if let Err(errno) = conn.flush(&mut self.shared) {
             let why = conn.closed_by(errno);
             return self.doom(id, why);
         }
@@ -155,7 +139,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             return;
         }
         conn.state -= State::HIGH_WATER;
-        let ended = conn.state.contains(State::FINISHED);
+        let ended = conn.phase > Phase::Open;
         // A protocol that has not heard of the high water does not hear of the low one.
         let untold = self.risen.iter().position(|&risen| risen == id);
         if let Some(untold) = untold {

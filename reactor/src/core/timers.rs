@@ -16,7 +16,11 @@ pub(crate) type Millis = u64;
 
 /// A duration in whole milliseconds, rounded up, so that nothing fires before its time.
 pub(crate) fn millis(duration: Duration) -> Millis {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    let rest = duration.subsec_nanos().div_ceil(1_000_000);
+    duration
+        .as_secs()
+        .saturating_mul(1_000)
+        .saturating_add(rest.into())
 }
 
 /// The owner of a deadline.

@@ -7,9 +7,7 @@
 //! connection up once and holds it through the read, the callback and the write. Where anything else
 //! is to be done, it says so and lets go, and `Core::visit` does it and passes again.
 
-use std::mem;
-
-use super::conn::{HiddenEnd, Read, Shared, State, Stream};
+use super::conn::{HiddenEnd, Phase, Read, State, Stream};
 use super::racing::Connecting;
 use super::timers::Millis;
 use super::{Core, live};
@@ -46,44 +44,40 @@ enum Next {
 impl<S: Stream, P: Protocol> Core<S, P> {
     /// Takes in an event: one connection's turn.
     pub(crate) fn deliver(&mut self, id: ConnId, ready: Ready) {
-        let mut budget = self.limits.read_budget;
-        match self.pass(id, ready, &mut budget) {
+        self.budget = self.limits.read_budget;
+        match self.pass(id, ready) {
             Next::Rest => {}
-            next => self.go_on(id, next, budget),
+            next => self.go_on(id, next),
         }
     }
 
-    /// A turn of the loop begins: this is its time, and the connections that were listed in the last
-    /// one have their turn in this one.
+    /// A turn of the loop begins: this is its time, and the sources that were listed in the last one
+    /// have their turn in this one.
     pub(crate) fn begin_turn(&mut self, now: Millis) {
         self.set_now(now);
-        mem::swap(&mut self.ready, &mut self.ready_now);
+        self.lists.begin_turn();
     }
 
-    /// The connections whose budget was spent in the last turn go on with a new one.
-    pub(crate) fn run_ready(&mut self) {
-        let mut ready = mem::take(&mut self.ready_now);
-        for id in ready.drain(..) {
-            if let Some(conn) = self.live(id) {
-                conn.state -= State::LISTED;
-                self.visit(id);
-            }
+    /// A connection from one of the lists goes on, with a new budget.
+    pub(crate) fn resume(&mut self, id: ConnId) {
+        let Some(conn) = live(&mut self.slots, id) else {
+            return;
+        };
+        if conn.state.contains(State::STARVED) {
+            conn.state |= State::READABLE | State::WRITABLE;
         }
-        self.ready_now = ready;
-    }
-
-    /// One connection's turn, without an event.
-    pub(super) fn visit(&mut self, id: ConnId) {
-        self.go_on(id, Next::Look, self.limits.read_budget);
+        conn.state -= State::LISTED | State::STARVED;
+        self.budget = self.limits.read_budget;
+        self.go_on(id, Next::Look);
     }
 
     /// Does what a pass has left to be done, and passes again.
-    fn go_on(&mut self, id: ConnId, mut next: Next, mut budget: usize) {
+    fn go_on(&mut self, id: ConnId, mut next: Next) {
         loop {
             match next {
                 Next::Rest => return,
                 Next::Look => {
-                    if self.is(id, State::CONNECTING) && !self.finish_connect(id) {
+                    if !self.look(id) {
                         return;
                     }
                     self.flush(id);
@@ -95,52 +89,44 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 }
                 Next::Eof => self.tell(|protocol, out| protocol.on_eof(id, out)),
                 Next::List => {
-                    self.stats.budget_spent += 1;
+                    self.shared.stats.budget_spent += 1;
                     return self.list(id);
                 }
                 Next::Conclude => return self.conclude(id),
                 Next::Doom(why) => return self.doom(id, why),
             }
-            next = self.pass(id, Ready::empty(), &mut budget);
+            next = self.pass(id, Ready::empty());
         }
     }
 
     /// Takes in an event, if there is one, then reads and hands over until something else is to be
     /// done.
     #[inline]
-    fn pass(&mut self, id: ConnId, ready: Ready, budget: &mut usize) -> Next {
+    fn pass(&mut self, id: ConnId, ready: Ready) -> Next {
         let Some(conn) = live(&mut self.slots, id) else {
-            self.stats.stale += u64::from(!ready.is_empty());
+            self.shared.stats.stale += u64::from(!ready.is_empty());
             return Next::Rest;
         };
         if !ready.is_empty() {
             conn.note(ready);
-            if conn.state.contains(State::LISTED) {
-                // It has its turn later in this one.
-                return Next::Rest;
-            }
-            if conn.is_waiting() || conn.state.contains(State::CONNECTING) {
+            if !conn.is_plain() {
                 return Next::Look;
             }
         }
-        let mut shared = Shared {
-            pool: &mut self.pool,
-            stats: &mut self.stats,
-            now: self.now,
-        };
-        let most = self.received.len().min(self.limits.read_budget);
-        let buffer = &mut self.received[..most];
+        let buffer = &mut *self.received;
         while conn.wants_read() {
-            if *budget == 0 {
+            if self.budget == 0 {
                 return Next::List;
             }
-            let count = match conn.read(buffer, &mut shared) {
+            let count = match conn.read(buffer, &mut self.shared) {
                 Ok(Read::Data(count)) => count,
                 Ok(Read::Eof) => return Next::Eof,
                 Ok(Read::Drained) => break,
                 Err(errno) => return Next::Doom(conn.closed_by(errno)),
             };
-            *budget = budget.saturating_sub(count.max(most / READS_A_TURN));
+            self.budget = self
+                .budget
+                .saturating_sub(count.max(buffer.len() / READS_A_TURN));
             let said = self.voice.tell(Current::Conn(id), |protocol, out| {
                 protocol.on_data(id, Data(&mut buffer[..count]), out);
             });
@@ -149,7 +135,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 Said::More => return Next::SeeTo,
                 Said::Back(len) => {
                     let was_waiting = conn.is_waiting();
-                    let written = conn.send_back(&buffer[..len], &mut shared);
+                    let written = conn.send_back(&buffer[..len], &mut self.shared);
                     if written.is_err() || conn.is_waiting() {
                         return Next::Written(written, was_waiting);
                     }
@@ -158,31 +144,26 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
         match conn.is_steady() {
             true => Next::Rest,
-            false => self.pass_unsteady(id, budget),
+            false => self.pass_unsteady(id),
         }
     }
 
     /// The part of a pass for connections that are paused, or on their way to their end.
-    fn pass_unsteady(&mut self, id: ConnId, budget: &mut usize) -> Next {
+    fn pass_unsteady(&mut self, id: ConnId) -> Next {
         let Some(conn) = live(&mut self.slots, id) else {
             return Next::Rest;
         };
-        let mut shared = Shared {
-            pool: &mut self.pool,
-            stats: &mut self.stats,
-            now: self.now,
-        };
         let mut hidden = conn.hidden_end(self.limits.keeps_unread);
         while conn.wants_discard() || hidden == Some(HiddenEnd::Read) {
-            if *budget == 0 {
+            if self.budget == 0 {
                 return Next::List;
             }
-            match conn.read(&mut self.received, &mut shared) {
+            match conn.read(&mut self.received, &mut self.shared) {
                 Ok(Read::Data(count)) => {
-                    *budget =
-                        budget.saturating_sub(count.max(self.limits.read_budget / READS_A_TURN));
-                    let lingers = conn.state.contains(State::LINGERING);
-                    if lingers && conn.charge_linger(count, &self.limits, self.now) {
+                    let cost = count.max(self.received.len() / READS_A_TURN);
+                    self.budget = self.budget.saturating_sub(cost);
+                    let lingers = conn.phase == Phase::Lingering;
+                    if lingers && conn.charge_linger(count, &self.limits, self.shared.now) {
                         return Next::Doom(Closed::Finished);
                     }
                 }
@@ -194,6 +175,16 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         match hidden {
             Some(HiddenEnd::Failed(why)) => Next::Doom(why),
             _ => Next::Conclude,
+        }
+    }
+
+    /// Whether to go on with a connection that is not plain: not if a list will bring it its turn, or
+    /// its connect has not succeeded.
+    fn look(&mut self, id: ConnId) -> bool {
+        match self.live(id) {
+            Some(conn) if conn.state.contains(State::LISTED) => false,
+            Some(conn) if conn.phase == Phase::Connecting => self.finish_connect(id),
+            conn => conn.is_some(),
         }
     }
 
@@ -210,7 +201,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             self.doom(id, Closed::Error(errno));
             return false;
         }
-        conn.state -= State::CONNECTING;
+        conn.phase = Phase::Open;
         if let Some(Connecting { opened, race }) = self.connecting.remove(id) {
             self.connected(id, opened, race);
         }
