@@ -245,16 +245,6 @@ pub enum Peer {
     Stream,
 }
 
-impl Peer {
-    /// From the address that accept4(2) gave: it is known even when the peer has reset the
-    /// connection already.
-    pub(crate) fn accepted(address: Option<&SockaddrStorage>) -> Peer {
-        address
-            .and_then(to_socket_addr)
-            .map_or(Peer::Unix, Peer::Inet)
-    }
-}
-
 impl fmt::Display for Peer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

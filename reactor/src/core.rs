@@ -151,20 +151,22 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.lists.is_ready() || !self.doomed.is_empty() || self.voice.outbox.is_busy()
     }
 
-    /// Gives a stream a slot. The protocol hears of it with [`Core::opened`].
-    pub(crate) fn insert(&mut self, stream: S, state: State) -> ConnId {
-        // Generation 0 marks the tokens of the reactor's own descriptors.
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let conn = Conn::new(stream, self.generation, state, self.shared.now);
+    /// The id of the connection that is inserted next.
+    pub(crate) fn next_id(&self) -> ConnId {
         ConnId {
-            slot: self.slots.insert(conn) as u32,
-            generation: self.generation,
+            slot: self.slots.vacant_key() as u32,
+            // Generation 0 marks the tokens of the reactor's own descriptors.
+            generation: self.generation.checked_add(1).unwrap_or(1),
         }
     }
 
-    /// Takes a stream back that the protocol has not heard of.
-    pub(crate) fn remove(&mut self, id: ConnId) -> S {
-        self.slots.remove(id.slot()).stream
+    /// Gives a stream a slot. The protocol hears of it with [`Core::opened`].
+    pub(crate) fn insert(&mut self, stream: S, state: State) -> ConnId {
+        let id = self.next_id();
+        self.generation = id.generation;
+        let conn = Conn::new(stream, id.generation, state, self.shared.now);
+        self.slots.insert(conn);
+        id
     }
 
     pub(crate) fn stream(&self, id: ConnId) -> Option<&S> {
@@ -184,13 +186,6 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         conn.is_some_and(|conn| conn.generation == id.generation && conn.state.contains(state))
     }
 
-    /// This stream has no edges: it can be read and written at any time.
-    pub(crate) fn always_ready(&mut self, id: ConnId) {
-        if let Some(conn) = self.live(id) {
-            conn.state |= State::READABLE | State::WRITABLE | State::UNSURE;
-        }
-    }
-
     pub(crate) fn opened(&mut self, id: ConnId, opened: Opened) {
         if self.stream(id).is_some_and(|stream| stream.is_peer()) {
             self.shared.stats.count_opened();
@@ -198,10 +193,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.arm_opened(id);
         self.tell(|protocol, out| protocol.on_open(id, opened, out));
         // A stream that is always ready, as files are, has no edge to start it.
-        if self
-            .live(id)
-            .is_some_and(|conn| conn.state.contains(State::READABLE))
-        {
+        if self.is(id, State::READABLE) {
             self.list(id);
         }
     }
@@ -235,7 +227,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(crate) fn see_to(&mut self) {
         self.send_received();
         self.carry_out_requests();
-        self.tell_risen();
+        if !self.risen.is_empty() {
+            self.tell_risen();
+        }
         if self.voice.outbox.is_full() {
             self.flush_outbox();
         }

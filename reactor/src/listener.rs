@@ -52,10 +52,12 @@ impl Listener {
         }
     }
 
-    /// One accept4(2), with its errors sorted by what to do about them.
+    /// One accept4(2), with its errors sorted by what to do about them. The peer's address is known
+    /// even when the peer has reset the connection already.
+    #[inline]
     pub(crate) fn accept(&self) -> Accept {
         match sys::accept(self.fd.as_fd()) {
-            Ok((fd, address)) => Accept::Connection(fd, Peer::accepted(address.as_ref())),
+            Ok((fd, address)) => Accept::Connection(fd, address.map_or(Peer::Unix, Peer::Inet)),
             Err(errno) => sort(errno),
         }
     }

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 
 use crate::address::{Address, Peer};
 use crate::bound::{Bound, Socket};
-use crate::core::conn::{Stream, closed_by};
+use crate::core::conn::{State, Stream, closed_by};
 use crate::core::limits::Limits;
 use crate::core::stats::Stats;
 use crate::core::timers::{Millis, TimerKey, millis};
@@ -212,8 +212,7 @@ impl<P: Protocol> Reactor<P> {
         let keepalive = self.core.limits.keepalive;
         let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
         let state = stream.first_state();
-        let id = self.core.insert(stream, state);
-        self.watch(id, Direction::Both)?;
+        let id = self.watch(stream, Direction::Both, state)?;
         let opened = Opened { peer, tag };
         if under_way {
             self.core.connecting(id, opened, race);
@@ -254,8 +253,7 @@ impl<P: Protocol> Reactor<P> {
         self.core.set_now(self.clock());
         let stream = Fd::adopt(fd, direction)?;
         let state = stream.first_state();
-        let id = self.core.insert(stream, state);
-        self.watch(id, direction)?;
+        let id = self.watch(stream, direction, state)?;
         self.core.opened(
             id,
             Opened {
@@ -589,25 +587,17 @@ impl<P: Protocol> Reactor<P> {
         self.udp.clear();
     }
 
-    /// Adds a connection's descriptor to the interest list: the one epoll_ctl(2) of its life. What
-    /// epoll cannot wait for is ready at all times.
-    fn watch(&mut self, id: ConnId, direction: Direction) -> io::Result<()> {
+    /// Makes a connection of a stream, and adds its descriptor to the interest list: the one
+    /// epoll_ctl(2) of its life. A stream that epoll cannot wait for is ready at all times.
+    fn watch(&mut self, stream: Fd, direction: Direction, state: State) -> nix::Result<ConnId> {
         self.core.shared.stats.controls += 1;
-        let stream = self.core.stream(id).expect("inserted a moment ago");
-        match self
-            .poll
-            .add(stream, Source::Conn(id).token(), direction.interest())
-        {
-            Ok(()) => Ok(()),
-            Err(Errno::EPERM) => {
-                self.core.always_ready(id);
-                Ok(())
-            }
-            Err(errno) => {
-                self.core.remove(id);
-                Err(errno.into())
-            }
-        }
+        let token = self.core.next_id().token();
+        let edges = match self.poll.add(&stream, token, direction.interest()) {
+            Ok(()) => State::empty(),
+            Err(Errno::EPERM) => State::READABLE | State::WRITABLE | State::UNSURE,
+            Err(errno) => return Err(errno),
+        };
+        Ok(self.core.insert(stream, state | edges))
     }
 
     /// Adds one of the reactor's own descriptors to the interest list.

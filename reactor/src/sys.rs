@@ -14,13 +14,13 @@ pub(crate) mod mmsg;
 
 use std::io::IoSlice;
 use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal};
-use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
 /// `epoll_create1(2)` with `EPOLL_CLOEXEC`.
 pub(crate) fn epoll_create() -> Result<OwnedFd> {
@@ -74,25 +74,45 @@ pub(crate) fn listen(fd: BorrowedFd, backlog: i32) -> Result<()> {
 }
 
 /// `accept4(2)`, non-blocking and close-on-exec, with the peer's address where the family has one.
-pub(crate) fn accept(listener: BorrowedFd) -> Result<(OwnedFd, Option<SockaddrStorage>)> {
-    // SAFETY: all zeroes is a valid sockaddr_storage, whose family is then AF_UNSPEC.
-    let mut address: libc::sockaddr_storage = unsafe { mem::zeroed() };
-    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+pub(crate) fn accept(listener: BorrowedFd) -> Result<(OwnedFd, Option<SocketAddr>)> {
+    // SAFETY: all zeroes is a valid sockaddr_in6, whose family is then AF_UNSPEC.
+    let mut address: libc::sockaddr_in6 = unsafe { mem::zeroed() };
+    let mut length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: `address` has room for `length` bytes; a non-negative result is a descriptor that
-    // nobody else owns.
-    unsafe {
+    // SAFETY: `address` has room for `length` bytes, and the kernel cuts what is longer; a
+    // non-negative result is a descriptor that nothing else owns.
+    let fd = unsafe {
         let fd = libc::accept4(
             listener.as_raw_fd(),
             (&raw mut address).cast(),
             &raw mut length,
             flags,
         );
-        let fd = OwnedFd::from_raw_fd(Errno::result(fd)?);
-        Ok((
-            fd,
-            SockaddrStorage::from_raw((&raw const address).cast(), Some(length)),
-        ))
+        OwnedFd::from_raw_fd(Errno::result(fd)?)
+    };
+    Ok((fd, socket_addr(&address)))
+}
+
+/// The standard library's form of an address, if it is one of IPv6 or IPv4; an IPv4 address mapped
+/// into IPv6 becomes IPv4 again.
+fn socket_addr(address: &libc::sockaddr_in6) -> Option<SocketAddr> {
+    let port = u16::from_be(address.sin6_port);
+    match i32::from(address.sin6_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that this is a sockaddr_in, which is shorter and is aligned
+            // alike.
+            let v4 = unsafe { &*(&raw const *address).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::from((ip, port)))
+        }
+        libc::AF_INET6 => {
+            let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+            let scope = address.sin6_scope_id;
+            let v6 = SocketAddrV6::new(ip, port, address.sin6_flowinfo, scope);
+            let mapped = ip.to_ipv4_mapped();
+            Some(mapped.map_or(v6.into(), |ip| SocketAddr::from((ip, port))))
+        }
+        _ => None,
     }
 }
 

@@ -30,25 +30,19 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.end(id);
     }
 
-    /// After the visit of a connection that is on its way to the end, or short of memory.
-    pub(super) fn conclude(&mut self, id: ConnId) {
-        self.list_if_starved(id);
-        self.end(id);
-    }
-
     /// Takes the next step towards the end, if the connection is on its way there.
     pub(super) fn end(&mut self, id: ConnId) {
-        let (now, stopping) = (self.shared.now, self.stopping);
-        let Some(conn) = self.live(id) else { return };
+        let Some(conn) = live(&mut self.slots, id) else {
+            return;
+        };
         let before = conn.phase;
-        match conn.end(now) {
-            Some(_) if stopping => self.doom(id, Closed::Shutdown),
-            Some(why) => self.doom(id, why),
-            None if before < Phase::Lingering && conn.phase == Phase::Lingering => {
-                self.arm(id);
-                self.list(id);
-            }
-            None => {}
+        if let Some(why) = conn.end(self.shared.now) {
+            conn.phase = Phase::Doomed;
+            let why = if self.stopping { Closed::Shutdown } else { why };
+            self.doomed.push((id, why));
+        } else if before < Phase::Lingering && conn.phase == Phase::Lingering {
+            self.arm(id);
+            self.list(id);
         }
     }
 

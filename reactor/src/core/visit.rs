@@ -87,12 +87,18 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                     self.written(id, written, was_waiting);
                     self.tell_risen();
                 }
-                Next::Eof => self.tell(|protocol, out| protocol.on_eof(id, out)),
+                Next::Eof => {
+                    self.tell(|protocol, out| protocol.on_eof(id, out));
+                    return self.end(id);
+                }
                 Next::List => {
                     self.shared.stats.budget_spent += 1;
                     return self.list(id);
                 }
-                Next::Conclude => return self.conclude(id),
+                Next::Conclude => {
+                    self.list_if_starved(id);
+                    return self.end(id);
+                }
                 Next::Doom(why) => return self.doom(id, why),
             }
             next = self.pass(id, Ready::empty());

@@ -17,7 +17,6 @@ use crate::core::conn::State;
 use crate::listener::Accept;
 use crate::poll::{Interest, Ready};
 use crate::protocol::{Opened, Protocol};
-use crate::reason;
 use crate::stream::{Direction, Fd};
 
 impl<P: Protocol> Reactor<P> {
@@ -49,7 +48,9 @@ impl<P: Protocol> Reactor<P> {
                 },
                 Accept::Failed(errno) => return self.put_off(index, errno),
             }
-            self.run_commands();
+            if self.core.voice.outbox.has_commands() {
+                self.run_commands();
+            }
         }
         match failed {
             // An error that does not go away, as a security policy may cause, is no reason to spin.
@@ -116,18 +117,15 @@ impl<P: Protocol> Reactor<P> {
             // What `Fd::first_state` would find out by asking the kernel.
             _ => State::STICKY,
         };
-        let id = self.core.insert(stream, state);
-        match self.watch(id, Direction::Both) {
-            Ok(()) => {
+        match self.watch(stream, Direction::Both, state) {
+            Ok(id) => {
                 self.core.shared.stats.accepted += 1;
                 self.core.opened(id, opened);
             }
-            Err(error) => {
+            Err(errno) => {
                 self.core.shared.stats.refused_setup += 1;
-                self.refused(format_args!(
-                    "cannot watch a connection: {}",
-                    reason(&error)
-                ));
+                let why = errno.desc();
+                self.refused(format_args!("cannot watch a connection: {why}"));
             }
         }
     }
