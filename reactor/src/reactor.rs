@@ -400,13 +400,12 @@ impl<P: Protocol> Reactor<P> {
     /// Waits for events, until the next deadline; not at all if there is work left. The clock is
     /// read once a turn.
     fn wait(&mut self) -> io::Result<()> {
-        let timeout = match self.core.has_work() {
-            true => Some(Duration::ZERO),
-            false => {
-                let next = self.core.timers.next();
-                next.map(|at| Duration::from_millis(at.saturating_sub(self.core.shared.now)))
-            }
+        let next = match self.core.has_work() {
+            true => Some(self.core.shared.now),
+            false => self.core.timers.next(),
         };
+        let left = |at: Millis| at.saturating_sub(self.core.shared.now);
+        let timeout = next.map(|at| Duration::from_millis(left(at)));
         self.poll.wait(&mut self.events, timeout)?;
         self.core.begin_turn(self.clock());
         self.core.shared.stats.turns += 1;

@@ -30,6 +30,12 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.end(id);
     }
 
+    /// After the visit of a connection that is on its way to the end, or short of memory.
+    pub(super) fn conclude(&mut self, id: ConnId) {
+        self.list_if_starved(id);
+        self.end(id);
+    }
+
     /// Takes the next step towards the end, if the connection is on its way there.
     pub(super) fn end(&mut self, id: ConnId) {
         let Some(conn) = live(&mut self.slots, id) else {

@@ -89,16 +89,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 }
                 Next::Eof => {
                     self.tell(|protocol, out| protocol.on_eof(id, out));
-                    return self.end(id);
+                    return self.conclude(id);
                 }
                 Next::List => {
                     self.shared.stats.budget_spent += 1;
                     return self.list(id);
                 }
-                Next::Conclude => {
-                    self.list_if_starved(id);
-                    return self.end(id);
-                }
+                Next::Conclude => return self.conclude(id),
                 Next::Doom(why) => return self.doom(id, why),
             }
             next = self.pass(id, Ready::empty());
