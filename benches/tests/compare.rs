@@ -10,9 +10,10 @@ use std::process::{Child, Command, Output, Stdio};
 
 use benches::compare::metric::metrics;
 use benches::compare::model::Model;
-use benches::compare::page::escape;
-use benches::compare::plan::{Point, Workload};
+use benches::compare::plan::Point;
 use benches::compare::record::Comparison;
+use benches::compare::text::escape;
+use benches::compare::workload::Workload;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;

@@ -12,11 +12,13 @@ use benches::compare::machine::Machine;
 use benches::compare::markdown::markdown;
 use benches::compare::metric::metrics;
 use benches::compare::model::Model;
-use benches::compare::page::{escape, page};
-use benches::compare::plan::{Plan, Point, Workload};
+use benches::compare::page::page;
+use benches::compare::plan::{Plan, Point};
 use benches::compare::plot::document;
 use benches::compare::record::{Comparison, Outcome, Run};
 use benches::compare::report::{Client, Latency, Report, Server};
+use benches::compare::text::escape;
+use benches::compare::workload::Workload;
 use serde::Deserialize;
 
 const CONNECTIONS: [usize; 6] = [1, 10, 100, 1_000, 5_000, 10_000];

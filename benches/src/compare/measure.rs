@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 use edgeloop_reactor::Signals;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use super::Options;
 use super::cores::Cores;
 use super::limits::Limits;
 use super::machine::Machine;
 use super::model::Model;
 use super::neighbours::Neighbours;
+use super::options::Options;
 use super::plan::{Plan, Point};
 use super::process::{Missing, adopt_orphans};
 use super::programs::{Programs, commands};

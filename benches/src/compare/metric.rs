@@ -1,8 +1,8 @@
 //! What can be read from the runs: one plot and one table for each metric.
 
-use super::plan::Workload;
 use super::report::{Report, Server};
 use super::scale::Kind;
+use super::workload::Workload;
 
 /// Which of two figures is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

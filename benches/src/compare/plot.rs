@@ -9,11 +9,11 @@ use std::fmt::Write;
 use super::metric::Metric;
 use super::model::Model;
 use super::number::{count, rounded, rounds, short_count, tick};
-use super::page::escape;
 use super::record::Comparison;
 use super::scale::{Kind, Scale};
 use super::series::{self, Mark, Series};
 use super::shape::shape;
+use super::text::{escape, wrapped};
 
 /// Colours and fonts of all plots.
 pub const STYLE: &str = include_str!("plot.css");
@@ -314,24 +314,10 @@ fn notes(all: &[Series], metric: &Metric) -> Vec<String> {
     let note = |(stop, models): &(&series::Stop, Vec<Model>)| {
         let names: Vec<&str> = models.iter().map(|model| model.name()).collect();
         let at = count(stop.connections);
-        wrapped(&format!("✕ {} at {at}: {}", names.join(", "), stop.reason))
+        let text = format!("✕ {} at {at}: {}", names.join(", "), stop.reason);
+        wrapped(&text, NOTE_CHARACTERS)
     };
     stops.iter().flat_map(note).collect()
-}
-
-/// Words in lines; a word that is too long for one has one of its own.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= NOTE_CHARACTERS => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -365,14 +351,5 @@ mod tests {
         let crowded = beside(&[100.0, 105.0, 110.0, 200.0]);
         assert_eq!(crowded, [None, None, Some(110.0), Some(200.0)]);
         assert_eq!(beside(&[]), []);
-    }
-
-    #[test]
-    fn notes_are_wrapped_between_words() {
-        let text = "word ".repeat(40);
-        let lines = wrapped(&text);
-        assert!(lines.iter().all(|line| line.len() <= NOTE_CHARACTERS));
-        assert_eq!(lines.join(" "), text.trim_end());
-        assert_eq!(wrapped(&"x".repeat(100)), ["x".repeat(100)]);
     }
 }

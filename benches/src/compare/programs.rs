@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::Options;
 use super::machine::first_line;
 use super::model::Model;
-use super::plan::{Plan, Point, Workload};
+use super::options::Options;
+use super::plan::{Plan, Point};
 use super::process::Process;
+use super::workload::Workload;
 use crate::peers::native::{self, Native};
 
 /// Ports of one address that connections of one run may use up.

@@ -65,15 +65,6 @@ fn corners(model: Model) -> &'static [(f64, f64)] {
     }
 }
 
-/// A mark beside a name, for legends.
-#[must_use]
-pub fn swatch(model: Model) -> String {
-    format!(
-        r#"<svg class="swatch series {model}" viewBox="0 0 28 14" aria-hidden="true"><path class="line" d="M0 7H28"/><path class="mark" d="{}"/></svg>"#,
-        shape(model, 14.0, 7.0)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

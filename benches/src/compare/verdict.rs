@@ -3,10 +3,10 @@
 use super::metric::{Better, Metric, metrics};
 use super::model::Model;
 use super::number::{count, listed, ratio};
-use super::plan::Workload;
 use super::record::Comparison;
 use super::series::{self, Mark, Series};
 use super::stats::Spread;
+use super::workload::Workload;
 
 /// Medians that differ by less than this part are called level: rounds differ by more.
 pub const TIE: f64 = 0.05;
@@ -45,6 +45,19 @@ fn are_level(metric: &Metric, best: &Spread, other: &Spread) -> bool {
     let close = (best.median.abs() * TIE).max(metric.negligible);
     (best.median - other.median).abs() <= close
         || (best.contains(other.median) && other.contains(best.median))
+}
+
+/// All that is said under the plot of a metric, a sentence each.
+#[must_use]
+pub fn all(comparison: &Comparison, metric: &Metric) -> Vec<String> {
+    let all = Series::all(comparison, metric);
+    let connections = series::connections(comparison, metric);
+    let said = [
+        sentence(&all, metric, &connections),
+        ratios(&all, metric, &connections),
+        limited(&all, metric),
+    ];
+    said.into_iter().flatten().collect()
 }
 
 /// Who is best at each number of connections, in a sentence; `None` if nobody is at any.

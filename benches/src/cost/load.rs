@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::clients::{Callers, Clients, Party, Senders, Speakers};
 use super::gate::Gate;
 use crate::compare::model::Model;
-use crate::compare::plan::Workload;
 use crate::compare::programs::{ANY_PORT, Programs};
+use crate::compare::workload::Workload;
 use crate::room::deliveries;
 
 /// Connections, or datagrams, of a round: the server finds so many in one turn.
