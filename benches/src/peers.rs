@@ -9,6 +9,7 @@
 //! Those in [`echo`] and [`chat`] are part of this program: `benches peer` becomes one of them.
 //! Those in [`native`] are programs in C.
 
+mod buffer;
 pub mod chat;
 pub mod echo;
 mod mio;
@@ -26,8 +27,6 @@ use nix::sys::socket::{Backlog, setsockopt, sockopt};
 
 /// As long as that of `edgeloop`, for thousands who connect at once.
 const BACKLOG: i32 = 4096;
-/// Read at once: as large as the reactor's buffer, so that large messages take as few calls.
-const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Which peer is to serve, and where.
 #[derive(Debug, Args)]

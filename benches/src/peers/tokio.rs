@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 
-use super::BUFFER_BYTES;
+use super::buffer::BUFFER_BYTES;
 
 thread_local! {
     /// One for all tasks: each has done with it before it lets go of the thread.

@@ -15,7 +15,7 @@ use mio::{Poll, Token};
 use slab::Slab;
 
 use super::speech::{Speech, WELCOME, tell_who_is_there};
-use crate::peers::BUFFER_BYTES;
+use crate::peers::buffer::BUFFER_BYTES;
 use crate::peers::mio::{INTEREST, LISTENER, accept, poll, wait};
 
 /// Serves until accepting or waiting fails.

@@ -9,7 +9,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Poll, Token};
 use slab::Slab;
 
-use crate::peers::BUFFER_BYTES;
+use crate::peers::buffer::BUFFER_BYTES;
 use crate::peers::mio::{INTEREST, LISTENER, accept, poll, wait};
 
 /// Serves until accepting or waiting fails.
