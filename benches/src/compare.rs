@@ -1,12 +1,12 @@
 //! `benches compare`: echo servers measured in turn, and a page about it.
 //!
-//! From the question to the page, a file each: [`model`] and [`plan`] say who and what is measured,
-//! [`programs`] finds or builds the programs, [`cores`] and [`limits`] ask what the machine allows,
-//! [`run`] measures once with a [`process`] for the server and one for the generator, while
-//! [`neighbours`] watches whether anybody disturbs; [`measure`] does so for the whole plan, and
-//! [`record`] keeps what came out. Then [`metric`] names what can be read from it, [`series`] and
-//! [`stats`] condense the rounds, [`verdict`] compares them, and [`plot`], [`table`], [`page`] and
-//! [`markdown`] show them.
+//! From the question to the page, a file each: [`model`], [`workload`] and [`plan`] say which
+//! servers are measured and under which load, [`programs`] finds or builds the programs, [`cores`]
+//! and [`limits`] ask what the machine allows, [`run`] measures once with a [`process`] for the
+//! server and one for the generator, while [`neighbours`] watches what other programs take;
+//! [`measure`] does so for the whole plan, and [`record`] keeps the results. Then [`metric`] names
+//! the figures in them, [`series`] and [`stats`] condense the rounds, [`verdict`] compares them,
+//! and [`plot`], [`table`], [`page`] and [`markdown`] show them.
 
 pub mod cores;
 pub mod limits;
@@ -44,10 +44,10 @@ pub use self::options::Options;
 
 use self::record::Comparison;
 
-/// Measures, or reads what was measured, and writes the page. Errors: in one line.
+/// Measures, or reads an earlier comparison, and writes the page. An error is one line.
 pub fn compare(options: &Options) -> Result<(), String> {
     let directory = &options.output;
-    // Before it takes its time: nobody should measure for nothing.
+    // Before the runs: a comparison that cannot be written should not take its time.
     prepare(directory).map_err(|error| cannot_write(directory, &error))?;
     let comparison = match &options.from {
         Some(file) => read(file)?,
@@ -57,7 +57,7 @@ pub fn compare(options: &Options) -> Result<(), String> {
         let path = directory.join(name);
         write(directory, &path, &content).map_err(|error| cannot_write(&path, &error))?;
     }
-    // Whoever has closed it does not want to know.
+    // An error means that the user has closed standard output.
     let _ = writeln!(
         io::stdout(),
         "{}",
@@ -66,14 +66,14 @@ pub fn compare(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes the directory, and sees whether something can be written there.
+/// Makes the directory, and checks that a file can be written there.
 fn prepare(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     tempfile::tempfile_in(directory)?;
     Ok(())
 }
 
-/// Writes all of a file, or leaves the one that was there as it is.
+/// Writes all of a file, or leaves the earlier one as it is.
 fn write(directory: &Path, path: &Path, content: &str) -> io::Result<()> {
     let readable = Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new()
@@ -84,8 +84,8 @@ fn write(directory: &Path, path: &Path, content: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What is written: all that was measured, from which the rest can be made anew, and so it comes
-/// first; the page, the table for a README, and each plot for itself.
+/// The files of a comparison. The JSON comes first, since the others can be made anew from it; then
+/// the page, the table for a README, and a file for each plot.
 fn files(comparison: &Comparison) -> Result<Vec<(String, String)>, String> {
     let json = serde_json::to_string_pretty(comparison).map_err(|error| error.to_string())?;
     let mut files = vec![

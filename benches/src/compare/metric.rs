@@ -1,20 +1,20 @@
-//! What can be read from the runs: one plot and one table for each metric.
+//! The metrics: one plot and one table for each.
 
 use super::report::{Report, Server};
 use super::scale::Kind;
 use super::workload::Workload;
 
-/// Which of two figures is the better one.
+/// The direction in which a figure gets better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
-    /// The greater.
+    /// The greater figure is the better one.
     More,
-    /// The smaller.
+    /// The smaller figure is the better one.
     Less,
 }
 
 impl Better {
-    /// For those who look at a plot.
+    /// The direction as a note beside a plot.
     #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {
@@ -27,33 +27,33 @@ impl Better {
 /// A figure that each run has.
 #[derive(Debug)]
 pub struct Metric {
-    /// Its name in file names and in the page.
+    /// The name in file names and in links of the page.
     pub id: &'static str,
-    /// Above the plot.
+    /// The title above the plot.
     pub title: &'static str,
-    /// Of the vertical axis.
+    /// The unit of the vertical axis.
     pub unit: &'static str,
-    /// What the title leaves open of the unit; empty if nothing.
+    /// The short unit that a table of many adds to the title; empty if the title names it.
     pub symbol: &'static str,
-    /// In whose runs it is measured.
+    /// The load whose runs have this figure.
     pub workload: Workload,
-    /// Which is the better figure.
+    /// The direction in which it gets better.
     pub better: Better,
-    /// How the vertical axis is divided.
+    /// The division of the vertical axis.
     pub scale: Kind,
-    /// With fewer connections, it has no meaning.
+    /// The smallest number of connections at which it has a meaning.
     pub fewest_connections: usize,
-    /// A difference that matters to nobody, however many per cent it may be.
+    /// A difference too small to matter, however many per cent it may be.
     pub negligible: f64,
     /// Whether a generator at its limit spoils it.
     pub needs_generator: bool,
-    /// Whether a summary has room for more of it than one number of connections.
+    /// Whether a summary shows it at more than one number of connections.
     pub is_central: bool,
-    /// How it is read from a run; `None` if this run does not have it.
+    /// Reads it from a run; `None` if this run does not have it.
     pub value: fn(&Report) -> Option<f64>,
-    /// What the plot shows, for a reader who has not seen one of its kind.
+    /// An explanation of the plot, for a reader who has not seen one of its kind.
     pub shows: &'static str,
-    /// What one might take it for, and it is not.
+    /// The things that the plot does not show.
     pub hides: &'static str,
 }
 
@@ -71,9 +71,9 @@ impl Metric {
 /// Metrics of one kind of load.
 #[derive(Debug)]
 pub struct Section {
-    /// Above its plots.
+    /// The heading above its plots.
     pub title: &'static str,
-    /// What the clients do.
+    /// A description of the load.
     pub load: &'static str,
     /// Its plots.
     pub metrics: &'static [Metric],
@@ -84,7 +84,7 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
     SECTIONS.iter().flat_map(|section| section.metrics)
 }
 
-/// The page, as far as it has plots.
+/// The part of the page that has plots.
 pub const SECTIONS: &[Section] = &[
     Section {
         title: "Small messages",
@@ -245,7 +245,7 @@ const MEMORY: Metric = Metric {
     workload: Workload::Echo,
     better: Better::Less,
     scale: Kind::Log,
-    // A page has 4,096 bytes: divided by a few connections, that is all one would see.
+    // A page has 4,096 bytes: divided by a few connections, it hides all else.
     fewest_connections: 1_000,
     negligible: 0.0,
     needs_generator: false,

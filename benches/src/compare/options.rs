@@ -8,7 +8,7 @@ use edgeloop::values::duration;
 
 use super::model::Models;
 
-/// What the user may choose.
+/// The options of the user.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Fewer connections, shorter runs: done within two minutes
@@ -19,7 +19,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "target/comparison")]
     pub output: PathBuf,
 
-    /// What is compared: reactor, fork, thread, mio, tokio; in C raw, uring, libuv, libev,
+    /// Models to compare: reactor, fork, thread, mio, tokio; in C raw, uring, libuv, libev,
     /// libevent; or all
     #[arg(
         long,

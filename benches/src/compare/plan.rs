@@ -1,4 +1,4 @@
-//! What is measured: which servers, under which load, with how many connections.
+//! The plan of a comparison: servers, loads, numbers of connections, rounds.
 
 use std::time::Duration;
 
@@ -9,39 +9,39 @@ use super::number::count;
 use super::options::Options;
 use super::workload::Workload;
 
-/// More than anybody waits for.
+/// Rounds that a plan has at most.
 const MOST_ROUNDS: usize = 1_000;
-/// The same for what a run takes, and for its warm-up.
+/// The longest run, and the longest warm-up.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// One place on the horizontal axis of the plots of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
-    /// What the clients do.
+    /// The load.
     pub workload: Workload,
-    /// How many of them there are at a time.
+    /// Connections at a time.
     pub connections: usize,
 }
 
-/// What is measured, and for how long.
+/// The servers and points of a comparison, and the time for each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// In the order in which each point is measured.
+    /// The models, in the order in which each point is measured.
     pub models: Vec<Model>,
-    /// In the order of a round: for each workload, fewest connections first.
+    /// The points of a round, in order: for each workload, fewest connections first.
     pub points: Vec<Point>,
-    /// How often everything is measured.
+    /// Rounds, in each of which every point is measured.
     pub rounds: usize,
-    /// How long a run measures, in milliseconds.
+    /// Measured time of a run, in milliseconds.
     pub duration_ms: u64,
-    /// How long it runs before that, in milliseconds.
+    /// Time of a run before that, in milliseconds.
     pub warm_up_ms: u64,
     /// No run begins later than this after the first, in seconds.
     pub time_limit_s: Option<u64>,
 }
 
 impl Plan {
-    /// What the user asked for. Errors: what is wrong with it, in one line.
+    /// The plan that the user asked for. An error is one line about the options.
     pub fn new(options: &Options) -> Result<Plan, String> {
         let quick = options.quick;
         let default_connections: &[usize] = match quick {
@@ -77,7 +77,7 @@ impl Plan {
         })
     }
 
-    /// How long a run may take beyond the time that is measured, for connecting and ending.
+    /// The time that a run may take beyond the measured time, for connecting and ending.
     #[must_use]
     pub fn patience(&self) -> Duration {
         Duration::from_secs(if self.time_limit_s.is_some() { 8 } else { 30 })
@@ -88,8 +88,8 @@ impl Plan {
         self.models.retain(|&other| other != model);
     }
 
-    /// Everything that is measured, in that order: A B C, then B C A, so that whatever else the
-    /// machine does hits all alike, nobody is always the first or behind the same other, and the
+    /// All runs in order: A B C, then B C A. So a disturbance by the rest of the machine hits all
+    /// models alike, no model is always the first or always behind the same other one, and the
     /// rounds of a point are far apart.
     pub fn runs(&self) -> impl Iterator<Item = (usize, Point, Model)> {
         let points = || self.points.iter().copied();
@@ -105,7 +105,7 @@ impl Plan {
         })
     }
 
-    /// About how long a run takes, with what is around it.
+    /// The time of a run with its start and end, about.
     #[must_use]
     pub fn estimate(&self, point: Point, model: Model) -> Duration {
         let per_connection = match model {

@@ -1,4 +1,4 @@
-//! The loads: what the clients of a run do.
+//! The loads: the behaviour of the clients in a run.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::number::count;
 
-/// What the clients do.
+/// The behaviour of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Workload {
     /// Connections stay open, and each has one small message on its way.
     Echo,
-    /// The same with large messages.
+    /// Connections stay open, and each has one large message on its way.
     Bulk,
-    /// Connect, exchange a small message, end, close, again and again.
+    /// Each client connects, exchanges a small message, ends, closes, and begins anew.
     Connect,
-    /// Some talk, and everybody hears them.
+    /// Some members talk, and all others hear them.
     Chat,
 }
 
@@ -29,7 +29,7 @@ impl Workload {
         Workload::Chat,
     ];
 
-    /// What the generator calls it.
+    /// The generator's name for it.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Workload {
         }
     }
 
-    /// What there are several of, on the horizontal axis.
+    /// The word for the clients, under the horizontal axis.
     #[must_use]
     pub fn clients(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ impl Workload {
         }
     }
 
-    /// How many of them, in words: `1 connection`, `1,000 members`.
+    /// A number of clients in words: `1 connection`, `1,000 members`.
     #[must_use]
     pub fn counted(self, number: usize) -> String {
         match (self, number) {
@@ -58,7 +58,7 @@ impl Workload {
         }
     }
 
-    /// How large a message is.
+    /// The size of a message.
     #[must_use]
     pub fn message_bytes(self) -> usize {
         match self {
@@ -67,7 +67,7 @@ impl Workload {
         }
     }
 
-    /// How many messages a client, or of a chat one who talks, has on their way.
+    /// Messages that a client, or a talker in a chat, has on their way.
     #[must_use]
     pub fn depth(self) -> usize {
         match self {
@@ -76,14 +76,15 @@ impl Workload {
         }
     }
 
-    /// Those of these numbers of connections, in ascending order, at which it shows something that
-    /// the others do not. In a hurry, the ends have to do for all but the first load.
+    /// The numbers of connections, in ascending order, at which this load shows something that the
+    /// other loads do not. With `quick`, all loads but the first keep the smallest and the
+    /// greatest.
     pub(super) fn choose(self, connections: &[usize], quick: bool) -> Vec<usize> {
         let worthwhile = match (self, quick) {
             (Workload::Echo, _) => 1..=usize::MAX,
             (Workload::Bulk | Workload::Connect, false) => 1..=1_000,
             (Workload::Bulk | Workload::Connect, true) => 1..=100,
-            // Alone, nobody hears anything.
+            // A single member has no other to hear.
             (Workload::Chat, _) => 2..=1_000,
         };
         let chosen = connections.iter().copied();
