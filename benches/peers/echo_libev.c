@@ -2,8 +2,9 @@
  * An echo server on libev.
  *
  * Its epoll backend is level-triggered: bytes that are not read now are announced again, so that
- * one read for each event is enough. While the kernel refuses bytes, the watcher waits for room instead of
- * for input, which takes an epoll_ctl(2) each way; a client that keeps up costs only the first.
+ * one read for each event is enough. While the kernel refuses bytes, the watcher waits for room
+ * instead of for input, which takes an epoll_ctl(2) each way; a client that keeps up costs only the
+ * first.
  */
 
 #include <err.h>

@@ -41,8 +41,8 @@ static void accept_all(int epoll, int listener)
 }
 
 /*
- * Sends back what arrives until the kernel refuses bytes. False: either all is answered and nothing more
- * will come, or the connection is broken.
+ * Sends back what arrives until the kernel refuses bytes. False: either all is answered and nothing
+ * more will come, or the connection is broken.
  */
 static bool serve(struct connection *connection, uint32_t events)
 {

@@ -50,9 +50,9 @@ impl Room {
     }
 
     /// Receives the list of members, on every connection: with that, each has entered.
-    pub fn are_told_who_is_there(&mut self) -> io::Result<()> {
+    pub fn are_told_the_members(&mut self) -> io::Result<()> {
         let mut members = self.members.iter_mut();
-        members.try_for_each(|member| hear_who_is_there(member, &mut self.line))
+        members.try_for_each(|member| hear_the_members(member, &mut self.line))
     }
 
     /// Receives the announcements of all others at the first member, one by one or of several in a
@@ -150,7 +150,7 @@ fn join(at: SocketAddr, number: usize) -> io::Result<BufReader<TcpStream>> {
     let mut line = Vec::new();
     hear(&mut member, &mut line)?;
     give_name(&member, number)?;
-    hear_who_is_there(&mut member, &mut line)?;
+    hear_the_members(&mut member, &mut line)?;
     Ok(member)
 }
 
@@ -164,11 +164,11 @@ fn give_name(member: &BufReader<TcpStream>, number: usize) -> io::Result<()> {
     stream.write_all(greeting.as_bytes()).map_err(named)
 }
 
-fn hear_who_is_there(member: &mut BufReader<TcpStream>, line: &mut Vec<u8>) -> io::Result<()> {
+fn hear_the_members(member: &mut BufReader<TcpStream>, line: &mut Vec<u8>) -> io::Result<()> {
     hear(member, line)?;
     match line.starts_with(b"* The room ") {
         true => Ok(()),
-        false => Err(io::Error::other("nobody may join")),
+        false => Err(io::Error::other("the server lets no member join")),
     }
 }
 
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_hears_what_it_says_itself() {
+    fn no_member_hears_its_own_line() {
         let counts = [0, 1, 2, 10, 1_000].map(deliveries);
         assert_eq!(counts, [0, 0, 2, 90, 9_990]);
     }

@@ -2,7 +2,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "the border to the kernel: whoever starts a server is safe Rust"
+    reason = "the border to the kernel: the code that starts a server is safe Rust"
 )]
 
 use std::os::unix::process::CommandExt;

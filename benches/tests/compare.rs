@@ -166,7 +166,7 @@ fn where_a_model_stops_it_is_not_asked_for_more_and_the_page_says_why() {
 }
 
 #[test]
-fn an_interrupt_ends_it_with_what_there_is_and_leaves_nobody_behind() {
+fn an_interrupt_ends_it_with_the_runs_so_far_and_leaves_no_process() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let directory = directory();
         let script = script(
@@ -195,7 +195,7 @@ fn an_interrupt_ends_it_with_what_there_is_and_leaves_nobody_behind() {
 }
 
 #[test]
-fn when_it_is_killed_nobody_is_left_behind_either() {
+fn when_it_is_killed_no_process_is_left_either() {
     let directory = directory();
     let script = script(directory.path(), "exec sleep 600");
     let arguments = ["--connections", "1", "--models", "reactor"];
@@ -211,7 +211,7 @@ fn when_it_is_killed_nobody_is_left_behind_either() {
 }
 
 #[test]
-fn what_nobody_could_wait_for_is_an_error_in_one_line() {
+fn an_endless_plan_is_an_error_in_one_line() {
     for (option, value, complaint) in [
         (
             "--rounds",

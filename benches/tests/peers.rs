@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// Checks that nothing is left of the clients, which are all gone.
-    fn forgets_everybody(&self) {
+    fn forgets_all_clients(&self) {
         let pid = self.program.pid();
         until("all connections are closed", || {
             open_descriptors(pid) == self.descriptors && children(pid).is_empty()
@@ -177,7 +177,7 @@ fn everything_comes_back_and_the_end_after_it() {
         for bytes in [0, 1, BUFFER_BYTES, 10 * BUFFER_BYTES + 1] {
             ping_and_end(&server.dial(), &benches::message(bytes));
         }
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 
@@ -193,7 +193,7 @@ fn a_client_that_reads_late_gets_everything() {
             let expected: Vec<u8> = block.iter().copied().cycle().take(sent).collect();
             expect_end(Sipping(&stream, &server.dial()), &expected);
         }
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 
@@ -211,7 +211,7 @@ impl Read for Sipping<'_> {
 }
 
 #[test]
-fn a_client_that_breaks_off_is_forgotten_and_hurts_nobody() {
+fn a_client_that_breaks_off_is_forgotten_and_hurts_no_other() {
     for peer in echoes() {
         let server = peer.start();
         let bystander = server.dial();
@@ -226,7 +226,7 @@ fn a_client_that_breaks_off_is_forgotten_and_hurts_nobody() {
             ping(&bystander, b"still there?");
         }
         drop(bystander);
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 
@@ -246,7 +246,7 @@ fn system_calls_for_a_message() {
                 server.round(&mut streams);
             }
             drop(streams);
-            server.forgets_everybody();
+            server.forgets_all_clients();
             server.program.signal(Signal::SIGTERM);
             let _ = server.program.wait();
             trace.total_calls()
@@ -264,7 +264,7 @@ fn system_calls_for_a_message() {
 }
 
 #[test]
-fn members_hear_who_comes_what_is_said_and_who_goes() {
+fn members_hear_of_arrivals_lines_and_departures() {
     for peer in CHATS {
         let server = peer.start();
         let mut anna = join(&server, "anna", &[]);
@@ -287,7 +287,7 @@ fn members_hear_who_comes_what_is_said_and_who_goes() {
         let dora = join(&server, "dora", &["anna"]);
         anna.hears("* dora has entered the room");
         drop((anna, bob, dora));
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 
@@ -358,7 +358,7 @@ fn lines_are_not_mixed(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
 /// For peers with a queue for each member, as opposed to threads and processes that write to all
 /// and wait.
 #[test]
-fn a_member_that_reads_late_holds_up_nobody_and_misses_nothing() {
+fn a_member_that_reads_late_holds_up_no_other_and_misses_nothing() {
     const LINES: usize = 256;
     let line = |number: usize| format!("{number} ").repeat(20_000);
     for peer in CHATS {
@@ -378,7 +378,7 @@ fn a_member_that_reads_late_holds_up_nobody_and_misses_nothing() {
             late.hears(&format!("[anna] {}", line(number)));
         }
         drop((anna, late, prompt));
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 

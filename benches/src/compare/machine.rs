@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_whatever_stands_around_them() {
+    fn fields_are_found_among_others() {
         let cpuinfo = "processor\t: 0\nmodel name\t: A B @ 2 GHz\nflags\t\t: fpu hypervisor\n";
         assert_eq!(field(cpuinfo, "model name"), Some("A B @ 2 GHz"));
         assert_eq!(field(cpuinfo, "model"), None);

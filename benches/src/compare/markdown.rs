@@ -113,8 +113,9 @@ impl Column {
 fn origin(comparison: &Comparison) -> String {
     let machine = &comparison.machine;
     format!(
-        "Medians of {}; bold: the best, and what is level with it; ≥ and ≤: the generator was the \
-         limit, not the server, and nobody is best where such a one is behind. {}, {} cores, {}; {}. `{}`, {}.",
+        "Medians of {}; bold: the best, and all that are level with it; ≥ and ≤: the generator was \
+         the limit, not the server, and no model is best where such a one is behind. \
+         {}, {} cores, {}; {}. `{}`, {}.",
         comparison.rounds(),
         machine.processor,
         machine.cores,

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_no_child_of_ours_is_seen() {
+    fn work_of_other_threads_is_seen() {
         let watch = Neighbours::watch(Cores::ANY);
         // This thread is no child, and busy until the count shows it.
         while watch.share() == 0.0 {}

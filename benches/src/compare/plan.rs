@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_no_server_for_a_load_is_not_asked_for_it() {
+    fn a_model_without_a_server_for_a_load_is_not_asked_for_it() {
         let mut plan = plan(1);
         plan.models = vec![Model::Raw, Model::Libuv];
         plan.points[1].workload = Workload::Chat;

@@ -48,7 +48,8 @@ impl Programs {
     pub fn servers(edgeloop: Option<&Path>) -> Result<Programs, String> {
         Ok(Programs {
             edgeloop: named_or_built("edgeloop", edgeloop)?,
-            benches: env::current_exe().map_err(|error| format!("who am I? {error}"))?,
+            benches: env::current_exe()
+                .map_err(|error| format!("cannot find this program: {error}"))?,
             ..Programs::by_name()
         })
     }

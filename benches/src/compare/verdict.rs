@@ -225,7 +225,11 @@ mod tests {
         assert_eq!(best(&all, rate, 1), [Model::Thread]);
         assert_eq!(best(&all[..2], rate, 1), [Model::Reactor, Model::Fork]);
         assert_eq!(best(&all, cpu, 1), [Model::Fork]);
-        assert_eq!(best(&all, cpu, 2), [], "there is nobody to compare it with");
+        assert_eq!(
+            best(&all, cpu, 2),
+            [],
+            "there is no other to compare it with"
+        );
     }
 
     #[test]
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_best_before_one_whom_the_generator_held_up() {
+    fn no_model_is_best_before_one_that_the_generator_held_up() {
         let mut all = [
             rounds(Model::Reactor, &[100.0]),
             rounds(Model::Mio, &[120.0]),
@@ -256,7 +260,7 @@ mod tests {
         assert_eq!(
             best(&all, rate, 1),
             [],
-            "nobody knows how much better each is"
+            "the figures do not say how much better each is"
         );
         assert_eq!(sentence(&all, rate, &[1]), None);
     }
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_that_matters_to_nobody_is_none() {
+    fn a_negligible_difference_is_none() {
         let all = [
             series(Model::Reactor, &[(1, 0.002)]),
             series(Model::Mio, &[(1, 0.004)]),

@@ -27,7 +27,7 @@ use nix::unistd::{Pid, getpid, getppid};
 use slab::Slab;
 
 use self::frame::{BYTES_MAX, Frame, Frames, Kind};
-use super::speech::{Speech, WELCOME, tell_who_has_left, tell_who_is_there};
+use super::speech::{Speech, WELCOME, tell_departure, tell_members};
 
 /// The size of a read from a member. Each child has a buffer of its own.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -152,7 +152,7 @@ impl Room {
             .members
             .iter()
             .filter_map(|(_, member)| member.name.as_deref());
-        tell_who_is_there(names, &mut list);
+        tell_members(names, &mut list);
         let member = &mut self.members[number];
         member.output.extend_from_slice(&list);
         member.name = Some(name.into());
@@ -174,7 +174,7 @@ impl Room {
         member.leaves = true;
         if let Some(name) = member.name.take() {
             let mut farewell = Vec::new();
-            tell_who_has_left(&name, &mut farewell);
+            tell_departure(&name, &mut farewell);
             self.tell_others(number, &farewell);
         }
     }

@@ -14,7 +14,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Poll, Token};
 use slab::Slab;
 
-use super::speech::{Speech, WELCOME, tell_who_is_there};
+use super::speech::{Speech, WELCOME, tell_members};
 use crate::peers::buffer::BUFFER_BYTES;
 use crate::peers::mio::{INTEREST, LISTENER, accept, poll, wait};
 
@@ -104,7 +104,7 @@ impl Chat {
         if self.members[slot].speech.take_in(bytes, &mut self.page) {
             let mut list = Vec::new();
             let others = self.members.iter().filter(|(other, _)| *other != slot);
-            tell_who_is_there(
+            tell_members(
                 others.filter_map(|(_, other)| other.speech.name()),
                 &mut list,
             );

@@ -42,7 +42,7 @@ impl Speech {
     /// Handles the end of the input. Appends the text for the others to `page`.
     pub(super) fn end(&self, page: &mut Vec<u8>) {
         if let Some(name) = &self.name {
-            tell_who_has_left(name, page);
+            tell_departure(name, page);
         }
     }
 }
@@ -54,12 +54,12 @@ fn append(parts: &[&[u8]], page: &mut Vec<u8>) {
 }
 
 /// Appends the line for the others when a member has left.
-pub(super) fn tell_who_has_left(name: &[u8], page: &mut Vec<u8>) {
+pub(super) fn tell_departure(name: &[u8], page: &mut Vec<u8>) {
     append(&[b"* ", name, b" has left the room\n"], page);
 }
 
 /// Appends the line for a member who enters: the names of the members who have entered before.
-pub(super) fn tell_who_is_there<'a>(names: impl IntoIterator<Item = &'a [u8]>, page: &mut Vec<u8>) {
+pub(super) fn tell_members<'a>(names: impl IntoIterator<Item = &'a [u8]>, page: &mut Vec<u8>) {
     page.extend_from_slice(b"* The room contains: ");
     for (index, name) in names.into_iter().enumerate() {
         if index > 0 {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_hears_of_somebody_without_a_name() {
+    fn no_member_hears_of_one_without_a_name() {
         let (mut speech, mut page) = (Speech::default(), Vec::new());
         assert!(!speech.take_in(b"ann", &mut page));
         speech.end(&mut page);
@@ -114,7 +114,7 @@ mod tests {
             (&[b"a", b"b"], "* The room contains: a, b\n"),
         ] {
             let mut page = Vec::new();
-            tell_who_is_there(names.iter().copied(), &mut page);
+            tell_members(names.iter().copied(), &mut page);
             assert_eq!(page, expected.as_bytes());
         }
     }

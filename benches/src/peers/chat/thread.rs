@@ -14,7 +14,7 @@ use std::thread;
 
 use slab::Slab;
 
-use super::speech::{Speech, WELCOME, tell_who_is_there};
+use super::speech::{Speech, WELCOME, tell_members};
 
 /// The size of a read. Each thread has a buffer of its own.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -96,7 +96,7 @@ impl Room {
     fn enter(&mut self, name: &[u8], socket: &Arc<TcpStream>) -> usize {
         let mut list = Vec::new();
         let names = self.members.iter().map(|(_, member)| &*member.name);
-        tell_who_is_there(names, &mut list);
+        tell_members(names, &mut list);
         tell(socket, &list);
         self.members.insert(Member {
             name: name.into(),

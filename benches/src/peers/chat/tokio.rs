@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::speech::{Speech, WELCOME, tell_who_is_there};
+use super::speech::{Speech, WELCOME, tell_members};
 use crate::peers::tokio::{self as common, receive};
 
 /// Messages that are sent at once.
@@ -144,7 +144,7 @@ impl Room {
     fn enter(&mut self, talker: &mut Talker) {
         let mut list = Vec::new();
         let names = self.members.iter().map(|(_, member)| &*member.name);
-        tell_who_is_there(names, &mut list);
+        tell_members(names, &mut list);
         talker.hear(&list);
         talker.place = talker.speech.name().map(|name| {
             self.members.insert(Member {
