@@ -18,8 +18,8 @@ use std::path::Path;
 use graph::{Tie, circles};
 use source::Modules;
 
-/// Circles of a module and its parent that are still there: the child names what the parent
-/// defines, and the parent what the child defines. An entry goes when its circle is opened.
+/// Ties of a module to its parent that still close a circle: the child names an item of the parent,
+/// and the parent an item of the child. An entry that closes none any more has to go.
 const KNOWN: [(&str, &str); 2] = [
     ("reactor/src/bound/names.rs", "reactor/src/bound.rs"),
     ("reactor/src/core/racing.rs", "reactor/src/core.rs"),
@@ -42,11 +42,13 @@ fn check(name: &str) {
         circles.collect::<Vec<_>>()
     };
     assert!(found(&known).is_empty(), "{}", found(&known).join("\n"));
-    assert_eq!(
-        found(&[]).len(),
-        known.len(),
-        "KNOWN has a circle that is open now"
-    );
+    for tie in &known {
+        let others: Vec<Tie> = known.iter().copied().filter(|it| it != tie).collect();
+        assert!(
+            !found(&others).is_empty(),
+            "{tie:?} closes no circle: take it off KNOWN"
+        );
+    }
 }
 
 #[test]
