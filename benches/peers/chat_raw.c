@@ -1,13 +1,13 @@
 /*
  * A chat on epoll(7), without a library, made for speed.
  *
- * What a member says is appended to a buffer of each other member, all lines of one read at once.
- * At the end of the turn, when every member with an event has been heard, each buffer is sent:
- * however many lines there are for somebody, they take one system call.
+ * A member's text is appended to a buffer of each other member, all lines of one read at once. At
+ * the end of the turn, when every member with an event has been heard, each buffer is sent: all
+ * lines for a member take one system call.
  *
  * The protocol is the least that a load generator needs. The first line is a name, which is neither
- * checked nor compared with others. Lines end in a newline; what comes after the last one is lost.
- * Buffers have no limit: somebody who does not read makes them grow.
+ * checked nor compared with others. Lines end in a newline; bytes after the last one are lost.
+ * Buffers have no limit: a member who does not read makes them grow.
  */
 
 #include <errno.h>
@@ -40,7 +40,7 @@ struct member {
     bool has_joined;
     /* Nothing more will come. The connection is closed when the output is sent. */
     bool leaves;
-    /* In the list of those whose output is sent at the end of this turn. */
+    /* In the list of output to be sent at the end of this turn. */
     bool has_turn;
     size_t place;
     struct buffer name;
@@ -55,13 +55,13 @@ struct list {
     size_t capacity;
 };
 
-/* Who has joined, and has not left. */
+/* Members that have joined, and have not left. */
 static struct list room;
-/* Whose output is sent at the end of this turn. */
+/* Members whose output is sent at the end of this turn. */
 static struct list turn;
-/* Where what is told to others is put together. */
+/* Room to put the text for the others together. */
 static struct buffer page;
-/* What is read from a socket. */
+/* The bytes of one read. */
 static char incoming[BUFFER_BYTES];
 
 static void append(struct buffer *buffer, const char *bytes, size_t length)
@@ -103,7 +103,7 @@ static void give_turn(struct member *member)
     }
 }
 
-/* Empties the page into the output of everybody in the room but one. */
+/* Moves the page into the output of every member in the room but one. */
 static void tell_others(const struct member *author)
 {
     for (size_t i = 0; page.length > 0 && i < room.count; i++) {
@@ -206,14 +206,14 @@ static void act(struct member *member, uint32_t events)
 {
     if (events & END_EDGES)
         member->read_closed = true;
-    /* There may be room for what the kernel has refused. */
+    /* There may be room for the bytes that the kernel has refused. */
     if (member->output.length > 0)
         give_turn(member);
     if (!member->leaves)
         hear(member);
 }
 
-/* Sends what the kernel takes. On a broken connection that is all: its event will tell. */
+/* Sends as much as the kernel takes. A broken connection has an event of its own. */
 static void flush(struct member *member)
 {
     struct buffer *output = &member->output;
@@ -238,7 +238,7 @@ static void end(struct member *member)
     free(member);
 }
 
-/* Members are closed here and nowhere else, so that no event of the turn is for one who is gone. */
+/* Members are closed here and nowhere else: no event of the turn is for a closed connection. */
 static void end_turn(void)
 {
     for (size_t i = 0; i < turn.count; i++) {
@@ -269,7 +269,7 @@ int main(int argc, char *argv[])
     snprintf(version, sizeof version, "glibc %s", gnu_get_libc_version());
     int listener = start(argc, argv, version);
     int epoll = create_epoll();
-    /* The only one without a member. */
+    /* The only event without a member. */
     watch(epoll, listener, EPOLLIN, NULL);
 
     struct epoll_event events[EVENTS];

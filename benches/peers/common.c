@@ -37,7 +37,7 @@ static void raise_descriptor_limit(void)
         err(1, "setrlimit");
 }
 
-/* What is to be given to freeaddrinfo(3). */
+/* The list for freeaddrinfo(3). */
 static struct addrinfo *parse(const char *address)
 {
     const char *colon = strrchr(address, ':');
@@ -130,7 +130,7 @@ int accept_client(int listener)
             return fd;
         if (errno == EAGAIN)
             return -1;
-        /* One client gave up while it waited; those behind it have not. */
+        /* One client gave up while it waited; the clients behind it have not. */
         if (errno != ECONNABORTED && errno != EINTR)
             err(1, "accept");
     }

@@ -1,9 +1,10 @@
 /*
  * An echo server on libev.
  *
- * Its epoll backend is level-triggered: what is not read now is announced again, so that one read
- * for each event is enough. While the kernel refuses bytes, the watcher waits for room instead of
- * for input, which takes an epoll_ctl(2) each way; a client that keeps up costs only the first.
+ * Its epoll backend is level-triggered: bytes that are not read now are announced again, so that
+ * one read for each event is enough. While the kernel refuses bytes, the watcher waits for room
+ * instead of for input, which takes an epoll_ctl(2) each way; a client that keeps up costs only the
+ * first.
  */
 
 #include <err.h>
@@ -24,7 +25,7 @@ struct connection {
     struct unsent *unsent;
 };
 
-/* One for all connections: each has done with it before the next one has its turn. */
+/* One for all connections: each is done with it before the next one has its turn. */
 static char buffer[BUFFER_BYTES];
 
 static void end(struct ev_loop *loop, struct connection *connection)

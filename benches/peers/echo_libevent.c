@@ -1,14 +1,14 @@
 /*
  * An echo server on libevent, with bufferevents.
  *
- * Those are what people take libevent for: buffers, back pressure and the end of a stream are the
- * library's affair. An expert in a hurry could use its bare events instead, and would have the loop
- * of echo_libev.c, system call for system call; what is worth a comparison is what bufferevents
- * cost. They ask how much has arrived (FIONREAD), read as much, and send when the kernel says that
- * it has room, for which they register and unregister with each message.
+ * Bufferevents are the reason to take libevent: buffers, backpressure and the end of a stream are
+ * the library's affair. An expert in a hurry could use its bare events instead, and would have the
+ * loop of echo_libev.c, system call for system call; the cost of bufferevents is what this peer
+ * measures. They ask how much has arrived (FIONREAD), read as much, and send when the kernel says
+ * that it has room, for which they register and unregister with each message.
  *
- * What an expert does do: bytes are moved from the input to the output, not copied; a read takes as
- * much as it does elsewhere; and input is paused while a client does not take its answers.
+ * The expert's part is here: bytes are moved from the input to the output, not copied; a read takes
+ * as much as it does elsewhere; and input is paused while a client does not take its answers.
  */
 
 #include <err.h>

@@ -1,9 +1,9 @@
 /*
  * An echo server on libuv.
  *
- * uv_try_write sends at once, where uv_write alone would need a request for each message. Only for
- * what the kernel refuses is there one, with a copy of the bytes, and reading stops until it is
- * done. So there is never more than one read to keep, and at the end of the stream nothing is.
+ * uv_try_write sends at once, where uv_write alone would need a request for each message. Only the
+ * bytes that the kernel refuses have one, with a copy of them, and reading stops until it is done.
+ * So there is never more than one read to keep, and nothing at the end of the stream.
  */
 
 #include <err.h>
@@ -13,13 +13,13 @@
 
 #include "common.h"
 
-/* A request to send what was refused, and those bytes. */
+/* A request to send bytes that were refused, and these bytes. */
 struct rest {
     uv_write_t request;
     char bytes[];
 };
 
-/* One for all connections: each has done with it before the next one has its turn. */
+/* One for all connections: each is done with it before the next one has its turn. */
 static char buffer[BUFFER_BYTES];
 
 static void check(int error, const char *what)

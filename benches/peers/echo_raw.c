@@ -2,9 +2,9 @@
  * An echo server on epoll(7), without a library: as few system calls as edges allow.
  *
  * A connection is registered once, for both directions. A short read has taken all there was, so
- * that no second one need find nothing; only the end of the stream may hide behind it, and that has
- * been announced. What the kernel refuses is kept, one read at most, and nothing more is read until
- * it is gone.
+ * that no second read is needed; only the end of the stream may hide behind it, and that has been
+ * announced. Bytes that the kernel refuses are kept, one read at most, and nothing more is read
+ * until they are gone.
  */
 
 #include <errno.h>
@@ -27,7 +27,7 @@ struct connection {
     struct unsent *unsent;
 };
 
-/* One for all connections: each has done with it before the next one has its turn. */
+/* One for all connections: each is done with it before the next one has its turn. */
 static char buffer[BUFFER_BYTES];
 
 static void accept_all(int epoll, int listener)
@@ -41,8 +41,8 @@ static void accept_all(int epoll, int listener)
 }
 
 /*
- * Sends back what arrives until the kernel stops us. False: either all is answered and nothing more
- * will come, or the connection is broken.
+ * Sends back what arrives until the kernel refuses bytes. False: either all is answered and nothing
+ * more will come, or the connection is broken.
  */
 static bool serve(struct connection *connection, uint32_t events)
 {
@@ -79,7 +79,7 @@ int main(int argc, char *argv[])
     snprintf(version, sizeof version, "glibc %s", gnu_get_libc_version());
     int listener = start(argc, argv, version);
     int epoll = create_epoll();
-    /* The only one without a connection. */
+    /* The only event without a connection. */
     watch(epoll, listener, EPOLLIN, NULL);
 
     struct epoll_event events[EVENTS];

@@ -1,13 +1,13 @@
 /*
  * An echo server on io_uring(7), with liburing: the kernel is not asked, it is told what to do.
  *
- * Two requests stand for good: to accept whoever comes, and on each connection to receive whatever
- * comes, into buffers that all share. What is received is sent from where it lies. One system call
- * submits all that a turn asks for, and waits for what comes of it.
+ * Two requests stand for good: one accepts every client, and one on each connection receives all
+ * its bytes, into buffers that all connections share. Bytes are sent from where they were received.
+ * One system call submits all requests of a turn, and waits for completions.
  *
- * A send is not to wait, so it is complete, and its buffer free, within that call. What the kernel
- * refuses moves to memory of its own, where a second send waits with it, and nothing more is
- * received until that is gone. So nobody who does not read can take the buffers from the others.
+ * A send is not to wait, so it is complete, and its buffer free, within that call. Bytes that the
+ * kernel refuses move to memory of their own, where a second send waits with them, and nothing more
+ * is received until they are gone. So a client that does not read takes no buffer from the others.
  */
 
 #include <err.h>
@@ -22,12 +22,12 @@
 #include "common.h"
 #include "uring.h"
 
-/* Before 2.4, the library does not know its own: whoever compiles this asks pkg-config(1). */
+/* Before 2.4, the library does not know its own: the build asks pkg-config(1). */
 #ifndef LIBRARY_VERSION
 #define LIBRARY_VERSION "2.x"
 #endif
 
-/* What a completion is about: the lowest bits of its data, which are 0 in the pointer above. */
+/* The kind of a completion: the lowest bits of its data, which are 0 in the pointer above. */
 enum purpose { ACCEPT, RECEIVE, SEND, FORGET };
 
 #define PURPOSE_BITS UINT64_C(3)
@@ -37,7 +37,7 @@ struct connection {
     /* Requests that the kernel has. */
     bool receiving;
     bool sending;
-    /* In the queue of those who wait for a buffer. */
+    /* In the queue for a buffer. */
     bool starving;
     /* The client does not read as fast as it writes. */
     bool stalled;
@@ -53,7 +53,7 @@ struct connection {
 
 static struct io_uring *ring;
 
-/* Those who have to wait until there are buffers again, in turn. */
+/* Connections that wait until there are buffers again, in order. */
 static struct connection *first_starving, *last_starving;
 
 static void label(struct io_uring_sqe *request, struct connection *connection,
@@ -148,7 +148,7 @@ static void break_off(struct connection *connection)
     stop_receiving(connection);
 }
 
-/* Whatever has happened to a connection, this is what follows from how it stands now. */
+/* The next step of a connection, from its state and not from its last event. */
 static void proceed(struct connection *connection)
 {
     if (connection->sending)
@@ -266,7 +266,7 @@ static void on_completion(int listener, const struct io_uring_cqe *completion)
     }
 }
 
-/* Hands over what has been asked for, and returns when there is a completion. */
+/* Submits the requests, and returns when there is a completion. */
 static void submit_and_wait(void)
 {
     int result = io_uring_submit_and_wait(ring, 1);

@@ -1,4 +1,4 @@
-/* epoll(7) with edges: what there is to it without a library. */
+/* epoll(7) with edges, without a library. */
 
 #ifndef PEERS_EDGES_H
 #define PEERS_EDGES_H
@@ -9,7 +9,7 @@
 /* Events taken at once. */
 enum { EVENTS = 1024 };
 
-/* What a connection is registered for, once and for good. */
+/* The events that a connection is registered for, once and for good. */
 enum { EDGES = EPOLLIN | EPOLLOUT | EPOLLRDHUP };
 
 /*

@@ -13,7 +13,7 @@ struct unsent {
     char bytes[];
 };
 
-/* How many bytes the kernel took, which is all unless it is full; -1 for a broken connection. */
+/* The number of bytes that the kernel took, all unless it is full; -1 for a broken connection. */
 static ssize_t send_some(int fd, const char *bytes, size_t length)
 {
     size_t sent = 0;

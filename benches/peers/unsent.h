@@ -14,7 +14,7 @@ struct unsent;
  */
 bool send_or_keep(int fd, const char *bytes, size_t length, struct unsent **unsent);
 
-/* Sends what was kept, if anything was, in the same way. */
+/* Sends the bytes that were kept, if any were, in the same way. */
 bool send_kept(int fd, struct unsent **unsent);
 
 #endif

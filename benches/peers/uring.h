@@ -24,13 +24,13 @@ struct piece {
  */
 struct io_uring *create_ring(void);
 
-/* A request to be filled in. What has been asked for before is submitted if there is no room. */
+/* A request to be filled in. Earlier requests are submitted if there is no room. */
 struct io_uring_sqe *next_request(struct io_uring *ring);
 
-/* What has been received, in a buffer that is ours until it is released; NULL if nothing was. */
+/* Received bytes, in a buffer that is ours until it is released; NULL if there are none. */
 struct piece *received(const struct io_uring_cqe *completion);
 
-/* The same in memory of its own, where it may stay; the buffer is released. */
+/* Received bytes in memory of their own, where they may stay; the buffer is released. */
 struct piece *moved_out(struct piece *piece);
 
 /* Gives a buffer back to the kernel, or memory to malloc(3). */

@@ -4,8 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long a client waits for what it is to receive before it calls it missing. Nothing takes that
-/// long.
+/// The time after which a client calls an answer missing. No answer takes that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection on which a wait ends.
@@ -17,7 +16,7 @@ pub(crate) fn dial(to: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Names what the kernel calls "try again" when the patience is over (socket(7), `SO_RCVTIMEO`).
+/// Names the kernel's error "try again" when the patience is over (socket(7), `SO_RCVTIMEO`).
 pub(crate) fn named(error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::WouldBlock => io::Error::other(format!("nothing for {} s", PATIENCE.as_secs())),

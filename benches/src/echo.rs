@@ -15,8 +15,8 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Opens `connections` on which messages of `message_bytes` will be exchanged. A message is to
-    /// fit into what the kernel keeps for a reader: nobody reads while it is sent.
+    /// Opens `connections` for messages of `message_bytes`. A message has to fit into the kernel's
+    /// socket buffers, since nothing is read while it is sent.
     pub fn connect(to: SocketAddr, connections: usize, message_bytes: usize) -> io::Result<Echo> {
         let streams: io::Result<Vec<_>> = (0..connections).map(|_| dial(to)).collect();
         Ok(Echo {
@@ -26,7 +26,7 @@ impl Echo {
         })
     }
 
-    /// Sends a message on every connection, then receives on every connection what comes back.
+    /// Sends a message on every connection, then receives the answer on every connection.
     pub fn round_trip(&mut self) -> io::Result<()> {
         self.send()?;
         self.receive()
@@ -40,7 +40,7 @@ impl Echo {
         Ok(())
     }
 
-    /// Receives on every connection what was sent.
+    /// Receives the answer on every connection.
     pub fn receive(&mut self) -> io::Result<()> {
         for stream in &mut self.streams {
             receive(stream, &self.message, &mut self.answer)?;
@@ -94,7 +94,8 @@ mod tests {
 
     use super::*;
 
-    /// Whom a server answers to a client's 64 bytes with something else, and then closes.
+    /// A client whose 64 bytes the server answers with something else, and whose connection it then
+    /// closes.
     fn answering(answer: &'static [u8]) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,5 +1,6 @@
 //! `benches compare` measures servers side by side; `benches cost` counts their instructions;
-//! `benches peer` is one of those measured. Under the name `edgeloop` it is another: that program, from its library.
+//! `benches peer` is a server to compare with. Under the name `edgeloop`, this program is that
+//! server, from its library.
 
 use std::env;
 use std::path::Path;
@@ -22,13 +23,13 @@ enum Command {
     Compare(compare::Options),
     /// Count the instructions that servers spend on a message
     Cost(cost::Options),
-    /// Serve as one of those that are compared
+    /// Serve as one of the peers that are compared
     #[command(hide = true)]
     Peer(peers::Options),
 }
 
 fn main() -> ExitCode {
-    // So benchmarks start the library's own servers as processes, with no program more to build.
+    // So benchmarks start the library's own servers as processes without building another program.
     if called("edgeloop") {
         return edgeloop::main();
     }
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether this is the name that we were called by.
+/// Whether this program was called by this name.
 fn called(name: &str) -> bool {
     let program = env::args_os().next();
     program.is_some_and(|path| Path::new(&path).file_name() == Some(name.as_ref()))

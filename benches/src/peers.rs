@@ -1,14 +1,15 @@
-//! Servers that others could have written, to be measured beside ours.
+//! Servers on other libraries, to be measured beside ours.
 //!
-//! Each is what somebody who knows its library well would write for this one task. On event loops
+//! Each is written for this one task as an expert of its library would write it. On event loops
 //! that is: one epoll_ctl(2) in a connection's life where the library allows it, no read that is
 //! known to find nothing, one read buffer for all connections, a half-close answered in good order.
-//! They are opponents in a benchmark and no servers: there are no limits, no timeouts, and any
+//! The peers are opponents in a benchmark and no servers: there are no limits, no timeouts, and any
 //! error of the listener ends them.
 //!
-//! Those in [`echo`] and [`chat`] are part of this program: `benches peer` becomes one of them.
-//! Those in [`native`] are programs in C.
+//! The peers in [`echo`] and [`chat`] are part of this program: `benches peer` becomes one of them.
+//! The peers in [`native`] are programs in C.
 
+mod buffer;
 pub mod chat;
 pub mod echo;
 mod mio;
@@ -24,12 +25,10 @@ use edgeloop_reactor::raise_descriptor_limit;
 use nix::sys::signal::SigSet;
 use nix::sys::socket::{Backlog, setsockopt, sockopt};
 
-/// As long as that of `edgeloop`, for thousands who connect at once.
+/// As long as that of `edgeloop`, for thousands of clients that connect at once.
 const BACKLOG: i32 = 4096;
-/// Read at once: as large as the reactor's buffer, so that large messages take as few calls.
-const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Which peer is to serve, and where.
+/// The peer to become, and its address.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(subcommand)]
@@ -40,16 +39,16 @@ pub struct Options {
 enum Peer {
     /// Send back what comes in
     Echo {
-        /// What it is built on
+        /// The library under it
         library: echo::Library,
-        /// Where to listen
+        /// The address to listen on
         address: SocketAddr,
     },
-    /// One conversation for everybody who connects
+    /// Serve one conversation of all members
     Chat {
-        /// What it is built on
+        /// The library under it
         library: chat::Library,
-        /// Where to listen
+        /// The address to listen on
         address: SocketAddr,
     },
 }
@@ -74,7 +73,7 @@ fn start(
     address: SocketAddr,
     serve: impl FnOnce(TcpListener) -> io::Result<Infallible>,
 ) -> io::Result<Infallible> {
-    // Whoever compares us has some blocked for itself, and a child inherits that.
+    // The comparison has some signals blocked for itself, and a child inherits that.
     SigSet::empty().thread_set_mask()?;
     raise_descriptor_limit()?;
     let listener = listen(address)?;
@@ -82,7 +81,7 @@ fn start(
     serve(listener)
 }
 
-/// A listener that never waits, and whose connections never do either once they are accepted.
+/// A non-blocking listener, whose connections are accepted as non-blocking too.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;

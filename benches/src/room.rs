@@ -1,43 +1,43 @@
-//! Members of a chat who talk all at once, and hear each other.
+//! Members of a chat that talk all at once, and hear each other.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::dial::{dial, named};
 
-/// So many of the members talk, if there are so many.
+/// The number of members that talk, if there are so many.
 const TALKERS_MAX: usize = 10;
-/// What one of them says, its newline included.
+/// The length of a line, its newline included.
 const LINE_BYTES: usize = 64;
-/// Room for what the talkers say in a round, and names.
+/// Room for the lines of all talkers in a round, and names.
 const BUFFER_BYTES: usize = 2 * TALKERS_MAX * LINE_BYTES;
 
-/// People in a chat room. The first of them talk, all of them listen.
+/// Members of a chat room. The first of them talk, all of them listen.
 #[derive(Debug)]
 pub struct Room {
     members: Vec<BufReader<TcpStream>>,
     talkers: usize,
     round: u64,
-    /// What each talker says in this round, as the others hear it.
+    /// The line of each talker in this round, as the others hear it.
     spoken: Vec<Vec<u8>>,
-    /// What was heard last, kept for its memory.
+    /// The last line that was heard, kept for its memory.
     line: Vec<u8>,
 }
 
 impl Room {
-    /// Lets so many people join, one after another.
+    /// Lets so many members join, one after another.
     pub fn enter(at: SocketAddr, members: usize) -> io::Result<Room> {
         let members: io::Result<Vec<_>> = (0..members).map(|number| join(at, number)).collect();
         members.map(Room::of)
     }
 
-    /// Lets so many people connect, none of whom has a name yet.
+    /// Lets so many members connect, without a name yet.
     pub fn knock(at: SocketAddr, members: usize) -> io::Result<Room> {
         let members: io::Result<Vec<_>> = (0..members).map(|_| knock(at)).collect();
         members.map(Room::of)
     }
 
-    /// Each member is asked for its name.
+    /// Receives the question for a name, on every connection.
     pub fn are_asked(&mut self) -> io::Result<()> {
         let mut members = self.members.iter_mut();
         members.try_for_each(|member| hear(member, &mut self.line))
@@ -49,14 +49,14 @@ impl Room {
         members.try_for_each(|(number, member)| give_name(member, number))
     }
 
-    /// Each member hears who is there, and with that has entered.
-    pub fn are_told_who_is_there(&mut self) -> io::Result<()> {
+    /// Receives the list of members, on every connection: with that, each has entered.
+    pub fn are_told_the_members(&mut self) -> io::Result<()> {
         let mut members = self.members.iter_mut();
-        members.try_for_each(|member| hear_who_is_there(member, &mut self.line))
+        members.try_for_each(|member| hear_the_members(member, &mut self.line))
     }
 
-    /// The first member to enter hears of all others, one by one or of several in a line: nothing
-    /// about them is left to be announced.
+    /// Receives the announcements of all others at the first member, one by one or of several in a
+    /// line: nothing about them is left to be announced.
     pub fn first_hears_of_all(&mut self) -> io::Result<()> {
         let mut others = self.members.len() - 1;
         while others > 0 {
@@ -114,7 +114,7 @@ impl Room {
         let mut missing = ((1_u32 << self.talkers) - 1) & !own;
         while missing != 0 {
             hear(&mut self.members[member], &mut self.line)?;
-            // Who comes is announced, now or a second later for many at once.
+            // Announcements come at once, or a second later for many at once.
             if self.line.starts_with(b"* ") {
                 continue;
             }
@@ -129,7 +129,7 @@ impl Room {
     }
 }
 
-/// How many lines are heard in a round in a room of so many: each talker's by everybody else.
+/// The number of lines heard in a round of so many members: each talker's by all others.
 #[must_use]
 pub fn deliveries(members: usize) -> usize {
     talkers(members) * members.saturating_sub(1)
@@ -139,18 +139,18 @@ fn talkers(members: usize) -> usize {
     members.min(TALKERS_MAX)
 }
 
-/// Letters and digits, as the server wants it.
+/// A name of letters and digits, as the server wants it.
 fn name(number: usize) -> String {
     format!("m{number}")
 }
 
-/// Gives a name, and hears who is there.
+/// Gives a name, and receives the list of members.
 fn join(at: SocketAddr, number: usize) -> io::Result<BufReader<TcpStream>> {
     let mut member = knock(at)?;
     let mut line = Vec::new();
     hear(&mut member, &mut line)?;
     give_name(&member, number)?;
-    hear_who_is_there(&mut member, &mut line)?;
+    hear_the_members(&mut member, &mut line)?;
     Ok(member)
 }
 
@@ -164,15 +164,15 @@ fn give_name(member: &BufReader<TcpStream>, number: usize) -> io::Result<()> {
     stream.write_all(greeting.as_bytes()).map_err(named)
 }
 
-fn hear_who_is_there(member: &mut BufReader<TcpStream>, line: &mut Vec<u8>) -> io::Result<()> {
+fn hear_the_members(member: &mut BufReader<TcpStream>, line: &mut Vec<u8>) -> io::Result<()> {
     hear(member, line)?;
     match line.starts_with(b"* The room ") {
         true => Ok(()),
-        false => Err(io::Error::other("nobody may join")),
+        false => Err(io::Error::other("the server lets no member join")),
     }
 }
 
-/// Of how many an announcement says that they have entered: `* m7 has ...`, `* 12 people have ...`.
+/// The number of members that an announcement is about: `* m7 has ...`, `* 12 people have ...`.
 fn entered(line: &[u8]) -> usize {
     let line = String::from_utf8_lossy(line);
     let Some(announced) = line.strip_prefix("* ") else {
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// What two members say of a server that tells the second this once both have spoken.
+    /// The results of two members on a server that tells the second this once both have spoken.
     fn complaint(told: &'static str) -> Option<String> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_hears_what_it_says_itself() {
+    fn no_member_hears_its_own_line() {
         let counts = [0, 1, 2, 10, 1_000].map(deliveries);
         assert_eq!(counts, [0, 0, 2, 90, 9_990]);
     }

@@ -13,21 +13,21 @@ use crate::compare::process::{Process, adopt_orphans};
 
 /// Where a server listens: on a port that the kernel chooses.
 const ADDRESS: &str = "127.0.0.1:0";
-/// The timeout of a real server. It costs what it costs, and never strikes here.
+/// The timeout of a real server. Its cost is in the figures, and it never strikes here.
 const IDLE_TIMEOUT: &str = "10min";
 /// How long a server that has failed may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// What a server does.
+/// The service of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// Sends back what comes in.
+    /// Every byte goes back to its client.
     Echo,
-    /// Lets everybody hear what anybody says.
+    /// Every member hears the lines of all others.
     Chat,
 }
 
-/// What a server is built on.
+/// The model of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
     /// This project's event loop.
@@ -36,9 +36,9 @@ pub enum Model {
     Fork,
     /// A thread for each connection.
     Thread,
-    /// An event queue from the library of that name, and the loop that an expert writes on it.
+    /// The library mio, an event queue, with the loop that an expert writes on it.
     Mio,
-    /// Tasks of the library of that name, on one thread.
+    /// Tasks of the library tokio, on one thread.
     Tokio,
 }
 
@@ -52,7 +52,7 @@ impl Model {
         Model::Tokio,
     ];
 
-    /// How the server is called. `program` is `benches`, which has all of them in it.
+    /// The command of the server. `program` is `benches`, which has all of them in it.
     fn command(self, program: &Path, service: Service) -> Command {
         let name = self.to_string();
         let mut command = Command::new(program);
@@ -89,15 +89,16 @@ impl fmt::Display for Model {
     }
 }
 
-/// Who runs where, decided once: whoever is pinned to its core sees no other to choose from.
+/// The cores of server and clients, decided once: a thread that is pinned to its core sees no other
+/// to choose from.
 #[must_use]
 pub fn cores() -> Cores {
     static CORES: LazyLock<Cores> = LazyLock::new(|| Cores::choose().0);
     *CORES
 }
 
-/// A server that listens. With all that it has started, it is killed and waited for when this is
-/// dropped; and killed when this process ends in another way.
+/// A server that listens. It is killed with its children and waited for when this is dropped, and
+/// killed when this process ends in another way.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
@@ -122,13 +123,13 @@ impl Server {
         Ok(Server { process, address })
     }
 
-    /// Where to connect.
+    /// The address to connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends it. What it has complained of, if it has.
+    /// Ends the server, and returns its complaint, if it has one.
     pub fn complaint(&mut self) -> Option<String> {
         self.process.stop(LAST_WORDS);
         self.process.complaint()

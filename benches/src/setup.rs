@@ -38,14 +38,14 @@ impl<C> Setup<C> {
         }
     }
 
-    /// Lets the clients do something. After an error the server has ended, and the line says what
-    /// it complained of, if it did.
+    /// Lets the clients act. After an error the server has ended, and the line has its complaint,
+    /// if there was one.
     pub fn run(&mut self, exchange: impl FnOnce(&mut C) -> io::Result<()>) -> Result<(), String> {
         exchange(&mut self.clients).map_err(|error| why(self.model, &mut self.server, &error))
     }
 }
 
-/// The server knows better than its clients.
+/// The server's complaint comes before its clients'.
 fn why(model: Model, server: &mut Server, error: &io::Error) -> String {
     let error = reason(error);
     match server.complaint() {

@@ -1,7 +1,7 @@
 //! `benches compare` as its user meets it, on settings that take no time.
 //!
-//! Where it matters what the generator says, a script takes its place: it writes down whom it was
-//! asked to measure, and does as the test wants.
+//! Where the generator's report matters, a script takes its place: it writes down the servers that
+//! it was asked to measure, and does as the test wants.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,9 +10,10 @@ use std::process::{Child, Command, Output, Stdio};
 
 use benches::compare::metric::metrics;
 use benches::compare::model::Model;
-use benches::compare::page::escape;
-use benches::compare::plan::{Point, Workload};
+use benches::compare::plan::Point;
 use benches::compare::record::Comparison;
+use benches::compare::text::escape;
+use benches::compare::workload::Workload;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -22,7 +23,7 @@ use tests::until;
 /// How the program that is tested was built.
 const DEBUG: bool = cfg!(debug_assertions);
 
-/// What the script prints for a run in which all went well.
+/// The script's report on a run in which all went well.
 const REPORT: &str = r#"{"connected": 1, "messages": 10, "messages_per_s": 10.0, "connects_per_s": 5.0, "delivered_per_s": 90.0,
     "latency_us": {"p50": 1, "p99": 2, "p999": 3}, "mismatches": 0, "errors": {},
     "client": {"limited": false},
@@ -30,13 +31,13 @@ const REPORT: &str = r#"{"connected": 1, "messages": 10, "messages_per_s": 10.0,
         "voluntary_switches_per_message": 0.5, "involuntary_switches_per_message": 0.5,
         "switches_complete": true}}"#;
 
-/// The same for one in which clients were lost.
+/// The script's report on a run in which clients were lost.
 const TROUBLE: &str = r#"{"connected": 1, "messages": 10, "messages_per_s": 10.0, "connects_per_s": 5.0, "delivered_per_s": 90.0,
     "latency_us": {"p50": 1, "p99": 2, "p999": 3}, "mismatches": 0, "errors": {"reset": 7},
     "client": {"limited": false}, "server": null}"#;
 
-/// In a hurry, with everything that there is: the whole way from the command to the files. Other
-/// tests run on the same cores, so the scheduler has to be free to choose.
+/// A quick comparison of everything that there is: the whole way from the command to the files.
+/// Other tests run on the same cores, so the scheduler has to be free to choose.
 #[test]
 fn every_model_is_measured_at_every_point() {
     let directory = directory();
@@ -165,7 +166,7 @@ fn where_a_model_stops_it_is_not_asked_for_more_and_the_page_says_why() {
 }
 
 #[test]
-fn an_interrupt_ends_it_with_what_there_is_and_leaves_nobody_behind() {
+fn an_interrupt_ends_it_with_the_runs_so_far_and_leaves_no_process() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let directory = directory();
         let script = script(
@@ -194,7 +195,7 @@ fn an_interrupt_ends_it_with_what_there_is_and_leaves_nobody_behind() {
 }
 
 #[test]
-fn when_it_is_killed_nobody_is_left_behind_either() {
+fn when_it_is_killed_no_process_is_left_either() {
     let directory = directory();
     let script = script(directory.path(), "exec sleep 600");
     let arguments = ["--connections", "1", "--models", "reactor"];
@@ -210,7 +211,7 @@ fn when_it_is_killed_nobody_is_left_behind_either() {
 }
 
 #[test]
-fn what_nobody_could_wait_for_is_an_error_in_one_line() {
+fn an_endless_plan_is_an_error_in_one_line() {
     for (option, value, complaint) in [
         (
             "--rounds",
@@ -266,7 +267,7 @@ fn a_peer_that_cannot_be_built_is_left_out_and_the_page_says_why() {
         "thread,raw",
     ];
     let mut command = command(directory.path(), binary(), &script, &arguments);
-    // Where no compiler is.
+    // The directory has no compiler in it.
     let output = command.env("PATH", directory.path()).output().unwrap();
     let comparison = comparison(directory.path(), &output);
     assert_eq!(comparison.plan.models, [Model::Thread]);
@@ -280,7 +281,7 @@ fn a_peer_that_cannot_be_built_is_left_out_and_the_page_says_why() {
 fn a_peer_that_does_not_start_is_left_out_and_the_page_says_why() {
     let directory = directory();
     let script = script(directory.path(), &format!("echo '{REPORT}'"));
-    // A compiler whose programs have a will of their own.
+    // A compiler that makes programs of its own.
     executable(
         &directory.path().join("cc"),
         "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\n\

@@ -1,5 +1,5 @@
-//! `benches cost`, and the figures that it has for `edgeloop`: a change that costs instructions is
-//! seen here, whatever else the machine does.
+//! `benches cost`, and its reference figures of `edgeloop`: a change that costs instructions is
+//! seen here, on a busy machine too.
 
 use std::io::{self, Write};
 use std::process::Command;
@@ -69,7 +69,7 @@ fn every_load_has_a_reference() {
     assert_eq!(OURS.map(|reference| reference.load), Load::ALL);
 }
 
-/// And without valgrind, one that says so.
+/// Without valgrind, a line says so.
 #[test]
 fn a_debug_build_is_refused_in_a_line() {
     let output = Command::new(env!("CARGO_BIN_EXE_benches"))

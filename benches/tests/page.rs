@@ -1,4 +1,4 @@
-//! The page in a browser: every plot has its series, and everything its place, on a desktop and on
+//! The page in a browser: every plot has its series, and every part its place, on a desktop and on
 //! a phone, light and dark.
 //!
 //! The page is shown in frames of two widths. `inspect.js` measures what the browser has made of it
@@ -12,27 +12,29 @@ use benches::compare::machine::Machine;
 use benches::compare::markdown::markdown;
 use benches::compare::metric::metrics;
 use benches::compare::model::Model;
-use benches::compare::page::{escape, page};
-use benches::compare::plan::{Plan, Point, Workload};
+use benches::compare::page::page;
+use benches::compare::plan::{Plan, Point};
 use benches::compare::plot::document;
 use benches::compare::record::{Comparison, Outcome, Run};
 use benches::compare::report::{Client, Latency, Report, Server};
+use benches::compare::text::escape;
+use benches::compare::workload::Workload;
 use serde::Deserialize;
 
 const CONNECTIONS: [usize; 6] = [1, 10, 100, 1_000, 5_000, 10_000];
 const ROUNDS: usize = 3;
-/// Here fork can do no more.
+/// The number of connections at which fork stops.
 const TOO_MANY: usize = 10_000;
 const REASON: &str = "no process for it: Resource temporarily unavailable; the clients: <3 & more>";
 
-/// What `inspect.js` has seen in one frame.
+/// The measurements of `inspect.js` in one frame.
 #[derive(Debug, Deserialize)]
 struct Seen {
-    /// Of the frame, in pixels.
+    /// The width of the frame, in pixels.
     width: f64,
-    /// What the page would like to have.
+    /// The width that the page needs.
     scroll_width: f64,
-    /// Red, green and blue behind the plots.
+    /// The colour behind the plots: red, green and blue.
     surface: [u8; 3],
     plots: Vec<Plot>,
 }
@@ -40,7 +42,7 @@ struct Seen {
 #[derive(Debug, Deserialize)]
 struct Plot {
     id: String,
-    /// Everything it shows, as text.
+    /// Its whole text.
     text: String,
     /// Parts that reach beyond its edge.
     outside: Vec<String>,
@@ -55,7 +57,7 @@ struct Plot {
 struct Drawn {
     marks: usize,
     hollow: usize,
-    /// Upright lines that have a length.
+    /// Spreads that have a height.
     spreads: usize,
     /// Pixels from the first mark to the last.
     line_width: f64,
@@ -123,7 +125,7 @@ fn where_the_generator_was_the_limit_the_page_says_what_that_means() {
         page.contains(&format!("{said} these times contain its own queue.")),
         "{page}"
     );
-    // As many as the middle round cost: 300,000 / (1.01 * 1.2).
+    // The rate at the cost of the middle round: 300,000 / (1.01 * 1.2).
     assert!(
         page.contains("<td class=\"best\">≥ 248,000<small>"),
         "{page}"
@@ -297,7 +299,7 @@ fn look_at(page: &str, scheme: &str) -> Vec<Seen> {
     serde_json::from_str(&seen).unwrap_or_else(|error| panic!("{error}: {seen}"))
 }
 
-/// The first that there is.
+/// The first browser that there is.
 fn browser() -> &'static str {
     let known = ["chromium", "chromium-browser", "google-chrome"];
     let runs = |name: &&str| Command::new(name).arg("--version").output().is_ok();
@@ -316,7 +318,7 @@ fn points() -> impl Iterator<Item = Point> {
     })
 }
 
-/// All there can be: every model at every point, but for fork, which stops early in one workload,
+/// A full comparison: every model at every point, but for fork, which stops early in one workload,
 /// and with a generator that was the limit at one point of mio's.
 fn comparison() -> Comparison {
     let plan = Plan {
@@ -359,9 +361,9 @@ fn outcome(round: usize, point: Point, model: Model) -> Outcome {
         .iter()
         .position(|&other| other == model)
         .expect("a model");
-    // Some come so close to each other that their labels have to give way.
+    // Some models come so close to each other that their labels have to give way.
     let cost = match connections {
-        // All alike.
+        // All models are level.
         1 => 1.0,
         _ => [1.0, 4.0, 3.0, 1.01, 1.02, 0.99, 1.19, 1.2, 1.21, 1.8][place],
     };

@@ -1,7 +1,7 @@
-//! The peers as they are measured: each a process, with clients that check what they hear.
+//! The peers as they are measured: each a process, with clients that check every byte.
 //!
-//! Those in C need a compiler and libraries. Where these are missing, the tests say which, and
-//! fail: what is not there cannot be compared.
+//! The peers in C need a compiler and libraries. Where one is missing, the tests name it, and fail:
+//! a peer that is not there cannot be compared.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -23,10 +23,10 @@ use tests::strace::Trace;
 use tests::{skip, until};
 
 const BENCHES: &str = env!("CARGO_BIN_EXE_benches");
-/// What a peer reads at once.
+/// The size of a peer's read.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// A peer, and how it is called.
+/// A peer, and its command.
 #[derive(Clone, Copy, Debug)]
 enum Peer {
     /// Part of our program: its kind and its library.
@@ -57,7 +57,7 @@ impl Peer {
         self.start_under(&[])
     }
 
-    /// Started by another program, which becomes the peer.
+    /// The peer is started by another program, which becomes the peer.
     fn start_under(self, wrapper: &[String]) -> Server {
         eprintln!("{self:?}");
         Server::spawn(self.command(wrapper, "127.0.0.1:0"))
@@ -79,7 +79,7 @@ impl Peer {
 struct Server {
     program: Program,
     address: SocketAddr,
-    /// How many descriptors it has open when nobody is connected.
+    /// Its open descriptors without a client.
     descriptors: usize,
 }
 
@@ -101,8 +101,8 @@ impl Server {
         server
     }
 
-    /// A client whom the server has served already: it says something, whether it echoes or asks
-    /// for a name.
+    /// A client that the server has served already: it has the first answer, of an echo or of a
+    /// chat that asks for a name.
     fn client(&self) -> TcpStream {
         let mut client = self.dial();
         client.write_all(b"x").expect("it takes a byte");
@@ -114,8 +114,8 @@ impl Server {
         dial(self.address)
     }
 
-    /// Checks that nothing is left of the clients, who are all gone.
-    fn forgets_everybody(&self) {
+    /// Checks that nothing is left of the clients, which are all gone.
+    fn forgets_all_clients(&self) {
         let pid = self.program.pid();
         until("all connections are closed", || {
             open_descriptors(pid) == self.descriptors && children(pid).is_empty()
@@ -140,7 +140,7 @@ impl Server {
     }
 }
 
-/// Those that can serve here: an administrator who forbids io_uring(7) is no fault of the peer.
+/// The peers that can serve here: an administrator who forbids io_uring(7) is no fault of the peer.
 fn echoes() -> impl Iterator<Item = Peer> {
     static FORBIDDEN: LazyLock<bool> = LazyLock::new(|| {
         let peer = Peer::Native(Native::EchoUring);
@@ -156,7 +156,7 @@ fn echoes() -> impl Iterator<Item = Peer> {
     ECHOES.into_iter().filter(move |peer| !is_forbidden(peer))
 }
 
-/// The program of a peer in C. All of them are built by the first who needs one.
+/// The program of a peer in C. The first test that needs one builds all of them.
 fn built(native: Native) -> &'static Path {
     static BUILT: LazyLock<Vec<(Native, Result<PathBuf, String>)>> = LazyLock::new(|| {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -177,11 +177,11 @@ fn everything_comes_back_and_the_end_after_it() {
         for bytes in [0, 1, BUFFER_BYTES, 10 * BUFFER_BYTES + 1] {
             ping_and_end(&server.dial(), &benches::message(bytes));
         }
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 
-/// Until it reads, the server has bytes that the kernel refuses.
+/// The client does not read yet, so the server has bytes that the kernel refuses.
 #[test]
 fn a_client_that_reads_late_gets_everything() {
     for peer in echoes() {
@@ -193,12 +193,12 @@ fn a_client_that_reads_late_gets_everything() {
             let expected: Vec<u8> = block.iter().copied().cycle().take(sent).collect();
             expect_end(Sipping(&stream, &server.dial()), &expected);
         }
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 
-/// Reads little at a time, and lets the server act in between: it can never send much, not even all
-/// that it has kept.
+/// The client reads little at a time, and lets the server act in between: the server can never send
+/// much, not even all of its pending output.
 struct Sipping<'a>(&'a TcpStream, &'a TcpStream);
 
 impl Read for Sipping<'_> {
@@ -211,7 +211,7 @@ impl Read for Sipping<'_> {
 }
 
 #[test]
-fn a_client_that_breaks_off_is_forgotten_and_hurts_nobody() {
+fn a_client_that_breaks_off_is_forgotten_and_hurts_no_other() {
     for peer in echoes() {
         let server = peer.start();
         let bystander = server.dial();
@@ -226,7 +226,7 @@ fn a_client_that_breaks_off_is_forgotten_and_hurts_nobody() {
             ping(&bystander, b"still there?");
         }
         drop(bystander);
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 
@@ -246,7 +246,7 @@ fn system_calls_for_a_message() {
                 server.round(&mut streams);
             }
             drop(streams);
-            server.forgets_everybody();
+            server.forgets_all_clients();
             server.program.signal(Signal::SIGTERM);
             let _ = server.program.wait();
             trace.total_calls()
@@ -264,7 +264,7 @@ fn system_calls_for_a_message() {
 }
 
 #[test]
-fn members_hear_who_comes_what_is_said_and_who_goes() {
+fn members_hear_of_arrivals_lines_and_departures() {
     for peer in CHATS {
         let server = peer.start();
         let mut anna = join(&server, "anna", &[]);
@@ -278,7 +278,7 @@ fn members_hear_who_comes_what_is_said_and_who_goes() {
         lines_arrive_whole(&mut anna, &mut bob, &mut carol);
         lines_are_not_mixed(&mut anna, &mut bob, &mut carol);
 
-        // Nothing of those who came later holds the connection open.
+        // The processes of later clients do not hold the connection open.
         bob.end();
         hear_all([&mut anna, &mut carol], "* bob has left the room");
         bob.hears_the_end();
@@ -287,11 +287,11 @@ fn members_hear_who_comes_what_is_said_and_who_goes() {
         let dora = join(&server, "dora", &["anna"]);
         anna.hears("* dora has entered the room");
         drop((anna, bob, dora));
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 
-/// Enters, and is told who is there, in whatever order.
+/// Enters, and receives the list of members, in any order.
 fn join(server: &Server, name: &str, present: &[&str]) -> Guest {
     let mut guest = Guest::knock(server.address);
     guest.say(name);
@@ -303,7 +303,7 @@ fn join(server: &Server, name: &str, present: &[&str]) -> Guest {
     guest
 }
 
-/// In pieces, several at once, and longer than anything is read at once.
+/// Messages in pieces, several at once, and longer than one read of any peer.
 fn lines_arrive_whole(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
     bob.send("in ");
     anna.say("meanwhile");
@@ -320,7 +320,8 @@ fn lines_arrive_whole(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
 
     let long = "long".repeat(BUFFER_BYTES);
     let heard = format!("[anna] {long}");
-    // All at once: the kernels may hold less than that, and some peers wait for one after another.
+    // All lines at once: the kernels may hold less than that, and some peers wait for one client
+    // after another.
     thread::scope(|scope| {
         scope.spawn(|| anna.say(&long));
         scope.spawn(|| bob.hears(&heard));
@@ -328,7 +329,7 @@ fn lines_arrive_whole(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
     });
 }
 
-/// Two talk at once, in lines too long for one write to a pipe (`PIPE_BUF`).
+/// Two members talk at once, in lines too long for one write to a pipe (`PIPE_BUF`).
 fn lines_are_not_mixed(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
     const LINES: usize = 40;
     let line = |number: usize| format!("{number} ").repeat(2000);
@@ -354,9 +355,10 @@ fn lines_are_not_mixed(anna: &mut Guest, bob: &mut Guest, carol: &mut Guest) {
     });
 }
 
-/// Where a member has a queue, as opposed to threads and processes that write to all and wait.
+/// For peers with a queue for each member, as opposed to threads and processes that write to all
+/// and wait.
 #[test]
-fn a_member_that_reads_late_holds_up_nobody_and_misses_nothing() {
+fn a_member_that_reads_late_holds_up_no_other_and_misses_nothing() {
     const LINES: usize = 256;
     let line = |number: usize| format!("{number} ").repeat(20_000);
     for peer in CHATS {
@@ -376,11 +378,11 @@ fn a_member_that_reads_late_holds_up_nobody_and_misses_nothing() {
             late.hears(&format!("[anna] {}", line(number)));
         }
         drop((anna, late, prompt));
-        server.forgets_everybody();
+        server.forgets_all_clients();
     }
 }
 
-/// Also if whoever starts them has it blocked, as the comparison does.
+/// The signal is blocked in the process that starts the peer, as in the comparison.
 #[test]
 fn peers_end_on_sigterm() {
     let mut blocked = SigSet::empty();
@@ -391,7 +393,7 @@ fn peers_end_on_sigterm() {
         let client = server.client();
         server.program.signal(Signal::SIGTERM);
         assert_eq!(server.program.wait().code, None, "it is killed");
-        // So are all processes of it: the last one that has the socket ends the connection.
+        // All its processes are gone too: the last one that has the socket ends the connection.
         until("the connection has ended", || is_closed(&client));
     }
 }

@@ -56,7 +56,7 @@ fn a_server_ends_when_it_is_dropped() {
 }
 
 #[test]
-fn a_server_ends_with_who_started_it() {
+fn a_server_ends_with_the_process_that_started_it() {
     let start = || {
         let server = Server::start(program(), Service::Echo, Model::Reactor).unwrap();
         let address = server.address();

@@ -10,6 +10,7 @@
 //! | [`call`] | `edgecall`, the client under test |
 //! | [`chat`] | people in a chat, one at a time or hundreds whom one thread keeps talking |
 //! | [`client`] | connections with deadlines, resets, filling a connection up |
+//! | [`command`] | the programs under test, and others by their names |
 //! | [`door`] | where the test itself is the server, or nobody is |
 //! | [`program`] | any program that runs: spoken to, its output collected |
 //! | [`foreign`] | `nc`, `ncat`, `socat` and `telnet`, in the place of our programs |
@@ -31,7 +32,7 @@
 //! Nor does a test depend on the machine: how much its kernel keeps in a socket or a pipe, or what
 //! is installed. A test that needs full buffers sets their sizes where it can and waits until the
 //! other side has stopped ([`client::fill`], [`client::pile_up`]). A program that is missing is
-//! named by [`program::command`]; what a machine may forbid, such as namespaces, is skipped aloud
+//! named by [`command::command`]; what a machine may forbid, such as namespaces, is skipped aloud
 //! ([`skip`]).
 //!
 //! The programs under test are built once per run by `cargo build`; set `EDGELOOP_BIN` or
@@ -45,6 +46,7 @@
 pub mod call;
 pub mod chat;
 pub mod client;
+pub mod command;
 pub mod door;
 pub mod foreign;
 pub mod link;

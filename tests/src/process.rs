@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::program::command;
+use crate::command::command;
 
 /// Waits for `child` to end; `None` if it has not within `patience`.
 pub fn wait_for_exit(child: &mut Child, patience: Duration) -> Option<ExitStatus> {

@@ -1,9 +1,7 @@
 //! A program that runs, ours or another's: spoken to while it runs, its output collected.
 
-use std::env;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -12,31 +10,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub use crate::command::{command, needs};
+
 use crate::PATIENCE;
 use crate::process::wait_for_exit;
-use crate::server::{binary, edgecall};
-
-/// The program of that name: `edgeloop` and `edgecall` are those under test, any other
-/// [must be there](needs).
-#[must_use]
-pub fn command(name: &str) -> Command {
-    Command::new(match name {
-        "edgeloop" => binary().clone(),
-        "edgecall" => edgecall().clone(),
-        _ => {
-            needs(name);
-            PathBuf::from(name)
-        }
-    })
-}
-
-/// Fails if a program is missing that is no part of every system, and says how to get it.
-pub fn needs(name: &str) {
-    let path = env::var_os("PATH").unwrap_or_default();
-    // Of a path, `join` leaves nothing but that path.
-    let is_there = env::split_paths(&path).any(|directory| directory.join(name).is_file());
-    assert!(is_there, "needs `{name}`: run tests/run, which installs it");
-}
 
 /// A program with a pipe for its input, unless that is said to be something else. It is killed when
 /// dropped.

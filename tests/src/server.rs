@@ -3,64 +3,19 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub use crate::command::{binary, edgecall};
+
+use crate::command::command;
 use crate::process::{open_descriptors, state, wait_for_exit};
-use crate::program::command;
 use crate::{PATIENCE, until};
-
-/// The server under test: built by the first call, in the profile of the tests.
-pub fn binary() -> &'static PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| find("edgeloop", "EDGELOOP_BIN"))
-}
-
-/// The client under test, found or built as the server is.
-pub fn edgecall() -> &'static PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| find("edgecall", "EDGECALL_BIN"))
-}
-
-/// The program that the environment names, or else the one of that package.
-fn find(package: &str, variable: &str) -> PathBuf {
-    std::env::var_os(variable).map_or_else(|| build(package), PathBuf::from)
-}
-
-fn build(package: &str) -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        package,
-        "--message-format=json",
-    ]);
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let output = cargo
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo cannot be started");
-    assert!(output.status.success(), "{package} does not build");
-    let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
-    let path = messages.lines().filter_map(executable_in).next_back();
-    PathBuf::from(path.expect("cargo named no executable"))
-}
-
-/// The path in one of cargo's messages, if that message is about an executable.
-fn executable_in(message: &str) -> Option<&str> {
-    let (_, rest) = message.split_once("\"executable\":\"")?;
-    rest.split('"').next()
-}
 
 /// The ways to serve connections: those of the notes, and ours.
 pub const MODELS: [&str; 3] = ["reactor", "fork", "thread"];

@@ -1,8 +1,8 @@
 //! Bytes that the kernel does not take at once, and that wait in the reactor.
 //!
-//! The buffer is the reactor's own, so that it is measured from outside: the same bytes go to a
-//! reader who takes each chunk at once, and to one who takes none before all are sent. For the
-//! second most of them are copied into the buffer, and sent from it later, in larger pieces.
+//! The buffer is the reactor's own, so it is measured from outside: the same bytes go to a reader
+//! that takes each chunk at once, and to a reader that takes none before all are sent. For the
+//! second reader most of them are copied into the buffer, and sent from it later, in larger pieces.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -13,7 +13,7 @@ use edgeloop_reactor::{ConnId, Data, Direction, Limits, Outbox, Protocol, Reacto
 
 use super::group;
 
-/// The kernel takes three of them or so before a reader has to.
+/// The size of a chunk. The kernel takes three or so before a reader has to.
 const CHUNK_BYTES: usize = 64 * 1024;
 const CHUNKS: usize = 16;
 
@@ -33,7 +33,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Speaks only when it is called.
+/// A protocol that sends only when it is called.
 struct Speaker;
 
 impl Protocol for Speaker {

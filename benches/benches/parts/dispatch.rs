@@ -1,8 +1,8 @@
-//! From an event to `on_data`: epoll_wait(2), recv(2), and what the reactor does around them.
+//! From an event to `on_data`: epoll_wait(2), recv(2), and the reactor's work around them.
 //!
 //! Dispatch cannot be reached without descriptors, so these are TCP connections over loopback on
 //! which a message has arrived. Only the receiving end is timed. The same system calls by
-//! themselves are measured beside it: the difference is ours.
+//! themselves are measured beside it: the difference is the reactor's cost.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -56,7 +56,7 @@ fn measure<R: Receiver>(
     });
 }
 
-/// A message on every connection, and how long it takes to receive all of them.
+/// Sends a message on every connection, and measures how long it takes to receive all of them.
 fn turn(receiver: &mut impl Receiver, far: &mut [TcpStream]) -> io::Result<Duration> {
     for stream in &mut *far {
         stream.write_all(&MESSAGE)?;
@@ -76,7 +76,7 @@ fn pairs(count: usize) -> io::Result<(Vec<TcpStream>, Vec<TcpStream>)> {
     (0..count).map(pair).collect()
 }
 
-/// Counts what it hears.
+/// A protocol that counts the bytes it receives.
 #[derive(Default)]
 struct Counter {
     bytes: usize,
@@ -88,7 +88,7 @@ impl Protocol for Counter {
     }
 }
 
-/// On the reactor, with the timeouts of a real server.
+/// The reactor, with the timeouts of a real server.
 struct Reacting(Reactor<Counter>);
 
 impl Reacting {
@@ -115,7 +115,7 @@ impl Receiver for Reacting {
     }
 }
 
-/// The same system calls, and nothing around them.
+/// The system calls alone.
 struct Calling {
     poll: Poll,
     events: Events,

@@ -1,4 +1,4 @@
-//! What strangers send, made harmless for a terminal.
+//! Text of strangers, made harmless for a terminal.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use edgeloop::harmless::Harmless;
@@ -7,7 +7,7 @@ use super::group;
 
 const LINES: usize = 1_600;
 
-/// A name, a line, and what is shown of it.
+/// A name, a line, and the harmless form of the line.
 const KINDS: [(&str, &str, &str); 3] = [
     (
         "ASCII",

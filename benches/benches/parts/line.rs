@@ -5,10 +5,10 @@ use edgeloop::line::LineAssembler;
 
 use super::group;
 
-/// Its newline included.
+/// The length of a line, its newline included.
 const LINE_BYTES: usize = 40;
 const LINES: usize = 1_600;
-/// The longest line that a chat allows unless told otherwise.
+/// The longest line that a chat allows by default.
 const MAX: usize = 4096;
 
 pub(crate) fn bench(criterion: &mut Criterion) {

@@ -32,8 +32,8 @@ fn time(work: impl FnOnce()) -> Duration {
     begin.elapsed()
 }
 
-/// Numbers from 0 below `count`, in an order that jumps about: whatever they number was made in
-/// order, and is used in any.
+/// Numbers from 0 below `count`, in an order that jumps about: items are made in order, and used in
+/// any order.
 fn shuffled(count: usize) -> impl Iterator<Item = usize> {
     // A prime that divides no count used here, so that steps of it lead to each number once.
     const STRIDE: usize = 389;

@@ -1,4 +1,4 @@
-//! What protocols say, on its way through the outbox: protocols driven through [`Script`].
+//! The way of messages through the outbox, with protocols driven through [`Script`].
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
@@ -8,11 +8,11 @@ use super::group;
 
 const MESSAGE: [u8; 64] = [b'x'; 64];
 
-/// Messages in an iteration: what was sent is taken from the script once for all of them, so that
-/// this matters little.
+/// Messages in an iteration: the script hands over the output once for all of them, so that this
+/// matters little.
 const MESSAGES: u64 = 64;
 
-/// The shortest way back.
+/// The shortest way back: the message itself.
 struct SendBack;
 
 impl Protocol for SendBack {
@@ -21,7 +21,7 @@ impl Protocol for SendBack {
     }
 }
 
-/// The way of an answer that is not the question.
+/// The way of an answer with bytes of its own.
 struct Send;
 
 impl Protocol for Send {
@@ -30,7 +30,7 @@ impl Protocol for Send {
     }
 }
 
-/// Everything to everybody.
+/// Every message goes to every client.
 #[derive(Default)]
 struct Broadcast {
     members: Vec<ConnId>,
@@ -69,7 +69,7 @@ fn broadcasts(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Many messages in one turn: each lies behind the one before, for everybody.
+/// Many messages in one turn: for every client, each lies behind the one before.
 fn turns(criterion: &mut Criterion) {
     let mut group = group(criterion, "outbox turn");
     for members in [10, 100, 1_000] {
@@ -90,7 +90,7 @@ fn turns(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The first of `clients` speaks, and every client hears it. What is counted is messages heard.
+/// The first of `clients` speaks, and every client hears it. The count is of messages heard.
 fn conversation<P: Protocol>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,

@@ -1,4 +1,4 @@
-//! The table that protocols keep their connections in, beside the standard one.
+//! The table in which protocols keep their connections, beside the standard one.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -9,14 +9,14 @@ use edgeloop_reactor::{ConnId, ConnMap, Data, Outbox, Protocol, Script};
 
 use super::{group, shuffled};
 
-/// Nothing is said to it: it is there for the ids of its connections.
+/// A protocol without messages: it is there for the ids of its connections.
 struct Deaf;
 
 impl Protocol for Deaf {
     fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
 }
 
-/// What [`ConnMap`] and [`HashMap`] have in common.
+/// The common interface of [`ConnMap`] and [`HashMap`].
 trait Table: Default {
     fn insert(&mut self, id: ConnId, value: u64);
     fn get(&self, id: ConnId) -> Option<u64>;

@@ -17,7 +17,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     end(criterion);
 }
 
-/// From none to all.
+/// From no timer to all timers.
 fn set(criterion: &mut Criterion) {
     let mut group = group(criterion, "timers set");
     group.throughput(Throughput::Elements(TIMERS as u64));
@@ -41,7 +41,7 @@ fn set(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// All are set, and each is set to another time.
+/// All timers are set, and each is set to another time.
 fn change(criterion: &mut Criterion) {
     let mut group = group(criterion, "timers move");
     group.throughput(Throughput::Elements(TIMERS as u64));
@@ -58,7 +58,7 @@ fn change(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From all to none.
+/// From all timers to none.
 fn end(criterion: &mut Criterion) {
     let mut group = group(criterion, "timers end");
     group.throughput(Throughput::Elements(TIMERS as u64));
@@ -80,7 +80,7 @@ fn end_by(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, end: impl Fn(&mu
     });
 }
 
-/// Counts the timers that have come due.
+/// A protocol that counts the timers that have come due.
 #[derive(Default)]
 struct Bell {
     rung: usize,
@@ -107,7 +107,7 @@ impl Clocks {
         Clocks { script, ids }
     }
 
-    /// Sets each timer to so many milliseconds from now, and one.
+    /// Sets each timer to so many milliseconds from now, and one millisecond.
     fn set(&mut self, after: impl Iterator<Item = usize>) {
         let timers = self.ids.iter().zip(after);
         self.script.call(|_, out| {

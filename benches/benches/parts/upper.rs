@@ -1,5 +1,5 @@
-//! The uppercase server beside the echo server, through [`Script`]: what it costs to change the
-//! bytes. The script copies them twice for either.
+//! The uppercase server beside the echo server, through [`Script`]: the cost of changing the bytes.
+//! The script copies them twice for either.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};

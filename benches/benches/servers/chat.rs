@@ -1,4 +1,4 @@
-//! What some say, all hear.
+//! Members of a chat who talk and hear each other.
 
 use benches::or_end;
 use benches::room::{Room, deliveries};
@@ -13,7 +13,8 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     for members in [10, 100, 1_000] {
         group.throughput(Throughput::Elements(deliveries(members) as u64));
         for model in Model::ALL {
-            // They come once, for all samples, and only if the benchmark is not filtered out.
+            // The members come once, for all samples, and only if the benchmark is not filtered
+            // out.
             let mut setup = None;
             group.bench_function(BenchmarkId::new(model.to_string(), members), |bencher| {
                 let setup = setup.get_or_insert_with(|| {

@@ -9,7 +9,7 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 
 use super::{group, program};
 
-/// From here on, processes and threads may be more than the machine allows.
+/// From this number on, processes and threads may be more than the machine allows.
 const MANY: usize = 1_000;
 
 pub(crate) fn bench(criterion: &mut Criterion) {
@@ -35,7 +35,7 @@ fn all_models(group: &mut BenchmarkGroup<'_, WallTime>, connections: usize, mess
             setup.run(Echo::round_trip)?;
             Ok(setup)
         };
-        // Connected once, for all samples, and only if the benchmark is not filtered out.
+        // The clients connect once, for all samples, and only if the benchmark is not filtered out.
         let mut setup = None;
         if connections >= MANY && matches!(model, Model::Fork | Model::Thread) {
             match set_up() {

@@ -15,7 +15,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use edgeloop_reactor::{raise_descriptor_limit, reason};
 
-/// One for each client, and some.
+/// One descriptor for each client, and some.
 const DESCRIPTORS: u64 = 1_100;
 
 /// The program that has all servers in it.

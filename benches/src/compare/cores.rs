@@ -1,7 +1,8 @@
 //! A core for the server, another for the generator.
 //!
-//! Otherwise the scheduler moves them about, differently in each run: with one connection, a server
-//! beside its client on one core can be several times as fast or as slow as one across from it.
+//! Left alone, the scheduler moves them about, differently in each run: with one connection, a
+//! server beside its client on one core can be several times as fast or as slow as a server across
+//! from it.
 
 use std::fs;
 use std::io;
@@ -12,23 +13,23 @@ use nix::unistd::Pid;
 /// This thread, for sched_setaffinity(2).
 const SELF: Pid = Pid::from_raw(0);
 
-/// Who runs where; `None` is where the scheduler likes.
+/// The cores of server and generator; `None` leaves the choice to the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cores {
-    /// The server's.
+    /// The server's core.
     pub server: Option<usize>,
-    /// The generator's.
+    /// The generator's core.
     pub generator: Option<usize>,
 }
 
 impl Cores {
-    /// Wherever the scheduler likes.
+    /// The scheduler chooses.
     pub const ANY: Cores = Cores {
         server: None,
         generator: None,
     };
 
-    /// Two that share nothing, if there are two; and what is wrong with them, if anything is.
+    /// Two cores that share nothing, if there are two; and a warning if they are not ideal.
     #[must_use]
     pub fn choose() -> (Cores, Option<String>) {
         let allowed = allowed();
@@ -82,7 +83,7 @@ pub fn pinned<T>(cpu: Option<usize>, start: impl FnOnce() -> io::Result<T>) -> i
     started
 }
 
-/// Where this process may run, in ascending order.
+/// The processors on which this process may run, in ascending order.
 fn allowed() -> Vec<usize> {
     let is_allowed = |set: &CpuSet, cpu: usize| set.is_set(cpu).unwrap_or(false);
     sched_getaffinity(SELF).map_or(Vec::new(), |set| {

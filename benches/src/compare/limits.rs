@@ -1,8 +1,8 @@
-//! What the machine allows, asked before a run.
+//! The machine's limits, asked before a run.
 //!
-//! Where a limit is only the server's own, the run itself finds it, and the server says which it
-//! was. These here are shared: without a descriptor the generator cannot ask, and without a process
-//! or memory to spare, whatever else runs on the machine suffers too.
+//! Where a limit is only the server's own, the run itself finds it, and the server names it. The
+//! limits here are shared: without a descriptor the generator cannot ask, and without a process or
+//! memory to spare, all other programs on the machine suffer too.
 
 use std::fs;
 use std::path::Path;
@@ -15,25 +15,25 @@ use super::machine::memory;
 use super::model::Model;
 use super::number::count;
 
-/// Descriptors that a program needs besides those of its connections.
+/// Descriptors of a program besides those of its connections.
 const OTHER_DESCRIPTORS: usize = 64;
-/// Processes and threads left to everybody else.
+/// Processes and threads left to other programs.
 const OTHER_TASKS: usize = 200;
-/// What the kernel takes for a process (its stack, page tables and bookkeeping), about, in bytes.
+/// The kernel's memory for a process (stack, page tables and bookkeeping), about, in bytes.
 const KERNEL_BYTES_OF_A_PROCESS: f64 = 128.0 * 1024.0;
-/// The same for a thread, which shares most of it.
+/// The kernel's memory for a thread, which shares most of that, in bytes.
 const KERNEL_BYTES_OF_A_THREAD: f64 = 32.0 * 1024.0;
-/// What the kernel takes for a connection: two sockets, about, in bytes.
+/// The kernel's memory for a connection: two sockets, about, in bytes.
 const KERNEL_BYTES_OF_A_CONNECTION: f64 = 8.0 * 1024.0;
 
-/// What of each there is for a server.
+/// The amounts that a server may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
     descriptors: usize,
     tasks: Tasks,
 }
 
-/// How many processes and threads there may be, and by whose will.
+/// How many processes and threads there may be, and the name of the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Tasks {
     free: usize,
@@ -42,7 +42,7 @@ struct Tasks {
 }
 
 impl Limits {
-    /// Those of this process, which its children inherit; that of descriptors is raised.
+    /// The limits of this process, which its children inherit; that of descriptors is raised.
     #[must_use]
     pub fn here() -> Limits {
         let descriptors = raise_descriptor_limit().unwrap_or(0);
@@ -52,8 +52,8 @@ impl Limits {
         }
     }
 
-    /// Why a model cannot serve so many connections here. `bytes_each` is the memory that one took
-    /// in a run before, 0 if there was none.
+    /// The reason why a model cannot serve so many connections here. `bytes_each` is the memory of
+    /// one in an earlier run, 0 if there was none.
     #[must_use]
     pub fn forbid(&self, model: Model, connections: usize, bytes_each: f64) -> Option<String> {
         let Limits { descriptors, tasks } = self;
@@ -85,7 +85,7 @@ impl Limits {
     }
 }
 
-/// The narrowest of all that the kernel has.
+/// The narrowest of all limits that the kernel has.
 fn tasks() -> Tasks {
     let used = existing_tasks();
     let of_all = ["pid_max", "threads-max"].map(|name| {
@@ -112,7 +112,7 @@ fn tasks() -> Tasks {
     }
 }
 
-/// A limit, if there is one, with how much of it is used; and its name.
+/// A limit, if there is one, and the number in use; and its name.
 type Limit = (Option<(usize, usize)>, String);
 
 /// How many tasks a user may have; root may have any number (getrlimit(2), `RLIMIT_NPROC`).
@@ -124,7 +124,7 @@ fn of_user(used: usize) -> Limit {
     (limit.map(|limit| (limit, used)), "RLIMIT_NPROC".into())
 }
 
-/// Of this process's control group and those that it is in (cgroups(7), `pids.max`).
+/// The limit of this process's control group and of those around it (cgroups(7), `pids.max`).
 fn of_control_groups() -> Vec<Limit> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
@@ -140,7 +140,7 @@ fn of_control_groups() -> Vec<Limit> {
         .collect()
 }
 
-/// The processes and threads that there are (proc(5), `/proc/loadavg`, the number after the slash).
+/// The number of processes and threads (proc(5), `/proc/loadavg`, the number after the slash).
 fn existing_tasks() -> usize {
     let loadavg = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let field = loadavg

@@ -1,4 +1,4 @@
-//! What the comparison runs on.
+//! The machine of a comparison.
 
 use std::fs;
 use std::process::Command;
@@ -13,18 +13,18 @@ pub struct Machine {
     pub processor: String,
     /// How many cores the comparison may use.
     pub cores: usize,
-    /// Whether it is a virtual one, whose cores others may use too.
+    /// Whether it is a virtual machine, whose cores other guests may use too.
     pub virtual_machine: bool,
-    /// What decides on the clock frequency, if the kernel tells.
+    /// The kernel's policy for the clock frequency, if the kernel tells.
     pub governor: Option<String>,
-    /// In bytes.
+    /// Memory in bytes.
     pub memory_bytes: u64,
-    /// Name, release and architecture.
+    /// The kernel's name, release and architecture.
     pub kernel: String,
 }
 
 impl Machine {
-    /// The one that this runs on.
+    /// The machine that this program runs on.
     #[must_use]
     pub fn here() -> Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -40,7 +40,7 @@ impl Machine {
         }
     }
 
-    /// As rows of a table: what, and how much of it.
+    /// Rows of a table: a name and a value.
     #[must_use]
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let kind = if self.virtual_machine {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_whatever_stands_around_them() {
+    fn fields_are_found_among_others() {
         let cpuinfo = "processor\t: 0\nmodel name\t: A B @ 2 GHz\nflags\t\t: fpu hypervisor\n";
         assert_eq!(field(cpuinfo, "model name"), Some("A B @ 2 GHz"));
         assert_eq!(field(cpuinfo, "model"), None);

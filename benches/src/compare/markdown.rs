@@ -7,18 +7,18 @@ use super::series::{self, Series};
 use super::table::figure;
 use super::verdict::best;
 
-/// With how many connections a column is.
+/// The number of connections of a column.
 #[derive(Clone, Copy, Debug)]
 enum Pick {
-    /// As few as there were.
+    /// The smallest number that was measured.
     Fewest,
-    /// 1,000, or what is next below: a number that a server should be at ease with.
+    /// 1,000, or the next number below, which a server should hold with ease.
     Thousand,
-    /// As many as there were.
+    /// The greatest number that was measured.
     Most,
 }
 
-/// The columns: a metric's id, what it is called in a head, and with how many connections.
+/// The columns: a metric's id, its short name in a head, and the number of connections.
 const COLUMNS: &[(&str, &str, Pick)] = &[
     ("cpu", "CPU µs per message", Pick::Fewest),
     ("cpu", "CPU µs per message", Pick::Thousand),
@@ -39,7 +39,7 @@ struct Column {
     best: Vec<Model>,
 }
 
-/// A row for each model, and under it where and how that was measured.
+/// A row for each model, and under the table the place and the manner of the measurement.
 #[must_use]
 pub fn markdown(comparison: &Comparison) -> String {
     let columns = columns(comparison);
@@ -113,8 +113,9 @@ impl Column {
 fn origin(comparison: &Comparison) -> String {
     let machine = &comparison.machine;
     format!(
-        "Medians of {}; bold: the best, and what is level with it; ≥ and ≤: the generator was the \
-         limit, not the server, and nobody is best where such a one is behind. {}, {} cores, {}; {}. `{}`, {}.",
+        "Medians of {}; bold: the best, and all that are level with it; ≥ and ≤: the generator was \
+         the limit, not the server, and no model is best where such a one is behind. \
+         {}, {} cores, {}; {}. `{}`, {}.",
         comparison.rounds(),
         machine.processor,
         machine.cores,

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 use edgeloop_reactor::Signals;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use super::Options;
 use super::cores::Cores;
 use super::limits::Limits;
 use super::machine::Machine;
 use super::model::Model;
 use super::neighbours::Neighbours;
+use super::options::Options;
 use super::plan::{Plan, Point};
 use super::process::{Missing, adopt_orphans};
 use super::programs::{Programs, commands};
@@ -22,15 +22,15 @@ use super::verdict::with;
 
 const TEMPLATE: &str = "{msg}\n{elapsed} {wide_bar} {eta} left";
 
-/// How this program was built, as cargo is told.
+/// How this program was built, as an argument of cargo.
 const RELEASE: &str = if cfg!(debug_assertions) {
     ""
 } else {
     " --release"
 };
 
-/// Measures all that the user asked for, or as much of it as the user waits for. Errors: nothing
-/// could be measured, and why.
+/// Measures all that the user asked for, or as much of it as the user waits for. If nothing could
+/// be measured, the error is the reason.
 pub fn measure(options: &Options) -> Result<Comparison, String> {
     let mut plan = Plan::new(options)?;
     let mut programs = Programs::find(options)?;
@@ -41,7 +41,7 @@ pub fn measure(options: &Options) -> Result<Comparison, String> {
     if let (true, Some((_, why))) = (plan.models.is_empty(), left_out.first()) {
         return Err(format!("nothing is measured: {why}"));
     }
-    // From here on, the end of the user's patience is an event like any other.
+    // From here on, a signal that ends the comparison is an event like any other.
     let signals = Signals::new().map_err(|errno| format!("signals: {}", errno.desc()))?;
     adopt_orphans()?;
     let (cores, warning) = match options.no_pin {
@@ -76,7 +76,7 @@ fn unfair() -> Option<String> {
     RELEASE.is_empty().then(|| why.into())
 }
 
-/// A comparison of which no run has been made.
+/// A comparison without a run.
 fn describe(plan: Plan, programs: &Programs, cores: Cores) -> Comparison {
     let machine = Machine::here();
     let command: Vec<String> = env::args().skip(1).collect();
@@ -130,7 +130,7 @@ fn run_all(comparison: &mut Comparison, bench: &Bench) {
     }
 }
 
-/// `None`: the user has had enough.
+/// `None`: the user has ended the comparison.
 fn attempt(
     comparison: &Comparison,
     bench: &Bench,
@@ -149,8 +149,8 @@ fn attempt(
     }
 }
 
-/// What is running, and how long the rest will take. Its length is the estimate in milliseconds,
-/// which the time that has passed corrects.
+/// The progress bar: what is running, and how long the rest will take. Its length is the estimate
+/// in milliseconds, which the time that has passed corrects.
 fn progress(plan: &Plan) -> ProgressBar {
     let estimates = plan
         .runs()
@@ -176,7 +176,7 @@ fn progress(plan: &Plan) -> ProgressBar {
     }
 }
 
-/// Tells the user, who may have closed standard error and not want to know.
+/// Tells the user. An error is ignored: standard error may be closed.
 fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,20 +1,20 @@
-//! What can be read from the runs: one plot and one table for each metric.
+//! The metrics: one plot and one table for each.
 
-use super::plan::Workload;
 use super::report::{Report, Server};
 use super::scale::Kind;
+use super::workload::Workload;
 
-/// Which of two figures is the better one.
+/// The direction in which a figure gets better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
-    /// The greater.
+    /// The greater figure is the better one.
     More,
-    /// The smaller.
+    /// The smaller figure is the better one.
     Less,
 }
 
 impl Better {
-    /// For those who look at a plot.
+    /// The direction as a note beside a plot.
     #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {
@@ -27,33 +27,33 @@ impl Better {
 /// A figure that each run has.
 #[derive(Debug)]
 pub struct Metric {
-    /// Its name in file names and in the page.
+    /// The name in file names and in links of the page.
     pub id: &'static str,
-    /// Above the plot.
+    /// The title above the plot.
     pub title: &'static str,
-    /// Of the vertical axis.
+    /// The unit of the vertical axis.
     pub unit: &'static str,
-    /// What the title leaves open of the unit; empty if nothing.
+    /// The short unit that a table of many adds to the title; empty if the title names it.
     pub symbol: &'static str,
-    /// In whose runs it is measured.
+    /// The load whose runs have this figure.
     pub workload: Workload,
-    /// Which is the better figure.
+    /// The direction in which it gets better.
     pub better: Better,
-    /// How the vertical axis is divided.
+    /// The division of the vertical axis.
     pub scale: Kind,
-    /// With fewer connections, it has no meaning.
+    /// The smallest number of connections at which it has a meaning.
     pub fewest_connections: usize,
-    /// A difference that matters to nobody, however many per cent it may be.
+    /// A difference too small to matter, however many per cent it may be.
     pub negligible: f64,
     /// Whether a generator at its limit spoils it.
     pub needs_generator: bool,
-    /// Whether a summary has room for more of it than one number of connections.
+    /// Whether a summary shows it at more than one number of connections.
     pub is_central: bool,
-    /// How it is read from a run; `None` if this run does not have it.
+    /// Reads it from a run; `None` if this run does not have it.
     pub value: fn(&Report) -> Option<f64>,
-    /// What the plot shows, for a reader who has not seen one of its kind.
+    /// An explanation of the plot, for a reader who has not seen one of its kind.
     pub shows: &'static str,
-    /// What one might take it for, and it is not.
+    /// The things that the plot does not show.
     pub hides: &'static str,
 }
 
@@ -71,9 +71,9 @@ impl Metric {
 /// Metrics of one kind of load.
 #[derive(Debug)]
 pub struct Section {
-    /// Above its plots.
+    /// The heading above its plots.
     pub title: &'static str,
-    /// What the clients do.
+    /// A description of the load.
     pub load: &'static str,
     /// Its plots.
     pub metrics: &'static [Metric],
@@ -84,7 +84,7 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
     SECTIONS.iter().flat_map(|section| section.metrics)
 }
 
-/// The page, as far as it has plots.
+/// The part of the page that has plots.
 pub const SECTIONS: &[Section] = &[
     Section {
         title: "Small messages",
@@ -113,16 +113,16 @@ pub const SECTIONS: &[Section] = &[
     Section {
         title: "Large messages",
         load: "As with the small messages, but each has 16 KiB, so that copying weighs more than \
-               being told of it.",
+               the notice of it.",
         metrics: &[THROUGHPUT, BULK_CPU],
     },
     Section {
         title: "A chat",
         load: "Ten of the members talk, or all if there are fewer: each says lines of 64 bytes, \
-               and has at most four on their way. Every line goes to everybody else, and every \
+               and has at most four on their way. Every line goes to all others, and every \
                member checks that each arrives once and in order. Here the work is no longer one \
                answer to one question, so it matters how a server hands on a line: at once, with a \
-               call for each member and line, or what has come together in one call for each \
+               call for each member and line, or several lines together in one call for each \
                member. edgeloop serves chat on its reactor alone, so fork and thread are programs \
                written for this comparison. There is none on io_uring, libuv, libev \
                or libevent.",
@@ -143,16 +143,16 @@ const RATE: Metric = Metric {
     needs_generator: true,
     is_central: true,
     value: |report| Some(report.messages_per_s),
-    shows: "How many messages a server on one core answers in a second. With one connection, \
-            server and client wait for each other nearly all the time, and no model can do much \
-            about that. With more of them there is always something to do, and what counts is \
-            what a message costs: its processor time, in the next plot, sets the most that one \
-            core can answer. The generator has one core too, and for each message it does what an \
-            event loop does, a send and a receive. So beside a good loop it is often the one that \
-            is waited for. Those marks are hollow: the server could have answered at least as \
-            many.",
-    hides: "What a model does with several cores. Threads and processes would use them without \
-            being asked; a reactor needs one for each core (--workers).",
+    shows: "The number of messages that a server on one core answers in a second. With one \
+            connection, server and client wait for each other nearly all the time, and no model \
+            can do much about that. With more connections there is always something to do, and the \
+            limit is the cost of a message: its processor time, in the next plot, sets the most \
+            that one core can answer. The generator has one core too, and for each message it does \
+            what an event loop does, a send and a receive. So beside a good loop the generator is \
+            often the slower side. Those marks are hollow: the server could have answered at least \
+            as many.",
+    hides: "The effect of several cores. Threads and processes would use them without being asked; \
+            a reactor needs one for each core (--workers).",
 };
 
 const CPU: Metric = Metric {
@@ -168,13 +168,13 @@ const CPU: Metric = Metric {
     needs_generator: false,
     is_central: true,
     value: |report| of_server(report, |server| server.cpu_us_per_message),
-    shows: "How long an answer keeps the server's core busy, in the server's own code and in the \
-            kernel on its behalf. Most of it is the kernel's work for the two calls that receive \
-            and send, which every model has to make. The rest is finding out whose turn it is: \
-            one question to epoll for many connections, or a switch to another thread or process \
-            for each message.",
-    hides: "The clients' side, and work that the kernel does for nobody in particular. Waiting \
-            does not count, so this figure depends less than others on what else the machine does.",
+    shows: "The time for which an answer keeps the server's core busy, in the server's own code \
+            and in the kernel on its behalf. Most of it is the kernel's work for the two calls \
+            that receive and send, which every model has to make. The rest is finding the next \
+            connection with something to do: one question to epoll for many connections, or a \
+            switch to another thread or process for each message.",
+    hides: "The clients' side, and kernel work that is charged to no process. Waiting does not \
+            count, so this figure depends less than others on what else the machine does.",
 };
 
 const P50: Metric = Metric {
@@ -190,12 +190,12 @@ const P50: Metric = Metric {
     needs_generator: true,
     is_central: false,
     value: |report| Some(report.latency_us.p50),
-    shows: "Half of the answers came within this time (the median). With many connections it \
-            grows with their number: all of them ask at once, and most of the time is spent in \
-            the queue. Twice as many who wait, at the same rate, wait twice as long.",
-    hides: "Whose queue it was. Where the mark is hollow, answers lay ready while the generator \
-            was busy with others, and the server's own part is smaller. How late the late ones \
-            are is in the next two plots.",
+    shows: "Half of the answers came within this time (the median). With many connections it grows \
+            with their number: all of them ask at once, and most of the time is spent in the \
+            queue. Twice as many waiting connections, at the same rate, wait twice as long.",
+    hides: "The owner of the queue. Where the mark is hollow, answers lay ready while the \
+            generator was busy with others, and the server's own part is smaller. The next two \
+            plots show how late the late answers are.",
 };
 
 const P99: Metric = Metric {
@@ -214,9 +214,9 @@ const P99: Metric = Metric {
     shows: "One answer in a hundred took longer than this. The distance to the plot before shows \
             how fair a model is: a loop that serves one connection after the other lets all wait \
             about equally long, a scheduler may let some wait for several rounds.",
-    hides: "Users who do not wait for each other. These clients ask again only when they have \
-            their answer, so a server that pauses is asked less meanwhile, and its pause counts \
-            less than it would in the world (coordinated omission).",
+    hides: "Independent users. These clients ask again only when they have their answer, so a \
+            server that pauses is asked less meanwhile, and its pause counts less than it would in \
+            the world (coordinated omission).",
 };
 
 const P999: Metric = Metric {
@@ -234,7 +234,8 @@ const P999: Metric = Metric {
     value: |report| Some(report.latency_us.p999),
     shows: "One answer in a thousand took longer than this: hiccups of the server, of the clients \
             and of the machine.",
-    hides: "Whose hiccup it was. Look at the spread of the rounds before you believe a difference.",
+    hides: "The origin of a hiccup. Look at the spread of the rounds before you believe a \
+            difference.",
 };
 
 const MEMORY: Metric = Metric {
@@ -245,19 +246,19 @@ const MEMORY: Metric = Metric {
     workload: Workload::Echo,
     better: Better::Less,
     scale: Kind::Log,
-    // A page has 4,096 bytes: divided by a few connections, that is all one would see.
+    // A page has 4,096 bytes: divided by a few connections, it hides all else.
     fewest_connections: 1_000,
     negligible: 0.0,
     needs_generator: false,
     is_central: false,
     value: |report| report.server.as_ref()?.pss_bytes_per_connection,
-    shows: "How much each open connection adds to the memory of the server, all its processes \
-            together, while nobody says anything; what several of them share is counted once \
-            (PSS). In an event loop it is an entry in a table. A thread has a stack, and a process \
-            has its own copy of whatever it has written to.",
+    shows: "The memory that each open connection adds to the server, all its processes together, \
+            while all clients are silent; memory that several processes share is counted once \
+            (PSS). In an event loop a connection is an entry in a table. A thread has a stack, and \
+            a process has its own copy of every page that it has written to.",
     hides: "The kernel's own memory: the socket, which all models need, and for each thread or \
-            process a second stack of 16 KiB and more. And nothing below some 30 bytes: pages that \
-            are shared with other programs count for less while more of those run.",
+            process a second stack of 16 KiB and more. Figures below some 30 bytes mean nothing: \
+            pages that are shared with other programs count for less while more of those run.",
 };
 
 const SWITCHES: Metric = Metric {
@@ -280,9 +281,9 @@ const SWITCHES: Metric = Metric {
         Some(server.voluntary_switches_per_message + server.involuntary_switches_per_message)
     },
     shows: "How often the kernel took the server, or one of its threads or processes, off the \
-            core: because it had to wait, or because its time was up. Each costs a microsecond or \
-            more, and cold caches afterwards. A process or thread of its own has to wait after \
-            each message; a loop waits only when nobody has anything to say.",
+            core: because it had to wait, or because its time was up. Each switch costs a \
+            microsecond or more, and cold caches afterwards. A process or thread of its own has to \
+            wait after each message; a loop waits only when no client has anything to say.",
     hides: "System calls. Those enter the kernel too, but they come back to the same task.",
 };
 
@@ -299,8 +300,8 @@ const CONNECTS: Metric = Metric {
     needs_generator: true,
     is_central: false,
     value: |report| report.connects_per_s,
-    shows: "How many whole lives of a connection a server can serve in a second. Here a process \
-            or a thread has to be made for each, and taken down again.",
+    shows: "The number of connections that a server accepts, answers and closes in a second. Here \
+            a process or a thread has to be made for each, and taken down again.",
     hides: "Servers that start their processes or threads beforehand and use them again, as many \
             real ones do.",
 };
@@ -318,9 +319,9 @@ const CONNECT_CPU: Metric = Metric {
     needs_generator: false,
     is_central: false,
     value: |report| of_server(report, |server| server.cpu_us_per_message),
-    shows: "How long such a life keeps the server's core busy, with all that the kernel does to \
-            make and to end sockets, threads and processes.",
-    hides: "Work that the kernel puts off, and does when nobody is asked to pay for it.",
+    shows: "The time for which such a connection keeps the server's core busy, with all kernel \
+            work to make and to end sockets, threads and processes.",
+    hides: "Work that the kernel puts off and then charges to no process.",
 };
 
 const THROUGHPUT: Metric = Metric {
@@ -338,8 +339,8 @@ const THROUGHPUT: Metric = Metric {
     value: |report| {
         Some(report.messages_per_s * Workload::Bulk.message_bytes() as f64 / 1_000_000.0)
     },
-    shows: "How many million bytes go to the server in a second, and as many come back. The \
-            larger a message, the less it can matter who was told of it and how.",
+    shows: "The millions of bytes that go to the server in a second; as many come back. The larger \
+            a message, the less the way of announcing it matters.",
     hides: "A network. A card with 10 Gbit/s carries 1,250 MB/s.",
 };
 
@@ -356,9 +357,9 @@ const BULK_CPU: Metric = Metric {
     needs_generator: false,
     is_central: false,
     value: |report| of_server(report, |server| server.cpu_us_per_message),
-    shows: "How long an answer of 16 KiB keeps the server's core busy. Every byte is copied twice: \
-            from the kernel to the server, and back.",
-    hides: "How a server fares whose clients do not fit into the processor's caches, as these may.",
+    shows: "The time for which an answer of 16 KiB keeps the server's core busy. Every byte is \
+            copied twice: from the kernel to the server, and back.",
+    hides: "Clients that do not fit into the processor's caches, as these may.",
 };
 
 const DELIVERED: Metric = Metric {
@@ -374,10 +375,11 @@ const DELIVERED: Metric = Metric {
     needs_generator: true,
     is_central: false,
     value: |report| report.delivered_per_s,
-    shows: "How many lines members hear in a second, all together: one that is said among 1,000 \
-            members is 999 here. A server that hands each member in one call whatever has come \
-            together delivers several times as many as one that makes a call for each line.",
-    hides: "Members on slow lines. Here everybody reads at once, and nobody has to be waited for.",
+    shows: "The number of lines that members hear in a second, all together: one line among 1,000 \
+            members is 999 here. A server that hands each member all gathered lines in one call \
+            delivers several times as many as a server that makes a call for each line.",
+    hides: "Members on slow lines. Here all members read at once, and the server waits for none of \
+            them.",
 };
 
 const DELIVERY_CPU: Metric = Metric {
@@ -393,10 +395,10 @@ const DELIVERY_CPU: Metric = Metric {
     needs_generator: false,
     is_central: false,
     value: |report| report.server.as_ref()?.cpu_us_per_delivery,
-    shows: "How long a line keeps the server's core busy for each member who hears it. A call to \
-            the kernel takes a microsecond or more. Where the figure is far below that, lines have \
-            shared calls.",
-    hides: "How long a line waited for others to share a call with: see the next plot.",
+    shows: "The time for which a line keeps the server's core busy for each member that hears it. \
+            A call to the kernel takes a microsecond or more. Where the figure is far below that, \
+            lines have shared calls.",
+    hides: "The time that a line waited for others to share a call with: see the next plot.",
 };
 
 const FAN_OUT: Metric = Metric {
@@ -412,9 +414,9 @@ const FAN_OUT: Metric = Metric {
     needs_generator: true,
     is_central: false,
     value: |report| Some(report.latency_us.p99),
-    shows: "From saying a line until a member has heard it; one delivery in a hundred took longer. \
-            It grows with the members, because one line is then as many deliveries, and somebody \
-            has to be the last.",
+    shows: "The time from saying a line until a member has heard it; one delivery in a hundred \
+            took longer. It grows with the members, because one line is then as many deliveries, \
+            and one member has to be the last.",
     hides: "The server alone: the generator has to read all these lines too, one member after the \
             other, and a line waits there as well.",
 };

@@ -1,13 +1,13 @@
-//! Who is compared.
+//! The servers that are compared.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Workload;
+use super::workload::Workload;
 
-/// How connections are served.
+/// A way to serve connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Model {
@@ -48,7 +48,7 @@ impl Model {
         Model::Libevent,
     ];
 
-    /// As it is written on the command line.
+    /// The name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Model {
         }
     }
 
-    /// How it works, in a sentence.
+    /// A description, in a sentence.
     #[must_use]
     pub fn about(self) -> &'static str {
         match self {
@@ -121,7 +121,7 @@ impl fmt::Display for Model {
     }
 }
 
-/// Those that the user has chosen, in the order of [`Model::ALL`].
+/// The models that the user has chosen, in the order of [`Model::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Models(pub Vec<Model>);
 

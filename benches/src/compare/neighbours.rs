@@ -1,7 +1,7 @@
-//! How much of our cores other programs take while we measure.
+//! The part of our cores that other programs take during a run.
 //!
-//! The kernel counts how long each core is busy, and how much of that was ours. What is left was
-//! everybody else's: other programs, and on a virtual machine the other machines.
+//! The kernel counts how long each core is busy, and how much of that was ours. The rest belongs to
+//! other programs, and on a virtual machine to the other machines.
 
 use std::fs;
 use std::process::Command;
@@ -21,10 +21,10 @@ const WORK: &[usize] = &[0, 1, 2, 7];
 /// Interrupts, hard and soft; soft ones are most of what the kernel does for a network.
 const WORK_AND_INTERRUPTS: &[usize] = &[0, 1, 2, 5, 6, 7];
 
-/// How things stood at one moment.
+/// The counts at one moment.
 #[derive(Clone, Debug)]
 pub struct Neighbours {
-    /// Those that are watched; all if it is empty.
+    /// The cores that are watched; all if it is empty.
     cores: Vec<usize>,
     /// The fields of `/proc/stat` that count.
     fields: &'static [usize],
@@ -34,7 +34,7 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// From now on, on these cores.
+    /// Starts to watch these cores.
     #[must_use]
     pub fn watch(cores: Cores) -> Neighbours {
         let cores: Vec<usize> = [cores.server, cores.generator]
@@ -54,8 +54,8 @@ impl Neighbours {
         }
     }
 
-    /// The part of the cores' time since then that was neither idle nor our children's. Counted are
-    /// those that have ended and were waited for.
+    /// The part of the cores' time since then that was neither idle nor our children's. It counts
+    /// children that have ended and were waited for.
     #[must_use]
     pub fn share(&self) -> f64 {
         let times = times(&self.cores, self.fields);
@@ -93,9 +93,10 @@ fn ticks(stat: &str, cores: &[usize], fields: &[usize]) -> impl Iterator<Item = 
     })
 }
 
-/// Whether the kernel counts interrupts apart from the tasks that they interrupt. Then those of our
-/// own network traffic are not in our children's time either. Where it cannot be known, it is taken
-/// to be so: the neighbours are then seen smaller than they are, and not larger.
+/// Whether the kernel counts interrupts apart from the tasks that they interrupt. Then the
+/// interrupts of our own network traffic are not in our children's time either. If the kernel does
+/// not tell, the answer is yes: the part of other programs then looks smaller than it is, and not
+/// larger.
 static INTERRUPTS_ARE_APART: LazyLock<bool> = LazyLock::new(|| {
     let release = uname().map_or_else(
         |_| String::new(),
@@ -140,9 +141,9 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_no_child_of_ours_is_seen() {
+    fn work_of_other_threads_is_seen() {
         let watch = Neighbours::watch(Cores::ANY);
-        // This thread is none, and busy until it is seen.
+        // This thread is no child, and busy until the count shows it.
         while watch.share() == 0.0 {}
     }
 }

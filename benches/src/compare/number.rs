@@ -1,7 +1,6 @@
-//! Numbers for people.
+//! Numbers for readers.
 
-/// Three digits that count, thousands apart: `251,000`, `3.81`, `0.0125`. The fourth would be
-/// noise.
+/// Three significant digits, thousands apart: `251,000`, `3.81`, `0.0125`. A fourth would be noise.
 #[must_use]
 pub fn rounded(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
@@ -56,11 +55,11 @@ pub fn tick(value: f64) -> String {
         ..1_000_000.0 => (value / 1_000.0, "k"),
         _ => (value / 1_000_000.0, "M"),
     };
-    // Sums of a step such as 0.1 miss what they mean by the last digit.
+    // Sums of a step such as 0.1 are off in the last digit.
     grouped(&format!("{}", (value * 1e9).round() / 1e9)) + suffix
 }
 
-/// How many times one is the other: `0.28`, `3.6`, `206`.
+/// A ratio: `0.28`, `3.6`, `206`.
 #[must_use]
 pub fn ratio(value: f64) -> String {
     match value {
@@ -79,7 +78,7 @@ pub fn percent(part: f64) -> String {
     }
 }
 
-/// Commas into the digits before the point.
+/// Puts commas into the digits before the point.
 fn grouped(number: &str) -> String {
     let (whole, fraction) = number.split_at(number.find('.').unwrap_or(number.len()));
     let (sign, digits) = whole.split_at(usize::from(whole.starts_with('-')));

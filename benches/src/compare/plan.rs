@@ -1,147 +1,47 @@
-//! What is measured: which servers, under which load, with how many connections.
+//! The plan of a comparison: servers, loads, numbers of connections, rounds.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Options;
 use super::model::Model;
 use super::number::count;
+use super::options::Options;
+use super::workload::Workload;
 
-/// More than anybody waits for.
+/// Rounds that a plan has at most.
 const MOST_ROUNDS: usize = 1_000;
-/// The same for what a run takes, and for its warm-up.
+/// The longest run, and the longest warm-up.
 const LONGEST: Duration = Duration::from_secs(86_400);
-
-/// What the clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Workload {
-    /// Connections stay open, and each has one small message on its way.
-    Echo,
-    /// The same with large messages.
-    Bulk,
-    /// Connect, exchange a small message, end, close, again and again.
-    Connect,
-    /// Some talk, and everybody hears them.
-    Chat,
-}
-
-impl Workload {
-    /// All of them, in the order in which they are measured.
-    pub const ALL: [Workload; 4] = [
-        Workload::Echo,
-        Workload::Bulk,
-        Workload::Connect,
-        Workload::Chat,
-    ];
-
-    /// What the generator calls it.
-    #[must_use]
-    pub fn kind(self) -> &'static str {
-        match self {
-            Workload::Echo | Workload::Bulk => "echo",
-            Workload::Connect => "connect",
-            Workload::Chat => "chat",
-        }
-    }
-
-    /// What there are several of, on the horizontal axis.
-    #[must_use]
-    pub fn clients(self) -> &'static str {
-        match self {
-            Workload::Echo | Workload::Bulk | Workload::Connect => "connections",
-            Workload::Chat => "members",
-        }
-    }
-
-    /// How many of them, in words: `1 connection`, `1,000 members`.
-    #[must_use]
-    pub fn counted(self, number: usize) -> String {
-        match (self, number) {
-            (Workload::Chat, 1) => "1 member".into(),
-            (_, 1) => "1 connection".into(),
-            _ => format!("{} {}", count(number), self.clients()),
-        }
-    }
-
-    /// How large a message is.
-    #[must_use]
-    pub fn message_bytes(self) -> usize {
-        match self {
-            Workload::Echo | Workload::Connect | Workload::Chat => 64,
-            Workload::Bulk => 16 * 1024,
-        }
-    }
-
-    /// How many messages a client, or of a chat one who talks, has on their way.
-    #[must_use]
-    pub fn depth(self) -> usize {
-        match self {
-            Workload::Echo | Workload::Bulk | Workload::Connect => 1,
-            Workload::Chat => 4,
-        }
-    }
-
-    /// Those of these numbers of connections, in ascending order, at which it shows something that
-    /// the others do not. In a hurry, the ends have to do for all but the first load.
-    fn choose(self, connections: &[usize], quick: bool) -> Vec<usize> {
-        let worthwhile = match (self, quick) {
-            (Workload::Echo, _) => 1..=usize::MAX,
-            (Workload::Bulk | Workload::Connect, false) => 1..=1_000,
-            (Workload::Bulk | Workload::Connect, true) => 1..=100,
-            // Alone, nobody hears anything.
-            (Workload::Chat, _) => 2..=1_000,
-        };
-        let chosen = connections.iter().copied();
-        let mut chosen: Vec<usize> = chosen.filter(|count| worthwhile.contains(count)).collect();
-        if quick && self != Workload::Echo && chosen.len() > 2 {
-            chosen.drain(1..chosen.len() - 1);
-        }
-        chosen
-    }
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Workload::Echo => "echo, 64 bytes",
-            Workload::Bulk => "echo, 16 KiB",
-            Workload::Connect => "connect, exchange, close",
-            Workload::Chat => "chat",
-        })
-    }
-}
 
 /// One place on the horizontal axis of the plots of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
-    /// What the clients do.
+    /// The load.
     pub workload: Workload,
-    /// How many of them there are at a time.
+    /// Connections at a time.
     pub connections: usize,
 }
 
-/// What is measured, and for how long.
+/// The servers and points of a comparison, and the time for each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// In the order in which each point is measured.
+    /// The models, in the order in which each point is measured.
     pub models: Vec<Model>,
-    /// In the order of a round: for each workload, fewest connections first.
+    /// The points of a round, in order: for each workload, fewest connections first.
     pub points: Vec<Point>,
-    /// How often everything is measured.
+    /// Rounds, in each of which every point is measured.
     pub rounds: usize,
-    /// How long a run measures, in milliseconds.
+    /// Measured time of a run, in milliseconds.
     pub duration_ms: u64,
-    /// How long it runs before that, in milliseconds.
+    /// Time of a run before that, in milliseconds.
     pub warm_up_ms: u64,
     /// No run begins later than this after the first, in seconds.
     pub time_limit_s: Option<u64>,
 }
 
 impl Plan {
-    /// What the user asked for. Errors: what is wrong with it, in one line.
+    /// The plan that the user asked for. An error is one line about the options.
     pub fn new(options: &Options) -> Result<Plan, String> {
         let quick = options.quick;
         let default_connections: &[usize] = match quick {
@@ -177,7 +77,7 @@ impl Plan {
         })
     }
 
-    /// How long a run may take beyond the time that is measured, for connecting and ending.
+    /// The time that a run may take beyond the measured time, for connecting and ending.
     #[must_use]
     pub fn patience(&self) -> Duration {
         Duration::from_secs(if self.time_limit_s.is_some() { 8 } else { 30 })
@@ -188,8 +88,8 @@ impl Plan {
         self.models.retain(|&other| other != model);
     }
 
-    /// Everything that is measured, in that order: A B C, then B C A, so that whatever else the
-    /// machine does hits all alike, nobody is always the first or behind the same other, and the
+    /// All runs in order: A B C, then B C A. So a disturbance by the rest of the machine hits all
+    /// models alike, no model is always the first or always behind the same other one, and the
     /// rounds of a point are far apart.
     pub fn runs(&self) -> impl Iterator<Item = (usize, Point, Model)> {
         let points = || self.points.iter().copied();
@@ -205,7 +105,7 @@ impl Plan {
         })
     }
 
-    /// About how long a run takes, with what is around it.
+    /// The time of a run with its start and end, about.
     #[must_use]
     pub fn estimate(&self, point: Point, model: Model) -> Duration {
         let per_connection = match model {
@@ -262,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_no_server_for_a_load_is_not_asked_for_it() {
+    fn a_model_without_a_server_for_a_load_is_not_asked_for_it() {
         let mut plan = plan(1);
         plan.models = vec![Model::Raw, Model::Libuv];
         plan.points[1].workload = Workload::Chat;

@@ -9,40 +9,40 @@ use std::fmt::Write;
 use super::metric::Metric;
 use super::model::Model;
 use super::number::{count, rounded, rounds, short_count, tick};
-use super::page::escape;
 use super::record::Comparison;
 use super::scale::{Kind, Scale};
 use super::series::{self, Mark, Series};
 use super::shape::shape;
+use super::text::{escape, wrapped};
 
 /// Colours and fonts of all plots.
 pub const STYLE: &str = include_str!("plot.css");
 
 /// The size of a plot in its own units; the page scales it.
 const WIDTH: f64 = 460.0;
-/// Without the notes under it.
+/// The height without the notes under the plot.
 const HEIGHT: f64 = 326.0;
-/// Above it, in a file of its own: room for a title.
+/// The height above the plot in a file of its own: room for a title.
 const HEAD: f64 = 42.0;
-/// How much larger such a file is shown, unless whoever includes it says otherwise.
+/// The scale of such a file, unless the page that includes it sets another.
 const MAGNIFICATION: f64 = 1.5;
 const LEFT: f64 = 54.0;
 const RIGHT: f64 = WIDTH - 92.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = HEIGHT - 54.0;
 
-/// Between two lines of text.
+/// The distance between two lines of text.
 const LINE: f64 = 16.0;
-/// As many characters of a note as fit beside each other.
+/// Characters in a line of a note.
 const NOTE_CHARACTERS: usize = 68;
-/// Between the middles of two numbers on the horizontal axis.
+/// The distance between the middles of two numbers on the horizontal axis.
 const BETWEEN_COUNTS: f64 = 27.0;
-/// As far as such a number may be from where it belongs.
+/// The greatest distance of such a number from its place.
 const COUNT_SHIFT: f64 = 9.0;
-/// Between two models at the same place, so that neither hides the other's spread.
+/// The distance between two models at the same place, so that neither hides the other's spread.
 const DODGE: f64 = 3.5;
-/// Between the first and the last of them: no more, or they would be taken for those of the next
-/// place.
+/// The greatest distance between the first and the last of them: with more, they would seem to
+/// belong to the next place.
 const DODGE_OF_ALL: f64 = 18.0;
 
 /// A plot as a file of its own, which says by itself what it shows.
@@ -82,7 +82,7 @@ pub fn svg(comparison: &Comparison, metric: &Metric) -> String {
     )
 }
 
-/// What is in a plot, and how high it is.
+/// The drawing of a plot, and its height.
 fn draw(comparison: &Comparison, metric: &Metric) -> (String, f64) {
     let all = Series::all(comparison, metric);
     let connections = series::connections(comparison, metric);
@@ -102,7 +102,7 @@ fn draw(comparison: &Comparison, metric: &Metric) -> (String, f64) {
     svg += &axes.draw(&unit, metric.workload.clients());
     let gaps = all.len().saturating_sub(1) as f64;
     let dodge = DODGE.min(DODGE_OF_ALL / gaps.max(1.0));
-    // From the last to the first, which so covers the others.
+    // In reverse, so that the first series covers the others.
     for (index, series) in all.iter().enumerate().rev() {
         svg += &axes.line(series, (index as f64 - gaps / 2.0) * dodge, metric);
     }
@@ -115,7 +115,7 @@ fn draw(comparison: &Comparison, metric: &Metric) -> (String, f64) {
     (svg, height)
 }
 
-/// The two axes, and what is placed by them.
+/// The two axes, which place all else.
 struct Axes {
     x: Scale,
     y: Scale,
@@ -198,7 +198,7 @@ impl Axes {
         svg + "</g>"
     }
 
-    /// Names at the right edge, no two in the same place, and a thin line to what they name.
+    /// Names at the right edge, no two in the same place, each with a thin line to its series.
     fn labels(&self, all: &[Series]) -> String {
         let last = |series: &Series| {
             let mark = series.marks.last();
@@ -241,8 +241,8 @@ fn apart(mut heights: Vec<f64>) -> Vec<f64> {
     heights
 }
 
-/// Where numbers at these places, in ascending order, can be written beside each other: a bit to the
-/// left of where they belong if need be, and nowhere if that is not enough.
+/// The places of numbers beside each other, from these wanted places in ascending order: each at
+/// most a bit to the left of its own, or nowhere if that is not enough.
 fn beside(places: &[f64]) -> Vec<Option<f64>> {
     let mut most = f64::INFINITY;
     let mut written: Vec<Option<f64>> = places
@@ -271,7 +271,7 @@ fn path(places: &[(f64, f64)]) -> String {
     }
 }
 
-/// What shows when the pointer rests on a mark.
+/// The text that appears when the pointer rests on a mark.
 fn hint(model: Model, mark: &Mark, metric: &Metric) -> String {
     let spread = mark.spread;
     let [median, min, max] = [spread.median, spread.min, spread.max].map(rounded);
@@ -288,7 +288,8 @@ fn hint(model: Model, mark: &Mark, metric: &Metric) -> String {
     )
 }
 
-/// Where models stop and why, those that do so alike together, in lines that fit.
+/// The ends of the series and their reasons, models with the same reason together, in lines that
+/// fit.
 fn notes(all: &[Series], metric: &Metric) -> Vec<String> {
     let is_empty = |series: &Series| series.marks.is_empty() && series.stop.is_none();
     if all.iter().all(is_empty) {
@@ -314,24 +315,10 @@ fn notes(all: &[Series], metric: &Metric) -> Vec<String> {
     let note = |(stop, models): &(&series::Stop, Vec<Model>)| {
         let names: Vec<&str> = models.iter().map(|model| model.name()).collect();
         let at = count(stop.connections);
-        wrapped(&format!("✕ {} at {at}: {}", names.join(", "), stop.reason))
+        let text = format!("✕ {} at {at}: {}", names.join(", "), stop.reason);
+        wrapped(&text, NOTE_CHARACTERS)
     };
     stops.iter().flat_map(note).collect()
-}
-
-/// Words in lines; a word that is too long for one has one of its own.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= NOTE_CHARACTERS => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -365,14 +352,5 @@ mod tests {
         let crowded = beside(&[100.0, 105.0, 110.0, 200.0]);
         assert_eq!(crowded, [None, None, Some(110.0), Some(200.0)]);
         assert_eq!(beside(&[]), []);
-    }
-
-    #[test]
-    fn notes_are_wrapped_between_words() {
-        let text = "word ".repeat(40);
-        let lines = wrapped(&text);
-        assert!(lines.iter().all(|line| line.len() <= NOTE_CHARACTERS));
-        assert_eq!(lines.join(" "), text.trim_end());
-        assert_eq!(wrapped(&"x".repeat(100)), ["x".repeat(100)]);
     }
 }

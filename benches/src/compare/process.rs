@@ -1,8 +1,9 @@
-//! A program that runs beside us, and surely ends.
+//! A child process that is certain to end.
 //!
-//! Each has a process group of its own. A Ctrl-C at the terminal is therefore ours alone, and at
-//! the end whatever the program has started can be ended with it, by the group's id. If we are
-//! killed ourselves, the kernel kills the program, and those here see to their own children.
+//! Each child has a process group of its own. A Ctrl-C at the terminal therefore reaches this
+//! program alone, and at the end the child can be ended with all its own children, by the group's
+//! id. If this program is killed itself, the kernel kills the child, and the servers measured here
+//! see to their own children.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -34,16 +35,16 @@ pub struct Process {
     ended: bool,
 }
 
-/// Why there is no output.
+/// The reason why there is no output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// The user has had enough.
+    /// The user has ended the comparison.
     Interrupted,
-    /// In a line.
+    /// A failure, in a line.
     Failed(String),
 }
 
-/// Makes orphans of our children our own, so that they can be waited for.
+/// Adopts orphans of our children, so that they can be waited for.
 pub fn adopt_orphans() -> Result<(), String> {
     set_child_subreaper(true).map_err(|errno| format!("prctl: {}", errno.desc()))
 }
@@ -78,7 +79,7 @@ impl Process {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Waits until a server says where it listens, and returns that.
+    /// Waits until a server says where it listens, and returns the address.
     pub fn address(&mut self) -> Result<String, String> {
         let deadline = Instant::now() + PATIENCE;
         let mut last = None;
@@ -109,7 +110,7 @@ impl Process {
         }
     }
 
-    /// Asks it to end, and ends it and all that it has started if it has not in that time.
+    /// Asks the child to end. If it has not ended in that time, it is killed with its own children.
     pub fn stop(&mut self, patience: Duration) {
         if self.ended {
             return;
@@ -119,13 +120,13 @@ impl Process {
         let group = Pid::from_raw(-leader.as_raw());
         let _ = kill(leader, Signal::SIGTERM);
         wait_for_end(leader, patience);
-        // Not yet waited for, it still owns its id, so that this can hit nobody else.
+        // Not yet waited for, the child still owns its id, so that this can hit no other process.
         let _ = kill(group, Signal::SIGKILL);
         while waitpid(group, None).is_ok() {}
     }
 
-    /// Once it has ended: the first it said on standard error since it listened. What went wrong
-    /// comes before what follows from it.
+    /// The first line on standard error since the server listened, once it has ended. A cause comes
+    /// before its consequences.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
         self.complaints.iter().find(|line| !line.trim().is_empty())
@@ -154,7 +155,7 @@ fn wait_for(stdout: &ChildStdout, deadline: Instant, signals: &Signals) -> Resul
         let _ = poll(&mut asked, timeout);
         let [output, _] = asked.map(|fd| fd.any().unwrap_or(false));
         while let Some(action) = signals.next() {
-            // The terminal has closed: nobody is interested any more.
+            // The terminal has closed: the progress has no reader any more.
             if matches!(action, SignalAction::Stop | SignalAction::Reload) {
                 return Err(Missing::Interrupted);
             }
@@ -177,8 +178,8 @@ fn wait_for_end(child: Pid, patience: Duration) {
     }
 }
 
-/// What a program writes to standard error, line by line. Read by a thread, so that the program
-/// never waits for us.
+/// Standard error of a program, line by line. A thread reads it, so that the program never waits
+/// for us.
 fn lines(stderr: Option<ChildStderr>) -> Receiver<String> {
     let (sender, receiver) = channel();
     if let Some(stderr) = stderr {

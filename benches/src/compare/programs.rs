@@ -1,4 +1,4 @@
-//! The programs that take part, and how each is called.
+//! The programs that take part, and their command lines.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -7,35 +7,36 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::Options;
 use super::machine::first_line;
 use super::model::Model;
-use super::plan::{Plan, Point, Workload};
+use super::options::Options;
+use super::plan::{Plan, Point};
 use super::process::Process;
+use super::workload::Workload;
 use crate::peers::native::{self, Native};
 
 /// Ports of one address that connections of one run may use up.
 const CONNECTIONS_OF_A_SOURCE: usize = 20_000;
 /// Addresses for connections that end: each port rests for a minute afterwards (tcp(7), TIME_WAIT).
 const SOURCES_OF_SHORT_CONNECTIONS: usize = 32;
-/// Of the members of a chat.
+/// Members of a chat who talk.
 const TALKERS: usize = 10;
-/// Where a server is to listen; it says which port it was given.
+/// The address for a server, which then says which port it was given.
 pub const ANY_PORT: &str = "127.0.0.1:0";
 
-/// Where the programs are.
+/// The places of the programs.
 #[derive(Debug)]
 pub struct Programs {
     edgeloop: PathBuf,
     edgecall: PathBuf,
-    /// This one, which has the peers in Rust in it.
+    /// This program, which has the peers in Rust in it.
     benches: PathBuf,
-    /// The peers in C, in a directory that goes when this does.
+    /// The peers in C, in a directory that is removed with this value.
     natives: Option<TempDir>,
 }
 
 impl Programs {
-    /// Those that the user named; the others are built.
+    /// The programs that the user named; the others are built.
     pub fn find(options: &Options) -> Result<Programs, String> {
         Ok(Programs {
             edgecall: named_or_built("edgecall", options.edgecall.as_deref())?,
@@ -43,16 +44,17 @@ impl Programs {
         })
     }
 
-    /// The servers alone, for a caller that is its own generator.
+    /// The servers alone, for a caller that generates the load itself.
     pub fn servers(edgeloop: Option<&Path>) -> Result<Programs, String> {
         Ok(Programs {
             edgeloop: named_or_built("edgeloop", edgeloop)?,
-            benches: env::current_exe().map_err(|error| format!("who am I? {error}"))?,
+            benches: env::current_exe()
+                .map_err(|error| format!("cannot find this program: {error}"))?,
             ..Programs::by_name()
         })
     }
 
-    /// As on the page: by their names.
+    /// The programs by their names, as the page shows them.
     fn by_name() -> Programs {
         Programs {
             edgeloop: "edgeloop".into(),
@@ -62,8 +64,8 @@ impl Programs {
         }
     }
 
-    /// Compiles what the models need of the peers in C, and returns those that have to be left out,
-    /// and why: they do not compile, or do not start on this kernel.
+    /// Compiles the peers in C that the models need, and returns the models that are left out with
+    /// the reason: they do not compile, or do not start on this kernel.
     pub fn compile(&mut self, models: &[Model]) -> Result<Vec<(Model, String)>, String> {
         let mut models = models
             .iter()
@@ -89,13 +91,13 @@ impl Programs {
         Ok(left_out)
     }
 
-    /// How the server of a model is called. It says on standard error where it listens.
+    /// The command of a model's server, which says on standard error where it listens.
     #[must_use]
     pub fn server(&self, model: Model, workload: Workload) -> Command {
         self.server_at(model, workload, ANY_PORT)
     }
 
-    /// The server of a model that listens there.
+    /// The command of a model's server at that address.
     #[must_use]
     pub fn server_at(&self, model: Model, workload: Workload, address: &str) -> Command {
         if let Some(program) = native(model, workload) {
@@ -121,7 +123,7 @@ impl Programs {
         });
         if is_ours {
             command.args([kind, "--quiet", "--model", model.name()]);
-            // As a server on the internet would have it, so that what it costs is in the figures.
+            // A server on the internet would have it, so its cost belongs in the figures.
             command.args(["--idle-timeout", "10min"]);
             if workload == Workload::Chat {
                 command.args(["--rate", "0"]);
@@ -133,7 +135,7 @@ impl Programs {
         command
     }
 
-    /// How the generator is called.
+    /// The command of the generator.
     #[must_use]
     pub fn generator(&self, plan: &Plan, point: Point, address: &str, pid: &str) -> Command {
         let sources = match point.workload {
@@ -162,7 +164,7 @@ impl Programs {
         command
     }
 
-    /// Their versions, those of the libraries compared, and what they were built with.
+    /// The versions of the programs, of the compared libraries and of the compilers.
     #[must_use]
     pub fn versions(&self, models: &[Model]) -> BTreeMap<String, String> {
         let version = |program: &Path| first_line(&program.to_string_lossy(), &["--version"]);
@@ -227,7 +229,7 @@ fn is_native(model: Model) -> bool {
     native(model, Workload::Echo).is_some()
 }
 
-/// What is called in a comparison, with names for what differs from run to run.
+/// The commands of a comparison, with placeholders for the parts that differ from run to run.
 #[must_use]
 pub fn commands(plan: &Plan) -> Vec<String> {
     let programs = Programs::by_name();
@@ -272,7 +274,7 @@ fn named_or_built(package: &str, named: Option<&Path>) -> Result<PathBuf, String
     named.map_or_else(|| build(package), |path| Ok(path.to_owned()))
 }
 
-/// Builds the program of a package in release, and returns where it is.
+/// Builds the program of a package in release, and returns its path.
 fn build(package: &str) -> Result<PathBuf, String> {
     let output = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
         .args([

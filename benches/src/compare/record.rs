@@ -1,4 +1,4 @@
-//! What a comparison has found out: `comparison.json`.
+//! The results of a comparison: `comparison.json`.
 
 use std::collections::BTreeMap;
 
@@ -11,69 +11,69 @@ use super::plan::{Plan, Point};
 use super::report::Report;
 use super::stats::Spread;
 
-/// All that was measured, and where and how.
+/// All results, and the place and manner of the measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// When it began: `2026-01-31T12:00:00Z`.
+    /// The time of its start: `2026-01-31T12:00:00Z`.
     pub date: String,
-    /// What the user typed.
+    /// The command line of the user.
     pub command: String,
-    /// What it ran on.
+    /// The machine.
     pub machine: Machine,
-    /// Which cores the server and the generator had.
+    /// The cores of the server and the generator, in words.
     pub cores: String,
-    /// Of each program and library that took part.
+    /// The version of each program and library that took part.
     pub versions: BTreeMap<String, String>,
-    /// How the servers and the generator were started.
+    /// The commands of the servers and the generator.
     pub commands: Vec<String>,
-    /// What was to be measured.
+    /// The plan, of which the runs may be a part.
     pub plan: Plan,
-    /// What a reader should know before believing any of it.
+    /// Reasons to doubt the figures.
     pub warnings: Vec<String>,
-    /// In the order in which they were measured.
+    /// The runs, in the order in which they were measured.
     pub runs: Vec<Run>,
 }
 
 /// One model at one point in one round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// From 1.
+    /// The number of the round, from 1.
     pub round: usize,
-    /// What the clients did.
+    /// The load and the number of connections.
     #[serde(flatten)]
     pub point: Point,
-    /// Who served them.
+    /// The model of the server.
     pub model: Model,
-    /// The part of the cores' time that other programs took meanwhile.
+    /// The part of the cores' time that other programs took during the run.
     pub others: f64,
-    /// What came out.
+    /// The result.
     pub outcome: Outcome,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Every answer came, and was right.
     Measured(Box<Report>),
-    /// Not so; and why, in a line.
+    /// The run failed, for this reason, in a line.
     Failed(String),
 }
 
 impl Comparison {
-    /// The rounds of a model at a point.
+    /// The results of a model at a point, one for each round.
     pub fn outcomes(&self, point: Point, model: Model) -> impl Iterator<Item = &Outcome> {
         let runs = self.runs.iter();
         let of_it = runs.filter(move |run| run.point == point && run.model == model);
         of_it.map(|run| &run.outcome)
     }
 
-    /// Those that were measured.
+    /// The reports of a model at a point, one for each round that did not fail.
     pub fn reports(&self, point: Point, model: Model) -> impl Iterator<Item = &Report> {
         self.outcomes(point, model).filter_map(Outcome::report)
     }
 
-    /// Why a model has nothing to show at a point: it failed each time.
+    /// The reason why a model has no figures at a point: it failed each time.
     #[must_use]
     pub fn failure(&self, point: Point, model: Model) -> Option<&str> {
         if self.reports(point, model).next().is_some() {
@@ -82,8 +82,8 @@ impl Comparison {
         self.outcomes(point, model).find_map(Outcome::failure)
     }
 
-    /// Whether it makes sense to ask a model for this: it has not failed with fewer connections,
-    /// and not twice with as many.
+    /// Whether a model may still succeed at a point: it has not failed with fewer connections, and
+    /// not twice with as many.
     #[must_use]
     pub fn is_worth_trying(&self, point: Point, model: Model) -> bool {
         let points = self.plan.points.iter().copied();
@@ -95,14 +95,14 @@ impl Comparison {
             && (attempts < 2 || self.failure(point, model).is_none())
     }
 
-    /// Whether nothing was measured.
+    /// Whether there is no report at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.runs.iter().all(|run| run.outcome.report().is_none())
     }
 
-    /// The most memory that a connection of this model has taken in any run with a number of them,
-    /// in bytes; 0 before there is one.
+    /// The greatest memory of a connection to this model in any run with 100 of them or more, in
+    /// bytes; 0 before there is such a run.
     #[must_use]
     pub fn bytes_per_connection(&self, model: Model) -> f64 {
         let runs = self.runs.iter();
@@ -119,8 +119,8 @@ impl Comparison {
         Spread::of(self.runs.iter().map(|run| run.others).collect())
     }
 
-    /// How many rounds the medians are of, which differ where the time was up or one failed:
-    /// `5 rounds`, `2 to 3 rounds`.
+    /// The number of rounds behind the medians, which differs where the time was up or a round
+    /// failed: `5 rounds`, `2 to 3 rounds`.
     #[must_use]
     pub fn rounds(&self) -> String {
         let runs = self.runs.iter();
@@ -135,7 +135,7 @@ impl Comparison {
         }
     }
 
-    /// Runs that failed where others of the same model at the same point did not: which, and why.
+    /// Runs that failed where others of the same model at the same point did not, with the reason.
     pub fn exceptions(&self) -> impl Iterator<Item = (&Run, &str)> {
         let failures = self
             .runs
@@ -153,7 +153,7 @@ impl Outcome {
         }
     }
 
-    /// Why it failed, if it did.
+    /// The reason of a failure.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         match self {

@@ -1,34 +1,34 @@
-//! What the generator says of a run: the output of `edgecall load --json`.
+//! The generator's report on a run: the output of `edgecall load --json`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// One run, as the generator saw it. What is not needed here is kept as it is.
+/// One run, as the generator saw it. Members without a field here are kept as they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Connections that were made.
     pub connected: u64,
     /// Answers within the measured time.
     pub messages: u64,
-    /// The same per second.
+    /// These answers per second.
     pub messages_per_s: f64,
-    /// Whole lives of connections per second, if that was the load.
+    /// Connections that were opened, used and closed, per second, if that was the load.
     pub connects_per_s: Option<f64>,
     /// Lines that members of a chat heard per second, if that was the load.
     pub delivered_per_s: Option<f64>,
-    /// From the question to the answer.
+    /// Time from the question to the answer.
     pub latency_us: Latency,
-    /// Answers that were not what was asked for.
+    /// Answers that were wrong.
     pub mismatches: u64,
-    /// What else went wrong, by its kind.
+    /// Other failures, by their kind.
     pub errors: BTreeMap<String, u64>,
     /// The generator itself.
     pub client: Client,
     /// The server, with all its processes and threads.
     pub server: Option<Server>,
-    /// What else it said.
+    /// Other members of the JSON.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -42,50 +42,50 @@ pub struct Latency {
     pub p99: f64,
     /// 999 of 1,000.
     pub p999: f64,
-    /// What else it said.
+    /// Other members of the JSON.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
-/// What the generator took.
+/// The generator's own use of the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Client {
-    /// Whether it, rather than the server, was at its limit.
+    /// Whether the generator was at its limit, and not the server.
     pub limited: bool,
-    /// What else it said.
+    /// Other members of the JSON.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
-/// What the server took.
+/// The server's use of the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {
-    /// Its own code, and the kernel's on its behalf, in microseconds.
+    /// Processor time of its own code, and of the kernel on its behalf, in microseconds.
     pub cpu_us_per_message: f64,
-    /// The same for each line of a chat that a member heard.
+    /// Processor time for each line of a chat that a member heard, in microseconds.
     pub cpu_us_per_delivery: Option<f64>,
-    /// The memory that each open connection added, in bytes, what is shared counted in parts; of
-    /// connections that end at once there is none.
+    /// Memory that each open connection added, in bytes, with shared memory counted in parts;
+    /// `None` for connections that end at once.
     pub pss_bytes_per_connection: Option<f64>,
     /// How often it gave up the core because it had to wait.
     pub voluntary_switches_per_message: f64,
     /// How often the core was taken from it.
     pub involuntary_switches_per_message: f64,
-    /// Whether these are all: those of threads that came or went meanwhile are lost.
+    /// Whether these counts are complete: threads that came or went during the run have none.
     pub switches_complete: bool,
-    /// What else it said.
+    /// Other members of the JSON.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
 impl Report {
-    /// Reads the generator's output. Errors: what is wrong with it.
+    /// Reads the generator's output. An error is one line about it.
     pub fn parse(json: &str) -> Result<Report, String> {
         serde_json::from_str(json).map_err(|error| error.to_string())
     }
 
-    /// What went wrong, if anything did: a server that gives wrong answers, or drops clients, is
-    /// not compared with one that does its work.
+    /// The reason why a run failed, if it did: a server that gives wrong answers, or drops clients,
+    /// is not compared with a server that does its work.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
         let mismatches =

@@ -1,4 +1,4 @@
-//! One run: a server, the generator, and what it says.
+//! One run: a server, the generator, and its report.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ use super::report::Report;
 /// How long a server without clients may take to end before it is killed.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What all runs have in common.
+/// The setting of all runs.
 #[derive(Debug)]
 pub struct Bench {
-    /// What is started.
+    /// The programs to start.
     pub programs: Programs,
-    /// Where it runs.
+    /// Their cores.
     pub cores: Cores,
-    /// What the user ends it with.
+    /// The signals that end the comparison.
     pub signals: Signals,
 }
 
@@ -54,8 +54,8 @@ impl Bench {
     }
 }
 
-/// The report, if there is one and every answer came. What the server says of a failure is the
-/// cause rather than the consequence, so it comes first.
+/// The report, if there is one and every answer came. Of a failure, the server's own complaint
+/// comes first: it is the cause, and the generator's the consequence.
 fn judge(
     output: Result<String, String>,
     server: Option<String>,

@@ -1,6 +1,6 @@
 //! From values to places on an axis.
 
-/// How an axis is divided.
+/// The division of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Equal differences are equally far apart; it begins at 0, so that lengths can be compared.
@@ -15,12 +15,12 @@ pub struct Scale {
     kind: Kind,
     low: f64,
     high: f64,
-    /// Where it is marked.
+    /// The values with a mark.
     pub ticks: Vec<f64>,
 }
 
 impl Scale {
-    /// An axis on which all of these values have a place. A logarithmic one has none for values
+    /// An axis on which all of these values have a place. A logarithmic axis has none for values
     /// that are not above 0.
     #[must_use]
     pub fn covering(kind: Kind, values: impl Iterator<Item = f64> + Clone) -> Scale {
@@ -39,12 +39,12 @@ impl Scale {
         }
     }
 
-    /// An axis for counts, which is marked where there are some.
+    /// An axis for counts, with a mark at each of them.
     #[must_use]
     pub fn of_counts(counts: &[usize]) -> Scale {
         let low = counts.first().map_or(1.0, |&count| count as f64);
         let high = counts.last().map_or(1.0, |&count| count as f64);
-        // A bit of room at both ends, more if there is one place only.
+        // Some room at both ends, more if there is one place only.
         let room = if low < high {
             (high / low).powf(0.06)
         } else {
@@ -58,7 +58,8 @@ impl Scale {
         }
     }
 
-    /// Where a value is: 0 at the low end, 1 at the high end. What is beyond an end is at that end.
+    /// The place of a value: 0 at the low end, 1 at the high end. A value beyond an end is at that
+    /// end.
     #[must_use]
     pub fn place(&self, value: f64) -> f64 {
         let place = match self.kind {

@@ -9,37 +9,37 @@ use super::stats::Spread;
 /// A model's figures of one metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// Whose they are.
+    /// The model of the server.
     pub model: Model,
-    /// Fewest connections first.
+    /// The figures, fewest connections first.
     pub marks: Vec<Mark>,
-    /// Where it could not go on, if it could not.
+    /// The point at which the model could not go on, if there was one.
     pub stop: Option<Stop>,
 }
 
-/// What was measured with one number of connections.
+/// The figure at one number of connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mark {
-    /// How many connections.
+    /// The number of connections.
     pub connections: usize,
-    /// Of the rounds.
+    /// The rounds, condensed.
     pub spread: Spread,
-    /// In most rounds the generator was at its limit, and this figure is its rather than the
-    /// server's.
+    /// Whether the generator was at its limit in most rounds, so that this figure is the
+    /// generator's rather than the server's.
     pub generator_limited: bool,
 }
 
 /// The end of a series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// With so many connections it failed.
+    /// The number of connections at which the model failed.
     pub connections: usize,
-    /// Why, in a line.
+    /// The reason, in a line.
     pub reason: String,
 }
 
 impl Series {
-    /// Those of all models that serve this load, in the order of the plan.
+    /// The series of all models that serve this load, in the order of the plan.
     #[must_use]
     pub fn all(comparison: &Comparison, metric: &Metric) -> Vec<Series> {
         let models = comparison.plan.models.iter();
@@ -73,7 +73,7 @@ impl Series {
         }
     }
 
-    /// What was measured with so many connections.
+    /// The figure at so many connections.
     #[must_use]
     pub fn at(&self, connections: usize) -> Option<&Mark> {
         self.marks

@@ -1,4 +1,5 @@
-//! The marks of the models: each has a shape of its own, so that nobody needs to tell colours apart.
+//! The marks of the models. Each has a shape of its own, so that a reader need not tell colours
+//! apart.
 
 use super::model::Model;
 
@@ -26,7 +27,7 @@ fn corners(model: Model) -> &'static [(f64, f64)] {
         Model::Reactor => &[],
         // A square.
         Model::Fork => &[(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)],
-        // The same on its corner.
+        // A square on its corner.
         Model::Thread => &[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)],
         // Triangles, one upside down.
         Model::Mio => &[(0.0, -1.2), (1.2, 1.0), (-1.2, 1.0)],
@@ -63,15 +64,6 @@ fn corners(model: Model) -> &'static [(f64, f64)] {
         Model::Libev => &[(-1.3, -1.2), (1.3, 1.2), (1.3, -1.2), (-1.3, 1.2)],
         Model::Libevent => &[(-1.2, -1.3), (1.2, -1.3), (-1.2, 1.3), (1.2, 1.3)],
     }
-}
-
-/// A mark beside a name, for legends.
-#[must_use]
-pub fn swatch(model: Model) -> String {
-    format!(
-        r#"<svg class="swatch series {model}" viewBox="0 0 28 14" aria-hidden="true"><path class="line" d="M0 7H28"/><path class="mark" d="{}"/></svg>"#,
-        shape(model, 14.0, 7.0)
-    )
 }
 
 #[cfg(test)]

@@ -1,20 +1,20 @@
-//! What becomes of several rounds: the middle one, and how far the others are from it.
+//! Several rounds as one figure: the median, and the distance of the others from it.
 
-/// The same figure, measured in several rounds.
+/// A figure that was measured in several rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// As many rounds are above as below: one bad round does not move it.
+    /// The median: one bad round does not move it.
     pub median: f64,
-    /// The least of all.
+    /// The least round.
     pub min: f64,
-    /// The greatest of all.
+    /// The greatest round.
     pub max: f64,
-    /// How many there are.
+    /// The number of rounds.
     pub rounds: usize,
 }
 
 impl Spread {
-    /// Of what was measured; `None` if nothing was.
+    /// The spread of these values; `None` if there are none.
     #[must_use]
     pub fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.retain(|value| value.is_finite());
@@ -33,14 +33,14 @@ impl Spread {
         })
     }
 
-    /// Whether a value is among the rounds, or between them.
+    /// Whether a value lies within the rounds.
     #[must_use]
     pub fn contains(&self, value: f64) -> bool {
         (self.min..=self.max).contains(&value)
     }
 
-    /// How far the furthest round is from the median, as a part of it; `None` if there is one round
-    /// only, or the median is 0.
+    /// The distance of the furthest round from the median, as a part of the median; `None` if there
+    /// is one round only, or the median is 0.
     #[must_use]
     pub fn deviation(&self) -> Option<f64> {
         let furthest = (self.max - self.median).max(self.median - self.min);

@@ -1,113 +1,84 @@
-//! A metric as a table under its plot; and all of them as one, at the head of the page.
+//! A metric as a table: its rows, with the median of each model.
 
-use std::fmt::Write;
-
-use super::metric::{Better, Metric, metrics};
+use super::metric::{Better, Metric};
 use super::model::Model;
 use super::number::{count, percent, rounded};
-use super::page::escape;
 use super::record::Comparison;
 use super::series::{self, Mark, Series};
 use super::verdict::{best, with};
 
-/// One row: a figure of every model.
-struct Row {
+/// The table under a plot.
+#[derive(Debug)]
+pub struct Table {
+    /// Its columns: the models that serve the load.
+    pub models: Vec<Model>,
+    /// A row for each number of connections, fewest first.
+    pub rows: Vec<Row>,
+}
+
+/// The figures of all models with as many connections.
+#[derive(Debug)]
+pub struct Row {
+    /// Their number.
     connections: usize,
-    cells: Vec<Cell>,
+    /// Their number in digits: `1,000`.
+    pub count: String,
+    /// Their number in words: `with 1,000 connections`.
+    pub with: String,
+    /// A cell for each column.
+    pub cells: Vec<Cell>,
 }
 
 /// One model's figure.
-struct Cell {
+#[derive(Debug)]
+pub struct Cell {
     /// The median, a cross where the model could go no further, or a dash.
-    text: String,
-    /// How far the furthest round is from it.
-    deviation: Option<String>,
+    pub text: String,
+    /// The distance of the furthest round from the median.
+    pub deviation: Option<String>,
+    /// Whether there is a median.
     is_measured: bool,
-    /// Of all, or level with that one.
-    is_best: bool,
+    /// Whether the median is the best, or level with it.
+    pub is_best: bool,
 }
 
-/// The table under a plot.
+impl Table {
+    /// All that was measured of a metric.
+    #[must_use]
+    pub fn of(comparison: &Comparison, metric: &Metric) -> Table {
+        let mut models = comparison.plan.models.clone();
+        models.retain(|model| model.serves(metric.workload));
+        let rows = rows(comparison, metric, &models);
+        Table { models, rows }
+    }
+}
+
+/// The rows of a metric for a summary, of those that have figures, with a cell for every model of
+/// the plan.
+///
+/// One is at 1,000 connections or the next number below, which a server should hold with ease. Of a
+/// central metric, in which models differ most, the first and the last row come on top.
 #[must_use]
-pub fn html(comparison: &Comparison, metric: &Metric) -> String {
-    let serving = |model: &&Model| model.serves(metric.workload);
-    let models: Vec<Model> = comparison
-        .plan
-        .models
+pub fn selected(comparison: &Comparison, metric: &Metric) -> Vec<Row> {
+    let mut rows = rows(comparison, metric, &comparison.plan.models);
+    rows.retain(|row| row.cells.iter().any(|cell| cell.is_measured));
+    let middle = rows
         .iter()
-        .filter(serving)
-        .copied()
-        .collect();
-    let mut rows = String::new();
-    for row in self::rows(comparison, metric, &models) {
-        let _ = writeln!(
-            rows,
-            r#"<tr><th scope="row">{}</th>{}</tr>"#,
-            count(row.connections),
-            row.cells.iter().map(Cell::html).collect::<String>()
-        );
-    }
-    format!(
-        r#"<p class="caption">{}: the median, and how far the furthest round is from it</p>
-<div class="wide" tabindex="0" role="region" aria-label="{}, as a table"><table><thead><tr><th scope="col">{}</th>{}</tr></thead><tbody>
-{rows}</tbody></table></div>"#,
-        escape(metric.unit),
-        escape(metric.title),
-        metric.workload.clients(),
-        heads(&models)
-    )
+        .rposition(|row| row.connections <= 1_000)
+        .unwrap_or(0);
+    let last = rows.len().saturating_sub(1);
+    let ends = if metric.is_central {
+        [0, last]
+    } else {
+        [middle; 2]
+    };
+    let rows = rows.into_iter().enumerate();
+    let chosen = rows.filter(|(index, _)| *index == middle || ends.contains(index));
+    chosen.map(|(_, row)| row).collect()
 }
 
-/// All metrics, each where it tells most.
-#[must_use]
-pub fn summary(comparison: &Comparison) -> String {
-    let mut rows = String::new();
-    for metric in metrics() {
-        for (index, mut row) in selected(comparison, metric).into_iter().enumerate() {
-            row.cells.iter_mut().for_each(|cell| cell.deviation = None);
-            let link = format!(
-                r##"<a href="#{}">{}</a>"##,
-                metric.id,
-                escape(&metric.name())
-            );
-            let with = with(metric.workload, &[row.connections]);
-            let _ = writeln!(
-                rows,
-                r#"<tr><th scope="row" aria-label="{}, {with}">{} <small>{with}</small></th>{}</tr>"#,
-                escape(&metric.name()),
-                if index == 0 { &link } else { "" },
-                row.cells.iter().map(Cell::html).collect::<String>()
-            );
-        }
-    }
-    format!(
-        r#"<div class="wide" tabindex="0" role="region" aria-label="All figures, as a table"><table class="summary"><thead><tr><td></td>{}</tr></thead><tbody>
-{rows}</tbody></table></div>"#,
-        heads(&comparison.plan.models)
-    )
-}
-
-fn heads(models: &[Model]) -> String {
-    models.iter().fold(String::new(), |mut heads, model| {
-        let _ = write!(heads, r#"<th scope="col" class="{model}">{model}</th>"#);
-        heads
-    })
-}
-
-impl Cell {
-    fn html(&self) -> String {
-        let class = if self.is_best { r#" class="best""# } else { "" };
-        let deviation = self
-            .deviation
-            .as_ref()
-            .map(|part| format!("<small>{part}</small>"));
-        let deviation = deviation.unwrap_or_default();
-        format!("<td{class}>{}{deviation}</td>", escape(&self.text))
-    }
-}
-
-/// A median, and by a sign whether it is the server's: `≥ 250,000` could be more if the generator
-/// had not been the limit, and `≤ 310` could be less.
+/// A median, with a sign if it is not the server's limit but the generator's: the server could have
+/// reached more than `≥ 250,000`, or less than `≤ 310`.
 #[must_use]
 pub fn figure(mark: &Mark, metric: &Metric) -> String {
     let median = rounded(mark.spread.median);
@@ -128,6 +99,8 @@ fn rows(comparison: &Comparison, metric: &Metric, models: &[Model]) -> Vec<Row> 
         };
         Row {
             connections,
+            count: count(connections),
+            with: with(metric.workload, &[connections]),
             cells: models.iter().map(cell).collect(),
         }
     };
@@ -138,44 +111,15 @@ fn rows(comparison: &Comparison, metric: &Metric, models: &[Model]) -> Vec<Row> 
 }
 
 fn cell(series: Option<&Series>, metric: &Metric, connections: usize, is_best: bool) -> Cell {
+    let mark = series.and_then(|series| series.at(connections));
     let stop = series.and_then(|series| series.stop.as_ref());
     let stops = stop.is_some_and(|stop| stop.connections <= connections);
-    match series.and_then(|series| series.at(connections)) {
-        Some(mark) => Cell {
-            text: figure(mark, metric),
-            deviation: mark
-                .spread
-                .deviation()
-                .map(|part| format!("±{}", percent(part))),
-            is_measured: true,
-            is_best,
-        },
-        None => Cell {
-            text: if stops { "✕" } else { "–" }.into(),
-            deviation: None,
-            is_measured: false,
-            is_best: false,
-        },
+    let without = if stops { "✕" } else { "–" };
+    let deviation = mark.and_then(|mark| mark.spread.deviation());
+    Cell {
+        text: mark.map_or(without.to_owned(), |mark| figure(mark, metric)),
+        deviation: deviation.map(|part| format!("±{}", percent(part))),
+        is_measured: mark.is_some(),
+        is_best,
     }
-}
-
-/// The rows for a summary, of those that have figures: 1,000 connections or what is next to it, a
-/// number that a server should be at ease with; and, where models differ most, also the fewest and
-/// the most.
-fn selected(comparison: &Comparison, metric: &Metric) -> Vec<Row> {
-    let mut rows = rows(comparison, metric, &comparison.plan.models);
-    rows.retain(|row| row.cells.iter().any(|cell| cell.is_measured));
-    let middle = rows
-        .iter()
-        .rposition(|row| row.connections <= 1_000)
-        .unwrap_or(0);
-    let last = rows.len().saturating_sub(1);
-    let ends = if metric.is_central {
-        [0, last]
-    } else {
-        [middle; 2]
-    };
-    let rows = rows.into_iter().enumerate();
-    let chosen = rows.filter(|(index, _)| *index == middle || ends.contains(index));
-    chosen.map(|(_, row)| row).collect()
 }

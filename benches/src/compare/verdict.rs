@@ -1,20 +1,21 @@
-//! Who is best, said only where the figures say so.
+//! Comparisons of the models in words, made only where the figures allow them.
 
 use super::metric::{Better, Metric, metrics};
 use super::model::Model;
 use super::number::{count, listed, ratio};
-use super::plan::Workload;
 use super::record::Comparison;
 use super::series::{self, Mark, Series};
 use super::stats::Spread;
+use super::workload::Workload;
 
-/// Medians that differ by less than this part are called level: rounds differ by more.
+/// Medians that differ by less than this part are level: rounds differ by more.
 pub const TIE: f64 = 0.05;
 
-/// Those with the best median at one number of connections: the best itself and all that are level
-/// with it, if there was a competition.
+/// The models with the best median at one number of connections: the best itself and all that are
+/// level with it, if there are others to compare it with.
 ///
-/// Nobody is, if one of those behind was held up by the generator: it might have been the best.
+/// No model is the best if the generator held up one that is behind: that one might have been the
+/// best.
 #[must_use]
 pub fn best(all: &[Series], metric: &Metric, connections: usize) -> Vec<Model> {
     let mark = |series: &Series| Some((series.model, *series.at(connections)?));
@@ -39,15 +40,28 @@ pub fn best(all: &[Series], metric: &Metric, connections: usize) -> Vec<Model> {
     first.into_iter().map(|(model, _)| model).collect()
 }
 
-/// Whether a difference is too small to be believed: the medians are close, or each of them might
-/// have been a round of the other.
+/// Whether a difference is too small to be believed: the medians are close, or each of them lies
+/// within the rounds of the other.
 fn are_level(metric: &Metric, best: &Spread, other: &Spread) -> bool {
     let close = (best.median.abs() * TIE).max(metric.negligible);
     (best.median - other.median).abs() <= close
         || (best.contains(other.median) && other.contains(best.median))
 }
 
-/// Who is best at each number of connections, in a sentence; `None` if nobody is at any.
+/// All sentences under the plot of a metric.
+#[must_use]
+pub fn all(comparison: &Comparison, metric: &Metric) -> Vec<String> {
+    let all = Series::all(comparison, metric);
+    let connections = series::connections(comparison, metric);
+    let said = [
+        sentence(&all, metric, &connections),
+        ratios(&all, metric, &connections),
+        limited(&all, metric),
+    ];
+    said.into_iter().flatten().collect()
+}
+
+/// The best models at each number of connections, in a sentence; `None` if there is no best at any.
 #[must_use]
 pub fn sentence(all: &[Series], metric: &Metric, connections: &[usize]) -> Option<String> {
     let bests = connections
@@ -69,8 +83,8 @@ pub fn sentence(all: &[Series], metric: &Metric, connections: &[usize]) -> Optio
     (!phrases.is_empty()).then(|| format!("Best median: {}.", phrases.join("; ")))
 }
 
-/// What the others are beside the reactor, at the greatest number of connections that most of them
-/// reached; `None` if there is nothing to set beside it.
+/// The ratios of the others to the reactor, at the greatest number of connections that most of them
+/// reached; `None` if there is nothing to compare.
 #[must_use]
 pub fn ratios(all: &[Series], metric: &Metric, connections: &[usize]) -> Option<String> {
     let reached = |count: usize| {
@@ -95,7 +109,8 @@ pub fn ratios(all: &[Series], metric: &Metric, connections: &[usize]) -> Option<
     (!others.is_empty()).then(|| format!("If the reactor is 1, {with}: {}.", others.join(", ")))
 }
 
-/// Beside whom the generator was the limit, in a sentence; `None` if that spoils nothing here.
+/// The models beside which the generator was the limit, in a sentence; `None` if that spoils
+/// nothing here.
 #[must_use]
 pub fn limited(all: &[Series], metric: &Metric) -> Option<String> {
     let of = |series: &Series| {
@@ -117,7 +132,7 @@ pub fn limited(all: &[Series], metric: &Metric) -> Option<String> {
     })
 }
 
-/// Where one of these models is best, or level with the best: for each such metric, a phrase.
+/// The metrics in which one of these models is best, or level with the best: a phrase for each.
 #[must_use]
 pub fn strengths(comparison: &Comparison, models: &[Model]) -> Vec<String> {
     let of_metric = |metric: &Metric| {
@@ -153,7 +168,7 @@ fn best_names(models: &[Model], of: usize) -> String {
     }
 }
 
-/// Numbers of clients, or the first and the last of them, in words.
+/// Numbers of clients in words; of several, the first and the last.
 #[must_use]
 pub fn with(workload: Workload, numbers: &[usize]) -> String {
     match numbers {
@@ -210,7 +225,11 @@ mod tests {
         assert_eq!(best(&all, rate, 1), [Model::Thread]);
         assert_eq!(best(&all[..2], rate, 1), [Model::Reactor, Model::Fork]);
         assert_eq!(best(&all, cpu, 1), [Model::Fork]);
-        assert_eq!(best(&all, cpu, 2), [], "there is nobody to compare it with");
+        assert_eq!(
+            best(&all, cpu, 2),
+            [],
+            "there is no other to compare it with"
+        );
     }
 
     #[test]
@@ -227,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_best_before_one_whom_the_generator_held_up() {
+    fn no_model_is_best_before_one_that_the_generator_held_up() {
         let mut all = [
             rounds(Model::Reactor, &[100.0]),
             rounds(Model::Mio, &[120.0]),
@@ -241,7 +260,7 @@ mod tests {
         assert_eq!(
             best(&all, rate, 1),
             [],
-            "nobody knows how much better each is"
+            "the figures do not say how much better each is"
         );
         assert_eq!(sentence(&all, rate, &[1]), None);
     }
@@ -266,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_that_matters_to_nobody_is_none() {
+    fn a_negligible_difference_is_none() {
         let all = [
             series(Model::Reactor, &[(1, 0.002)]),
             series(Model::Mio, &[(1, 0.004)]),

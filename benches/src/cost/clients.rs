@@ -98,7 +98,7 @@ impl Party {
         let mut room = gate.at_once(|| Room::knock(at, members))?;
         room.are_asked()?;
         gate.at_once(|| room.give_names())?;
-        room.are_told_who_is_there()?;
+        room.are_told_the_members()?;
         room.first_hears_of_all()?;
         Ok(Party(room))
     }

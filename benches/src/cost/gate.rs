@@ -1,8 +1,8 @@
 //! A server that is stopped while its clients act.
 //!
-//! How many events one wait brings depends on who runs when, and with it what a message costs. So
+//! The number of events in one wait depends on the scheduler, and with it the cost of a message. So
 //! the clients send while the server is stopped, and the server finds everything in its next turn.
-//! It is stopped as a debugger does it (ptrace(2)), since an event loop may hear of SIGCONT. A stop
+//! A debugger's stop is used (ptrace(2)), since an event loop may hear of SIGCONT. A stop
 //! interrupts epoll_wait(2) all the same, which costs a turn without events; a run with fewer
 //! rounds than another therefore has as many stops, and the difference of the two runs has none.
 

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::clients::{Callers, Clients, Party, Senders, Speakers};
 use super::gate::Gate;
 use crate::compare::model::Model;
-use crate::compare::plan::Workload;
 use crate::compare::programs::{ANY_PORT, Programs};
+use crate::compare::workload::Workload;
 use crate::room::deliveries;
 
 /// Connections, or datagrams, of a round: the server finds so many in one turn.
 const CROWD: usize = 64;
-/// Members of the chat, of whom ten talk.
+/// Members of the chat, ten of which talk.
 const MEMBERS: usize = 1_000;
 
 /// The work of the clients in a round.
@@ -37,7 +37,7 @@ impl Load {
     /// All of them, in the order of the table.
     pub const ALL: [Load; 4] = [Load::Echo, Load::Connect, Load::Datagram, Load::Chat];
 
-    /// As it is called in JSON and in names of files.
+    /// The name in JSON and in names of files.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Load {
         }
     }
 
-    /// How often the server is stopped in a round.
+    /// Stops of the server in a round.
     #[must_use]
     pub fn gates(self) -> usize {
         match self {
@@ -76,7 +76,7 @@ impl Load {
         }
     }
 
-    /// How the server of a model is called; `None` where there is none for this load.
+    /// The command of a model's server; `None` where there is none for this load.
     #[must_use]
     pub fn server(self, programs: &Programs, model: Model) -> Option<Command> {
         let (workload, scheme) = match self {

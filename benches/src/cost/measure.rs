@@ -79,7 +79,7 @@ fn run(
         Ok(clients)
     };
     match drive() {
-        // The clients are there until the server has ended, which hears nothing of their end.
+        // The clients are there until the server has ended, so it sees nothing of their end.
         Ok(clients) => {
             let counts = server.end();
             drop(clients);

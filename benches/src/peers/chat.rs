@@ -16,7 +16,7 @@ use std::net::TcpListener;
 
 use clap::ValueEnum;
 
-/// What a chat peer is built on.
+/// The library or the model of a chat peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Library {
     /// An event queue, and nothing more.

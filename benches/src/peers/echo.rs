@@ -10,7 +10,7 @@ use std::net::TcpListener;
 
 use clap::ValueEnum;
 
-/// What an echo peer is built on.
+/// The library of an echo peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Library {
     /// An event queue, and nothing more.

@@ -1,4 +1,4 @@
-//! What the peers on mio have in common: waiting and accepting.
+//! The common parts of the peers on mio: waiting and accepting.
 
 use std::io::{self, ErrorKind};
 use std::net;
@@ -6,9 +6,9 @@ use std::net;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-/// The token of the listener. Those of connections are slots of a slab.
+/// The token of the listener. Tokens of connections are slots of a slab.
 pub(super) const LISTENER: Token = Token(usize::MAX);
-/// Both at once and for good, so that nothing has to be switched later.
+/// Both directions at once and for good, so that nothing has to be switched later.
 pub(super) const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 const EVENTS: usize = 1024;
 
@@ -35,7 +35,7 @@ pub(super) fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
         match listener.accept() {
             Ok((socket, _)) => return Ok(Some(socket)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            // One client gave up while it waited; those behind it have not.
+            // One client gave up while it waited; the clients behind it have not.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => return Err(error),
         }

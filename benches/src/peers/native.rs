@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where the sources are.
+/// The directory of the sources.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
-/// What all of them are linked with.
+/// Files that every peer is linked with.
 const COMMON: [&str; 3] = ["common.c", "edges.c", "unsent.c"];
-/// What is defined as the version of the library, where pkg-config(1) knows it.
+/// The macro for the version of the library, where pkg-config(1) knows it.
 const VERSION: &str = "LIBRARY_VERSION";
 
 /// A peer in C.
@@ -30,9 +30,9 @@ pub enum Native {
 
 /// A library that is not part of every system.
 struct Library {
-    /// As pkg-config(1) knows it.
+    /// The name for pkg-config(1).
     module: &'static str,
-    /// For the linker, where pkg-config(1) does not know it.
+    /// The option for the linker, where pkg-config(1) does not know the library.
     flag: &'static str,
     header: &'static str,
     /// The package of Debian with the header in it.
@@ -65,7 +65,7 @@ const LIBEVENT: Library = Library {
 };
 
 impl Native {
-    /// All there are.
+    /// All peers in C.
     pub const ALL: [Native; 6] = [
         Native::EchoRaw,
         Native::EchoUring,
@@ -110,7 +110,7 @@ impl fmt::Display for Native {
     }
 }
 
-/// Compiles a peer into a directory, and returns where the program is. It is called with HOST:PORT,
+/// Compiles a peer into a directory, and returns its path. The program is called with HOST:PORT,
 /// and says where it listens as `benches peer` does. An error is one line, with the package that is
 /// missing if that is the reason.
 pub fn build(program: Native, directory: &Path) -> Result<PathBuf, String> {
@@ -124,7 +124,7 @@ pub fn build(program: Native, directory: &Path) -> Result<PathBuf, String> {
         .args(program.part())
         .args(COMMON)
         .args(library.iter().flat_map(Library::flags))
-        // Its complaints are looked at, and so are to be in English.
+        // The complaints are searched for words, and so have to be in English.
         .env("LC_ALL", "C")
         .current_dir(SOURCES);
     let output = compiler
@@ -138,7 +138,7 @@ pub fn build(program: Native, directory: &Path) -> Result<PathBuf, String> {
 }
 
 impl Library {
-    /// What the compiler and the linker are told.
+    /// The arguments for the compiler and the linker.
     fn flags(&self) -> Vec<String> {
         let mut flags = self.ask_for(&["--cflags", "--libs"]);
         let version = self.ask_for(&["--modversion"]);
@@ -161,14 +161,14 @@ impl Library {
         words.map(str::to_owned).collect()
     }
 
-    /// Whether the compiler or the linker says that it is not there.
+    /// Whether the compiler or the linker says that the library is not there.
     fn is_missed_in(&self, complaint: &str) -> bool {
         complaint.contains(&format!("{}: No such file", self.header))
             || complaint.contains(&format!("cannot find {}", self.flag))
     }
 }
 
-/// What stands in the way, in a line.
+/// The reason of a failure, in a line.
 fn why_not(program: Native, complaint: &str) -> String {
     let first = complaint.lines().find(|line| line.contains("error"));
     let first = first.or(complaint.lines().next()).unwrap_or("cc failed");
@@ -181,8 +181,7 @@ fn why_not(program: Native, complaint: &str) -> String {
     }
 }
 
-/// What a peer that was built stands on, and its version: `libuv 1.44.2`. The library itself is
-/// asked.
+/// The library of a built peer, and its version: `libuv 1.44.2`. The library itself is asked.
 pub fn version(program: &Path) -> Result<String, String> {
     let name = program.display();
     let output = Command::new(program).arg("--version").output();

@@ -1,4 +1,4 @@
-//! What the peers on tokio have in common: one thread, a task for each client, one read buffer.
+//! The common parts of the peers on tokio: one thread, a task for each client, one read buffer.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -11,10 +11,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 
-use super::BUFFER_BYTES;
+use super::buffer::BUFFER_BYTES;
 
 thread_local! {
-    /// One for all tasks: each has done with it before it lets go of the thread.
+    /// One buffer for all tasks: each is done with it before it lets go of the thread.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
 }
 
@@ -31,7 +31,7 @@ where
         let listener = TcpListener::from_std(listener)?;
         loop {
             match listener.accept().await {
-                // An error ends the connection, of which the client will complain.
+                // An error ends the connection, and the client complains of it.
                 Ok((stream, _)) => drop(tokio::spawn(client(stream))),
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => return Err(error),
@@ -40,10 +40,11 @@ where
     })
 }
 
-/// Receives once, and does something with it at once. Nothing is received at the end of the stream.
+/// Receives once, and hands the bytes to `take` at once; none at the end of the stream.
 ///
-/// Waiting here, and not in `AsyncReadExt::read`, keeps the buffer out of the task: one that waits
-/// owns none. `poll_read` knows that a short read has emptied the socket; `try_read` does not.
+/// Waiting here, and not in `AsyncReadExt::read`, keeps the buffer out of the task: a task that
+/// waits owns none. `poll_read` knows that a short read has emptied the socket; `try_read` does
+/// not.
 pub(super) fn receive<S: AsyncRead + Unpin, T>(
     stream: &mut S,
     context: &mut Context<'_>,

@@ -1,15 +1,15 @@
 //! A chat with a process for each member.
 //!
-//! Processes share no memory, so somebody has to know all members: the parent. Each child reads
+//! Processes share no memory, so one of them has to know all members: the parent. Each child reads
 //! from its member's socket, makes lines of it, and passes them to the parent by a pipe. The parent
 //! has kept the sockets too, and writes to them itself.
 //!
-//! The older way is to pass lines back to the children, by a pipe to each, for them to write to
-//! their sockets. It takes two system calls more and a change of process for each delivery. With
+//! The older way is to pass lines back to the children, by a pipe to each, which the children write
+//! to their sockets. It takes two system calls more and a change of process for each delivery. With
 //! one pipe for all children, the parent also finds many lines in one read, and writes to each
 //! member once for all of them. That is the most a chat of processes can do, as far as we know.
 //!
-//! To write to a member may take long: somebody who does not read holds up everybody.
+//! The parent's writes block: a member who does not read holds up all others.
 
 mod frame;
 mod sys;
@@ -27,9 +27,9 @@ use nix::unistd::{Pid, getpid, getppid};
 use slab::Slab;
 
 use self::frame::{BYTES_MAX, Frame, Frames, Kind};
-use super::speech::{Speech, WELCOME, tell_who_has_left, tell_who_is_there};
+use super::speech::{Speech, WELCOME, tell_departure, tell_members};
 
-/// Read at once from a member. Each child has a buffer of its own.
+/// The size of a read from a member. Each child has a buffer of its own.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Serves until accepting, starting a process or waiting fails.
@@ -56,14 +56,14 @@ pub fn serve(listener: TcpListener) -> io::Result<Infallible> {
 
 struct Parent {
     listener: TcpListener,
-    /// Where the frames of all children come out, and where they go in.
+    /// The two ends of the pipe with the frames of all children.
     inlet: PipeReader,
     outlet: PipeWriter,
     frames: Frames,
     room: Room,
 }
 
-/// Who is there, with or without a name.
+/// All members, with or without a name.
 #[derive(Default)]
 struct Room {
     members: Slab<Member>,
@@ -72,17 +72,17 @@ struct Room {
 struct Member {
     socket: TcpStream,
     child: Pid,
-    /// None until it is given, and when it has left.
+    /// `None` until it is given, and when the member has left.
     name: Option<Box<[u8]>>,
-    /// What the others are to hear, up to a line whose end is yet to come.
+    /// Text for the others, up to a line whose end is yet to come.
     said: Vec<u8>,
-    /// What is to be written at the end of the turn.
+    /// Output, which is written at the end of the turn.
     output: Vec<u8>,
     leaves: bool,
 }
 
 impl Parent {
-    /// Waits until there are clients, or frames, and tells which.
+    /// Waits until there are clients, or frames, and says which of the two there are.
     fn wait(&self) -> io::Result<[bool; 2]> {
         let watched = [self.listener.as_fd(), self.inlet.as_fd()];
         let mut watched = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -109,7 +109,7 @@ impl Parent {
         let (number, parent) = (place.key() as u32, getpid());
         let child = sys::fork(|| {
             sys::close_others([socket.as_fd(), self.outlet.as_fd()]);
-            // Whoever kills the parent kills its children, unless it did so before this.
+            // A parent that is killed takes its children along, unless it was killed before this.
             if set_pdeathsig(Signal::SIGKILL).is_ok() && getppid() == parent {
                 // An error means that the parent is gone.
                 let _ = Child::new(number, &socket, &self.outlet).run();
@@ -152,7 +152,7 @@ impl Room {
             .members
             .iter()
             .filter_map(|(_, member)| member.name.as_deref());
-        tell_who_is_there(names, &mut list);
+        tell_members(names, &mut list);
         let member = &mut self.members[number];
         member.output.extend_from_slice(&list);
         member.name = Some(name.into());
@@ -174,7 +174,7 @@ impl Room {
         member.leaves = true;
         if let Some(name) = member.name.take() {
             let mut farewell = Vec::new();
-            tell_who_has_left(&name, &mut farewell);
+            tell_departure(&name, &mut farewell);
             self.tell_others(number, &farewell);
         }
     }
@@ -187,12 +187,12 @@ impl Room {
         }
     }
 
-    /// Writes what everybody is to hear, and lets go of those who leave.
+    /// Writes the output of every member, and removes the members who leave.
     fn end_turn(&mut self) {
         self.members.retain(|_, member| {
             member.flush();
             if member.leaves {
-                // It ends by itself. An error would mean that there is no such child.
+                // The child ends by itself. An error would mean that there is no such child.
                 let _ = waitpid(member.child, None);
             }
             !member.leaves
@@ -202,19 +202,19 @@ impl Room {
 
 impl Member {
     fn flush(&mut self) {
-        // On a broken connection this is all: the child will find that out.
+        // Of a broken connection, the child will find out.
         let _ = self.socket.write_all(&self.output);
         self.output.clear();
     }
 }
 
-/// What a child knows.
+/// The state of a child.
 struct Child<'a> {
     number: u32,
     socket: &'a TcpStream,
     pipe: &'a PipeWriter,
     speech: Speech,
-    /// Where what the others are to hear is put together.
+    /// Room to put the text for the others together.
     page: Vec<u8>,
 }
 
@@ -229,7 +229,7 @@ impl<'a> Child<'a> {
         }
     }
 
-    /// All that a child does.
+    /// The whole life of a child.
     fn run(mut self) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {

@@ -1,9 +1,9 @@
 //! A chat on mio, made for speed.
 //!
-//! What a member says is appended to a buffer of each other member, all lines of one read at once.
-//! At the end of the turn, when every member with an event has been heard, each buffer is sent:
-//! however many lines there are for somebody, they take one system call. Buffers have no limit:
-//! somebody who does not read makes them grow.
+//! A member's text is appended to a buffer of each other member, all lines of one read at once. At
+//! the end of the turn, when every member with an event has been heard, each buffer is sent: all
+//! lines for a member take one system call. Buffers have no limit: a member who does not read makes
+//! them grow.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,8 +14,8 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Poll, Token};
 use slab::Slab;
 
-use super::speech::{Speech, WELCOME, tell_who_is_there};
-use crate::peers::BUFFER_BYTES;
+use super::speech::{Speech, WELCOME, tell_members};
+use crate::peers::buffer::BUFFER_BYTES;
 use crate::peers::mio::{INTEREST, LISTENER, accept, poll, wait};
 
 /// Serves until accepting or waiting fails.
@@ -38,9 +38,9 @@ pub fn serve(listener: net::TcpListener) -> io::Result<Infallible> {
 #[derive(Default)]
 struct Chat {
     members: Slab<Member>,
-    /// Whose output is sent at the end of this turn.
+    /// Members whose output is sent at the end of this turn.
     turn: Vec<usize>,
-    /// Where what the others are to hear is put together.
+    /// Room to put the text for the others together.
     page: Vec<u8>,
 }
 
@@ -48,11 +48,11 @@ struct Member {
     socket: TcpStream,
     speech: Speech,
     output: Vec<u8>,
-    /// The end of the member's stream is near, and will not be announced again.
+    /// The end of the member's stream is near, and no other event will announce it.
     read_closed: bool,
     /// Nothing more will come. The connection is closed when the output is sent.
     leaves: bool,
-    /// In the list of those whose output is sent at the end of this turn.
+    /// The member is in the list of output to be sent at the end of this turn.
     has_turn: bool,
 }
 
@@ -71,7 +71,7 @@ impl Chat {
     fn act(&mut self, slot: usize, event: &Event, buffer: &mut [u8]) {
         let member = &mut self.members[slot];
         member.read_closed |= event.is_read_closed() || event.is_error();
-        // There may be room for what the kernel has refused.
+        // There may be room for the bytes that the kernel has refused.
         if !member.output.is_empty() {
             member.give_turn(slot, &mut self.turn);
         }
@@ -104,7 +104,7 @@ impl Chat {
         if self.members[slot].speech.take_in(bytes, &mut self.page) {
             let mut list = Vec::new();
             let others = self.members.iter().filter(|(other, _)| *other != slot);
-            tell_who_is_there(
+            tell_members(
                 others.filter_map(|(_, other)| other.speech.name()),
                 &mut list,
             );
@@ -122,7 +122,7 @@ impl Chat {
         self.tell_others(slot);
     }
 
-    /// Empties the page into the output of everybody with a name but one.
+    /// Moves the page into the output of every member with a name but one.
     fn tell_others(&mut self, author: usize) {
         if !self.page.is_empty() {
             for (slot, member) in &mut self.members {
@@ -134,7 +134,7 @@ impl Chat {
         }
     }
 
-    /// Members are closed here and nowhere else: no event of the turn is for one who is gone.
+    /// Members are closed here and nowhere else: no event of the turn is for a closed connection.
     fn end_turn(&mut self) {
         for slot in self.turn.drain(..) {
             let member = &mut self.members[slot];
@@ -171,7 +171,7 @@ impl Member {
         }
     }
 
-    /// Sends what the kernel takes. On a broken connection that is all: its event will tell.
+    /// Sends as much as the kernel takes. A broken connection has an event of its own.
     fn flush(&mut self) {
         let mut sent = 0;
         while sent < self.output.len() {

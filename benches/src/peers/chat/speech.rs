@@ -1,19 +1,19 @@
-//! What is said in a chat, by its members and by the server: the same for all peers.
+//! The lines of a chat, by its members and by the server, common to all peers.
 //!
-//! Lines are put together by the code that `edgeloop chat` has for it. They are compared for how
-//! they deliver lines, and this is not to make a difference. The protocol is the least that a load
-//! generator needs: the first line is a name, which is neither checked nor compared with others.
+//! The line assembly is that of `edgeloop chat`. The peers are compared for how they deliver lines,
+//! and this is not to make a difference. The protocol is the least that a load generator needs: the
+//! first line is a name, which is neither checked nor compared with others.
 
 use edgeloop::line::LineAssembler;
 
-/// What everybody is asked first.
+/// The first line to every member: the question for a name.
 pub(super) const WELCOME: &[u8] = b"Welcome! What is your name?\n";
 
-/// What a member has said so far, as far as it matters for what comes.
+/// The state of a member's input.
 #[derive(Debug, Default)]
 pub(super) struct Speech {
     lines: LineAssembler,
-    /// None until it is given.
+    /// `None` until it is given.
     name: Option<Box<[u8]>>,
 }
 
@@ -23,8 +23,8 @@ impl Speech {
         self.name.as_deref()
     }
 
-    /// Takes in bytes as they arrived, and appends what the others are to hear because of them to
-    /// `page`. True: the name was among them.
+    /// Takes in bytes as they arrived, and appends the text for the others to `page`. True: the
+    /// name was among them.
     pub(super) fn take_in(&mut self, bytes: &[u8], page: &mut Vec<u8>) -> bool {
         let Speech { lines, name } = self;
         let was_known = name.is_some();
@@ -39,10 +39,10 @@ impl Speech {
         !was_known && name.is_some()
     }
 
-    /// Nothing more will be said. Appends what the others are to hear because of that to `page`.
+    /// Handles the end of the input. Appends the text for the others to `page`.
     pub(super) fn end(&self, page: &mut Vec<u8>) {
         if let Some(name) = &self.name {
-            tell_who_has_left(name, page);
+            tell_departure(name, page);
         }
     }
 }
@@ -53,13 +53,13 @@ fn append(parts: &[&[u8]], page: &mut Vec<u8>) {
     }
 }
 
-/// Appends what everybody is told when somebody of this name has left.
-pub(super) fn tell_who_has_left(name: &[u8], page: &mut Vec<u8>) {
+/// Appends the line for the others when a member has left.
+pub(super) fn tell_departure(name: &[u8], page: &mut Vec<u8>) {
     append(&[b"* ", name, b" has left the room\n"], page);
 }
 
-/// Appends what is told to somebody who enters: the names of those who have entered before.
-pub(super) fn tell_who_is_there<'a>(names: impl IntoIterator<Item = &'a [u8]>, page: &mut Vec<u8>) {
+/// Appends the line for a member who enters: the names of the members who have entered before.
+pub(super) fn tell_members<'a>(names: impl IntoIterator<Item = &'a [u8]>, page: &mut Vec<u8>) {
     page.extend_from_slice(b"* The room contains: ");
     for (index, name) in names.into_iter().enumerate() {
         if index > 0 {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_hears_of_somebody_without_a_name() {
+    fn no_member_hears_of_one_without_a_name() {
         let (mut speech, mut page) = (Speech::default(), Vec::new());
         assert!(!speech.take_in(b"ann", &mut page));
         speech.end(&mut page);
@@ -114,7 +114,7 @@ mod tests {
             (&[b"a", b"b"], "* The room contains: a, b\n"),
         ] {
             let mut page = Vec::new();
-            tell_who_is_there(names.iter().copied(), &mut page);
+            tell_members(names.iter().copied(), &mut page);
             assert_eq!(page, expected.as_bytes());
         }
     }

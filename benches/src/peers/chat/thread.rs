@@ -1,10 +1,10 @@
 //! A chat with a thread for each member.
 //!
-//! A thread reads what its member says and writes it to all others, with the members behind one
-//! lock: all hear all lines in the same order, and no line is cut in two by another. The lines of
-//! one read are written at once. To write may take long, and the lock is held meanwhile: somebody
-//! who does not read holds up everybody. Queues between threads would mend that, at the price of a
-//! second thread for each member and a wake-up for each delivery.
+//! A thread reads from its member and writes to all others, with the members behind one lock: all
+//! hear all lines in the same order, and no line is cut in two by another. The lines of one read
+//! are written at once. A write may block, and the lock is held meanwhile: a member who does not
+//! read holds up all others. Queues between threads would mend that, at the price of a second
+//! thread for each member and a wake-up for each delivery.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,11 +14,11 @@ use std::thread;
 
 use slab::Slab;
 
-use super::speech::{Speech, WELCOME, tell_who_is_there};
+use super::speech::{Speech, WELCOME, tell_members};
 
-/// Read at once. Each thread has a buffer of its own.
+/// The size of a read. Each thread has a buffer of its own.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// The buffer is not on it.
+/// The size of a thread's stack. The buffer is not on it.
 const STACK_BYTES: usize = 64 * 1024;
 
 /// Serves until accepting or starting a thread fails.
@@ -38,11 +38,11 @@ pub fn serve(listener: &TcpListener) -> io::Result<Infallible> {
     }
 }
 
-/// Who has a name.
+/// Members with a name.
 #[derive(Default)]
 struct Room {
     members: Slab<Member>,
-    /// Where what the others are to hear is put together.
+    /// Room to put the text for the others together.
     page: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ struct Member {
     socket: Arc<TcpStream>,
 }
 
-/// All that a thread does.
+/// The whole life of a thread.
 fn talk(socket: &Arc<TcpStream>, room: &Mutex<Room>) {
     tell(socket, WELCOME);
     let mut speech = Speech::default();
@@ -70,7 +70,8 @@ fn talk(socket: &Arc<TcpStream>, room: &Mutex<Room>) {
     place.map(|place| room.members.remove(place));
 }
 
-/// How many bytes have come; `None` at the end of the stream, whether in good order or not.
+/// The number of bytes that have come; `None` at the end of the stream, whether in good order or
+/// not.
 fn receive(mut socket: &TcpStream, buffer: &mut [u8]) -> Option<usize> {
     loop {
         match socket.read(buffer) {
@@ -81,12 +82,12 @@ fn receive(mut socket: &TcpStream, buffer: &mut [u8]) -> Option<usize> {
     }
 }
 
-/// An error is a broken connection, and the thread that reads from it will find that out.
+/// An error is a broken connection, which the thread that reads from it will see too.
 fn tell(mut socket: &TcpStream, text: &[u8]) {
     let _ = socket.write_all(text);
 }
 
-/// In release a panic ends the process, so nobody finds the room half changed.
+/// In release a panic ends the process, so no thread finds the room half changed.
 fn lock(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
     room.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -95,7 +96,7 @@ impl Room {
     fn enter(&mut self, name: &[u8], socket: &Arc<TcpStream>) -> usize {
         let mut list = Vec::new();
         let names = self.members.iter().map(|(_, member)| &*member.name);
-        tell_who_is_there(names, &mut list);
+        tell_members(names, &mut list);
         tell(socket, &list);
         self.members.insert(Member {
             name: name.into(),
@@ -103,7 +104,7 @@ impl Room {
         })
     }
 
-    /// Writes the page to everybody but who is at that place.
+    /// Writes the page to every member but the one at that place.
     fn tell_others(&mut self, author: Option<usize>) {
         if !self.page.is_empty() {
             let others = self.members.iter();

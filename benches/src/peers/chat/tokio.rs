@@ -1,10 +1,10 @@
 //! A chat on tokio, with all tasks on one thread, made for speed.
 //!
 //! Each member has a task that reads, a queue, and a task that writes what is in the queue. All
-//! lines of one read are one message, stored once and counted by reference. Who writes takes as
-//! many messages as there are, and puts them together in a buffer that all tasks share: to copy
-//! small messages costs less than to hand the kernel a list of them, and takes one system call too.
-//! Queues have no limit: somebody who does not read makes them grow.
+//! lines of one read are one message, stored once and counted by reference. The task that writes
+//! takes as many messages as there are, and puts them together in a buffer that all tasks share:
+//! copying small messages costs less than handing the kernel a list of them, and takes one system
+//! call too. Queues have no limit: a member who does not read makes them grow.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::speech::{Speech, WELCOME, tell_who_is_there};
+use super::speech::{Speech, WELCOME, tell_members};
 use crate::peers::tokio::{self as common, receive};
 
 /// Messages that are sent at once.
@@ -28,7 +28,7 @@ const BATCH: usize = 256;
 type Message = Arc<[u8]>;
 
 thread_local! {
-    /// Where messages are put together. Each task has done with it before it lets go of the thread.
+    /// Room to put messages together. Each task is done with it before it lets go of the thread.
     static PAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -38,11 +38,11 @@ pub fn serve(listener: TcpListener) -> io::Result<Infallible> {
     common::serve(listener, move |stream| talk(stream, Arc::clone(&room)))
 }
 
-/// Who has a name.
+/// Members with a name.
 #[derive(Default)]
 struct Room {
     members: Slab<Member>,
-    /// Where what the others are to hear is put together.
+    /// Room to put the text for the others together.
     page: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ struct Member {
     queue: UnboundedSender<Message>,
 }
 
-/// A member as the task that reads knows it.
+/// A member as its reading task knows it.
 struct Talker {
     speech: Speech,
     queue: UnboundedSender<Message>,
@@ -65,7 +65,7 @@ async fn talk(stream: TcpStream, room: Arc<Mutex<Room>>) -> io::Result<()> {
     tokio::spawn(write(outlet, messages));
     let mut talker = Talker::new(queue);
     let end = read(socket, &mut talker, &room).await;
-    // The queue ends with its last sender: what is in it is written, and then the connection ends.
+    // The queue ends with its last sender: its messages are written, and then the connection ends.
     lock(&room).part(&talker);
     end
 }
@@ -95,7 +95,7 @@ async fn write(
     Ok(())
 }
 
-/// Sends messages, as far as the kernel takes them: what is left is returned.
+/// Sends messages, as far as the kernel takes them, and returns the rest.
 fn send(socket: &OwnedWriteHalf, messages: &mut Vec<Message>) -> io::Result<Vec<u8>> {
     PAGE.with_borrow_mut(|page| {
         page.clear();
@@ -111,7 +111,7 @@ fn send(socket: &OwnedWriteHalf, messages: &mut Vec<Message>) -> io::Result<Vec<
     })
 }
 
-/// In release a panic ends the process, so nobody finds the room half changed.
+/// In release a panic ends the process, so no task finds the room half changed.
 fn lock(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
     room.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -144,7 +144,7 @@ impl Room {
     fn enter(&mut self, talker: &mut Talker) {
         let mut list = Vec::new();
         let names = self.members.iter().map(|(_, member)| &*member.name);
-        tell_who_is_there(names, &mut list);
+        tell_members(names, &mut list);
         talker.hear(&list);
         talker.place = talker.speech.name().map(|name| {
             self.members.insert(Member {
@@ -160,7 +160,7 @@ impl Room {
         talker.place.map(|place| self.members.remove(place));
     }
 
-    /// Empties the page into the queues of everybody with a name but one.
+    /// Moves the page into the queues of every member with a name but one.
     fn tell_others(&mut self, talker: &Talker) {
         if self.page.is_empty() {
             return;

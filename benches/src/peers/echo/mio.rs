@@ -9,7 +9,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Poll, Token};
 use slab::Slab;
 
-use crate::peers::BUFFER_BYTES;
+use crate::peers::buffer::BUFFER_BYTES;
 use crate::peers::mio::{INTEREST, LISTENER, accept, poll, wait};
 
 /// Serves until accepting or waiting fails.
@@ -51,9 +51,9 @@ fn accept_all(
 
 struct Connection {
     socket: TcpStream,
-    /// What the kernel refused: one read at most.
+    /// Bytes that the kernel refused: one read at most.
     unsent: Vec<u8>,
-    /// The end of the client's stream is near, and will not be announced again.
+    /// The end of the client's stream is near, and no other event will announce it.
     read_closed: bool,
 }
 
@@ -66,8 +66,8 @@ impl Connection {
         }
     }
 
-    /// Sends back what arrives until the kernel stops us. False: all is answered, and nothing more
-    /// will come.
+    /// Sends back what arrives until the kernel refuses bytes. False: all is answered, and nothing
+    /// more will come.
     fn serve(&mut self, event: &Event, buffer: &mut [u8]) -> io::Result<bool> {
         self.read_closed |= event.is_read_closed() || event.is_error();
         let kept = std::mem::take(&mut self.unsent);

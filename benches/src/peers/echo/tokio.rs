@@ -22,8 +22,8 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends back what was received, as far as the kernel takes it: what is left is returned. `None`:
-/// nothing more will come.
+/// Sends bytes back, as far as the kernel takes them, and returns the rest. `None`: nothing more
+/// will come.
 fn answer(stream: &mut TcpStream, received: &[u8]) -> io::Result<Option<Vec<u8>>> {
     if received.is_empty() {
         return Ok(None);

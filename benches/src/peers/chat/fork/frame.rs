@@ -1,7 +1,7 @@
-//! What children pass to their parent, all by one pipe.
+//! The frames that children pass to their parent, all by one pipe.
 //!
 //! A write of up to `PIPE_BUF` bytes is never mixed with another (pipe(7)), so a frame is no longer
-//! than that. What is longer takes several, between which there may be frames of others.
+//! than that. A longer text takes several frames, with frames of other members between them.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -11,15 +11,15 @@ use nix::libc::PIPE_BUF;
 const HEADER: usize = size_of::<u64>();
 /// The most that a frame carries.
 pub(super) const BYTES_MAX: usize = PIPE_BUF - HEADER;
-/// What a pipe holds, so that one read can find all of it (pipe(7)), and one frame.
+/// The capacity of a pipe, so that one read can find all of it (pipe(7)), and one frame.
 const ROOM: usize = 64 * 1024 + PIPE_BUF;
 
-/// What a frame is about.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A member's name.
     Name,
-    /// A part of what the others are to hear.
+    /// A part of the text for the others.
     Said,
     /// Nothing more will come from this member.
     End,

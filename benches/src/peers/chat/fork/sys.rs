@@ -22,7 +22,7 @@ pub(super) fn fork(child: impl FnOnce()) -> Result<Pid> {
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            // It is a copy of its parent, and must not return into what the parent has begun.
+            // The child is a copy of its parent, and must not return into the parent's work.
             let ended = catch_unwind(AssertUnwindSafe(child));
             process::exit(i32::from(ended.is_err()))
         }
@@ -41,7 +41,7 @@ pub(super) fn close_others(kept: [BorrowedFd<'_>; 2]) {
         (high + 1, c_uint::MAX),
     ];
     for (first, last) in gaps.into_iter().filter(|(first, last)| first <= last) {
-        // SAFETY: whoever owned these descriptors was the parent. In this process nobody uses them,
+        // SAFETY: the owner of these descriptors was the parent. In this process nothing uses them,
         // and none is dropped: it ends by _exit(2), or as good as.
         let result = unsafe { close_range(first, last, 0) };
         debug_assert_eq!(Errno::result(result), Ok(0));
