@@ -89,7 +89,7 @@ impl Bound {
                 });
             }
         };
-        for (sockets, at) in names::bind(address, count)? {
+        for (sockets, at) in names::bind(address, |at| inet_sockets(address, at, count))? {
             match address {
                 Address::Udp(_) => deal(sockets, &Address::Udp(at.into())),
                 _ => deal(sockets, &Address::Tcp(at.into())),

@@ -16,7 +16,7 @@
 //! | `core/send.rs` | bytes out |
 //! | `core/end.rs` | how a connection ends |
 //! | `core/patience.rs` | how long a connection is kept: its deadlines |
-//! | `core/racing.rs` | how one begins to a name with several addresses |
+//! | `core/race.rs`, `core/racing.rs` | how one begins to a name with several addresses |
 //! | `core/lists.rs` | sources that go on without an event: the ready list, the starved list |
 //! | `core/buffer.rs`, `core/timers.rs`, `core/limits.rs`, `core/stats.rs` | their subjects |
 //! | `core/simulation.rs` | the core against a kernel as nasty as a kernel may be |
@@ -27,6 +27,7 @@ mod end;
 pub(crate) mod limits;
 mod lists;
 mod patience;
+mod race;
 mod racing;
 mod send;
 #[cfg(test)]
@@ -41,8 +42,8 @@ use self::buffer::ReadBuffer;
 use self::conn::{Conn, Phase, Shared, State, Stream};
 use self::limits::{Limits, READ_BUFFER};
 use self::lists::Lists;
-pub(crate) use self::racing::RaceId;
-use self::racing::{Connecting, Race};
+pub(crate) use self::race::RaceId;
+use self::race::{Connecting, Race};
 use self::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
 use crate::conn_map::ConnMap;
 use crate::id::ConnId;

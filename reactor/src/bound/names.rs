@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use nix::errno::Errno;
 
-use super::{Shared, inet_sockets};
 use crate::address::Address;
 
 /// How often another port is tried if the kernel's choice is free for some of the numbers only.
@@ -14,23 +13,29 @@ const PORT_ATTEMPTS: usize = 32;
 /// Where binding failed, and why.
 type Failure = (SocketAddr, Errno);
 
-/// The numbers of an address to which binding was tried so far.
-#[derive(Default)]
-struct Attempt {
-    bound: Vec<Shared>,
+/// The numbers of an address to which binding was tried so far, and what was bound to each.
+struct Attempt<T> {
+    bound: Vec<(T, SocketAddr)>,
     /// Numbers that this machine does not have.
     missing: Vec<Failure>,
 }
 
-/// `count` sockets for each number of an address, but for those that this machine does not have.
-pub(super) fn bind(address: &Address, count: usize) -> io::Result<Vec<Shared>> {
+/// Binds to each number of an address, but for those that this machine does not have. `bind_to` binds
+/// to one, and returns the address with the port that the kernel chose.
+pub(super) fn bind<T>(
+    address: &Address,
+    mut bind_to: impl FnMut(SocketAddr) -> nix::Result<(T, SocketAddr)>,
+) -> io::Result<Vec<(T, SocketAddr)>> {
     let numbers = address.resolve()?;
     let any_port = numbers.iter().all(|at| at.port() == 0);
     // Rejected ports stay bound, so that the kernel chooses another one the next time.
     let mut rejected = Vec::new();
     loop {
-        let mut attempt = Attempt::default();
-        match attempt.bind(address, &numbers, count) {
+        let mut attempt = Attempt {
+            bound: Vec::new(),
+            missing: Vec::new(),
+        };
+        match attempt.bind(&numbers, &mut bind_to) {
             Ok(()) => {
                 attempt.log_missing(address);
                 return Ok(attempt.bound);
@@ -50,21 +55,20 @@ pub(super) fn bind(address: &Address, count: usize) -> io::Result<Vec<Shared>> {
     }
 }
 
-impl Attempt {
+impl<T> Attempt<T> {
     /// Binds to each of the numbers, with the port of the first.
     fn bind(
         &mut self,
-        address: &Address,
         numbers: &[SocketAddr],
-        count: usize,
+        bind_to: &mut impl FnMut(SocketAddr) -> nix::Result<(T, SocketAddr)>,
     ) -> Result<(), Failure> {
         for at in numbers {
             let mut at = *at;
             if let Some((_, first)) = self.bound.first() {
                 at.set_port(first.port());
             }
-            match inet_sockets(address, at, count) {
-                Ok(shared) => self.bound.push(shared),
+            match bind_to(at) {
+                Ok(bound) => self.bound.push(bound),
                 Err(errno) if is_missing(errno) => self.missing.push((at, errno)),
                 Err(errno) => return Err((at, errno)),
             }

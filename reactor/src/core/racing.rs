@@ -8,6 +8,7 @@
 
 use super::Core;
 use super::conn::{Phase, Stream};
+use super::race::{Connecting, Race, RaceId};
 use super::timers::{Millis, TimerKey, millis};
 use crate::address::Address;
 use crate::id::ConnId;
@@ -16,30 +17,6 @@ use crate::protocol::{Closed, Opened, Protocol};
 /// From one attempt to the next (RFC 8305, section 5); less if the connect timeout would be over
 /// before the last one's turn.
 const ATTEMPT_DELAY: Millis = 250;
-
-/// An attempt that is under way.
-pub(super) struct Connecting {
-    /// For `on_open`.
-    pub(super) opened: Opened,
-    /// `None` if another attempt has won.
-    pub(super) race: Option<RaceId>,
-}
-
-/// Which race, as long as it is not decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RaceId(usize);
-
-/// All attempts to make one connection.
-pub(super) struct Race {
-    tag: u32,
-    /// Addresses whose turn has not come.
-    rest: Option<Address>,
-    under_way: Vec<ConnId>,
-    began: Millis,
-    delay: Millis,
-    /// When the next of the rest has its turn.
-    next_at: Millis,
-}
 
 impl<S: Stream, P: Protocol> Core<S, P> {
     /// Addresses of which the first that answers is to be the connection, in order.

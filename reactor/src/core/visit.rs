@@ -8,7 +8,7 @@
 //! is to be done, it says so and lets go, and `Core::visit` does it and passes again.
 
 use super::conn::{HiddenEnd, Phase, Read, State, Stream};
-use super::racing::Connecting;
+use super::race::Connecting;
 use super::timers::Millis;
 use super::{Core, live};
 use crate::id::{ConnId, Data};

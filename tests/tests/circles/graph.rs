@@ -20,13 +20,11 @@ enum Place<'a> {
 }
 
 /// One file that needs another: from, and to.
-pub(crate) type Tie<'a> = (&'a Path, &'a Path);
+type Tie<'a> = (&'a Path, &'a Path);
 
 /// The circles of a crate, each as text: its files, and the names by which they need each other.
-/// Those ties that are to be ignored close none.
-pub(crate) fn circles(modules: &Modules, ignored: &[Tie]) -> Vec<String> {
-    let mut needs = needs(modules);
-    needs.retain(|tie, _| !ignored.contains(tie));
+pub(crate) fn circles(modules: &Modules) -> Vec<String> {
+    let needs = needs(modules);
     let graph: DiGraphMap<&Path, ()> = needs.keys().copied().collect();
     let components = tarjan_scc(&graph);
     let circles = components.into_iter().filter(|files| files.len() > 1);

@@ -13,7 +13,7 @@ fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
         .map(|&(file, text)| (PathBuf::from(file), text))
         .collect();
     let read = |file: &Path| texts.get(file).map(ToString::to_string);
-    circles(&Modules::of_crate(Path::new(files[0].0), &read), &[])
+    circles(&Modules::of_crate(Path::new(files[0].0), &read))
 }
 
 /// Two files, `a.rs` and `b.rs`, of which the first needs the second: is there a circle, if the
