@@ -24,7 +24,6 @@ mod acceptor;
 mod blocking;
 mod doors;
 mod fork;
-mod rate_limited_log;
 mod sys;
 mod thread;
 

@@ -256,7 +256,7 @@ impl<S: Stream> Conn<S> {
     pub(crate) fn closed_by(&self, errno: Errno) -> Closed {
         match errno {
             Errno::ETIMEDOUT if self.unsent.is_some() => Closed::Stalled,
-            errno => closed_by(errno),
+            errno => errno.into(),
         }
     }
 
@@ -626,12 +626,4 @@ fn timeout_ms(timeout: Duration) -> u32 {
 /// Errors of the system, not of the connection, that pass without an edge.
 pub(crate) fn is_starvation(errno: Errno) -> bool {
     matches!(errno, Errno::ENOBUFS | Errno::ENOMEM)
-}
-
-/// Why a connection ended on which a call failed.
-pub(crate) fn closed_by(errno: Errno) -> Closed {
-    match errno {
-        Errno::ECONNRESET | Errno::EPIPE => Closed::Reset,
-        errno => Closed::Error(errno),
-    }
 }

@@ -5,12 +5,11 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use edgeloop_reactor::{Errno, Signals, reason};
+use edgeloop_reactor::{Errno, RateLimitedLog, Signals, reason};
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
 
 use super::doors::{self, Doors};
-use super::rate_limited_log::RateLimitedLog;
 use super::{Client, Workers};
 use crate::cli::Options;
 use crate::stderr::say;
@@ -35,6 +34,7 @@ pub(super) struct Acceptor<'a, W> {
     /// Accepting has failed, and is tried again then.
     paused_until: Option<Instant>,
     next_report: Option<Instant>,
+    started: Instant,
     shortages: RateLimitedLog,
     refusals: RateLimitedLog,
 }
@@ -74,6 +74,7 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             phase: Phase::Running,
             paused_until: None,
             next_report: next_report(options),
+            started: Instant::now(),
             shortages: RateLimitedLog::default(),
             refusals: RateLimitedLog::default(),
         }
@@ -197,8 +198,8 @@ impl<'a, W: Workers> Acceptor<'a, W> {
     }
 
     fn pause(&mut self, errno: Errno) {
-        self.shortages
-            .log(format_args!("accepting is put off: {}", errno.desc()));
+        let why = format_args!("accepting is put off: {}", errno.desc());
+        self.shortages.log(self.now_ms(), why);
         self.paused_until = Instant::now().checked_add(RETRY_INTERVAL);
     }
 
@@ -229,7 +230,13 @@ impl<'a, W: Workers> Acceptor<'a, W> {
 
     fn refused(&mut self, why: fmt::Arguments) {
         self.counters.refused += 1;
-        self.refusals.log(format_args!("connection refused: {why}"));
+        let why = format_args!("connection refused: {why}");
+        self.refusals.log(self.now_ms(), why);
+    }
+
+    /// Milliseconds since the start.
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
     }
 
     /// Nobody else can come, so that the last one's end is the server's.

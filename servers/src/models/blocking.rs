@@ -122,7 +122,7 @@ fn converse(
                 thread::sleep(RETRY_INTERVAL);
                 continue;
             }
-            Err(errno) => return Ok(closed_by(errno)),
+            Err(errno) => return Ok(errno.into()),
         };
         if conversation.on_data(data)? == Answer::SendBack
             && let Err(why) = send_all(socket, data)
@@ -156,7 +156,7 @@ fn send_all(socket: &TcpStream, mut data: &[u8]) -> Result<(), Closed> {
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Err(Closed::Stalled),
             Err(errno) if is_shortage(errno) => thread::sleep(RETRY_INTERVAL),
-            Err(errno) => return Err(closed_by(errno)),
+            Err(errno) => return Err(errno.into()),
         }
     }
     Ok(())
@@ -190,13 +190,6 @@ fn settle(socket: &TcpStream, buffer: &mut [MaybeUninit<u8>]) {
 /// Errors of the system, not of the connection.
 fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::ENOBUFS | Errno::ENOMEM)
-}
-
-fn closed_by(errno: Errno) -> Closed {
-    match errno {
-        Errno::ECONNRESET | Errno::EPIPE => Closed::Reset,
-        errno => Closed::Error(errno),
-    }
 }
 
 #[cfg(test)]
