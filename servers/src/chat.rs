@@ -11,6 +11,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `chat.rs` | connections: from the first byte to the leave |
+//! | `options.rs`, `settings.rs` | the command line, and what it sets |
 //! | `keys.rs`, `input.rs`, `pace.rs` | from bytes to lines, and how fast |
 //! | `telling.rs` | what the others hear |
 //! | `gate.rs`, `queue.rs`, `bounds.rs` | how much of that at a time, and who waits for it |
@@ -19,8 +20,8 @@
 //! | `name.rs`, `text.rs` | what may be a name, and what may be said |
 //! | `ignored.rs`, `bans.rs` | ignore lists, and the operator's bans |
 //! | `addresses.rs` | how many may come from one address |
-//! | `greeting.rs`, `motd.rs` | the message of the day: how it is shown, and where it comes from |
-//! | `operator.rs`, `console.rs` | the server's own terminal: input and output |
+//! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: how it is shown, and where it comes from |
+//! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's own terminal: its state, input and output |
 //! | `transcript.rs` | the record |
 
 mod addresses;
@@ -36,12 +37,16 @@ mod ignored;
 mod input;
 mod keys;
 mod member;
-pub(crate) mod motd;
+mod motd;
 mod name;
 mod operator;
+mod operator_commands;
+mod options;
 mod pace;
 mod queue;
+mod reading;
 mod room;
+mod settings;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -51,7 +56,6 @@ mod transcript;
 use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,18 +65,19 @@ use slab::Slab;
 use self::addresses::Addresses;
 use self::bans::Bans;
 use self::bounds::Bounds;
-pub(crate) use self::bounds::FRAME_MAX;
 use self::history::Said;
 use self::ignored::IgnoredNames;
 use self::member::{Kept, Member};
 use self::name::{Directory, Illegal, Rules};
 use self::operator::Operator;
+pub(crate) use self::options::ChatCommand;
 use self::pace::Rates;
 use self::room::{Room, Step};
+pub use self::settings::Settings;
 pub use self::transcript::Transcript;
 use crate::harmless::harmless;
-use crate::serve::{CLIENT, Server, StandardStreams};
-use crate::talk::Screen;
+use crate::screen::Screen;
+use crate::server::{CLIENT, Server, StandardStreams};
 
 /// The tags of the operator's terminal.
 const STDIN: u32 = 1;
@@ -85,38 +90,6 @@ const LOBBY_NUMBER: u32 = 0;
 /// How soon the transcript is tried again while there is no room for it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
-
-/// What can be chosen.
-#[derive(Debug)]
-pub struct Settings {
-    /// The longest line, in bytes.
-    pub max_line: usize,
-    /// Lines a second that one may say for long, 0 for any number.
-    pub rate: u32,
-    /// Lines that one may say at once before that counts.
-    pub burst: u32,
-    /// Bytes a second that a member must accept while more than `high_water` waits for it, and that
-    /// a room may be told whatever waits for its members; 0 for any rate.
-    pub min_rate: usize,
-    /// Bytes waiting for a member above which its room is told no more than that.
-    pub high_water: usize,
-    /// How many lines of a room are shown to who enters it.
-    pub history: usize,
-    /// What is shown to who has joined.
-    pub motd: Option<String>,
-    /// Where that came from, to be read again on SIGHUP; `None` if it is no file's content.
-    pub motd_file: Option<PathBuf>,
-    /// How long one may take to give a name; zero is for ever.
-    pub login_timeout: Duration,
-    /// Connections from one address; `None` for any number.
-    pub max_per_ip: Option<usize>,
-    /// Letters of any script in names.
-    pub unicode_names: bool,
-    /// Budget Chat and nothing else: no commands, and every step announced.
-    pub plain: bool,
-    /// Who types at the server's terminal speaks to all.
-    pub operator: bool,
-}
 
 /// The protocol.
 #[derive(Debug)]
@@ -164,7 +137,7 @@ impl Chat {
         let mut chat = Chat {
             rates: bounds.rates,
             bounds,
-            motd: greeting::message(settings.motd.as_deref().unwrap_or_default()),
+            motd: reading::message(settings.motd.as_deref().unwrap_or_default()),
             // A ban needs the addresses of members.
             addresses: Addresses::new(settings.max_per_ip, settings.operator),
             bans: Bans::default(),
@@ -193,7 +166,7 @@ impl Chat {
             return;
         };
         match motd::reread(path) {
-            Ok(text) => self.motd = greeting::message(&text),
+            Ok(text) => self.motd = reading::message(&text),
             Err(why) => log::warn!("the message of the day stays as it is: {why}"),
         }
     }

@@ -3,10 +3,22 @@
 use std::io;
 use std::net::SocketAddr;
 
+use clap::Args;
 use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
 use crate::models::{Answer, Conversation};
-use crate::serve::Server;
+use crate::options::{AnswerOptions, Options, default_port};
+use crate::serve::serve;
+use crate::server::{Server, ServerCommand};
+
+const PORT: u16 = 9876;
+
+const EXAMPLE: &str = "\
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop echo 9876 udp://127.0.0.1:9876 unix:/tmp/echo.sock
+  nc 127.0.0.1 9876";
 
 /// Ports below this belong to servers. A datagram that claims to come from one may be forged, to
 /// make two servers answer each other for ever (CERT advisory CA-1996-01).
@@ -43,6 +55,26 @@ impl Conversation for EchoConversation {
 
     fn on_data(&mut self, _: &mut [u8]) -> io::Result<Answer> {
         Ok(Answer::SendBack)
+    }
+}
+
+/// Send back what comes in (RFC 862), over TCP, UDP and Unix sockets
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, mut_arg("addresses", |arg| default_port(arg, PORT)))]
+pub(crate) struct EchoCommand {
+    #[command(flatten)]
+    options: AnswerOptions,
+}
+
+impl ServerCommand for EchoCommand {
+    fn options(&self) -> &Options {
+        &self.options.common
+    }
+
+    fn run(self) -> Result<(), String> {
+        let answers_low_ports = self.options.answer_low_ports;
+        let protocol = move || Echo { answers_low_ports };
+        serve::<_, EchoConversation>(protocol, self.options(), PORT)
     }
 }
 

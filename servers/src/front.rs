@@ -5,7 +5,7 @@ use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, 
 use log::{Level, log_enabled};
 
 use crate::logging;
-use crate::serve::{CLIENT, Server};
+use crate::server::{CLIENT, Server};
 
 pub(crate) struct Front<P> {
     protocol: P,

@@ -12,13 +12,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use clap::Args;
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
 
 use crate::harmless::harmless_up_to;
 use crate::line::{Line, LineAssembler};
 use crate::models::{Answer, Conversation, take_unannounced};
+use crate::options::{Options, default_port};
 use crate::print::print;
-use crate::serve::{Server, StandardStreams};
+use crate::serve::serve;
+use crate::server::{Server, ServerCommand, StandardStreams};
+
+const PORT: u16 = 8888;
+
+const EXAMPLE: &str = "\
+A line of a client is printed as 'client N: TEXT', cut after 4 KiB, with control
+characters shown and not sent to the terminal. While standard output takes
+nothing, clients wait, and those that come and go without a text are counted.
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop sink 8888 | less
+  echo hello | nc -N 127.0.0.1 8888";
 
 /// The tag of standard output.
 const STDOUT: u32 = 1;
@@ -256,6 +271,26 @@ impl Conversation for SinkConversation {
     fn on_close(&mut self) -> io::Result<()> {
         self.transcript.closed(&mut self.page);
         self.print()
+    }
+}
+
+/// Print what clients send, answer nothing (RFC 863), over TCP, UDP and Unix sockets
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, mut_arg("addresses", |arg| default_port(arg, PORT)))]
+pub(crate) struct SinkCommand {
+    #[command(flatten)]
+    options: Options,
+}
+
+impl ServerCommand for SinkCommand {
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn run(self) -> Result<(), String> {
+        let next_number = Arc::new(AtomicU64::new(0));
+        let protocol = move || Sink::new(Arc::clone(&next_number));
+        serve::<_, SinkConversation>(protocol, &self.options, PORT)
     }
 }
 

@@ -10,15 +10,16 @@
 //! a pipe is sent to its end first: the peer may have come to the end of a file too.
 
 mod callers;
-mod screen;
+mod command;
 
 use std::time::Duration;
 
 use edgeloop_reactor::{Address, Closed, ConnId, Data, Opened, Outbox, Peer, Protocol};
 
 use self::callers::Callers;
-use crate::serve::{CLIENT, Server, StandardStreams};
-pub use screen::Screen;
+pub use crate::screen::Screen;
+use crate::server::{CLIENT, Server, StandardStreams};
+pub(crate) use command::TalkCommand;
 
 /// The tag of the connection to the peer.
 pub const PEER: u32 = CLIENT;

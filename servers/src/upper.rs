@@ -6,11 +6,23 @@
 use std::io;
 use std::net::SocketAddr;
 
+use clap::Args;
 use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
 use crate::echo::may_answer;
 use crate::models::{Answer, Conversation};
-use crate::serve::Server;
+use crate::options::{AnswerOptions, Options, default_port};
+use crate::serve::serve;
+use crate::server::{Server, ServerCommand};
+
+const PORT: u16 = 6666;
+
+const EXAMPLE: &str = "\
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop upper 6666
+  echo hello | nc -N 127.0.0.1 6666";
 
 /// The protocol: it remembers nothing, so it does not matter how the input is cut.
 #[derive(Clone, Debug)]
@@ -46,6 +58,26 @@ impl Conversation for UpperConversation {
     fn on_data(&mut self, data: &mut [u8]) -> io::Result<Answer> {
         data.make_ascii_uppercase();
         Ok(Answer::SendBack)
+    }
+}
+
+/// Send back what comes in with a-z turned to A-Z, over TCP, UDP and Unix sockets
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, mut_arg("addresses", |arg| default_port(arg, PORT)))]
+pub(crate) struct UpperCommand {
+    #[command(flatten)]
+    options: AnswerOptions,
+}
+
+impl ServerCommand for UpperCommand {
+    fn options(&self) -> &Options {
+        &self.options.common
+    }
+
+    fn run(self) -> Result<(), String> {
+        let answers_low_ports = self.options.answer_low_ports;
+        let protocol = move || Upper { answers_low_ports };
+        serve::<_, UpperConversation>(protocol, self.options(), PORT)
     }
 }
 

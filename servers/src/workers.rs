@@ -18,10 +18,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::cli::Options;
-use crate::serve::{
-    Server, adopt_stdout, limits, listen, log_level, reactor, resolve, run, serve_share,
-};
+use crate::limits::limits;
+use crate::listen::{listen, resolve};
+use crate::on_reactor::{adopt_stdout, reactor, run, serve_share};
+use crate::options::Options;
+use crate::server::Server;
 use crate::stderr::say;
 use crate::{ending, logging};
 use printer::Printer;
@@ -68,7 +69,7 @@ pub(crate) fn serve<S: Server>(
     options: &Options,
     default_port: u16,
 ) -> Result<(), String> {
-    logging::start(log_level(options), options.log_file.as_deref())?;
+    logging::start(options.log_level(), options.log_file.as_deref())?;
     let limits = share_of(limits(options)?, count);
     let addresses = resolve(options, default_port)?;
     // Threads inherit that these signals are blocked, so that none of them is interrupted.

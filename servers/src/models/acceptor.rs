@@ -9,9 +9,10 @@ use edgeloop_reactor::{Errno, RateLimitedLog, Signals, reason};
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
 
+use super::client::Client;
 use super::doors::{self, Doors};
-use super::{Client, Workers};
-use crate::cli::Options;
+use super::workers::Workers;
+use crate::options::Options;
 use crate::stderr::say;
 use crate::{ending, logging};
 

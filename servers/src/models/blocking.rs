@@ -23,7 +23,9 @@ use edgeloop_reactor::{Closed, Errno};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
-use super::{Answer, Client, Conversation, Silence, sys};
+use super::client::{Client, Silence};
+use super::conversation::{Answer, Conversation};
+use super::sys;
 
 /// As large as the reactor's, so that a large message takes as few calls.
 pub(super) const READ_BUFFER: usize = 64 * 1024;

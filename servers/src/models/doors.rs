@@ -15,9 +15,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use nix::unistd::close;
 
-use super::Silence;
-use crate::cli::Options;
-use crate::serve::listen;
+use super::client::Silence;
+use crate::listen::listen;
+use crate::options::Options;
 
 /// What the acceptor waits for, which is nobody else's business.
 pub(super) struct Doors {

@@ -24,8 +24,11 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 
+use super::client::Client;
+use super::conversation::Conversation;
 use super::doors::Doors;
-use super::{Client, Conversation, Workers, blocking, sys};
+use super::workers::Workers;
+use super::{blocking, sys};
 use crate::logging;
 
 /// A child's status for a failure of standard output without a number; with one, the number is the

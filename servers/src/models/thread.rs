@@ -21,8 +21,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::getpid;
 
+use super::client::Client;
+use super::conversation::Conversation;
 use super::doors::Doors;
-use super::{Client, Conversation, Workers, blocking, sys};
+use super::workers::Workers;
+use super::{blocking, sys};
 
 /// A log line takes the stack deepest, and is far from this. The kernel provides only the pages
 /// that are touched; the usual 8 MiB would count in full against a limit of address space.

@@ -95,7 +95,7 @@ impl Screen {
 
     /// Files or pipes on both sides, or a terminal in the place of the input.
     #[cfg(test)]
-    pub(super) fn for_test(person: bool) -> Self {
+    pub(crate) fn for_test(person: bool) -> Self {
         Screen {
             person,
             kind: Kind::Bytes,
