@@ -91,7 +91,7 @@ pub(super) fn shared_counter() -> Result<&'static AtomicU64> {
 /// through them would end what the parent has begun, twice.
 pub(super) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
     // SAFETY: the child lacks the other threads, so a lock that one of them holds now is never
-    // released there. They are those of recorders, `recorder::Writer::run`, and take no lock that
+    // released there. They are those of recorders, `recorder::writer::Writer::run`, and take no lock that
     // the child may want: they call the kernel on descriptors of their own, share eventfds and no
     // memory with the loop, and what they say on standard error is a write as well.
     // The allocator is theirs, too, and glibc's fork(3) leaves it usable in the child.
