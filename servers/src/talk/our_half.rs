@@ -1,0 +1,78 @@
+//! Our half of the conversation: standard input, on its way to the peer.
+
+use std::time::Duration;
+
+use edgeloop_reactor::{ConnId, Outbox};
+
+use super::Talk;
+
+/// After the peer has ended its half, a pipe that says nothing for so long has no more to say.
+pub(super) const QUIET: Duration = Duration::from_secs(2);
+impl Talk {
+    /// Reads standard input while there is a peer that takes more, and while the screen takes what
+    /// a person sees of it. A person who waits to be called, perhaps for long, is heard and told
+    /// that nobody is there.
+    pub(super) fn pace_stdin(&self, out: &mut Outbox) {
+        let Some(stdin) = self.stdin else { return };
+        let person = self.screen.is_a_person();
+        let is_full = self.peer_is_full || person && self.screen_is_full;
+        if !is_full && (self.peer.is_some() || person && self.call.is_none()) {
+            out.resume(stdin);
+        } else {
+            out.pause(stdin);
+        }
+    }
+
+    /// What came from the keyboard, or from whatever standard input is.
+    pub(super) fn say(&mut self, data: &[u8], out: &mut Outbox) {
+        let (mut echo, mut words) = (Vec::new(), Vec::new());
+        let ended = self.screen.typed(data, &mut echo, &mut words);
+        self.put(&echo, out);
+        match self.peer {
+            Some(peer) => {
+                out.send(peer, &words);
+                self.peer_is_told = true;
+                self.sent += words.len() as u64;
+                self.wait_for_input(peer, out);
+            }
+            None if !words.is_empty() => self.notice("nobody is there to read this", out),
+            None => {}
+        }
+        if ended {
+            self.stdin.into_iter().for_each(|stdin| out.finish(stdin));
+            self.input_has_ended(out);
+        }
+    }
+
+    pub(super) fn input_has_ended(&mut self, out: &mut Outbox) {
+        self.input_ended = true;
+        self.end_our_half(out);
+    }
+
+    pub(super) fn end_our_half(&mut self, out: &mut Outbox) {
+        let Some(peer) = self.peer else { return };
+        if self.peer_ended {
+            return out.finish(peer);
+        }
+        out.half_close(peer);
+        self.wait_for_answer(peer, out);
+    }
+
+    /// Once the peer has ended its half, a pipe that is silent holds us no longer.
+    pub(super) fn wait_for_input(&self, peer: ConnId, out: &mut Outbox) {
+        if self.peer_ended && !self.peer_is_full {
+            out.set_timer(peer, QUIET);
+        }
+    }
+
+    /// Once we have ended our half, the caller's patience with a silent peer is limited.
+    pub(super) fn wait_for_answer(&self, peer: ConnId, out: &mut Outbox) {
+        let patience = self.call.as_ref().map(|call| call.patience);
+        if let Some(patience) = patience.filter(|patience| !patience.is_zero())
+            && self.input_ended
+            && !self.screen_is_full
+        {
+            out.set_timer(peer, patience);
+        }
+    }
+}
