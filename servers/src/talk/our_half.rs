@@ -8,6 +8,7 @@ use super::Talk;
 
 /// After the peer has ended its half, a pipe that says nothing for so long has no more to say.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
+
 impl Talk {
     /// Reads standard input while there is a peer that takes more, and while the screen takes what
     /// a person sees of it. A person who waits to be called, perhaps for long, is heard and told
