@@ -1,28 +1,28 @@
-//! The chat server: one place for everybody with `nc`.
+//! The chat server: rooms in which everyone with `nc` can talk.
 //!
-//! What goes over the wire is Budget Chat (<https://protohackers.com/problem/3>) for who types no
-//! command: a line asking for a name, the name, and then lines. Rooms and commands come on top.
-//! What begins with `* ` is said by the server, and by nobody else.
+//! The wire protocol is Budget Chat (<https://protohackers.com/problem/3>) for a member that types
+//! no command: a line asking for a name, the name, and then lines. Rooms and commands come on top.
+//! Only lines of the server begin with `* `.
 //!
-//! All of it is one state machine on one thread. So a room has one order of lines, which all its
-//! members see, and whoever enters or leaves does so between two of them. A line is put together
-//! once and stored once, however many it is for.
+//! The chat is one state machine on one thread. So a room has one order of lines, which all its
+//! members see, and a member enters or leaves between two lines. A line is put together once and
+//! stored once, however many members it is for.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `chat.rs` | connections: from the first byte to the leave |
 //! | `options.rs`, `settings.rs` | the command line, and what it sets |
-//! | `keys.rs`, `input.rs`, `pace.rs` | from bytes to lines, and how fast |
-//! | `telling.rs` | what the others hear |
-//! | `gate.rs`, `queue.rs`, `bounds.rs` | how much of that at a time, and who waits for it |
-//! | `commands.rs`, `command.rs` | what `/...` does, and how it is written |
-//! | `room.rs`, `history.rs`, `member.rs` | what is known of rooms and of people |
-//! | `name.rs`, `text.rs` | what may be a name, and what may be said |
+//! | `keys.rs`, `input.rs`, `pace.rs` | from bytes to lines, and their rate |
+//! | `telling.rs` | lines for the others |
+//! | `gate.rs`, `queue.rs`, `bounds.rs` | limits on those lines, and members that wait |
+//! | `commands.rs`, `command.rs` | commands: their effect, and their syntax |
+//! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
+//! | `name.rs`, `text.rs` | legal names, and harmless text |
 //! | `ignored.rs`, `bans.rs` | ignore lists, and the operator's bans |
-//! | `addresses.rs` | how many may come from one address |
-//! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: how it is shown, and where it comes from |
-//! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's own terminal: its state, input and output |
-//! | `transcript.rs` | the record |
+//! | `addresses.rs` | the limit of connections from one address |
+//! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: shown, read, and found |
+//! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's terminal: state, input, output |
+//! | `transcript.rs` | the record of all lines |
 
 mod addresses;
 mod bans;
@@ -83,11 +83,11 @@ use crate::server::{CLIENT, Server, StandardStreams};
 const STDIN: u32 = 1;
 const STDOUT: u32 = 2;
 
-/// Where everybody starts.
+/// The room that every member enters first.
 const LOBBY: &str = "lobby";
-/// The lobby is made first, and never ends.
+/// Number of the lobby, which is made first, and never ends.
 const LOBBY_NUMBER: u32 = 0;
-/// How soon the transcript is tried again while there is no room for it.
+/// Time before another attempt to write the transcript while its pipe is full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
 
@@ -95,23 +95,23 @@ const WELCOME: &[u8] = b"Welcome! What is your name?\n";
 #[derive(Debug)]
 pub struct Chat {
     settings: Settings,
-    /// How names are read and compared.
+    /// The rules by which names are read and compared.
     name_rules: Rules,
     bounds: Bounds,
     rates: Option<Rates>,
     /// The message of the day, as it is shown.
     motd: Arc<[u8]>,
-    /// Who is connected and has not left, with or without a name.
+    /// Connections that have not left, with or without a name.
     members: ConnMap<Member>,
-    /// Everybody's name.
+    /// The member of each name.
     names: Directory<ConnId>,
     /// Names that some member does not hear.
     ignored: IgnoredNames,
     rooms: Slab<Room>,
     room_by_name: Directory<u32>,
-    /// Rooms in which somebody's coming or going is yet to be told.
+    /// Rooms in which comings and goings are yet to be told.
     crowded: Vec<u32>,
-    /// When that was told last.
+    /// Time when comings and goings were told last.
     summed_up_at: Duration,
     addresses: Addresses,
     bans: Bans,
@@ -119,14 +119,14 @@ pub struct Chat {
     transcript: Option<Transcript>,
     /// The service timer is set.
     ticking: bool,
-    /// What the present callback has cost so far: bytes of answers, and lines times hearers.
+    /// Cost of the present callback so far: bytes of replies, and lines times hearers.
     effort: usize,
-    /// Where lines are put together, kept for its memory.
+    /// Lines being put together; kept, so that its memory is reused.
     page: Vec<u8>,
 }
 
 impl Chat {
-    /// Nobody is there yet.
+    /// A chat without members.
     #[must_use]
     pub fn new(settings: Settings, transcript: Option<Transcript>) -> Self {
         let bounds = Bounds::new(&settings);
@@ -198,7 +198,7 @@ impl Chat {
         }
     }
 
-    /// A name that may not be had.
+    /// Dismisses a newcomer whose name is not legal, or taken.
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
         let wanted = harmless(&wanted[..wanted.len().min(100)]);
         let reason = illegal.reason();
@@ -213,16 +213,16 @@ impl Chat {
         self.dismiss(id, "you gave no name in time", out);
     }
 
-    /// Says why, and ends the connection of somebody who has not joined. The reason has to arrive,
-    /// so the connection lingers, and counts as one until it is closed.
+    /// Gives the reason, and ends the connection of a newcomer that has not joined. The reason has
+    /// to arrive, so the connection lingers, and counts as one until it is closed.
     fn dismiss(&mut self, id: ConnId, why: &str, out: &mut Outbox) {
         self.reply(id, why, out);
         out.finish(id);
         self.forget(id, out);
     }
 
-    /// The name that a line asks for, if member `id` may have it. `address`: the newcomer's, against
-    /// which bans are checked too.
+    /// The name that a line asks for, if member `id` may have it. `address`: the newcomer's,
+    /// against which bans are checked too.
     fn free_name<'a>(
         &mut self,
         line: &'a [u8],
@@ -252,7 +252,7 @@ impl Chat {
         self.show_motd(id, out);
     }
 
-    /// Enters a room, and hears who is there and what was said.
+    /// Enters a room. The member is sent the names of those present, and the last lines.
     fn enter(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
         let number = self.room(name);
         let room = &mut self.rooms[number as usize];
@@ -317,9 +317,9 @@ impl Chat {
         }
     }
 
-    /// The last thing that is heard of somebody. From here on there is nobody of this id.
+    /// Tells the others that a member has left. From here on no member has this id.
     fn part(&mut self, id: ConnId, why: &str, farewell: &[u8], out: &mut Outbox) {
-        // The room does not wait for this member any more, which may be what it has waited for.
+        // From here on the room does not wait for this member; it may have waited for no other.
         self.fall(id, out);
         if let Some(member) = self.members.get(id).filter(|member| member.has_joined()) {
             let told = format!("{} has left: {why}", member.name());
@@ -369,7 +369,7 @@ impl Protocol for Chat {
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
         match why {
-            // Everybody goes, and there is nobody left to tell.
+            // All connections close, and no member is left to tell.
             Closed::Shutdown => self.forget(id, out),
             why => self.part(id, why.reason(), b"", out),
         }
@@ -445,7 +445,7 @@ impl Server for Chat {
         }
     }
 
-    /// What waits for a member comes from others, who wait for it in their turn.
+    /// A member's pending output comes from other members, whose input waits for it in turn.
     fn adjust(&self, limits: &mut Limits) {
         if let lines @ 1.. = self.settings.history {
             let most = history::BYTES_MAX / 1024;

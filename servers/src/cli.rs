@@ -94,7 +94,7 @@ fn check<C: ServerCommand>(command: &C) -> Result<(), &'static str> {
 }
 
 impl Cli {
-    /// What the user typed; ends the program if it makes no sense.
+    /// The command line that the user typed; ends the program if it is not understood.
     pub(crate) fn read() -> Cli {
         let fail = |kind, why: &str| -> ! { Cli::command().error(kind, why).exit() };
         let typed = std::env::args_os().collect();
@@ -115,7 +115,7 @@ impl Cli {
     }
 }
 
-/// Whether a server heeds an option that is set in the environment, for all servers at once: one
+/// Whether a server heeds an option that is set in the environment for all servers. One
 /// conversation has one reactor.
 fn applies(server: &str, option: &str) -> bool {
     !(Server::is_conversation(server) && matches!(option, "model" | "workers"))

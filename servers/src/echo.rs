@@ -24,7 +24,7 @@ Example:
 /// make two servers answer each other for ever (CERT advisory CA-1996-01).
 const FIRST_CLIENT_PORT: u16 = 1024;
 
-/// The protocol: it remembers nothing.
+/// The protocol: it has no state.
 #[derive(Clone, Debug)]
 pub struct Echo {
     /// Whether to answer datagrams from ports below 1024, which may be another server's.
@@ -45,7 +45,7 @@ impl Protocol for Echo {
 
 impl Server for Echo {}
 
-/// The same for one client alone, who has a process or a thread.
+/// The conversation of one client that has a process or a thread of its own.
 pub(crate) struct EchoConversation;
 
 impl Conversation for EchoConversation {
@@ -78,7 +78,7 @@ impl ServerCommand for EchoCommand {
     }
 }
 
-/// Whether a datagram is to be answered, going by the port that it claims to come from.
+/// Whether a datagram may be answered, judged by its source port.
 pub(crate) fn may_answer(datagram: &Datagram<'_>, answers_low_ports: bool) -> bool {
     let may = answers_low_ports || datagram.from.port() >= FIRST_CLIENT_PORT;
     if !may {

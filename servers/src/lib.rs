@@ -1,8 +1,8 @@
 //! `edgeloop`: servers on the reactor, and what they share with the clients.
 //!
-//! A newcomer starts at [`echo`], the smallest protocol. A new server is one file, with its protocol
-//! and its command line, and one line in `cli.rs`. From the top down, each file importing only from
-//! those below it:
+//! A newcomer starts at [`echo`], the smallest protocol. A new server is one file, with its
+//! protocol and its command line, and one line in `cli.rs`. From the top down, each file importing
+//! only from those below it:
 //!
 //! | file | subject |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | `listen.rs`, `limits.rs` | addresses, and what the process may use |
 //! | `screen.rs`, `terminal.rs` | a person at a terminal |
 //! | `server.rs`, `options.rs` | what servers have in common |
-//! | `logging.rs`, `stderr.rs`, `recorder.rs`, `ending.rs` | output besides the connections, which must not hold them |
+//! | `logging.rs`, `stderr.rs`, `recorder.rs`, `ending.rs` | output besides the connections |
 
 pub mod chat;
 mod cli;

@@ -6,13 +6,13 @@ use edgeloop_reactor::{Limits, open_descriptors, raise_descriptor_limit, reason}
 
 use crate::options::Options;
 
-/// Descriptors kept free for what is not a connection, such as a log file.
+/// Descriptors kept free for other uses than connections, such as a log file.
 const RESERVED_DESCRIPTORS: usize = 8;
-/// Each reactor's own: epoll, the spare one, signals, waker, standard streams.
+/// Descriptors of each reactor itself: epoll, the spare one, signals, waker, standard streams.
 const DESCRIPTORS_OF_A_WORKER: usize = 8;
 
-/// A client that the server has ended has this long, and may send so many bytes more, while our last
-/// words are on their way to it. It counts as a connection until then.
+/// Time, and bytes of further input, that a client has after the server has ended its connection,
+/// while the last bytes are on their way to it. It counts as a connection until then.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 * 1024;
 
@@ -36,7 +36,7 @@ pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
     })
 }
 
-/// As many as the user wants, and as there are descriptors.
+/// The user's limit of connections, lowered to the number of descriptors if need be.
 pub(crate) fn max_connections(options: &Options, descriptors: u64) -> usize {
     let for_workers = options.workers * (options.addresses.len() + DESCRIPTORS_OF_A_WORKER);
     let reserved = open_descriptors().unwrap_or(0) + for_workers + RESERVED_DESCRIPTORS;

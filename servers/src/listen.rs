@@ -8,7 +8,8 @@ use edgeloop_reactor::{Address, Bound, HostPort, reason};
 use crate::options::Options;
 use crate::stderr::say;
 
-/// The addresses to listen on, resolved. What several of them stand for is listened on once.
+/// The addresses to listen on, resolved. A socket address that several of them stand for is used
+/// once.
 pub(crate) fn resolve(options: &Options, default_port: u16) -> Result<Vec<Address>, String> {
     let default = [default_port
         .to_string()
@@ -35,13 +36,13 @@ pub(crate) fn resolve(options: &Options, default_port: u16) -> Result<Vec<Addres
     Ok(addresses)
 }
 
-/// The host with those of its numbers that are not known yet, unless there are none.
+/// The host with those of its numbers that are new; `None` if none is.
 fn only_new(
     host: &HostPort,
     mut numbers: Vec<SocketAddr>,
     known: &mut Vec<SocketAddr>,
 ) -> Option<HostPort> {
-    // Each port that the kernel picks is another one.
+    // For port 0 the kernel picks another port each time.
     numbers.retain(|at| at.port() == 0 || !known.contains(at));
     known.extend_from_slice(&numbers);
     (!numbers.is_empty()).then(|| host.clone().with_numbers(numbers))
@@ -51,8 +52,8 @@ pub(crate) fn cannot_listen(address: &Address, error: &io::Error) -> String {
     format!("cannot listen on {address}: {}", reason(error))
 }
 
-/// Listens on every address, with `count` sockets each, and says so when all of them do. Before they
-/// listen, they are prepared with what the sockets of clients are to inherit.
+/// Listens on every address, with `count` sockets each, and says so when all sockets listen.
+/// `prepare` sets options before, which accepted sockets inherit.
 pub(crate) fn listen(
     addresses: &[Address],
     options: &Options,
@@ -85,7 +86,7 @@ fn announce(bound: &Bound) {
     }
 }
 
-/// How to talk to an address with netcat, or with socat where netcat cannot.
+/// A command that talks to an address: netcat, or socat where netcat cannot.
 fn hint(address: &Address) -> String {
     let near = |host_port: &str| {
         let (host, port) = host_port
@@ -106,7 +107,7 @@ fn hint(address: &Address) -> String {
     }
 }
 
-/// A word for the shell, in quotes if it would be more than one word, or something else.
+/// A word for the shell, in quotes if the shell would take it for anything but one word.
 fn quoted(word: &str) -> String {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-:@+,".contains(char);
     match word.chars().all(is_plain) {

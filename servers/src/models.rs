@@ -5,7 +5,7 @@
 //! |---|---|---|---|
 //! | a client is | an entry in a table | a process | a thread |
 //! | waiting for its next byte | epoll_wait(2), for all | recv(2) | recv(2) |
-//! | what is remembered of it | fields of a [`Protocol`] | a stack | a stack |
+//! | its state | fields of a [`Protocol`] | a stack | a stack |
 //! | system calls for a message | 2, and a share of a wait | 2 | 2 |
 //! | a client that does not read | has its input paused | blocks its process | blocks its thread |
 //! | clients reach each other | in a callback | through the kernel | with locks |
@@ -18,8 +18,8 @@
 //! thread and 90 KiB for a process, half of them page tables (Linux 6.18 on x86-64).
 //!
 //! Read `blocking.rs` first: the conversation, which is the same in both models. Then `fork.rs` and
-//! `thread.rs`, whose processes and threads hold such conversations, and `acceptor.rs`, the loop that
-//! starts them.
+//! `thread.rs`, whose processes and threads hold such conversations, and `acceptor.rs`, the loop
+//! that starts them.
 
 mod acceptor;
 mod blocking;

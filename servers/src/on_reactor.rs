@@ -19,6 +19,7 @@ pub(crate) fn reactor<S: Server>(
     Reactor::new(Front::new(protocol, once), limits).map_err(|error| reason(&error))
 }
 
+/// Gives a server that reads standard input this stream.
 pub(crate) fn adopt_stdin<S: Server>(reactor: &mut Reactor<Front<S>>) -> Result<(), String> {
     let Some(tag) = reactor.protocol().protocol().streams().stdin else {
         return Ok(());
@@ -30,7 +31,7 @@ pub(crate) fn adopt_stdin<S: Server>(reactor: &mut Reactor<Front<S>>) -> Result<
         .map_err(|error| format!("cannot use standard input: {}", reason(&error)))
 }
 
-/// Gives a server that prints its standard output.
+/// Gives a server that prints this standard output.
 pub(crate) fn adopt_stdout<S: Server>(
     reactor: &mut Reactor<Front<S>>,
     stdout: io::Result<OwnedFd>,
@@ -44,6 +45,7 @@ pub(crate) fn adopt_stdout<S: Server>(
         .map_err(|error| format!("cannot use standard output: {}", reason(&error)))
 }
 
+/// Adds listening sockets to the reactor.
 pub(crate) fn serve_share<S: Server>(
     reactor: &mut Reactor<Front<S>>,
     share: Vec<Bound>,
@@ -57,7 +59,7 @@ pub(crate) fn serve_share<S: Server>(
     Ok(())
 }
 
-/// Turns until the end, and tells what went wrong.
+/// Runs the reactor until its end. An error is the server's failure, or the reactor's.
 pub(crate) fn run<S: Server>(reactor: &mut Reactor<Front<S>>) -> Result<(), String> {
     reactor.run().map_err(|error| reason(&error))?;
     match reactor.protocol().protocol().failure() {

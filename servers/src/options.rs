@@ -9,7 +9,7 @@ use log::LevelFilter;
 
 use crate::values::{duration, positive, size};
 
-/// What every server takes.
+/// Options that every server takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every server")]
 pub(crate) struct Options {
@@ -41,8 +41,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(crate) stall_timeout: Duration,
 
-    /// Find a TCP peer that vanished without a word about so long after it was last heard, or within
-    /// two stall timeouts while something is under way to it; 0 is not at all
+    /// Find a TCP peer that vanished without a word about so long after it was last heard, or
+    /// within two stall timeouts while something is under way to it; 0 is not at all
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(crate) keepalive: Duration,
 
@@ -60,7 +60,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) grace: Duration,
 
-    /// Print a line of counters so often; SIGUSR1 prints one at any time [default: 0, which is never]
+    /// Print a line of counters so often; SIGUSR1 prints one at any time [default: 0, which is
+    /// never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) stats: Option<Duration>,
 
@@ -77,7 +78,7 @@ pub(crate) struct Options {
     pub(crate) log_file: Option<PathBuf>,
 }
 
-/// What serves the connections.
+/// A way to serve connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Model {
     /// One thread for all
@@ -100,7 +101,7 @@ pub(crate) struct AnswerOptions {
 }
 
 impl Options {
-    /// Which entries `--verbose` and `--quiet` let into the log.
+    /// The log level that `--verbose` and `--quiet` ask for.
     pub(crate) fn log_level(&self) -> LevelFilter {
         match (self.quiet, self.verbose) {
             (true, 0) => LevelFilter::Warn,

@@ -1,24 +1,27 @@
-//! What is written besides the connections: the log's file, the transcript, and standard error where
+//! Output besides the connections: the log's file, the transcript, and standard error where
 //! `stderr.rs` finds no other way.
 //!
-//! A write to a file, a FIFO or a terminal waits for as long as its reader pauses, and the loop must
-//! not. So each of them has a thread that does the waiting, and a pipe that leads to it. The loop's
-//! end of the pipe never waits: while the pipe is full, lines are dropped and counted.
+//! A write to a file, a FIFO or a terminal waits for as long as its reader pauses, and the loop
+//! must not. So each of them has a thread that does the waiting, and a pipe that leads to it. The
+//! loop's end of the pipe never waits: while the pipe is full, lines are dropped and counted.
 //!
-//! A line of up to [`LINE_MAX`](lines::LINE_MAX) bytes enters the pipe whole or not at all (pipe(7), `PIPE_BUF`), so
-//! several threads and processes may share it without a lock. Lines that were lost are counted in
-//! an eventfd(2), which they share as well.
+//! A line of up to [`LINE_MAX`](lines::LINE_MAX) bytes enters the pipe whole or not at all
+//! (pipe(7), `PIPE_BUF`), so several threads and processes may share it without a lock. Lost lines
+//! are counted in an eventfd(2), which they share as well.
 //!
-//! | what goes wrong | what happens |
+//! | trouble | consequence |
 //! |---|---|
 //! | the reader pauses, the disk is slow | the pipe fills up, further lines are lost |
 //! | the reader has gone, the disk is full, the file may not grow | lines are lost; each following one is another attempt |
 //!
-//! Trouble is complained of once, when it begins. When it is over, the number of lines that were
-//! lost stands where they are missing.
+//! The recorder complains of trouble once, when it begins. When it is over, the number of lost
+//! lines stands where they are missing.
 //!
 //! The thread takes no lock and uses nothing of the standard library that has one, because a
 //! process may be forked at any moment of its life (see `models/sys.rs`).
+//!
+//! This file is the loop's end of the pipe, `writer.rs` the thread's; `lines.rs` and `request.rs`
+//! are what they agree on.
 
 mod lines;
 mod record;
@@ -47,21 +50,23 @@ use self::target::{Target, open_target, why_not};
 use self::writer::Writer;
 use crate::ending;
 
-/// How much a pipe shall hold. As much as any user may ask for (pipe(7), `pipe-max-size`).
+/// Capacity of the pipe in bytes: the most that any user may ask for (pipe(7), `pipe-max-size`).
 const PIPE_SIZE: i32 = 1024 * 1024;
-/// The thread runs a few small functions; formatting a complaint takes the stack deepest.
+/// Stack of the thread in bytes. It runs a few small functions; formatting a complaint goes
+/// deepest.
 const STACK_SIZE: usize = 128 * 1024;
 
-/// The loop's end.
+/// The loop's end of the pipe.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pipe: OwnedFd,
-    /// Lines that were lost on this side.
+    /// Number of lines lost on this side.
     lost: Arc<EventFd>,
+    /// Carries requests to the thread: see `request.rs`.
     bell: Arc<EventFd>,
-    /// Rung by the thread when it was asked for an answer, and all is written.
+    /// Written by the thread in reply to [`ANSWER`], when all is written.
     answer: Arc<EventFd>,
-    /// The file, whose number stays when it is opened anew.
+    /// The file's descriptor, whose number stays when it is opened anew.
     file: Option<RawFd>,
 }
 
@@ -123,7 +128,7 @@ impl Recorder {
         (recorder, reader, lost)
     }
 
-    /// Records a line, its end included. One that is too long to be written in one piece is cut.
+    /// Records a line, its end included. A line that is too long for one write is cut.
     pub(crate) fn line(&self, line: &[u8]) {
         let line = cut(line);
         if self.write(&line) < line.len() {
@@ -131,8 +136,9 @@ impl Recorder {
         }
     }
 
-    /// Takes as many of these bytes as there is room for. A line that is longer than [`LINE_MAX`](lines::LINE_MAX)
-    /// may be taken in parts: then it must be the only writer that goes on with it.
+    /// Takes as many of these bytes as there is room for, and returns their number. A line longer
+    /// than [`LINE_MAX`](lines::LINE_MAX) may be taken in part: then no other writer may use the
+    /// recorder before this one has written the rest.
     pub(crate) fn write(&self, bytes: &[u8]) -> usize {
         loop {
             match write(&self.pipe, bytes) {
@@ -142,7 +148,7 @@ impl Recorder {
         }
     }
 
-    /// So many lines were lost before they came here.
+    /// Counts lines that were lost before they came here.
     pub(crate) fn lose(&self, lines: u64) {
         let _ = self.lost.write(lines);
     }
@@ -156,14 +162,14 @@ impl Recorder {
         }
     }
 
-    /// The same for a writer whose lines may be cut: it writes the [`MARK`] itself, between two of
-    /// them.
+    /// As [`Recorder::reopen`], for a writer whose lines may be taken in part: it writes the
+    /// [`MARK`] itself, between two lines.
     pub(crate) fn reopen_at_mark(&self) {
         let _ = self.bell.write(REOPEN_AT_MARK);
     }
 
     /// At the end of the program: writes `rest`, which had no room so far, and waits until all is
-    /// written, as long as [`ending`] allows; false if that was too short.
+    /// written, for as long as [`ending`] allows; false if that was too short.
     pub(crate) fn finish(&self, mut rest: &[u8]) -> bool {
         loop {
             rest = &rest[self.write(rest)..];
@@ -182,8 +188,8 @@ impl Recorder {
         is_written
     }
 
-    /// In a forked child: gives up the child's copy of the file. It would keep a deleted file's
-    /// disk space, and a reader from hearing of the end.
+    /// In a forked child: closes the child's copy of the file. The copy would keep a deleted file's
+    /// disk space in use, and a FIFO's reader from seeing its end.
     pub(crate) fn close_in_child(&self) {
         if let Some(file) = self.file {
             let _ = close(file);

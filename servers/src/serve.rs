@@ -62,7 +62,7 @@ pub(crate) fn serve_alone<S: Server>(
     check_stdout(&protocol)?;
     logging::start(options.log_level(), options.log_file.as_deref())?;
     let limits = limits(options)?;
-    // Asking for names can take long, and shall end upon Ctrl-C as everything does.
+    // Names are resolved before signals are handled: Ctrl-C ends a resolution that takes long.
     let addresses = resolve(options, default_port)?;
     let mut reactor = reactor(protocol, options.once, limits)?;
     reactor

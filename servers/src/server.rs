@@ -8,36 +8,36 @@ use crate::options::Options;
 /// The tag of the connections that listeners accept.
 pub(crate) const CLIENT: u32 = 0;
 
-/// What a server asks for besides being a [`Protocol`].
+/// A [`Protocol`] that this program serves, and its needs besides.
 pub(crate) trait Server: Protocol {
     /// The standard streams that it reads or writes, as connections with these tags.
     fn streams(&self) -> StandardStreams {
         StandardStreams::default()
     }
 
-    /// Changes the limits to what it needs.
+    /// Changes the limits as the server needs them.
     fn adjust(&self, limits: &mut Limits) {
         let _ = limits;
     }
 
-    /// With `--once`: the only client there will be has been served. The server ends as soon as the
-    /// connections that are left, its standard streams, have.
+    /// With `--once`: the one client has been served. The server ends as soon as its remaining
+    /// connections, the standard streams, have ended.
     fn on_served(&mut self, out: &mut Outbox) {
         let _ = out;
     }
 
-    /// Whether it has files that are read again, or opened anew, upon `on_reload`.
+    /// Whether `on_reload` reads files again or opens them anew.
     fn reloads(&self) -> bool {
         false
     }
 
-    /// After the end: what went wrong, if anything did.
+    /// After the end: the failure, if there was one. A message for the user.
     fn failure(&self) -> Option<String> {
         None
     }
 }
 
-/// Tags for standard input and standard output, if they are wanted.
+/// Tags for standard input and standard output, if the server uses them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StandardStreams {
     /// Standard input's tag.

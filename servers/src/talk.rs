@@ -1,13 +1,17 @@
 //! One terminal, one peer, both talking at once: the notes' two processes a side as one loop.
 //!
-//! Standard input, standard output and the peer are three connections of one reactor. What is typed
-//! goes to the peer while what the peer sends is shown, and whoever cannot take more has its source
-//! paused. Notices about callers have no source that could be paused: they are limited, and left out
-//! while standard output is full. A [`Screen`] stands between the person and the wire.
+//! Standard input, standard output and the peer are three connections of one reactor. Input goes to
+//! the peer while the peer's bytes are shown. Backpressure: while a destination takes no more, its
+//! source is paused. Notices about callers have no source that could be paused: they are limited,
+//! and left out while standard output is full. A [`Screen`] stands between the person and the wire.
 //!
-//! The end of our input ends our half of the conversation, and what the peer still has to say is
+//! The end of our input ends our half of the conversation, and the peer's remaining bytes are still
 //! shown. When the peer ends its half, a person is told so and the conversation is over. A file or
 //! a pipe is sent to its end first: the peer may have come to the end of a file too.
+//!
+//! `talk.rs` is about the three connections, `our_half.rs` about input on its way to the peer,
+//! `notices.rs` and `callers.rs` about what the person is told. `command.rs` is the server's
+//! command line; the client's is in another crate.
 
 mod callers;
 mod command;
@@ -32,45 +36,45 @@ pub const STDIN: u32 = 1;
 /// The tag of standard output.
 pub const STDOUT: u32 = 2;
 
-/// Between two attempts to reach the peer.
+/// Time between two attempts to reach the peer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the beginning of a line waits for its end before it is shown as it is.
+/// Longest time that the beginning of a line waits for its end before it is shown as it is.
 const PROMPT_DELAY: Duration = Duration::from_millis(200);
-/// What a second caller is told.
+/// Reply to a second caller.
 const BUSY: &[u8] = b"busy\n";
 
-/// Whom to call, and how hard to try.
+/// A call: the peer's address, and the caller's patience.
 #[derive(Debug)]
 pub struct Call {
     /// The peer's address, resolved.
     pub address: Address,
-    /// How often to try again if nobody answers.
+    /// Number of further attempts if the peer cannot be reached.
     pub retries: u32,
-    /// How long the peer may be silent once all is sent to it; zero is for ever.
+    /// Longest silence of the peer once all is sent to it; zero is no limit.
     pub patience: Duration,
 }
 
-/// The protocol, for the one who calls and for the one who is called.
+/// The protocol, for the side that calls and for the side that is called.
 #[derive(Debug)]
 pub struct Talk {
     screen: Screen,
-    /// `None` for the one who waits to be called.
+    /// `None` for the side that is called.
     call: Option<Call>,
     stdin: Option<ConnId>,
     stdout: Option<ConnId>,
     peer: Option<ConnId>,
-    /// The peer's address, as long as the person was not told of this peer.
+    /// The peer's address, until the person was told of this peer.
     unannounced: Option<Peer>,
     callers: Callers,
-    /// We have nothing more to say, to this peer or to the next.
+    /// Standard input has ended, for this peer and for those to come.
     input_ended: bool,
-    /// The peer has nothing more to say.
+    /// The peer has ended its half.
     peer_ended: bool,
-    /// Since then it was told something, and may be told more.
+    /// Bytes were sent to the peer since it ended its half, and more may follow.
     peer_is_told: bool,
-    /// The peer takes no more for now.
+    /// The peer is above its high-water mark.
     peer_is_full: bool,
-    /// Nor does standard output.
+    /// Standard output is above its high-water mark.
     screen_is_full: bool,
     sent: u64,
     received: u64,
@@ -78,7 +82,7 @@ pub struct Talk {
 }
 
 impl Talk {
-    /// For who waits to be called.
+    /// The side that is called.
     #[must_use]
     pub fn answering(screen: Screen) -> Self {
         Talk {
@@ -100,7 +104,7 @@ impl Talk {
         }
     }
 
-    /// For who calls.
+    /// The side that calls.
     #[must_use]
     pub fn calling(screen: Screen, call: Call) -> Self {
         Talk {
@@ -109,13 +113,13 @@ impl Talk {
         }
     }
 
-    /// What went wrong, if anything did.
+    /// The failure that ended the conversation, if one did.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 
-    /// How much was said, in one line.
+    /// One line with the number of bytes in each direction.
     #[must_use]
     pub fn summary(&self) -> String {
         let Talk { sent, received, .. } = self;
@@ -124,7 +128,7 @@ impl Talk {
 
     fn meet(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         if let Some(left) = self.peer.take_if(|_| self.peer_ended && !self.peer_is_told) {
-            // It has ended its half, and nothing was on its way to it.
+            // This peer has ended its half, and nothing is on its way to it.
             out.finish(left);
             self.leave_out_unannounced(out);
         }
@@ -192,12 +196,12 @@ impl Talk {
             self.judge(why);
             return self.leave(out);
         }
-        // Whoever calls next is to hear what comes next.
+        // Further input is for the next caller.
         self.pace_stdin(out);
     }
 
-    /// Whether the end of a call was a good one. A person may be left; what a script has to say is
-    /// to be heard, unless it is we who stop.
+    /// Notes a failure if a call ended too early. The server may leave a person at any time; a
+    /// script's input must have been sent to its end, unless this program was stopped.
     fn judge(&mut self, why: Closed) {
         let heard_out = matches!(why, Closed::Eof | Closed::Finished) && self.input_ended;
         if !(self.screen.is_a_person() || heard_out || why == Closed::Shutdown) {
@@ -206,7 +210,7 @@ impl Talk {
         }
     }
 
-    /// Ends the two streams that are left, and with them the program.
+    /// Ends the two remaining streams, and with them the program.
     fn leave(&mut self, out: &mut Outbox) {
         self.end_screen(out);
         out.clear_service_timer();
@@ -266,14 +270,14 @@ impl Protocol for Talk {
             self.stdout = None;
             match why {
                 Closed::Finished | Closed::Shutdown => {}
-                // Nobody reads any more, as in `edgecall talk | head`: a quiet end.
+                // The reader has gone, as in `edgecall talk | head`: no failure.
                 Closed::Reset => out.stop(),
                 why => self.fail(format!("cannot write to standard output: {why}"), out),
             }
         }
     }
 
-    /// The peer's timer: somebody has been silent for too long.
+    /// The peer's timer: the peer, or our input after the peer's end, was silent for too long.
     fn on_timer(&mut self, peer: ConnId, out: &mut Outbox) {
         if self.peer_ended {
             out.finish(peer);
@@ -283,7 +287,8 @@ impl Protocol for Talk {
         }
     }
 
-    /// A peer is to be called again or has left a line unfinished, or callers were left out.
+    /// The service timer has three uses: to call the peer again, to show a line that the peer left
+    /// unfinished, to catch up on callers that were left out.
     fn on_service_timer(&mut self, out: &mut Outbox) {
         match &self.call {
             Some(call) if self.peer.is_none() => out.connect(call.address.clone(), PEER),
@@ -305,7 +310,7 @@ impl Protocol for Talk {
             self.screen_is_full = true;
             self.pace_stdin(out);
             if let Some(peer) = self.peer {
-                // It is we who make the peer wait.
+                // The peer waits for the screen, so its silence is no fault of its own.
                 out.pause(peer);
                 out.clear_timer(peer);
             }
@@ -330,7 +335,7 @@ impl Protocol for Talk {
 
     fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
         let Some(call) = &mut self.call else { return };
-        // It is we who stop, which is no failure.
+        // This program was stopped, which is no failure.
         if why == Closed::Shutdown {
             return;
         }
@@ -346,7 +351,7 @@ impl Protocol for Talk {
     fn on_redraw(&mut self, out: &mut Outbox) {
         let mut drawn = Vec::new();
         self.screen.redraw(&mut drawn);
-        // A screen that takes nothing is drawn by the next key or notice.
+        // While the screen takes nothing, drawing is left to the next key or notice.
         if !self.screen_is_full {
             self.put(&drawn, out);
         }

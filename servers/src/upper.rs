@@ -1,7 +1,7 @@
 //! The uppercase server: a-z come back as A-Z, every other byte as it was.
 //!
-//! Bytes, not letters: ß, é and whatever else takes more than ASCII pass untouched, and no locale
-//! has a say in it.
+//! The server maps bytes, not letters: ß, é and all else beyond ASCII pass unchanged, and no locale
+//! has any influence.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ Example:
   edgeloop upper 6666
   echo hello | nc -N 127.0.0.1 6666";
 
-/// The protocol: it remembers nothing, so it does not matter how the input is cut.
+/// The protocol: it has no state, so it does not matter how the input is cut.
 #[derive(Clone, Debug)]
 pub struct Upper {
     /// Whether to answer datagrams from ports below 1024, which may be another server's.
@@ -47,7 +47,7 @@ impl Protocol for Upper {
 
 impl Server for Upper {}
 
-/// The same for one client alone, who has a process or a thread.
+/// The conversation of one client that has a process or a thread of its own.
 pub(crate) struct UpperConversation;
 
 impl Conversation for UpperConversation {

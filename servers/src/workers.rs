@@ -1,8 +1,8 @@
 //! `--workers`: several reactors, a thread for each, that share nothing but the address.
 //!
-//! The kernel deals the clients out (socket(7), `SO_REUSEPORT`). The main thread has no clients: its
-//! reactor serves a [`Supervisor`], which passes signals on to the workers and adds their counters
-//! up.
+//! The kernel deals the clients out (socket(7), `SO_REUSEPORT`). The main thread has no clients:
+//! its reactor serves a [`Supervisor`], which passes signals on to the workers and adds their
+//! counters up.
 
 mod mail;
 mod printer;
@@ -69,11 +69,12 @@ pub(crate) fn serve<S: Server>(
     let served = reactor.run().map_err(|error| reason(&error));
     let supervisor = reactor.protocol();
     ending::begin(supervisor.grace_left());
-    // Why nothing could be printed is more than that the pipe to the printer broke.
+    // The printer's failure comes first: it is the cause of a worker's "Broken pipe".
     printer.finish().and(served).and(supervisor.result())
 }
 
-/// Each worker may have its share of the connections: all together have what was asked for.
+/// The limits of each worker: its share of the connections, so that the limit holds for all
+/// together.
 fn share_of(mut limits: Limits, count: usize) -> Limits {
     limits.max_connections = (limits.max_connections / count).max(1);
     limits
@@ -82,7 +83,7 @@ fn share_of(mut limits: Limits, count: usize) -> Limits {
 struct Worker {
     share: Vec<Bound>,
     limits: Limits,
-    /// The way to standard output, for a server that prints.
+    /// The pipe to the printer, for a server that prints.
     stdout: Option<OwnedFd>,
     mail: Mail,
 }

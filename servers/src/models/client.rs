@@ -5,21 +5,21 @@ use std::time::Duration;
 
 /// A client that was accepted.
 pub(super) struct Client {
-    /// How many were served before it.
+    /// Number of clients that were served before this one.
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
-    /// Closed when this is dropped.
+    /// Closed when the client is dropped.
     pub(super) socket: TcpStream,
-    /// What a recv(2) that times out means.
+    /// The meaning of a recv(2) that times out.
     pub(super) silence: Silence,
 }
 
-/// What it means that a client sends nothing for as long as its socket's `SO_RCVTIMEO`.
+/// The meaning of a client's silence for the time of its socket's `SO_RCVTIMEO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Silence {
     /// The idle timeout is over.
     Idle,
-    /// The client may have vanished with bytes under way to it: if they are still under way after
-    /// another such time, in which it acknowledged nothing, it has.
+    /// The client may have vanished with bytes under way to it. If they are still under way after
+    /// another such time without any acknowledgement, it counts as vanished.
     Suspicious(Duration),
 }

@@ -1,4 +1,4 @@
-//! What the acceptor asks of the processes or threads.
+//! The processes or threads, as the acceptor sees them.
 
 use std::io;
 
@@ -7,24 +7,24 @@ use super::doors::Doors;
 
 /// The processes or threads that serve the clients.
 pub(super) trait Workers {
-    /// What one of them is called.
+    /// Name of one of them, for log lines.
     const KIND: &str;
 
-    /// Gives a client one of its own. After an error the client is gone.
+    /// Starts one for this client. After an error the client is gone.
     fn start(&mut self, client: Client, doors: &Doors) -> nix::Result<()>;
 
-    /// How many there are.
+    /// Number of processes or threads that have not ended.
     fn open(&self) -> usize;
 
-    /// Takes note of those that have ended. An error is the one with which standard output failed.
+    /// Takes note of those that have ended. An error is a failure of standard output.
     fn reap(&mut self) -> io::Result<()>;
 
-    /// From now on, SIGCHLD is to say when one has ended.
+    /// From now on, SIGCHLD reports each end.
     fn report_ends(&mut self) {}
 
-    /// Lets each of them end as soon as it has sent what is pending.
+    /// Lets each of them end as soon as its pending output is sent.
     fn stop(&mut self);
 
-    /// Ends all that there still are.
+    /// Ends all of them at once.
     fn cut_off(&mut self);
 }

@@ -7,11 +7,11 @@ use memchr::{memchr_iter, memrchr};
 /// Longest line that several writers may write at once, its end included: `PIPE_BUF` of Linux.
 pub(super) const LINE_MAX: usize = 4096;
 
-/// A line of the pipe that is none of the record's: lines before it go to the file that is open,
-/// lines after it to the one that the path names now. No other line begins with NUL.
+/// A line that asks to open the file anew, and is not recorded: lines before it go to the open
+/// file, lines after it to the file that the path names by then. No other line begins with NUL.
 pub(crate) const MARK: &[u8] = b"\0\n";
 
-/// A line, or as much of it as can be written in one piece.
+/// A line, shortened to [`LINE_MAX`] bytes if it is longer.
 pub(crate) fn cut(line: &[u8]) -> Cow<'_, [u8]> {
     const CUT: &[u8] = b" [...]\n";
     match line.len() {
@@ -20,8 +20,8 @@ pub(crate) fn cut(line: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// How many bytes are written together: whole lines, as many as stay in one piece among several
-/// writers, but one in any case.
+/// Bytes to write together: complete lines, as many as stay in one piece among several writers, and
+/// one line in any case.
 pub(super) fn piece_len(lines: &[u8]) -> usize {
     let mut len = 0;
     for newline in memchr_iter(b'\n', lines) {
@@ -33,7 +33,7 @@ pub(super) fn piece_len(lines: &[u8]) -> usize {
     len
 }
 
-/// Where the line begins to which the byte at `at` belongs.
+/// Start of the line to which the byte at `at` belongs.
 pub(super) fn line_start(lines: &[u8], at: usize) -> usize {
     memrchr(b'\n', &lines[..at]).map_or(0, |newline| newline + 1)
 }

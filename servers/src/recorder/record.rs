@@ -1,14 +1,14 @@
-//! What differs from one record to the next.
+//! A kind of record: the log, the transcript, messages on standard error.
 
-/// What is recorded, and how its troubles are told.
+/// A kind of record: its name, and its words for trouble.
 #[derive(Debug)]
 pub(crate) struct Record {
     /// Its name in a complaint.
     pub(crate) name: &'static str,
-    /// The line that stands for so many lost ones, its end included.
+    /// Makes the line that stands for this number of lost lines, its end included.
     pub(crate) gap: fn(u64) -> String,
-    /// Where complaints go, which must be elsewhere than here.
+    /// Tells a complaint, in another place than this record.
     pub(crate) complain: fn(&str),
-    /// Hears how many lines were lost when that is over, and written.
+    /// Called with the number of lost lines when the line that stands for them is written.
     pub(crate) resumed: fn(u64),
 }

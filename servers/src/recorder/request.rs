@@ -1,5 +1,5 @@
-//! Requests of the loop to its recorder's thread. An eventfd(2) carries them, as a sum: each kind has a
-//! range of bits of its own.
+//! Requests of the loop to its recorder's thread. An eventfd(2) carries them, as a sum: each kind
+//! has a range of bits of its own.
 
 /// Open the file anew at a [`MARK`](super::MARK), which is on its way.
 pub(super) const REOPEN_AT_MARK: u64 = 1;
@@ -13,7 +13,7 @@ pub(super) const ANSWER: u64 = 1 << 40;
 pub(super) struct Requests {
     /// Marks on their way; -1 if one was read before the request that goes with it.
     pub(super) marks: i64,
-    /// Those of them that were obeyed already, while the target took nothing.
+    /// Marks that were obeyed before they were read, while the target took nothing.
     pub(super) obeyed: i64,
     pub(super) reopen: bool,
     pub(super) answer: bool,

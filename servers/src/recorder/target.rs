@@ -1,4 +1,4 @@
-//! Targets: what a recorder's thread writes to.
+//! Targets of a recorder's thread.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -8,12 +8,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, stat};
 
-/// What the thread writes to.
+/// The target of the thread's writes.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// Non-blocking, and where it was opened.
+    /// A descriptor in non-blocking mode, and its path.
     File(OwnedFd, PathBuf),
-    /// Shared with other programs, so it stays blocking if it is.
+    /// Standard error, shared with other programs: it stays in blocking mode if it is.
     Stderr(io::Stderr),
 }
 
@@ -35,8 +35,9 @@ impl AsFd for Target {
     }
 }
 
-/// Opens what is to be appended to. It never waits: not for a FIFO's reader here (`ENXIO`), nor for
-/// a FIFO's or a terminal's in a later write. The open file description is ours alone.
+/// Opens a file, FIFO or terminal to append to. The open does not wait for a FIFO's reader
+/// (`ENXIO`), and no later write waits for a reader: the open file description is in non-blocking
+/// mode, and no other program shares it.
 pub(super) fn open_target(path: &Path) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_WRONLY
         | OFlag::O_APPEND
@@ -47,7 +48,7 @@ pub(super) fn open_target(path: &Path) -> nix::Result<OwnedFd> {
     open(path, flags, Mode::from_bits_truncate(0o666))
 }
 
-/// Why a path could not be opened, in words that fit a FIFO as well.
+/// The reason why a path could not be opened, in words that fit a FIFO as well.
 pub(super) fn why_not(path: &Path, errno: Errno) -> &'static str {
     let is_fifo = || stat(path).is_ok_and(|it| file_type(it.st_mode) == SFlag::S_IFIFO);
     match errno {

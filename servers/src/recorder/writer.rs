@@ -20,7 +20,7 @@ use super::target::{Target, open_target, why_not};
 /// Bytes read from the pipe at once.
 const READ_SIZE: usize = 64 * 1024;
 
-/// The thread's end.
+/// The thread's end of the pipe, and the target.
 pub(super) struct Writer {
     pipe: OwnedFd,
     target: Target,
@@ -29,12 +29,12 @@ pub(super) struct Writer {
     bell: Arc<EventFd>,
     answer: Arc<EventFd>,
     buffer: Box<[u8]>,
-    /// Lines that were read, and the beginning of one whose end was not.
+    /// Lines read and not yet written, and the beginning of a line.
     tail: Vec<u8>,
     asked: Requests,
-    /// Lines that were lost and are not told of yet.
+    /// Number of lost lines that the record does not mention yet.
     missing: u64,
-    /// Lines are being lost, which was complained of.
+    /// Lines are being lost, and the complaint was made.
     is_troubled: bool,
     /// The last write failed: the next one is an attempt.
     is_failing: bool,
@@ -42,7 +42,7 @@ pub(super) struct Writer {
     is_torn: bool,
 }
 
-/// How a write failed: the cause, and how many lines were not written to their end.
+/// A failed write: the cause, and the number of lines that were not written to their end.
 #[derive(Clone, Copy)]
 struct Failure {
     errno: Errno,
@@ -90,7 +90,7 @@ impl Writer {
         self.tell_gap();
     }
 
-    /// Reads what there is, which is nothing if the pipe is empty. `None` at its end.
+    /// Reads once, and returns the number of bytes: 0 if the pipe is empty, `None` at its end.
     fn read(&mut self) -> Option<usize> {
         match read(&self.pipe, &mut self.buffer) {
             Ok(0) => None,
@@ -103,7 +103,7 @@ impl Writer {
         }
     }
 
-    /// The pipe is empty: does what was asked for, and waits for more.
+    /// The pipe is empty: meets the requests, and waits for more.
     fn rest(&mut self) {
         if self.asked.reopen {
             self.reopen();
@@ -132,8 +132,8 @@ impl Writer {
         poll(&mut asked, PollTimeout::ZERO) == Ok(0)
     }
 
-    /// Takes note of what the bell asks for. It is done when the pipe is empty: lines that were
-    /// written before come first.
+    /// Takes note of requests. They are met when the pipe is empty: lines that were written before
+    /// come first.
     fn hear_bell(&mut self) {
         self.asked.note(self.bell.read().unwrap_or(0));
     }
@@ -148,7 +148,7 @@ impl Writer {
         }
     }
 
-    /// Complains of lines that are lost on the loop's side.
+    /// Complains of lines lost on the loop's side.
     fn look_for_losses(&mut self) {
         self.missing += self.lost.read().unwrap_or(0);
         if self.missing > 0 {
@@ -156,14 +156,14 @@ impl Writer {
         }
     }
 
-    /// Complains of trouble that begins.
+    /// Complains of trouble, once.
     fn complain(&mut self, why: &str) {
         if !mem::replace(&mut self.is_troubled, true) {
             (self.record.complain)(&format!("cannot write the {}: {why}", self.record.name));
         }
     }
 
-    /// Writes the lines that are whole.
+    /// Writes the complete lines.
     fn write_tail(&mut self) {
         let Some(last) = memrchr(b'\n', &self.tail) else {
             return;
@@ -198,7 +198,7 @@ impl Writer {
         self.complain(failure.errno.desc());
     }
 
-    /// Writes how many lines are missing here, if there are any; false if that is not possible.
+    /// Writes the number of lines that are missing here, if any are; false if the write fails.
     fn tell_gap(&mut self) -> bool {
         if self.missing == 0 {
             return true;
@@ -245,8 +245,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until the target takes more, or is another: then true. Here the bell is obeyed at
-    /// once, because what waits may be a reader that never goes on.
+    /// Waits until the target takes more; true if it is another file by then. A request to open the
+    /// file anew is met at once here, because the target's reader may never go on.
     fn wait_for_target(&mut self) -> bool {
         loop {
             let mut asked = vec![

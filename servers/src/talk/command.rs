@@ -1,4 +1,4 @@
-//! The command line of the one who waits to be called.
+//! The command line of the side that is called.
 
 use clap::Args;
 

@@ -1,11 +1,12 @@
-//! The person's side: what is shown of the peer, and what is told of callers.
+//! The person's side: the peer's bytes, and notices about peers and callers, on their way to
+//! standard output.
 
 use edgeloop_reactor::{Outbox, Peer};
 
 use super::{Talk, callers};
 
 impl Talk {
-    /// Tells the person of a new peer, if not now, then before its first words.
+    /// Tells the person of a new peer: now, or before its first bytes are shown.
     pub(super) fn introduce(&mut self, peer: Peer, out: &mut Outbox) {
         self.unannounced = Some(peer);
         if self.admits_notice(out) {
@@ -30,21 +31,22 @@ impl Talk {
         }
     }
 
-    /// A caller has gone of which the person was not told.
+    /// Counts a caller that has gone before the person was told of it.
     pub(super) fn leave_out(&mut self, out: &mut Outbox) {
         if self.callers.leave_out() && !self.screen_is_full {
             self.arm_catch_up(out);
         }
     }
 
+    /// Counts the peer that has gone, if the person was not told of it.
     pub(super) fn leave_out_unannounced(&mut self, out: &mut Outbox) {
         if self.unannounced.take().is_some() {
             self.leave_out(out);
         }
     }
 
-    /// Sets the time at which the person is told of the callers that were left out. The beginning of
-    /// a line that waits for its end has set an earlier one.
+    /// Sets the time at which the person is told of the callers that were left out. The beginning
+    /// of a line that waits for its end has set an earlier one.
     fn arm_catch_up(&self, out: &mut Outbox) {
         if !self.screen.holds_back() {
             out.set_service_timer(callers::INTERVAL);
@@ -59,8 +61,7 @@ impl Talk {
         self.announce(out);
     }
 
-    /// Tells the person something about the peer, which is nothing to a person who does not know of
-    /// the peer.
+    /// Tells the person something about the peer, unless the person does not know of this peer yet.
     pub(super) fn notice_of_peer(&mut self, notice: &str, out: &mut Outbox) {
         if self.unannounced.is_none() {
             self.notice(notice, out);
@@ -74,14 +75,14 @@ impl Talk {
         self.put(&shown, out);
     }
 
-    /// Shows what waited for the rest of its line.
+    /// Shows the beginning of a line that waited for its end.
     pub(super) fn show_all(&mut self, out: &mut Outbox) {
         let mut shown = Vec::new();
         self.screen.show_all(&mut shown);
         self.put(&shown, out);
     }
 
-    /// The last that is shown.
+    /// Catches up, and leaves the screen as it was found.
     pub(super) fn end_screen(&mut self, out: &mut Outbox) {
         self.catch_up(out);
         let mut rest = Vec::new();
@@ -89,6 +90,7 @@ impl Talk {
         self.put(&rest, out);
     }
 
+    /// Sends bytes to standard output, if it is open.
     pub(super) fn put(&self, bytes: &[u8], out: &mut Outbox) {
         if let Some(stdout) = self.stdout {
             out.send(stdout, bytes);

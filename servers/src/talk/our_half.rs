@@ -6,13 +6,13 @@ use edgeloop_reactor::{ConnId, Outbox};
 
 use super::Talk;
 
-/// After the peer has ended its half, a pipe that says nothing for so long has no more to say.
+/// Longest silence of a pipe after the peer has ended its half: then the pipe counts as ended, too.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
 
 impl Talk {
-    /// Reads standard input while there is a peer that takes more, and while the screen takes what
-    /// a person sees of it. A person who waits to be called, perhaps for long, is heard and told
-    /// that nobody is there.
+    /// Reads standard input while there is a peer that takes more. A person's input is read while
+    /// the screen takes its echo, and also while the person waits to be called, perhaps for long:
+    /// the reply is that no peer is there.
     pub(super) fn pace_stdin(&self, out: &mut Outbox) {
         let Some(stdin) = self.stdin else { return };
         let person = self.screen.is_a_person();
@@ -24,7 +24,7 @@ impl Talk {
         }
     }
 
-    /// What came from the keyboard, or from whatever standard input is.
+    /// Takes bytes from standard input and sends them to the peer.
     pub(super) fn say(&mut self, data: &[u8], out: &mut Outbox) {
         let (mut echo, mut words) = (Vec::new(), Vec::new());
         let ended = self.screen.typed(data, &mut echo, &mut words);
@@ -59,14 +59,14 @@ impl Talk {
         self.wait_for_answer(peer, out);
     }
 
-    /// Once the peer has ended its half, a pipe that is silent holds us no longer.
+    /// Once the peer has ended its half, a silent pipe does not hold the connection for long.
     pub(super) fn wait_for_input(&self, peer: ConnId, out: &mut Outbox) {
         if self.peer_ended && !self.peer_is_full {
             out.set_timer(peer, QUIET);
         }
     }
 
-    /// Once we have ended our half, the caller's patience with a silent peer is limited.
+    /// Once our half has ended, the caller's patience with a silent peer is limited.
     pub(super) fn wait_for_answer(&self, peer: ConnId, out: &mut Outbox) {
         let patience = self.call.as_ref().map(|call| call.patience);
         if let Some(patience) = patience.filter(|patience| !patience.is_zero())

@@ -15,7 +15,7 @@ fn open(script: &mut Script<Talk>, tag: u32) -> ConnId {
     })
 }
 
-/// Standard input, standard output, and nobody else yet.
+/// Standard input, standard output, and no peer yet.
 fn answering(input: bool) -> (Script<Talk>, ConnId, ConnId) {
     let mut script = Script::new(Talk::answering(Screen::for_test(input)));
     let (stdin, stdout) = (open(&mut script, STDIN), open(&mut script, STDOUT));

@@ -1,9 +1,9 @@
 //! The supervisor: a protocol whose only connection is the signals.
 //!
-//! A signalfd(2) can be adopted like a pipe, and its bytes are records of a fixed size. The workers'
-//! letters come by a [`Waker`]. [`Reactor::handle_signals`] is of no use here: it stops this reactor
-//! upon the first SIGTERM, which would then wait for no worker, and does not tell the protocol of
-//! the second.
+//! A signalfd(2) can be adopted like a pipe, and its bytes are records of a fixed size. The
+//! workers' letters come by a [`Waker`]. [`Reactor::handle_signals`] is of no use here: it stops
+//! this reactor upon the first SIGTERM, which would then wait for no worker, and does not tell the
+//! protocol of the second.
 //!
 //! [`Reactor::handle_signals`]: edgeloop_reactor::Reactor::handle_signals
 
@@ -22,7 +22,7 @@ use crate::stderr::say;
 /// The tag of the signals.
 pub(super) const SIGNALS: u32 = 0;
 
-/// How long a report waits for a worker that is busy.
+/// Longest time that a report waits for a busy worker.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Supervisor {
@@ -31,7 +31,7 @@ pub(super) struct Supervisor {
     wakers: Vec<Waker>,
     /// Workers that have not ended.
     working: BTreeSet<usize>,
-    /// How often a stop was asked for.
+    /// Number of stop signals so far; the failure of a worker counts as one.
     stops: usize,
     grace: Duration,
     /// The end of the grace period; `None` before it has begun, and if it has no end.
