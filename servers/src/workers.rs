@@ -9,11 +9,11 @@ mod printer;
 mod supervisor;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use edgeloop_reactor::{Bound, Direction, Limits, Reactor, Signals, reason};
+use edgeloop_reactor::{Bound, Limits, Signals, reason};
 
 use crate::limits::limits;
 use crate::listen::{listen, resolve};
@@ -23,7 +23,7 @@ use crate::server::Server;
 use crate::{ending, logging};
 use mail::{Mail, News};
 use printer::Printer;
-use supervisor::{SIGNALS, Supervisor};
+use supervisor::Supervisor;
 
 /// Serves with `count` reactors until a signal, or until one of them fails.
 pub(crate) fn serve<S: Server>(
@@ -41,11 +41,7 @@ pub(crate) fn serve<S: Server>(
     let failed = |error: io::Error| format!("cannot start the workers: {}", reason(&error));
     let (sender, letters) = channel();
     let supervisor = Supervisor::new(count, letters, options.grace);
-    let mut reactor = Reactor::new(supervisor, Limits::default()).map_err(failed)?;
-    let signals = signals.as_fd().try_clone_to_owned();
-    signals
-        .and_then(|signals| reactor.adopt(signals, Direction::Input, SIGNALS))
-        .map_err(failed)?;
+    let mut reactor = supervisor.on_reactor(&signals).map_err(failed)?;
     let bell = reactor.waker().map_err(failed)?;
     let prints = protocol().streams().stdout.is_some();
     let (printer, pipes) = Printer::start(if prints { count } else { 0 }).map_err(failed)?;
@@ -58,11 +54,7 @@ pub(crate) fn serve<S: Server>(
             stdout: pipes.next(),
             mail: Mail::new(index, &sender, &bell),
         };
-        let protocol = protocol.clone();
-        thread::Builder::new()
-            .name(format!("worker {index}"))
-            .spawn(move || worker.work(protocol()))
-            .map_err(failed)?;
+        worker.start(index, protocol.clone()).map_err(failed)?;
     }
     let own = Mail::new(count, &sender, &bell);
     reactor.report(options.stats, move |_| own.send(News::ReportIsDue));
@@ -89,6 +81,16 @@ struct Worker {
 }
 
 impl Worker {
+    /// Serves in a thread of its own.
+    fn start<S: Server>(
+        self,
+        index: usize,
+        protocol: impl FnOnce() -> S + Send + 'static,
+    ) -> io::Result<()> {
+        let thread = thread::Builder::new().name(format!("worker {index}"));
+        thread.spawn(move || self.work(protocol())).map(drop)
+    }
+
     fn work<S: Server>(self, protocol: S) {
         let mail = self.mail.clone();
         let result = self.serve(protocol);

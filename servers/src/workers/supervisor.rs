@@ -1,17 +1,19 @@
 //! The supervisor: a protocol whose only connection is the signals.
 //!
 //! A signalfd(2) can be adopted like a pipe, and its bytes are records of a fixed size. The
-//! workers' letters come by a [`Waker`]. [`Reactor::handle_signals`] is of no use here: it stops
-//! this reactor upon the first SIGTERM, which would then wait for no worker, and does not tell the
-//! protocol of the second.
-//!
-//! [`Reactor::handle_signals`]: edgeloop_reactor::Reactor::handle_signals
+//! workers' letters come by a [`Waker`]. [`Reactor::handle_signals`] does not do: upon the first
+//! SIGTERM it stops this reactor, which would not wait for the workers, and the protocol is not told
+//! of the second.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use edgeloop_reactor::{ConnId, Data, Opened, Outbox, Protocol, Stats, Waker};
+use edgeloop_reactor::{
+    ConnId, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor, Signals, Stats, Waker,
+};
 use nix::libc::signalfd_siginfo;
 use nix::sys::signal::Signal;
 
@@ -20,7 +22,7 @@ use crate::logging;
 use crate::stderr::say;
 
 /// The tag of the signals.
-pub(super) const SIGNALS: u32 = 0;
+const SIGNALS: u32 = 0;
 
 /// Longest time that a report waits for a busy worker.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
@@ -67,6 +69,14 @@ impl Supervisor {
             report: None,
             result: Ok(()),
         }
+    }
+
+    /// A reactor that serves the supervisor, with the signals as its only connection.
+    pub(super) fn on_reactor(self, signals: &Signals) -> io::Result<Reactor<Supervisor>> {
+        let mut reactor = Reactor::new(self, Limits::default())?;
+        let signals = signals.as_fd().try_clone_to_owned()?;
+        reactor.adopt(signals, Direction::Input, SIGNALS)?;
+        Ok(reactor)
     }
 
     /// The first error with which a worker ended.
