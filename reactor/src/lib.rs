@@ -117,6 +117,7 @@ pub use nix::errno::Errno;
 pub use outbox::Outbox;
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, Datagram, Opened, Protocol};
+pub use rate_limited_log::RateLimitedLog;
 pub use reactor::Reactor;
 pub use reason::reason;
 pub use script::{Script, every_split};

@@ -68,6 +68,16 @@ impl Closed {
     }
 }
 
+/// Why a connection closed on which a system call failed.
+impl From<Errno> for Closed {
+    fn from(errno: Errno) -> Closed {
+        match errno {
+            Errno::ECONNRESET | Errno::EPIPE => Closed::Reset,
+            errno => Closed::Error(errno),
+        }
+    }
+}
+
 impl fmt::Display for Closed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.reason())

@@ -2,22 +2,23 @@
 
 use std::fmt;
 
-use crate::core::timers::Millis;
+/// The shortest time between two lines, in milliseconds.
+const INTERVAL_MS: u64 = 1_000;
 
-/// The shortest time between two lines.
-const INTERVAL: Millis = 1_000;
-
-/// Log lines that many clients can cause at once: one a second is written, with the number of those
+/// Warnings that many clients can cause at once: one a second is written, with the number of those
 /// that were left out.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimitedLog {
-    next: Millis,
+pub struct RateLimitedLog {
+    /// The earliest time of the next line, in milliseconds.
+    next_ms: u64,
     left_out: u64,
 }
 
 impl RateLimitedLog {
-    pub(crate) fn log(&mut self, now: Millis, text: fmt::Arguments) {
-        if now < self.next {
+    /// Logs a warning, or counts it if the last one was written less than a second ago. `now_ms`:
+    /// milliseconds on a clock that is not set back; its zero does not matter.
+    pub fn log(&mut self, now_ms: u64, text: fmt::Arguments) {
+        if now_ms < self.next_ms {
             self.left_out += 1;
             return;
         }
@@ -25,6 +26,6 @@ impl RateLimitedLog {
             0 => log::warn!("{text}"),
             left_out => log::warn!("{text} ({left_out} more in between)"),
         }
-        self.next = now + INTERVAL;
+        self.next_ms = now_ms + INTERVAL_MS;
     }
 }

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 
 use crate::address::{Address, Peer};
 use crate::bound::{Bound, Socket};
-use crate::core::conn::{State, Stream, closed_by};
+use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
 use crate::core::stats::Stats;
 use crate::core::timers::{Millis, TimerKey, millis};
@@ -606,9 +606,7 @@ impl<P: Protocol> Reactor<P> {
 }
 
 fn closed_by_error(error: &io::Error) -> Closed {
-    closed_by(Errno::from_raw(
-        error.raw_os_error().unwrap_or(libc::EINVAL),
-    ))
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)).into()
 }
 
 /// Ends the watch of a stream that is about to be closed, if closing will not do it (epoll(7)).

@@ -20,7 +20,7 @@ use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, connect, sendto, set
 use crate::address::is_wildcard;
 use crate::bound::{bind_source, inet_socket, local_address};
 use crate::core::Core;
-use crate::core::conn::{Stream, closed_by, is_starvation};
+use crate::core::conn::{Stream, is_starvation};
 use crate::core::stats::Stats;
 use crate::id::Data;
 use crate::poll::Ready;
@@ -203,7 +203,7 @@ impl Udp {
     /// an error means.
     fn tell_error<S: Stream, P: Protocol>(&self, errno: Errno, core: &mut Core<S, P>) {
         if self.peer.is_some() && is_about_the_peer(errno) {
-            core.connect_failed(self.tag, closed_by(errno));
+            core.connect_failed(self.tag, errno.into());
         }
     }
 

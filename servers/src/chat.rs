@@ -1,27 +1,28 @@
-//! The chat server: one place for everybody with `nc`.
+//! The chat server: rooms in which everyone with `nc` can talk.
 //!
-//! What goes over the wire is Budget Chat (<https://protohackers.com/problem/3>) for who types no
-//! command: a line asking for a name, the name, and then lines. Rooms and commands come on top.
-//! What begins with `* ` is said by the server, and by nobody else.
+//! The wire protocol is Budget Chat (<https://protohackers.com/problem/3>) for a member that types
+//! no command: a line asking for a name, the name, and then lines. Rooms and commands come on top.
+//! Only lines of the server begin with `* `.
 //!
-//! All of it is one state machine on one thread. So a room has one order of lines, which all its
-//! members see, and whoever enters or leaves does so between two of them. A line is put together
-//! once and stored once, however many it is for.
+//! The chat is one state machine on one thread. So a room has one order of lines, which all its
+//! members see, and a member enters or leaves between two lines. A line is put together once and
+//! stored once, however many members it is for.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `chat.rs` | connections: from the first byte to the leave |
-//! | `keys.rs`, `input.rs`, `pace.rs` | from bytes to lines, and how fast |
-//! | `telling.rs` | what the others hear |
-//! | `gate.rs`, `queue.rs`, `bounds.rs` | how much of that at a time, and who waits for it |
-//! | `commands.rs`, `command.rs` | what `/...` does, and how it is written |
-//! | `room.rs`, `history.rs`, `member.rs` | what is known of rooms and of people |
-//! | `name.rs`, `text.rs` | what may be a name, and what may be said |
+//! | `options.rs`, `settings.rs` | the command line, and what it sets |
+//! | `keys.rs`, `input.rs`, `pace.rs` | from bytes to lines, and their rate |
+//! | `telling.rs` | lines for the others |
+//! | `gate.rs`, `queue.rs`, `bounds.rs` | limits on those lines, and members that wait |
+//! | `commands.rs`, `command.rs` | commands: their effect, and their syntax |
+//! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
+//! | `name.rs`, `text.rs` | legal names, and harmless text |
 //! | `ignored.rs`, `bans.rs` | ignore lists, and the operator's bans |
-//! | `addresses.rs` | how many may come from one address |
-//! | `greeting.rs`, `motd.rs` | the message of the day: how it is shown, and where it comes from |
-//! | `operator.rs`, `console.rs` | the server's own terminal: input and output |
-//! | `transcript.rs` | the record |
+//! | `addresses.rs` | the limit of connections from one address |
+//! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: shown, read, and found |
+//! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's terminal: state, input, output |
+//! | `transcript.rs` | the record of all lines |
 
 mod addresses;
 mod bans;
@@ -36,12 +37,16 @@ mod ignored;
 mod input;
 mod keys;
 mod member;
-pub(crate) mod motd;
+mod motd;
 mod name;
 mod operator;
+mod operator_commands;
+mod options;
 mod pace;
 mod queue;
+mod reading;
 mod room;
+mod settings;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -51,7 +56,6 @@ mod transcript;
 use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,84 +65,53 @@ use slab::Slab;
 use self::addresses::Addresses;
 use self::bans::Bans;
 use self::bounds::Bounds;
-pub(crate) use self::bounds::FRAME_MAX;
 use self::history::Said;
 use self::ignored::IgnoredNames;
 use self::member::{Kept, Member};
 use self::name::{Directory, Illegal, Rules};
 use self::operator::Operator;
+pub(crate) use self::options::ChatCommand;
 use self::pace::Rates;
 use self::room::{Room, Step};
+pub use self::settings::Settings;
 pub use self::transcript::Transcript;
 use crate::harmless::harmless;
-use crate::serve::{CLIENT, Server, StandardStreams};
-use crate::talk::Screen;
+use crate::screen::Screen;
+use crate::server::{CLIENT, Server, StandardStreams};
 
 /// The tags of the operator's terminal.
 const STDIN: u32 = 1;
 const STDOUT: u32 = 2;
 
-/// Where everybody starts.
+/// The room that every member enters first.
 const LOBBY: &str = "lobby";
-/// The lobby is made first, and never ends.
+/// Number of the lobby, which is made first, and never ends.
 const LOBBY_NUMBER: u32 = 0;
-/// How soon the transcript is tried again while there is no room for it.
+/// Time before another attempt to write the transcript while its pipe is full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
-
-/// What can be chosen.
-#[derive(Debug)]
-pub struct Settings {
-    /// The longest line, in bytes.
-    pub max_line: usize,
-    /// Lines a second that one may say for long, 0 for any number.
-    pub rate: u32,
-    /// Lines that one may say at once before that counts.
-    pub burst: u32,
-    /// Bytes a second that a member must accept while more than `high_water` waits for it, and that
-    /// a room may be told whatever waits for its members; 0 for any rate.
-    pub min_rate: usize,
-    /// Bytes waiting for a member above which its room is told no more than that.
-    pub high_water: usize,
-    /// How many lines of a room are shown to who enters it.
-    pub history: usize,
-    /// What is shown to who has joined.
-    pub motd: Option<String>,
-    /// Where that came from, to be read again on SIGHUP; `None` if it is no file's content.
-    pub motd_file: Option<PathBuf>,
-    /// How long one may take to give a name; zero is for ever.
-    pub login_timeout: Duration,
-    /// Connections from one address; `None` for any number.
-    pub max_per_ip: Option<usize>,
-    /// Letters of any script in names.
-    pub unicode_names: bool,
-    /// Budget Chat and nothing else: no commands, and every step announced.
-    pub plain: bool,
-    /// Who types at the server's terminal speaks to all.
-    pub operator: bool,
-}
 
 /// The protocol.
 #[derive(Debug)]
 pub struct Chat {
     settings: Settings,
-    /// How names are read and compared.
+    /// The rules by which names are read and compared.
     name_rules: Rules,
     bounds: Bounds,
     rates: Option<Rates>,
     /// The message of the day, as it is shown.
     motd: Arc<[u8]>,
-    /// Who is connected and has not left, with or without a name.
+    /// Connections that have not left, with or without a name.
     members: ConnMap<Member>,
-    /// Everybody's name.
+    /// The member of each name.
     names: Directory<ConnId>,
     /// Names that some member does not hear.
     ignored: IgnoredNames,
     rooms: Slab<Room>,
     room_by_name: Directory<u32>,
-    /// Rooms in which somebody's coming or going is yet to be told.
+    /// Rooms in which comings and goings are yet to be told.
     crowded: Vec<u32>,
-    /// When that was told last.
+    /// Time when comings and goings were told last.
     summed_up_at: Duration,
     addresses: Addresses,
     bans: Bans,
@@ -146,14 +119,14 @@ pub struct Chat {
     transcript: Option<Transcript>,
     /// The service timer is set.
     ticking: bool,
-    /// What the present callback has cost so far: bytes of answers, and lines times hearers.
+    /// Cost of the present callback so far: bytes of replies, and lines times hearers.
     effort: usize,
-    /// Where lines are put together, kept for its memory.
+    /// Lines being put together; kept, so that its memory is reused.
     page: Vec<u8>,
 }
 
 impl Chat {
-    /// Nobody is there yet.
+    /// A chat without members.
     #[must_use]
     pub fn new(settings: Settings, transcript: Option<Transcript>) -> Self {
         let bounds = Bounds::new(&settings);
@@ -164,7 +137,7 @@ impl Chat {
         let mut chat = Chat {
             rates: bounds.rates,
             bounds,
-            motd: greeting::message(settings.motd.as_deref().unwrap_or_default()),
+            motd: reading::message(settings.motd.as_deref().unwrap_or_default()),
             // A ban needs the addresses of members.
             addresses: Addresses::new(settings.max_per_ip, settings.operator),
             bans: Bans::default(),
@@ -193,7 +166,7 @@ impl Chat {
             return;
         };
         match motd::reread(path) {
-            Ok(text) => self.motd = greeting::message(&text),
+            Ok(text) => self.motd = reading::message(&text),
             Err(why) => log::warn!("the message of the day stays as it is: {why}"),
         }
     }
@@ -225,7 +198,7 @@ impl Chat {
         }
     }
 
-    /// A name that may not be had.
+    /// Dismisses a newcomer whose name is not legal, or taken.
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
         let wanted = harmless(&wanted[..wanted.len().min(100)]);
         let reason = illegal.reason();
@@ -240,16 +213,16 @@ impl Chat {
         self.dismiss(id, "you gave no name in time", out);
     }
 
-    /// Says why, and ends the connection of somebody who has not joined. The reason has to arrive,
-    /// so the connection lingers, and counts as one until it is closed.
+    /// Gives the reason, and ends the connection of a newcomer that has not joined. The reason has
+    /// to arrive, so the connection lingers, and counts as one until it is closed.
     fn dismiss(&mut self, id: ConnId, why: &str, out: &mut Outbox) {
         self.reply(id, why, out);
         out.finish(id);
         self.forget(id, out);
     }
 
-    /// The name that a line asks for, if member `id` may have it. `address`: the newcomer's, against
-    /// which bans are checked too.
+    /// The name that a line asks for, if member `id` may have it. `address`: the newcomer's,
+    /// against which bans are checked too.
     fn free_name<'a>(
         &mut self,
         line: &'a [u8],
@@ -279,7 +252,7 @@ impl Chat {
         self.show_motd(id, out);
     }
 
-    /// Enters a room, and hears who is there and what was said.
+    /// Enters a room. The member is sent the names of those present, and the last lines.
     fn enter(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
         let number = self.room(name);
         let room = &mut self.rooms[number as usize];
@@ -344,9 +317,9 @@ impl Chat {
         }
     }
 
-    /// The last thing that is heard of somebody. From here on there is nobody of this id.
+    /// Tells the others that a member has left. From here on no member has this id.
     fn part(&mut self, id: ConnId, why: &str, farewell: &[u8], out: &mut Outbox) {
-        // The room does not wait for this member any more, which may be what it has waited for.
+        // From here on the room does not wait for this member; it may have waited for no other.
         self.fall(id, out);
         if let Some(member) = self.members.get(id).filter(|member| member.has_joined()) {
             let told = format!("{} has left: {why}", member.name());
@@ -396,7 +369,7 @@ impl Protocol for Chat {
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
         match why {
-            // Everybody goes, and there is nobody left to tell.
+            // All connections close, and no member is left to tell.
             Closed::Shutdown => self.forget(id, out),
             why => self.part(id, why.reason(), b"", out),
         }
@@ -472,7 +445,7 @@ impl Server for Chat {
         }
     }
 
-    /// What waits for a member comes from others, who wait for it in their turn.
+    /// A member's pending output comes from other members, whose input waits for it in turn.
     fn adjust(&self, limits: &mut Limits) {
         if let lines @ 1.. = self.settings.history {
             let most = history::BYTES_MAX / 1024;

@@ -3,16 +3,28 @@
 use std::io;
 use std::net::SocketAddr;
 
+use clap::Args;
 use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
 use crate::models::{Answer, Conversation};
-use crate::serve::Server;
+use crate::options::{AnswerOptions, Options, default_port};
+use crate::serve::serve;
+use crate::server::{Server, ServerCommand};
+
+const PORT: u16 = 9876;
+
+const EXAMPLE: &str = "\
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop echo 9876 udp://127.0.0.1:9876 unix:/tmp/echo.sock
+  nc 127.0.0.1 9876";
 
 /// Ports below this belong to servers. A datagram that claims to come from one may be forged, to
 /// make two servers answer each other for ever (CERT advisory CA-1996-01).
 const FIRST_CLIENT_PORT: u16 = 1024;
 
-/// The protocol: it remembers nothing.
+/// The protocol: it has no state.
 #[derive(Clone, Debug)]
 pub struct Echo {
     /// Whether to answer datagrams from ports below 1024, which may be another server's.
@@ -33,7 +45,7 @@ impl Protocol for Echo {
 
 impl Server for Echo {}
 
-/// The same for one client alone, who has a process or a thread.
+/// The conversation of one client that has a process or a thread of its own.
 pub(crate) struct EchoConversation;
 
 impl Conversation for EchoConversation {
@@ -46,7 +58,27 @@ impl Conversation for EchoConversation {
     }
 }
 
-/// Whether a datagram is to be answered, going by the port that it claims to come from.
+/// Send back what comes in (RFC 862), over TCP, UDP and Unix sockets
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, mut_arg("addresses", |arg| default_port(arg, PORT)))]
+pub(crate) struct EchoCommand {
+    #[command(flatten)]
+    options: AnswerOptions,
+}
+
+impl ServerCommand for EchoCommand {
+    fn options(&self) -> &Options {
+        &self.options.common
+    }
+
+    fn run(self) -> Result<(), String> {
+        let answers_low_ports = self.options.answer_low_ports;
+        let protocol = move || Echo { answers_low_ports };
+        serve::<_, EchoConversation>(protocol, self.options(), PORT)
+    }
+}
+
+/// Whether a datagram may be answered, judged by its source port.
 pub(crate) fn may_answer(datagram: &Datagram<'_>, answers_low_ports: bool) -> bool {
     let may = answers_low_ports || datagram.from.port() >= FIRST_CLIENT_PORT;
     if !may {

@@ -1,8 +1,8 @@
-//! The end of the program: what is still to be written has so much time and no more.
+//! The end of the program: a limit on the time for output that is still to be written.
 //!
-//! The loop has ended by then, so nothing is served that a wait could hold. But a reader that
-//! pauses must not hold the exit: all waits together end with the grace period, and a stop signal
-//! ends them at once.
+//! The loop has ended by then, so a wait holds no connection. But a reader that pauses must not
+//! hold the exit: all waits together end with the grace period, and a stop signal ends them at
+//! once.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
@@ -16,10 +16,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 /// The grace period of a program that ends before it has served.
 const GRACE: Duration = Duration::from_secs(5);
 /// Time that a writer has in any case: lines that a reader takes at once need next to none, and the
-/// last ones, which say why the program ends, shall not be lost.
+/// last lines, which say why the program ends, must not be lost.
 const LEAST: Duration = Duration::from_millis(500);
 
-/// When the waits end; never if the time cannot be told.
+/// End of all waits; `None` if it lies beyond the range of the clock.
 static UNTIL: OnceLock<Option<Instant>> = OnceLock::new();
 
 /// Service has ended; this much of the grace period is left. Only the first call counts.
@@ -32,8 +32,8 @@ pub(crate) fn has_begun() -> bool {
     UNTIL.get().is_some()
 }
 
-/// Waits until `fd` has one of these events; false if the time is over, or a stop signal waits to
-/// be handled.
+/// Waits until `fd` has one of these events; false if the time is over, or a stop signal is
+/// pending.
 pub(crate) fn wait(fd: BorrowedFd, events: PollFlags) -> bool {
     begin(GRACE);
     let until = UNTIL.get().copied().flatten();
@@ -52,8 +52,8 @@ pub(crate) fn wait(fd: BorrowedFd, events: PollFlags) -> bool {
     }
 }
 
-/// The stop signals that are blocked, as events. `None` if there is no descriptor left for it: then
-/// the time limits the wait alone.
+/// The blocked stop signals, as events. `None` if there is no descriptor left: then only the time
+/// limits the wait.
 fn stop_signals() -> Option<SignalFd> {
     let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
     SignalFd::with_flags(&stop, SfdFlags::SFD_CLOEXEC).ok()

@@ -47,8 +47,8 @@ pub fn arguments(
     Ok(arguments)
 }
 
-/// Words to put behind a message about options that do not go together: the variable that set one of
-/// those it names, if there is one.
+/// Words to put behind a message about options that do not go together: the variable that set one
+/// of those it names, if there is one.
 pub fn blame(program: &str, message: &str, variable: impl Fn(&str) -> Option<OsString>) -> String {
     let options = message.split(|char: char| !char.is_alphabetic() && char != '-');
     let mut names = options
@@ -82,7 +82,7 @@ fn words(option: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, Strin
             word.push(value);
             return Ok(vec![word]);
         }
-        // What ends the program, as --help does, is no setting.
+        // An option that ends the program, as --help does, is no setting.
         _ => 0,
     };
     Ok(vec![flag; count])

@@ -1,21 +1,22 @@
-//! What all servers have in common, put in front of a protocol: a log line for each connection, and
-//! `--once`.
+//! The front of every server: a protocol around the server's own that logs each connection and
+//! implements `--once`.
 
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
 use log::{Level, log_enabled};
 
 use crate::logging;
-use crate::serve::{CLIENT, Server};
+use crate::server::{CLIENT, Server};
 
+/// A protocol, and its front.
 pub(crate) struct Front<P> {
     protocol: P,
     /// Serve one connection or one datagram, and end.
     once: bool,
     /// The one connection that is served.
     client: Option<ConnId>,
-    /// The one datagram was served; others may have come with it.
+    /// The one datagram was served. Further ones, fetched by the same call, are dropped.
     served: bool,
-    /// Who is there, for the log; empty if connections are not logged.
+    /// The peers of open connections, for the log; empty if connections are not logged.
     peers: ConnMap<Peer>,
 }
 
@@ -46,20 +47,37 @@ impl<P> Front<P> {
     }
 }
 
+/// Callbacks in which the front has no part: each goes to the protocol as it came.
+macro_rules! forward {
+    ($($callback:ident($($name:ident: $type:ty),*);)*) => {
+        $(fn $callback(&mut self, $($name: $type,)* out: &mut Outbox) {
+            self.protocol.$callback($($name,)* out);
+        })*
+    };
+}
+
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a callback that is left out here would not reach the protocol"
+)]
 impl<P: Server> Protocol for Front<P> {
+    forward! {
+        on_data(id: ConnId, data: Data<'_>);
+        on_eof(id: ConnId);
+        on_timer(id: ConnId);
+        on_service_timer();
+        on_connect_error(tag: u32, why: Closed);
+        on_unsent(tag: u32, datagram: Vec<u8>);
+        on_wake();
+        on_redraw();
+        on_stop();
+    }
+
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
         if opened.tag == CLIENT {
             self.greet(id, opened.peer, out);
         }
         self.protocol.on_open(id, opened, out);
-    }
-
-    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
-        self.protocol.on_data(id, data, out);
-    }
-
-    fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
-        self.protocol.on_eof(id, out);
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
@@ -72,14 +90,6 @@ impl<P: Server> Protocol for Front<P> {
         }
     }
 
-    fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
-        self.protocol.on_timer(id, out);
-    }
-
-    fn on_service_timer(&mut self, out: &mut Outbox) {
-        self.protocol.on_service_timer(out);
-    }
-
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
         log::trace!("connection {id:?}: the peer is slow, its input is paused");
         self.protocol.on_high_water(id, out);
@@ -88,10 +98,6 @@ impl<P: Server> Protocol for Front<P> {
     fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
         log::trace!("connection {id:?}: the peer has caught up");
         self.protocol.on_low_water(id, out);
-    }
-
-    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
-        self.protocol.on_connect_error(tag, why, out);
     }
 
     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
@@ -111,25 +117,9 @@ impl<P: Server> Protocol for Front<P> {
         }
     }
 
-    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
-        self.protocol.on_unsent(tag, datagram, out);
-    }
-
-    fn on_wake(&mut self, out: &mut Outbox) {
-        self.protocol.on_wake(out);
-    }
-
-    fn on_redraw(&mut self, out: &mut Outbox) {
-        self.protocol.on_redraw(out);
-    }
-
     fn on_reload(&mut self, out: &mut Outbox) {
         logging::reload(self.protocol.reloads());
         self.protocol.on_reload(out);
-    }
-
-    fn on_stop(&mut self, out: &mut Outbox) {
-        self.protocol.on_stop(out);
     }
 }
 

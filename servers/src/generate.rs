@@ -1,4 +1,4 @@
-//! What packages are made of besides the program: shell completions and manual pages.
+//! Files that a package needs besides the program: shell completions and manual pages.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use edgeloop_reactor::reason;
 
 use crate::print::print_text;
 
-/// What to generate, and where to.
+/// The kind of file to generate, and its place.
 #[derive(Args, Debug)]
 pub struct Options {
     /// What to generate
@@ -42,7 +42,7 @@ impl What {
     }
 }
 
-/// Generates it from the definition of a command line.
+/// Generates the files from the definition of a command line.
 pub fn run(mut command: Command, options: &Options) -> Result<(), String> {
     let mut text = Vec::new();
     match (options.what.shell(), &options.directory) {

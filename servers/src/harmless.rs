@@ -1,11 +1,11 @@
 //! Text from the network, made harmless for a terminal or a log.
 //!
-//! A terminal obeys what is written to it: a stranger's bytes can clear it, retitle it, overwrite
-//! the line above, or make it type. And text that is reordered, or holds what cannot be seen, is
-//! not what its reader takes it for. So what can do this is *shown*, as an escape in Rust's style,
-//! rather than sent:
+//! A terminal obeys the bytes that are written to it: a stranger's bytes can clear it, retitle it,
+//! overwrite the line above, or make it type. And text that is reordered, or holds invisible
+//! characters, misleads its reader. So characters that can do this are *shown*, as an escape in
+//! Rust's style, rather than sent:
 //!
-//! | What | Shown as | Why |
+//! | Characters | Shown as | Reason |
 //! |---|---|---|
 //! | C0 but tab and newline; DEL | `\x1b`, `\r` | controls, which the terminal obeys |
 //! | U+0080–9F | `\u{9b}` | C1 controls, too: U+009B is `ESC [` in one character |
@@ -14,20 +14,20 @@
 //! | U+2028–9 | `\u{2028}` | separators: one line is read as two |
 //! | U+00AD, 2060–F, FEFF | `\u{ad}` | not seen, and no script needs them |
 //! | U+FFF9–B | `\u{fff9}` | annotations: part of the text is set aside |
-//! | U+E0000–FFF but E0100–EF | `\u{e0041}` | tags, and what is reserved: a text that nobody sees |
+//! | U+E0000–FFF but E0100–EF | `\u{e0041}` | tags, and reserved characters: an invisible text |
 //!
 //! All else passes: every script, emoji, blanks of all kinds, and the invisible characters that a
 //! script or an emoji is written with: the joiners U+200C and U+200D, the zero-width space U+200B
 //! between the words of Khmer and Thai, and the variation selectors. To show tags costs the flags
-//! of England, Scotland and Wales. Whether two names look alike is not decided here: Latin and
-//! Cyrillic have letters that do.
+//! of England, Scotland and Wales. This module does not decide whether two names look alike: Latin
+//! and Cyrillic have letters that do.
 //!
-//! A backslash stays as it is, so a sender can write `\x1b` in four characters. What is shown is
-//! for reading, not for turning back.
+//! A backslash stays as it is, so a sender can write `\x1b` in four characters. The result is for
+//! reading; it cannot be turned back.
 
 use std::ascii;
 
-/// Bytes looked at in one go: short enough that a single unusual character slows little down.
+/// Bytes tested together: few enough that a single unusual character slows little down.
 const BLOCK: usize = 64;
 
 /// Makes one stream of text harmless, however it is cut into pieces.
@@ -51,7 +51,7 @@ pub struct Harmless {
 }
 
 impl Harmless {
-    /// Takes in bytes as they arrived, and appends what may be shown to `out`.
+    /// Takes in bytes as they arrived, and appends harmless text to `out`.
     ///
     /// The beginning of a character or of `\r\n` is held back until it is known what it becomes.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
@@ -64,8 +64,8 @@ impl Harmless {
         }
     }
 
-    /// The end of the stream: what was held back is shown as invalid. What is fed after this is a
-    /// new stream.
+    /// The end of the stream: bytes that were held back are shown as invalid. Bytes fed after this
+    /// are a new stream.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         out.extend(self.held().iter().copied().flat_map(ascii::escape_default));
         self.held_len = 0;
@@ -84,8 +84,8 @@ impl Harmless {
     }
 }
 
-/// A line or a name in one piece: what [`Harmless`] makes of it, with newlines shown too, so that
-/// the result is one line.
+/// A line or a name in one piece, made harmless as by [`Harmless`], with newlines shown too, so
+/// that the result is one line.
 ///
 /// ```
 /// use edgeloop::harmless::harmless;
@@ -99,8 +99,8 @@ pub fn harmless(text: &[u8]) -> String {
     String::from_utf8_lossy(&shown).into_owned()
 }
 
-/// The same in at most `max` bytes, appended to `out`; false if something was left out. It is never
-/// cut within a character or an escape. The time that it takes is bounded by `max`, not by the
+/// As [`harmless`], appended to `out` in at most `max` bytes; false if something was left out. The
+/// result is never cut within a character or an escape. The time is bounded by `max`, not by the
 /// text.
 ///
 /// ```
@@ -123,15 +123,15 @@ pub fn harmless_up_to(text: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
     show(text, true, out.len().saturating_add(max), out)
 }
 
-/// Whether all of it is printable ASCII, tab or newline. There is no early exit, so that the
-/// compiler can look at many bytes at once.
+/// Whether all bytes are printable ASCII, tab or newline. There is no early exit, so that the
+/// compiler can test many bytes at once.
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |plain, byte| {
         plain & matches!(byte, b' '..=b'~' | b'\t' | b'\n')
     })
 }
 
-/// How many bytes at the end may yet become a character, or `\r\n`.
+/// Number of bytes at the end that may yet become a character, or `\r\n`.
 fn unfinished_len(bytes: &[u8]) -> usize {
     if bytes.ends_with(b"\r") {
         return 1;
@@ -278,7 +278,7 @@ mod tests {
         vec(part, 0..20).prop_map(|parts| parts.concat())
     }
 
-    /// What people write, from blocks of Unicode that hold nothing else.
+    /// Ordinary text, from blocks of Unicode that hold nothing else.
     fn ordinary() -> impl Strategy<Value = String> {
         let char = prop_oneof![
             4 => range(' ', '~'),

@@ -1,9 +1,20 @@
 //! `edgeloop`: servers on the reactor, and what they share with the clients.
 //!
-//! A newcomer starts at [`echo`], the smallest protocol. `cli.rs` is what the user types, `serve.rs`
-//! puts a protocol on the reactor, `workers.rs` on several. A new server is one file with its
-//! protocol and a line or two in `run`, below. What is written besides the connections, and must not
-//! hold them, is the subject of `recorder.rs`.
+//! A newcomer starts at [`echo`], the smallest protocol. A new server is one file, with its
+//! protocol and its command line, and one line in `cli.rs`. From the top down, each file importing
+//! only from those below it:
+//!
+//! | file | subject |
+//! |---|---|
+//! | `cli.rs` | names the servers, and reads what was typed |
+//! | `echo.rs`, `upper.rs`, `sink.rs`, `chat.rs`, `talk.rs` | the servers |
+//! | `serve.rs` | serves in the way that the user has chosen |
+//! | `workers.rs`, `models.rs` | several reactors; a process or a thread for each client |
+//! | `on_reactor.rs`, `front.rs` | one reactor; the log and `--once` in front of a protocol |
+//! | `listen.rs`, `limits.rs` | addresses, and what the process may use |
+//! | `screen.rs`, `terminal.rs` | a person at a terminal |
+//! | `server.rs`, `options.rs` | what servers have in common |
+//! | `logging.rs`, `stderr.rs`, `recorder.rs`, `ending.rs` | output besides the connections |
 
 pub mod chat;
 mod cli;
@@ -13,12 +24,18 @@ pub mod environment;
 mod front;
 pub mod generate;
 pub mod harmless;
+mod limits;
 pub mod line;
+mod listen;
 mod logging;
 mod models;
+mod on_reactor;
+mod options;
 pub mod print;
 mod recorder;
+mod screen;
 mod serve;
+mod server;
 pub mod sink;
 pub mod stderr;
 mod sys;
@@ -30,18 +47,11 @@ pub mod values;
 mod workers;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use clap::CommandFactory;
 use edgeloop_reactor::{ignore_write_signals, reap_orphans, serve_in_background};
 
 use crate::cli::{Cli, Command, Server};
-use crate::echo::{Echo, EchoConversation};
-use crate::serve::{serve, serve_alone};
-use crate::sink::{Sink, SinkConversation};
-use crate::talk::{Screen, Talk};
-use crate::upper::{Upper, UpperConversation};
 
 /// The program: reads the command line, serves, and tells how it ended.
 #[must_use]
@@ -49,7 +59,7 @@ pub fn main() -> ExitCode {
     // It fails only for signals that cannot be ignored.
     let _ = ignore_write_signals();
     let done = match Cli::read().command {
-        Command::Serve(server) => settle_in(&server).and_then(|()| run(server)),
+        Command::Serve(server) => settle_in(&server).and_then(|()| server.run()),
         Command::Generate(options) => generate::run(Cli::command(), &options),
     };
     let status = match done {
@@ -63,39 +73,12 @@ pub fn main() -> ExitCode {
     status
 }
 
-/// What every server is to the system, whatever it serves and how.
+/// Signals that concern the process, whatever it serves and how.
 fn settle_in(server: &Server) -> Result<(), String> {
-    // A person's conversation stops in the background, as editors do.
-    let stays = match server {
-        Server::Talk(_) => Ok(()),
-        _ => serve_in_background(),
+    let in_background = match server.stops_in_background() {
+        true => Ok(()),
+        false => serve_in_background(),
     };
-    let settled = stays.and_then(|()| reap_orphans());
+    let settled = in_background.and_then(|()| reap_orphans());
     settled.map_err(|errno| format!("cannot handle signals: {}", errno.desc()))
-}
-
-/// A line or two for each server.
-fn run(server: Server) -> Result<(), String> {
-    match server {
-        Server::Echo(options) => {
-            let answers_low_ports = options.answer_low_ports;
-            let protocol = move || Echo { answers_low_ports };
-            serve::<_, EchoConversation>(protocol, &options.common, 9876)
-        }
-        Server::Upper(options) => {
-            let answers_low_ports = options.answer_low_ports;
-            let protocol = move || Upper { answers_low_ports };
-            serve::<_, UpperConversation>(protocol, &options.common, 6666)
-        }
-        Server::Sink(options) => {
-            let next_number = Arc::new(AtomicU64::new(0));
-            let protocol = move || Sink::new(Arc::clone(&next_number));
-            serve::<_, SinkConversation>(protocol, &options, 8888)
-        }
-        Server::Talk(options) => {
-            let screen = Screen::of_standard_streams();
-            serve_alone(Talk::answering(screen), &options, 5678)
-        }
-        Server::Chat(options) => serve_alone(options.chat()?, &options.common, 7777),
-    }
 }

@@ -1,8 +1,8 @@
 //! Lines out of a stream of bytes.
 //!
-//! A read may bring half a line or a hundred. [`LineAssembler`] hands out the lines that lie whole
-//! in what was read from where they lie, and keeps the beginning of the one that does not. Between
-//! lines it keeps nothing, so that a connection which says nothing costs nothing.
+//! A read may bring half a line or a hundred. [`LineAssembler`] hands out complete lines from the
+//! read buffer without a copy, and keeps the beginning of a line that is not complete. Between
+//! lines it keeps nothing, so that an idle connection costs nothing.
 
 use std::mem;
 
@@ -11,23 +11,23 @@ use memchr::memchr_iter;
 /// One line, without its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Its bytes, as many as were allowed.
+    /// The bytes of the line, cut to the longest allowed.
     pub text: &'a [u8],
-    /// It was longer: the rest is dropped.
+    /// The line was longer: the rest is dropped.
     pub cut: bool,
 }
 
 /// Puts together the lines of one stream.
 ///
 /// A line ends in `\n` or `\r\n`. A `\r` anywhere else belongs to the text, also as the last byte
-/// of a stream that ends without a newline. A caller that has other ends of lines, or lets a line be
-/// edited, looks for these itself and hands over parts of lines ([`push`](LineAssembler::push),
+/// of a stream that ends without a newline. A caller that has other ends of lines, or lets a line
+/// be edited, looks for these itself and hands over parts of lines ([`push`](LineAssembler::push),
 /// [`end`](LineAssembler::end), [`erase`](LineAssembler::erase)).
 ///
 /// `max` is the length in bytes of the longest line, its end not counted. A longer one is handed
 /// out cut to `max` bytes as soon as it is known to be longer, since its newline may never come;
-/// what follows up to the newline is dropped. So no more than `max + 1` bytes are kept whatever
-/// arrives: the longest line, and the `\r` of its end.
+/// its rest up to the newline is dropped. So no more than `max + 1` bytes are ever kept: the
+/// longest line, and the `\r` of its end.
 ///
 /// ```
 /// use edgeloop::line::LineAssembler;
@@ -48,7 +48,7 @@ pub struct LineAssembler {
 
 #[derive(Debug)]
 enum State {
-    /// The beginning of a line; between lines it is empty, and no memory is allocated.
+    /// The beginning of a line. Between lines it is empty, and holds no allocated memory.
     Partial(Vec<u8>),
     /// The line was too long and has been handed out: its rest is dropped.
     Skipping,
@@ -103,8 +103,8 @@ impl LineAssembler {
         matches!(&self.state, State::Partial(first) if first.is_empty())
     }
 
-    /// The end of the stream: hands out the last line if it lacks its newline. What is fed after
-    /// this is a new stream.
+    /// The end of the stream: hands out the last line if it lacks its newline. Bytes fed after this
+    /// are a new stream.
     pub fn finish(&mut self, max: usize, mut each: impl FnMut(Line<'_>)) {
         if let State::Partial(mut first) = mem::take(&mut self.state)
             && !first.is_empty()
@@ -162,8 +162,8 @@ fn hand_out(
     each(Line { text, cut });
 }
 
-/// Grows by doubling, as a vector does, but never beyond what the longest line takes. There is room
-/// for `more` within that.
+/// Grows by doubling, as a vector does, but never beyond the size of the longest line, within which
+/// there is room for `more`.
 fn append(first: &mut Vec<u8>, more: &[u8], max: usize) {
     let len = first.len() + more.len();
     if len > first.capacity() {

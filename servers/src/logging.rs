@@ -1,5 +1,5 @@
-//! The log: a line for each entry, to a file or to standard error. It has no lock, so that a thread
-//! or a forked process may write to it at any time, and never waits: see `recorder.rs`.
+//! The log: a line for each entry, to a file or to standard error. The log has no lock, so that a
+//! thread or a forked process may write to it at any time, and never waits: see `recorder.rs`.
 
 use std::fmt;
 use std::path::Path;
@@ -21,11 +21,11 @@ const LOG: Record = Record {
         )
     },
     complain: |why| say(&format!("edgeloop: {why}")),
-    // Each reader of the log sees it there.
+    // The line in the log tells its readers.
     resumed: |_| {},
 };
 
-/// The file that the log goes to, if it goes to one.
+/// The log's file; unset if the log goes to standard error.
 static FILE: OnceLock<Recorder> = OnceLock::new();
 
 /// Sends the log to `file`, or to standard error.
@@ -41,7 +41,7 @@ pub(crate) fn start(level: LevelFilter, file: Option<&Path>) -> Result<(), Strin
     Ok(())
 }
 
-/// SIGHUP: opens the log's file anew. `others` says whether something else was read or opened again.
+/// SIGHUP: opens the log's file anew. `others`: other files were read again or opened anew, too.
 pub(crate) fn reload(others: bool) {
     let file = FILE.get();
     file.inspect(|file| file.reopen());
@@ -51,7 +51,7 @@ pub(crate) fn reload(others: bool) {
     }
 }
 
-/// At the end of the program: waits until all is written, as long as [`ending`](crate::ending)
+/// At the end of the program: waits until all is written, for as long as [`ending`](crate::ending)
 /// allows.
 pub(crate) fn finish() {
     if let Some(file) = FILE.get() {
@@ -60,7 +60,7 @@ pub(crate) fn finish() {
     stderr::finish();
 }
 
-/// In a forked child: gives up its copy of the file.
+/// In a forked child: closes its copy of the file.
 pub(crate) fn close_in_child() {
     FILE.get().inspect(|file| file.close_in_child());
 }

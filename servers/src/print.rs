@@ -1,5 +1,5 @@
-//! Printing for those who may wait: threads and processes that have nothing else to do, and the
-//! programs themselves before they begin and after they have ended.
+//! Printing that may wait: in threads and processes that have nothing else to do, and in a program
+//! before it serves and after it has served.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -13,8 +13,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::{stderr, sys};
 
-/// Reads a command line. What `--help` and `--version` print ends the program, and so does a word
-/// that makes no sense.
+/// Reads a command line. Ends the program after `--help`, `--version`, or an argument that is not
+/// understood.
 #[must_use]
 pub fn parse<C: Parser>(arguments: Vec<OsString>) -> C {
     let error = match C::try_parse_from(arguments) {
@@ -60,7 +60,7 @@ pub(crate) fn print(mut bytes: &[u8]) -> io::Result<()> {
         match nix::unistd::write(&stdout, bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::EINTR) => {}
-            // Whoever shares it with us has made it non-blocking.
+            // Another program that shares standard output has made it non-blocking.
             Err(Errno::EAGAIN) => {
                 let mut asked = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
                 let _ = poll(&mut asked, PollTimeout::NONE);
@@ -71,7 +71,7 @@ pub(crate) fn print(mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// What to say when that failed.
+/// The message for the user when that failed.
 pub(crate) fn failure(error: &io::Error) -> String {
     format!("cannot write to standard output: {}", reason(error))
 }

@@ -1,10 +1,10 @@
 //! The sink (RFC 863 on the wire): prints what clients send, and answers nothing.
 //!
-//! Standard output is a connection like any other. When its reader stops, as a pager does, what is
-//! to be printed waits up to the high-water mark; from then on nothing is read from the clients, and
-//! TCP makes them wait. Notices about clients cannot be made to wait in this way: while standard
-//! output is full, a new client is announced later, before its first text, and clients that come and
-//! go without a text are counted. So nothing blocks, nothing grows, and no text is lost.
+//! Standard output is a connection like any other. When its reader stops, as a pager does, output
+//! queues up to the high-water mark; above it the clients' input is paused, and TCP makes them
+//! wait. Notices about clients have no source that could be paused: while standard output is full,
+//! a new client is announced later, before its first text, and clients that come and go without a
+//! text are counted. So nothing blocks, nothing grows without bound, and no text is lost.
 
 use std::io::{self, Write};
 use std::mem;
@@ -12,13 +12,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use clap::Args;
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
 
 use crate::harmless::harmless_up_to;
 use crate::line::{Line, LineAssembler};
 use crate::models::{Answer, Conversation, take_unannounced};
+use crate::options::{Options, default_port};
 use crate::print::print;
-use crate::serve::{Server, StandardStreams};
+use crate::serve::serve;
+use crate::server::{Server, ServerCommand, StandardStreams};
+
+const PORT: u16 = 8888;
+
+const EXAMPLE: &str = "\
+A line of a client is printed as 'client N: TEXT', cut after 4 KiB, with control
+characters shown and not sent to the terminal. While standard output takes
+nothing, clients wait, and those that come and go without a text are counted.
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop sink 8888 | less
+  echo hello | nc -N 127.0.0.1 8888";
 
 /// The tag of standard output.
 const STDOUT: u32 = 1;
@@ -26,23 +41,23 @@ const STDOUT: u32 = 1;
 /// The longest line that is printed, its end included: as much as a pipe keeps in one piece among
 /// several writers (pipe(7), `PIPE_BUF`), which matters to the models with several processes.
 const PRINTED_MAX: usize = 4096;
-/// Stands for what is cut off.
+/// Mark in the place of the part that is cut off.
 const CUT: &str = " [...]";
 
-/// The protocol: who is there, and where the text goes.
+/// The protocol: the clients, and standard output.
 #[derive(Debug)]
 pub struct Sink {
     /// The next client's number, which all workers share.
     next_number: Arc<AtomicU64>,
     clients: ConnMap<Client>,
     stdout: Option<ConnId>,
-    /// Standard output takes no more for now.
+    /// Standard output is above its high-water mark.
     is_full: bool,
-    /// Clients that came and went meanwhile, without a text.
+    /// Number of clients that came and went meanwhile, without a text.
     came_and_went: u64,
-    /// Datagrams that came meanwhile: their senders cannot be made to wait.
+    /// Number of datagrams dropped meanwhile: their senders cannot be made to wait.
     missed: u64,
-    /// Where lines are put together, kept for its memory.
+    /// Lines being put together; kept, so that its memory is reused.
     page: Vec<u8>,
     failure: Option<String>,
 }
@@ -50,12 +65,12 @@ pub struct Sink {
 #[derive(Debug)]
 struct Client {
     transcript: Transcript,
-    /// The address of a client that came while standard output was full, and is yet to be announced.
+    /// The address, if the client came while standard output was full and is yet to be announced.
     unannounced: Option<Peer>,
 }
 
 impl Sink {
-    /// A sink that takes its clients' numbers from here.
+    /// A sink that takes its clients' numbers from this counter.
     #[must_use]
     pub fn new(next_number: Arc<AtomicU64>) -> Self {
         Sink {
@@ -70,7 +85,7 @@ impl Sink {
         }
     }
 
-    /// Sends what stands on the page to standard output.
+    /// Sends the page to standard output.
     fn print(&mut self, out: &mut Outbox) {
         if let Some(stdout) = self.stdout {
             out.send(stdout, &self.page);
@@ -78,8 +93,8 @@ impl Sink {
         self.page.clear();
     }
 
-    /// Tells what was held back while standard output was full: how many clients came and went, and
-    /// which have come and are still there.
+    /// Prints the notices that were held back while standard output was full: the number of clients
+    /// that came and went, and the clients that came and are still there.
     fn catch_up(&mut self, out: &mut Outbox) {
         write_came_and_went(mem::take(&mut self.came_and_went), &mut self.page);
         let is_new = |client: &Client| client.unannounced.is_some();
@@ -146,7 +161,7 @@ impl Protocol for Sink {
         }
     }
 
-    /// Nobody will be heard any more: a line that lacks its end is printed as it is.
+    /// No more input follows: a line that lacks its end is printed as it is.
     fn on_stop(&mut self, out: &mut Outbox) {
         self.catch_up(out);
         let ids: Vec<ConnId> = self.clients.iter().map(|(id, _)| id).collect();
@@ -212,8 +227,9 @@ impl Server for Sink {
     }
 }
 
-/// The same for one client alone, who has a process or a thread. It waits while standard output is
-/// full, and so does its client; a line is printed by one call, so that none is torn.
+/// The conversation of one client that has a process or a thread of its own. It waits while
+/// standard output is full, and so does its client. A line is printed by one call, so that none is
+/// torn.
 pub(crate) struct SinkConversation {
     transcript: Transcript,
     page: Vec<u8>,
@@ -259,7 +275,27 @@ impl Conversation for SinkConversation {
     }
 }
 
-/// What to say of standard output's end, if it was not we who ended it.
+/// Print what clients send, answer nothing (RFC 863), over TCP, UDP and Unix sockets
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, mut_arg("addresses", |arg| default_port(arg, PORT)))]
+pub(crate) struct SinkCommand {
+    #[command(flatten)]
+    options: Options,
+}
+
+impl ServerCommand for SinkCommand {
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn run(self) -> Result<(), String> {
+        let next_number = Arc::new(AtomicU64::new(0));
+        let protocol = move || Sink::new(Arc::clone(&next_number));
+        serve::<_, SinkConversation>(protocol, &self.options, PORT)
+    }
+}
+
+/// The failure of standard output, unless this program ended it.
 fn stdout_failure(why: Closed) -> Option<String> {
     let why = match why {
         Closed::Finished | Closed::Shutdown => return None,
@@ -269,7 +305,7 @@ fn stdout_failure(why: Closed) -> Option<String> {
     Some(format!("cannot write to standard output: {why}"))
 }
 
-/// What is printed of one client. It is the same in every model.
+/// The text that is printed about one client, in every model.
 #[derive(Debug)]
 pub(crate) struct Transcript {
     number: u64,
@@ -309,7 +345,7 @@ impl Transcript {
     }
 }
 
-/// What is told of clients that came and went while standard output was full.
+/// Writes a notice about clients that came and went while standard output was full.
 fn write_came_and_went(count: u64, page: &mut Vec<u8>) {
     match count {
         0 => {}

@@ -1,11 +1,12 @@
-//! Standard error, which nothing waits for: a pager that pauses or a terminal that was stopped must
-//! not stop a program. A line that is not taken at once is dropped and counted; the count stands
-//! before the next line that is taken.
+//! Standard error, without waiting: a pager that pauses or a terminal that was stopped must not
+//! stop a program. A line that is not taken at once is dropped and counted; the count stands before
+//! the next line that is taken.
 //!
 //! Standard error is shared with other programs, such as the shell, so it may not be made
-//! non-blocking. But a pipe or a terminal can be opened once more, and then the mode is our own. A
-//! regular file does not wait. What cannot be opened, such as a socket or the pipe of another user,
-//! gets a thread: see `recorder.rs`.
+//! non-blocking. But a pipe or a terminal can be opened once more, and no program shares the mode
+//! of this new open file description. A write to a regular file does not wait. A descriptor that
+//! cannot be opened once more, such as a socket or the pipe of another user, gets a thread: see
+//! `recorder.rs`.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,22 +25,23 @@ use crate::recorder::{Record, Recorder, cut};
 const MESSAGES: Record = Record {
     name: "messages",
     gap: missing,
-    // There is no other place for it.
+    // There is no other place for a complaint.
     complain: |_| {},
     resumed: |_| {},
 };
 
-/// Lost lines are counted in an eventfd(2), which forked processes share; from this bit on it counts
-/// those of which a part was written.
+/// Lost lines are counted in an eventfd(2), which forked processes share. From this bit on it
+/// counts the lost lines of which a part was written.
 const TORN: u64 = 1 << 32;
 
-/// Chosen for the first line; `None` if there were no descriptors for it.
+/// The way chosen for the first line; `None` if there were no descriptors for one.
 static WAY: OnceLock<Option<Way>> = OnceLock::new();
 
-/// How standard error is written to.
+/// A way to write to standard error.
 enum Way {
-    /// A descriptor that does not wait, and the lines that it did not take.
+    /// A descriptor that does not wait, and the count of lines that it did not take.
     Direct(OwnedFd, EventFd),
+    /// A thread that waits.
     Thread(Recorder),
 }
 
@@ -48,7 +50,7 @@ pub fn say(line: &str) {
     write(format!("{line}\n").as_bytes());
 }
 
-/// Draws on a terminal. A part of it may be missing, or all: the next drawing begins anew.
+/// Draws on a terminal. The picture may be lost in part or whole: the next one begins anew.
 pub fn draw(picture: &[u8]) {
     if let Some(Way::Direct(stderr, _)) = way() {
         let _ = put(stderr, picture);
@@ -64,12 +66,12 @@ pub(crate) fn write(line: &[u8]) {
     }
 }
 
-/// Chooses what the first line would choose. Before a process forks this must have been called.
+/// Chooses the way before the first line does. To be called before the process forks.
 pub(crate) fn start() {
     let _ = way();
 }
 
-/// At the end of the program: waits until all is written, as long as [`ending`] allows.
+/// At the end of the program: waits until all is written, for as long as [`ending`] allows.
 pub fn finish() {
     if let Some(Way::Thread(recorder)) = way() {
         let _ = recorder.finish(&[]);
@@ -84,7 +86,7 @@ fn choose() -> io::Result<Way> {
     let stderr = io::stderr();
     let kind = SFlag::from_bits_truncate(fstat(&stderr)?.st_mode) & SFlag::S_IFMT;
     let direct = match kind {
-        // It keeps the place that is shared with other writers.
+        // A duplicate shares the file offset with other writers.
         SFlag::S_IFREG => stderr.as_fd().try_clone_to_owned().ok(),
         SFlag::S_IFCHR | SFlag::S_IFIFO => {
             let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -99,7 +101,7 @@ fn choose() -> io::Result<Way> {
     }
 }
 
-/// Writes a line, after the number of those that are missing before it.
+/// Writes a line, after the number of lines that are missing before it.
 fn write_directly(stderr: &OwnedFd, lost: &EventFd, line: &[u8]) {
     let before = lost.read().unwrap_or(0);
     if before > 0 {
@@ -116,7 +118,7 @@ fn write_directly(stderr: &OwnedFd, lost: &EventFd, line: &[u8]) {
     }
 }
 
-/// Writes what is taken at once, or at the end of the program as soon as it is.
+/// Writes once without waiting; at the end of the program, waits as long as [`ending`] allows.
 fn put(stderr: &OwnedFd, bytes: &[u8]) -> nix::Result<usize> {
     loop {
         match write_to(stderr, bytes) {

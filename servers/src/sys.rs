@@ -1,5 +1,5 @@
-//! What must be known before the program begins, and one of the two files of the servers with
-//! `unsafe` code.
+//! The state of standard output at the start of the program: one of the two files of the servers
+//! with `unsafe` code.
 
 #![allow(
     unsafe_code,
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static STDOUT_IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Run by the dynamic linker before the standard library is ready: that opens `/dev/null` in the
-/// place of a standard stream that is closed, and what is written to it would be lost quietly.
+/// Run by the dynamic linker before the standard library is ready. The library opens `/dev/null` in
+/// the place of a closed standard stream, and output to it would be lost quietly.
 // SAFETY: the section is a table of functions like this one (ELF gABI, "Initialization and
 // Termination Functions").
 #[used]

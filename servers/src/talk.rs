@@ -1,24 +1,33 @@
 //! One terminal, one peer, both talking at once: the notes' two processes a side as one loop.
 //!
-//! Standard input, standard output and the peer are three connections of one reactor. What is typed
-//! goes to the peer while what the peer sends is shown, and whoever cannot take more has its source
-//! paused. Notices about callers have no source that could be paused: they are limited, and left out
-//! while standard output is full. A [`Screen`] stands between the person and the wire.
+//! Standard input, standard output and the peer are three connections of one reactor. Input goes to
+//! the peer while the peer's bytes are shown. Backpressure: while a destination takes no more, its
+//! source is paused. Notices about callers have no source that could be paused: they are limited,
+//! and left out while standard output is full. A [`Screen`] stands between the person and the wire.
 //!
-//! The end of our input ends our half of the conversation, and what the peer still has to say is
+//! The end of our input ends our half of the conversation, and the peer's remaining bytes are still
 //! shown. When the peer ends its half, a person is told so and the conversation is over. A file or
 //! a pipe is sent to its end first: the peer may have come to the end of a file too.
+//!
+//! `talk.rs` is about the three connections, `our_half.rs` about input on its way to the peer,
+//! `notices.rs` and `callers.rs` about what the person is told. `command.rs` is the server's
+//! command line; the client's is in another crate.
 
 mod callers;
-mod screen;
+mod command;
+mod notices;
+mod our_half;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use edgeloop_reactor::{Address, Closed, ConnId, Data, Opened, Outbox, Peer, Protocol};
 
 use self::callers::Callers;
-use crate::serve::{CLIENT, Server, StandardStreams};
-pub use screen::Screen;
+pub use crate::screen::Screen;
+use crate::server::{CLIENT, Server, StandardStreams};
+pub(crate) use command::TalkCommand;
 
 /// The tag of the connection to the peer.
 pub const PEER: u32 = CLIENT;
@@ -27,47 +36,45 @@ pub const STDIN: u32 = 1;
 /// The tag of standard output.
 pub const STDOUT: u32 = 2;
 
-/// After the peer has ended its half, a pipe that says nothing for so long has no more to say.
-const QUIET: Duration = Duration::from_secs(2);
-/// Between two attempts to reach the peer.
+/// Time between two attempts to reach the peer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the beginning of a line waits for its end before it is shown as it is.
+/// Longest time that the beginning of a line waits for its end before it is shown as it is.
 const PROMPT_DELAY: Duration = Duration::from_millis(200);
-/// What a second caller is told.
+/// Reply to a second caller.
 const BUSY: &[u8] = b"busy\n";
 
-/// Whom to call, and how hard to try.
+/// A call: the peer's address, and the caller's patience.
 #[derive(Debug)]
 pub struct Call {
     /// The peer's address, resolved.
     pub address: Address,
-    /// How often to try again if nobody answers.
+    /// Number of further attempts if the peer cannot be reached.
     pub retries: u32,
-    /// How long the peer may be silent once all is sent to it; zero is for ever.
+    /// Longest silence of the peer once all is sent to it; zero is no limit.
     pub patience: Duration,
 }
 
-/// The protocol, for the one who calls and for the one who is called.
+/// The protocol, for the side that calls and for the side that is called.
 #[derive(Debug)]
 pub struct Talk {
     screen: Screen,
-    /// `None` for the one who waits to be called.
+    /// `None` for the side that is called.
     call: Option<Call>,
     stdin: Option<ConnId>,
     stdout: Option<ConnId>,
     peer: Option<ConnId>,
-    /// The peer's address, as long as the person was not told of this peer.
+    /// The peer's address, until the person was told of this peer.
     unannounced: Option<Peer>,
     callers: Callers,
-    /// We have nothing more to say, to this peer or to the next.
+    /// Standard input has ended, for this peer and for those to come.
     input_ended: bool,
-    /// The peer has nothing more to say.
+    /// The peer has ended its half.
     peer_ended: bool,
-    /// Since then it was told something, and may be told more.
+    /// Bytes were sent to the peer since it ended its half, and more may follow.
     peer_is_told: bool,
-    /// The peer takes no more for now.
+    /// The peer is above its high-water mark.
     peer_is_full: bool,
-    /// Nor does standard output.
+    /// Standard output is above its high-water mark.
     screen_is_full: bool,
     sent: u64,
     received: u64,
@@ -75,7 +82,7 @@ pub struct Talk {
 }
 
 impl Talk {
-    /// For who waits to be called.
+    /// The side that is called.
     #[must_use]
     pub fn answering(screen: Screen) -> Self {
         Talk {
@@ -97,7 +104,7 @@ impl Talk {
         }
     }
 
-    /// For who calls.
+    /// The side that calls.
     #[must_use]
     pub fn calling(screen: Screen, call: Call) -> Self {
         Talk {
@@ -106,13 +113,13 @@ impl Talk {
         }
     }
 
-    /// What went wrong, if anything did.
+    /// The failure that ended the conversation, if one did.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 
-    /// How much was said, in one line.
+    /// One line with the number of bytes in each direction.
     #[must_use]
     pub fn summary(&self) -> String {
         let Talk { sent, received, .. } = self;
@@ -121,7 +128,7 @@ impl Talk {
 
     fn meet(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         if let Some(left) = self.peer.take_if(|_| self.peer_ended && !self.peer_is_told) {
-            // It has ended its half, and nothing was on its way to it.
+            // This peer has ended its half, and nothing is on its way to it.
             out.finish(left);
             self.leave_out_unannounced(out);
         }
@@ -146,127 +153,6 @@ impl Talk {
             self.end_our_half(out);
         }
         self.pace_stdin(out);
-    }
-
-    /// Tells the person of a new peer, if not now, then before its first words.
-    fn introduce(&mut self, peer: Peer, out: &mut Outbox) {
-        self.unannounced = Some(peer);
-        if self.admits_notice(out) {
-            self.announce(out);
-        } else if !self.screen_is_full && !self.callers.has_left_out() {
-            self.arm_catch_up(out);
-        }
-    }
-
-    /// Whether the person may be told of a caller now.
-    fn admits_notice(&mut self, out: &Outbox) -> bool {
-        !self.screen_is_full && self.callers.admit(out.now())
-    }
-
-    /// Tells the person of the peer, if that was not done yet.
-    fn announce(&mut self, out: &mut Outbox) {
-        if let Some(peer) = self.unannounced.take() {
-            self.notice(&format!("peer connected from {peer}"), out);
-            if self.peer_ended {
-                self.notice("peer closed", out);
-            }
-        }
-    }
-
-    /// A caller has gone of which the person was not told.
-    fn leave_out(&mut self, out: &mut Outbox) {
-        if self.callers.leave_out() && !self.screen_is_full {
-            self.arm_catch_up(out);
-        }
-    }
-
-    fn leave_out_unannounced(&mut self, out: &mut Outbox) {
-        if self.unannounced.take().is_some() {
-            self.leave_out(out);
-        }
-    }
-
-    /// Sets the time at which the person is told of the callers that were left out. The beginning of
-    /// a line that waits for its end has set an earlier one.
-    fn arm_catch_up(&self, out: &mut Outbox) {
-        if !self.screen.holds_back() {
-            out.set_service_timer(callers::INTERVAL);
-        }
-    }
-
-    /// Tells the person of the callers that were left out, and of the peer.
-    fn catch_up(&mut self, out: &mut Outbox) {
-        if let Some(line) = self.callers.take_left_out() {
-            self.notice(&line, out);
-        }
-        self.announce(out);
-    }
-
-    /// Reads standard input while there is a peer that takes more, and while the screen takes what
-    /// a person sees of it. A person who waits to be called, perhaps for long, is heard and told
-    /// that nobody is there.
-    fn pace_stdin(&self, out: &mut Outbox) {
-        let Some(stdin) = self.stdin else { return };
-        let person = self.screen.is_a_person();
-        let is_full = self.peer_is_full || person && self.screen_is_full;
-        if !is_full && (self.peer.is_some() || person && self.call.is_none()) {
-            out.resume(stdin);
-        } else {
-            out.pause(stdin);
-        }
-    }
-
-    /// What came from the keyboard, or from whatever standard input is.
-    fn say(&mut self, data: &[u8], out: &mut Outbox) {
-        let (mut echo, mut words) = (Vec::new(), Vec::new());
-        let ended = self.screen.typed(data, &mut echo, &mut words);
-        self.put(&echo, out);
-        match self.peer {
-            Some(peer) => {
-                out.send(peer, &words);
-                self.peer_is_told = true;
-                self.sent += words.len() as u64;
-                self.wait_for_input(peer, out);
-            }
-            None if !words.is_empty() => self.notice("nobody is there to read this", out),
-            None => {}
-        }
-        if ended {
-            self.stdin.into_iter().for_each(|stdin| out.finish(stdin));
-            self.input_has_ended(out);
-        }
-    }
-
-    fn input_has_ended(&mut self, out: &mut Outbox) {
-        self.input_ended = true;
-        self.end_our_half(out);
-    }
-
-    fn end_our_half(&mut self, out: &mut Outbox) {
-        let Some(peer) = self.peer else { return };
-        if self.peer_ended {
-            return out.finish(peer);
-        }
-        out.half_close(peer);
-        self.wait_for_answer(peer, out);
-    }
-
-    /// Once the peer has ended its half, a pipe that is silent holds us no longer.
-    fn wait_for_input(&self, peer: ConnId, out: &mut Outbox) {
-        if self.peer_ended && !self.peer_is_full {
-            out.set_timer(peer, QUIET);
-        }
-    }
-
-    /// Once we have ended our half, the caller's patience with a silent peer is limited.
-    fn wait_for_answer(&self, peer: ConnId, out: &mut Outbox) {
-        let patience = self.call.as_ref().map(|call| call.patience);
-        if let Some(patience) = patience.filter(|patience| !patience.is_zero())
-            && self.input_ended
-            && !self.screen_is_full
-        {
-            out.set_timer(peer, patience);
-        }
     }
 
     fn hear(&mut self, peer: ConnId, data: &[u8], out: &mut Outbox) {
@@ -310,12 +196,12 @@ impl Talk {
             self.judge(why);
             return self.leave(out);
         }
-        // Whoever calls next is to hear what comes next.
+        // Further input is for the next caller.
         self.pace_stdin(out);
     }
 
-    /// Whether the end of a call was a good one. A person may be left; what a script has to say is
-    /// to be heard, unless it is we who stop.
+    /// Notes a failure if a call ended too early. The server may leave a person at any time; a
+    /// script's input must have been sent to its end, unless this program was stopped.
     fn judge(&mut self, why: Closed) {
         let heard_out = matches!(why, Closed::Eof | Closed::Finished) && self.input_ended;
         if !(self.screen.is_a_person() || heard_out || why == Closed::Shutdown) {
@@ -324,48 +210,12 @@ impl Talk {
         }
     }
 
-    /// Ends the two streams that are left, and with them the program.
+    /// Ends the two remaining streams, and with them the program.
     fn leave(&mut self, out: &mut Outbox) {
         self.end_screen(out);
         out.clear_service_timer();
         self.stdin.take().into_iter().for_each(|id| out.finish(id));
         self.stdout.take().into_iter().for_each(|id| out.finish(id));
-    }
-
-    /// The last that is shown.
-    fn end_screen(&mut self, out: &mut Outbox) {
-        self.catch_up(out);
-        let mut rest = Vec::new();
-        self.screen.close(&mut rest);
-        self.put(&rest, out);
-    }
-
-    /// Tells the person something about the peer, which is nothing to a person who does not know of
-    /// the peer.
-    fn notice_of_peer(&mut self, notice: &str, out: &mut Outbox) {
-        if self.unannounced.is_none() {
-            self.notice(notice, out);
-        }
-    }
-
-    /// Tells the person something that the peer has not said.
-    fn notice(&mut self, notice: &str, out: &mut Outbox) {
-        let mut shown = Vec::new();
-        self.screen.notice(notice, &mut shown);
-        self.put(&shown, out);
-    }
-
-    /// Shows what waited for the rest of its line.
-    fn show_all(&mut self, out: &mut Outbox) {
-        let mut shown = Vec::new();
-        self.screen.show_all(&mut shown);
-        self.put(&shown, out);
-    }
-
-    fn put(&self, bytes: &[u8], out: &mut Outbox) {
-        if let Some(stdout) = self.stdout {
-            out.send(stdout, bytes);
-        }
     }
 
     fn fail(&mut self, failure: String, out: &mut Outbox) {
@@ -420,14 +270,14 @@ impl Protocol for Talk {
             self.stdout = None;
             match why {
                 Closed::Finished | Closed::Shutdown => {}
-                // Nobody reads any more, as in `edgecall talk | head`: a quiet end.
+                // The reader has gone, as in `edgecall talk | head`: no failure.
                 Closed::Reset => out.stop(),
                 why => self.fail(format!("cannot write to standard output: {why}"), out),
             }
         }
     }
 
-    /// The peer's timer: somebody has been silent for too long.
+    /// The peer's timer: the peer, or our input after the peer's end, was silent for too long.
     fn on_timer(&mut self, peer: ConnId, out: &mut Outbox) {
         if self.peer_ended {
             out.finish(peer);
@@ -437,7 +287,8 @@ impl Protocol for Talk {
         }
     }
 
-    /// A peer is to be called again or has left a line unfinished, or callers were left out.
+    /// The service timer has three uses: to call the peer again, to show a line that the peer left
+    /// unfinished, to catch up on callers that were left out.
     fn on_service_timer(&mut self, out: &mut Outbox) {
         match &self.call {
             Some(call) if self.peer.is_none() => out.connect(call.address.clone(), PEER),
@@ -459,7 +310,7 @@ impl Protocol for Talk {
             self.screen_is_full = true;
             self.pace_stdin(out);
             if let Some(peer) = self.peer {
-                // It is we who make the peer wait.
+                // The peer waits for the screen, so its silence is no fault of its own.
                 out.pause(peer);
                 out.clear_timer(peer);
             }
@@ -484,7 +335,7 @@ impl Protocol for Talk {
 
     fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
         let Some(call) = &mut self.call else { return };
-        // It is we who stop, which is no failure.
+        // This program was stopped, which is no failure.
         if why == Closed::Shutdown {
             return;
         }
@@ -500,7 +351,7 @@ impl Protocol for Talk {
     fn on_redraw(&mut self, out: &mut Outbox) {
         let mut drawn = Vec::new();
         self.screen.redraw(&mut drawn);
-        // A screen that takes nothing is drawn by the next key or notice.
+        // While the screen takes nothing, drawing is left to the next key or notice.
         if !self.screen_is_full {
             self.put(&drawn, out);
         }
@@ -525,243 +376,5 @@ impl Server for Talk {
 
     fn failure(&self) -> Option<String> {
         self.failure.clone()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use edgeloop_reactor::{Errno, Script};
-
-    use super::*;
-
-    const PERSON: bool = true;
-    const PIPE: bool = false;
-
-    fn open(script: &mut Script<Talk>, tag: u32) -> ConnId {
-        script.open_as(Opened {
-            peer: Peer::Unix,
-            tag,
-        })
-    }
-
-    /// Standard input, standard output, and nobody else yet.
-    fn answering(input: bool) -> (Script<Talk>, ConnId, ConnId) {
-        let mut script = Script::new(Talk::answering(Screen::for_test(input)));
-        let (stdin, stdout) = (open(&mut script, STDIN), open(&mut script, STDOUT));
-        (script, stdin, stdout)
-    }
-
-    fn call(retries: u32) -> Call {
-        Call {
-            address: "127.0.0.1:5678".parse().unwrap(),
-            retries,
-            patience: Duration::from_secs(30),
-        }
-    }
-
-    fn calling(input: bool) -> (Script<Talk>, ConnId, ConnId, ConnId) {
-        let mut script = Script::new(Talk::calling(Screen::for_test(input), call(0)));
-        let [stdin, stdout, peer] = [STDIN, STDOUT, PEER].map(|tag| open(&mut script, tag));
-        (script, stdin, stdout, peer)
-    }
-
-    #[test]
-    fn both_talk_at_once() {
-        let (mut script, stdin, stdout) = answering(PIPE);
-        assert!(script.is_paused(stdin), "nobody is there to hear it");
-        let peer = open(&mut script, PEER);
-        assert!(!script.is_paused(stdin));
-        script.data(stdin, b"to the peer\n");
-        script.data(peer, b"to the screen\x1b\n");
-        script.data(stdin, b"more");
-        assert_eq!(script.take_output(peer), b"to the peer\nmore");
-        assert_eq!(
-            script.take_output(stdout),
-            b"to the screen\x1b\n",
-            "a file gets every byte as it is"
-        );
-    }
-
-    #[test]
-    fn what_is_typed_while_we_call_waits_for_an_answer() {
-        let mut script = Script::new(Talk::calling(Screen::for_test(PERSON), call(0)));
-        let stdin = open(&mut script, STDIN);
-        assert!(script.is_paused(stdin));
-        open(&mut script, PEER);
-        assert!(!script.is_paused(stdin));
-    }
-
-    #[test]
-    fn a_second_caller_is_told_that_we_are_busy_and_the_next_is_welcome() {
-        let (mut script, stdin, _) = answering(PIPE);
-        let first = open(&mut script, PEER);
-        let second = open(&mut script, PEER);
-        assert_eq!(script.take_output(second), BUSY);
-        assert_eq!(script.closed(second), Some(Closed::Finished));
-        script.data(stdin, b"x");
-        assert_eq!(script.take_output(first), b"x");
-        script.close(first, Closed::Reset);
-        assert!(script.is_paused(stdin));
-        let third = open(&mut script, PEER);
-        script.data(stdin, b"y");
-        assert_eq!(script.take_output(third), b"y");
-    }
-
-    #[test]
-    fn a_caller_who_has_ended_and_is_told_nothing_keeps_nobody_waiting() {
-        let (mut script, stdin, _) = answering(PIPE);
-        let first = open(&mut script, PEER);
-        script.eof(first);
-        let second = open(&mut script, PEER);
-        assert!(script.closed(first).is_some());
-        script.eof(second);
-        script.data(stdin, b"half a file");
-        let third = open(&mut script, PEER);
-        assert_eq!(script.take_output(third), BUSY);
-        script.data(stdin, b"the other half");
-        assert_eq!(script.take_output(second), b"half a filethe other half");
-    }
-
-    #[test]
-    fn the_end_of_our_input_ends_our_half_only() {
-        let (mut script, stdin, stdout, peer) = calling(PIPE);
-        script.data(stdin, b"last words");
-        script.eof(stdin);
-        assert!(script.is_half_closed(peer));
-        script.data(peer, b"still there");
-        assert_eq!(script.take_output(stdout), b"still there");
-        script.eof(peer);
-        assert_eq!(script.closed(peer), Some(Closed::Eof));
-        assert_eq!(script.closed(stdout), Some(Closed::Finished));
-        assert_eq!(script.protocol().failure(), None);
-    }
-
-    #[test]
-    fn when_the_peer_ends_first_a_pipe_is_still_sent_to_its_end() {
-        let (mut script, stdin, stdout, peer) = calling(PIPE);
-        script.eof(peer);
-        assert_eq!(script.closed(peer), None);
-        script.advance(QUIET / 2);
-        script.data(stdin, b"the rest");
-        script.advance(QUIET / 2);
-        assert_eq!(script.closed(peer), None, "it has said something meanwhile");
-        script.eof(stdin);
-        assert_eq!(script.closed(peer), Some(Closed::Eof));
-        assert_eq!(script.take_output(peer), b"the rest");
-        assert!(script.closed(stdout).is_some());
-        assert_eq!(script.protocol().failure(), None);
-    }
-
-    #[test]
-    fn a_pipe_that_is_silent_does_not_hold_a_peer_that_has_gone() {
-        let (mut script, _, _, peer) = calling(PIPE);
-        script.eof(peer);
-        script.high_water(peer, true);
-        script.advance(10 * QUIET);
-        assert_eq!(script.closed(peer), None, "it is the peer that is slow");
-        script.high_water(peer, false);
-        script.advance(2 * QUIET);
-        assert_eq!(script.closed(peer), Some(Closed::Eof));
-        assert_eq!(
-            script.protocol().failure(),
-            Some("server closed the connection")
-        );
-    }
-
-    #[test]
-    fn a_person_is_told_and_free_to_go_when_the_peer_closes() {
-        let (mut script, stdin, stdout, peer) = calling(PERSON);
-        script.eof(peer);
-        assert_eq!(script.closed(peer), Some(Closed::Eof));
-        assert!(script.closed(stdin).is_some() && script.closed(stdout).is_some());
-        assert_eq!(script.protocol().failure(), None);
-    }
-
-    #[test]
-    fn a_person_s_keys_wait_while_the_screen_is_full() {
-        for (person, waits) in [(PERSON, true), (PIPE, false)] {
-            let (mut script, stdin, stdout, peer) = calling(person);
-            script.high_water(stdout, true);
-            assert_eq!(script.is_paused(stdin), waits);
-            script.high_water(peer, true);
-            script.high_water(stdout, false);
-            assert!(script.is_paused(stdin), "the peer takes nothing");
-            script.high_water(peer, false);
-            assert!(!script.is_paused(stdin));
-        }
-    }
-
-    #[test]
-    fn who_comes_while_the_screen_is_full_is_served_all_the_same() {
-        let (mut script, stdin, stdout) = answering(PERSON);
-        script.high_water(stdout, true);
-        for _ in 0..1000 {
-            let stranger = open(&mut script, PEER);
-            script.eof(stranger);
-            assert_eq!(script.closed(stranger), Some(Closed::Eof));
-        }
-        let guest = open(&mut script, PEER);
-        assert!(script.is_paused(guest));
-        script.high_water(stdout, false);
-        script.data(guest, b"hello");
-        assert_eq!(script.take_output(stdout), b"hello");
-        script.data(stdin, b"good evening\n");
-        assert_eq!(script.take_output(guest), b"good evening\n");
-    }
-
-    #[test]
-    fn a_reader_that_is_gone_is_a_quiet_end() {
-        let (mut script, _, stdout, peer) = calling(PIPE);
-        script.close(stdout, Closed::Reset);
-        assert!(script.is_stopped());
-        script.close(peer, Closed::Shutdown);
-        assert_eq!(script.protocol().failure(), None);
-    }
-
-    #[test]
-    fn a_caller_tries_again_as_often_as_it_was_told() {
-        let mut script = Script::new(Talk::calling(Screen::for_test(PIPE), call(2)));
-        let refused = Closed::Error(Errno::ECONNREFUSED);
-        for _ in 0..2 {
-            script.connect_error(PEER, refused);
-            assert_eq!(script.take_connects(), []);
-            script.advance(RETRY_INTERVAL);
-            assert_eq!(
-                script.take_connects(),
-                [("tcp://127.0.0.1:5678".to_owned(), PEER)]
-            );
-        }
-        script.connect_error(PEER, refused);
-        assert!(script.is_stopped());
-        let failure = script.protocol().failure().unwrap();
-        assert!(failure.starts_with("cannot reach tcp://127.0.0.1:5678: "));
-    }
-
-    #[test]
-    fn a_caller_that_is_stopped_has_not_failed() {
-        let (mut script, _, _, peer) = calling(PIPE);
-        script.stop();
-        script.close(peer, Closed::Shutdown);
-        assert_eq!(script.protocol().failure(), None);
-        let mut script = Script::new(Talk::calling(Screen::for_test(PIPE), call(1)));
-        script.stop();
-        script.connect_error(PEER, Closed::Shutdown);
-        assert_eq!(script.protocol().failure(), None);
-    }
-
-    #[test]
-    fn a_caller_s_patience_begins_when_all_is_said_and_rests_while_the_screen_is_full() {
-        let (mut script, stdin, stdout, peer) = calling(PIPE);
-        script.advance(Duration::from_secs(100));
-        script.high_water(stdout, true);
-        assert!(script.is_paused(peer));
-        script.eof(stdin);
-        script.advance(Duration::from_secs(100));
-        assert!(!script.is_stopped());
-        script.high_water(stdout, false);
-        assert!(!script.is_paused(peer));
-        script.advance(Duration::from_secs(31));
-        let failure = script.protocol().failure();
-        assert_eq!(failure, Some("no answer from tcp://127.0.0.1:5678 in time"));
     }
 }

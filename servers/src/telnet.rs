@@ -1,15 +1,17 @@
-//! Telnet, as far as it takes to be reached with `telnet`: RFC 854 and RFC 1123, section 3.2.
+//! The part of Telnet that a server needs for clients of the program `telnet`: RFC 854 and RFC
+//! 1123, section 3.2.
 //!
-//! In a Telnet stream the byte 255, IAC, begins a command, and all that is not part of one is text.
-//! [`Telnet::next`] tells them apart. We speak none of the options, so an offer (WILL) is declined
-//! with DONT, and a request (DO) with WONT. A refusal (WONT, DONT) only says what is so already and
-//! is not answered: no two programs can go on refusing each other.
+//! In a Telnet stream the byte 255, IAC, begins a command, and all bytes outside commands are text.
+//! [`Telnet::next`] tells them apart. The server supports none of the options, so it declines an
+//! offer (WILL) with DONT, and a request (DO) with WONT. A refusal (WONT, DONT) confirms the
+//! present state and gets no reply: two programs cannot go on refusing each other.
 //!
-//! In text, a carriage return is followed by a newline or by a NUL. Some clients send the latter
-//! for the Enter key, so it becomes the former.
+//! In text, a carriage return is followed by a newline or by a NUL. Some clients send a NUL for the
+//! Enter key, so it becomes a newline.
 //!
-//! Those who speak no Telnet may send the byte 255 as well, in what is no UTF-8. So that they lose
-//! no line by it, an IAC before what is no command is text, and a newline is never an option.
+//! A client that does not speak Telnet may send the byte 255 as well, in bytes that are not UTF-8.
+//! So that it loses no line by that, an IAC before a byte that is no command is text, and a newline
+//! is never an option.
 
 use memchr::memchr3;
 
@@ -20,26 +22,26 @@ const WONT: u8 = 252;
 const WILL: u8 = 251;
 const SB: u8 = 250;
 const SE: u8 = 240;
-/// Below this there are no commands: the first is EOF (RFC 1184).
+/// The lowest command: EOF (RFC 1184).
 const FIRST_COMMAND: u8 = 236;
 
-/// How many offers and requests of one client are answered: more than any has options to ask for,
-/// and a bound on what it can make us say.
+/// Most replies to offers and requests of one client: more than any client has options, and a bound
+/// on the replies that a client can cause.
 const ANSWERS_MAX: u8 = 64;
-/// The longest subnegotiation that is skipped. A longer one has lost its end, and what follows is
-/// taken for text again.
+/// Longest subnegotiation that is skipped, in bytes. A longer one has lost its end, and the bytes
+/// that follow are text again.
 const SUBNEGOTIATION_MAX: u16 = 1024;
 
-/// A part of what a client sends.
+/// A part of a client's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'a> {
     /// Text, to the end of a line at the most.
     Text(&'a [u8]),
-    /// A command that is to be answered with this.
+    /// A command; these bytes are the reply to it.
     Answer([u8; 3]),
 }
 
-/// Where in a client's stream we are. Who never sends an IAC never leaves [`State::Text`].
+/// The place in a client's stream. A client that never sends an IAC never leaves [`State::Text`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
@@ -48,13 +50,13 @@ enum State {
     Command,
     /// IAC and WILL, WONT, DO or DONT were read: the option is next.
     Verb(u8),
-    /// Between IAC SB and IAC SE, so many bytes of it.
+    /// Between IAC SB and IAC SE, after this number of bytes.
     Subnegotiation(u16),
-    /// An IAC was read there.
+    /// Between IAC SB and IAC SE, an IAC was read.
     SubnegotiationCommand(u16),
 }
 
-/// What is remembered of one Telnet client between two reads.
+/// The state of one Telnet client between two reads.
 ///
 /// ```
 /// use edgeloop::telnet::{Part, Telnet};
@@ -77,12 +79,12 @@ impl Telnet {
     /// Takes the next part off the front of `bytes`, which may begin and end anywhere in a command.
     /// `None` when none is left.
     ///
-    /// Text is handed out from where it lies.
+    /// Text is handed out without a copy.
     pub fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Part<'a>> {
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
                 State::Text if byte != IAC => return Some(Part::Text(self.take_text(bytes))),
-                // What looked like a command is none, and this byte belongs to the text again.
+                // The IAC began no command, and this byte belongs to the text again.
                 State::Command if byte < FIRST_COMMAND => {
                     (self.state, self.after_cr) = (State::Text, false);
                     return Some(Part::Text(&[IAC]));
@@ -114,11 +116,11 @@ impl Telnet {
         if is_enter { b"\n" } else { text }
     }
 
-    /// One byte of a command, and what becomes of it.
+    /// Takes one byte of a command.
     fn take_byte(&mut self, byte: u8) -> Option<Part<'static>> {
         let (next, part) = match (self.state, byte) {
             (State::Text, _) => (State::Command, None),
-            // Two of them stand for the byte itself.
+            // Two IACs stand for the byte 255.
             (State::Command, IAC) => {
                 self.after_cr = false;
                 (State::Text, Some(Part::Text(&[IAC])))
@@ -127,7 +129,7 @@ impl Telnet {
             (State::Command, SB) => (State::Subnegotiation(0), None),
             (State::Verb(verb), option) => (State::Text, self.refusal(verb, option)),
             (State::Subnegotiation(skipped), IAC) => (State::SubnegotiationCommand(skipped), None),
-            // Other commands, as "interrupt process", are nothing that concerns us.
+            // Other commands, as "interrupt process", do not concern a server without a terminal.
             (State::Command, _) | (State::SubnegotiationCommand(_), SE) => (State::Text, None),
             (State::Subnegotiation(skipped) | State::SubnegotiationCommand(skipped), _) => {
                 match skipped + 1 {
@@ -159,7 +161,7 @@ impl Telnet {
         self.after_cr
     }
 
-    /// Whether nothing has to be remembered.
+    /// Whether the state is that of a new client.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         *self == Telnet::default()
@@ -172,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// What is left of the input when it comes in chunks of this size: text with the answers in
+    /// The parts of the input when it comes in chunks of this size: text with the answers in
     /// their places, each in brackets.
     fn parts(input: &[u8], chunk: usize) -> Vec<u8> {
         let (mut telnet, mut seen) = (Telnet::default(), Vec::new());

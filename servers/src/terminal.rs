@@ -1,12 +1,12 @@
-//! A person at a terminal, who types while lines from a peer arrive.
+//! Line editing for a person who types at a terminal while lines from a peer arrive.
 //!
 //! The kernel edits a line by itself as long as a terminal is in canonical mode (termios(3)), but
-//! it does not know what else is written meanwhile: incoming text lands in the middle of the line
-//! being typed. So [`RawMode`] takes the editing from the kernel, and an [`Editor`] does it, which
+//! it does not know of other output meanwhile: incoming text lands in the middle of the line being
+//! typed. So [`RawMode`] takes the editing from the kernel, and an [`Editor`] does it, which
 //! puts incoming text above the line and draws the line again below.
 //!
-//! Why an editor of our own? rustyline and reedline read the keyboard themselves and wait there for
-//! the next key; neither can be handed bytes that the program's one loop has read, among those of
+//! No crate for line editing fits: rustyline and reedline read the keyboard themselves and wait
+//! there for the next key; neither takes bytes that the program's one loop has read, among those of
 //! its sockets. An [`Editor`] is a state machine without I/O, like a protocol: bytes from the
 //! keyboard go in, bytes for the screen come out.
 
@@ -45,7 +45,7 @@ pub fn is_capable(input: &impl IsTerminal, output: &impl IsTerminal, term: Optio
     moves_its_cursor && input.is_terminal() && output.is_terminal()
 }
 
-/// The same of standard input and output.
+/// As [`is_capable`], of standard input and output and the variable `TERM`.
 #[must_use]
 pub fn is_process_capable() -> bool {
     let (input, output) = (io::stdin(), io::stdout());

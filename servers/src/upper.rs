@@ -1,18 +1,30 @@
 //! The uppercase server: a-z come back as A-Z, every other byte as it was.
 //!
-//! Bytes, not letters: ß, é and whatever else takes more than ASCII pass untouched, and no locale
-//! has a say in it.
+//! The server maps bytes, not letters: ß, é and all else beyond ASCII pass unchanged, and no locale
+//! has any influence.
 
 use std::io;
 use std::net::SocketAddr;
 
+use clap::Args;
 use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
 use crate::echo::may_answer;
 use crate::models::{Answer, Conversation};
-use crate::serve::Server;
+use crate::options::{AnswerOptions, Options, default_port};
+use crate::serve::serve;
+use crate::server::{Server, ServerCommand};
 
-/// The protocol: it remembers nothing, so it does not matter how the input is cut.
+const PORT: u16 = 6666;
+
+const EXAMPLE: &str = "\
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop upper 6666
+  echo hello | nc -N 127.0.0.1 6666";
+
+/// The protocol: it has no state, so it does not matter how the input is cut.
 #[derive(Clone, Debug)]
 pub struct Upper {
     /// Whether to answer datagrams from ports below 1024, which may be another server's.
@@ -35,7 +47,7 @@ impl Protocol for Upper {
 
 impl Server for Upper {}
 
-/// The same for one client alone, who has a process or a thread.
+/// The conversation of one client that has a process or a thread of its own.
 pub(crate) struct UpperConversation;
 
 impl Conversation for UpperConversation {
@@ -46,6 +58,26 @@ impl Conversation for UpperConversation {
     fn on_data(&mut self, data: &mut [u8]) -> io::Result<Answer> {
         data.make_ascii_uppercase();
         Ok(Answer::SendBack)
+    }
+}
+
+/// Send back what comes in with a-z turned to A-Z, over TCP, UDP and Unix sockets
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, mut_arg("addresses", |arg| default_port(arg, PORT)))]
+pub(crate) struct UpperCommand {
+    #[command(flatten)]
+    options: AnswerOptions,
+}
+
+impl ServerCommand for UpperCommand {
+    fn options(&self) -> &Options {
+        &self.options.common
+    }
+
+    fn run(self) -> Result<(), String> {
+        let answers_low_ports = self.options.answer_low_ports;
+        let protocol = move || Upper { answers_low_ports };
+        serve::<_, UpperConversation>(protocol, self.options(), PORT)
     }
 }
 

@@ -10,7 +10,7 @@ use humantime::DurationError;
 /// Months and years, as humantime writes them.
 const TOO_LONG: [&str; 8] = ["M", "month", "months", "y", "yr", "yrs", "year", "years"];
 
-/// `500ms`, `30s`, `5m`, `1h`, and `0`. Errors: what is wrong, and how it is written.
+/// A duration: `500ms`, `30s`, `5m`, `1h`, and `0`. An error names the fault and the right form.
 pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -35,7 +35,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// A number. Errors: what is wrong with this one.
+/// A number. An error names the fault.
 pub fn number<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> {
     text.parse()
         .map_err(|error: ParseIntError| match error.kind() {
@@ -45,7 +45,7 @@ pub fn number<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> 
         })
 }
 
-/// A number of at least 1. Errors: what is wrong with this one.
+/// A number of at least 1. An error names the fault.
 pub fn positive<N>(text: &str) -> Result<N, String>
 where
     N: FromStr<Err = ParseIntError> + From<u8> + PartialEq,
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// `4096`, `64KiB`, `1MiB`, in bytes. Errors: what is wrong with this one, and how it is written.
+/// A size in bytes: `4096`, `64KiB`, `1MiB`. An error names the fault and the right form.
 pub fn size(text: &str) -> Result<usize, String> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let size = text.parse().map_err(|_| match is_number {

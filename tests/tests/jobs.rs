@@ -13,7 +13,7 @@ use tests::client::{dial, expect_end, ping};
 use tests::door::Door;
 use tests::process::{children, state};
 use tests::program::Program;
-use tests::server::{Launch, edgecall};
+use tests::server::{Launch, Server, edgecall};
 use tests::sockets::{until_accepted, where_it_listens};
 use tests::tmux::{Tmux, Window};
 use tests::until;
@@ -169,51 +169,44 @@ fn a_conversation_in_the_background() {
     }
 }
 
+/// A server that was started by `starter` serves on after the `ignored` signals, and ends in good
+/// order upon `last`. It says nothing that contains `unsaid`.
+fn serves_on(starter: &[&str], ignored: impl Fn(&Server), last: Signal, unsaid: &str) {
+    for way in WAYS {
+        let mut server = Launch::echo().args(way).under(starter).start();
+        let client = dial(server.tcp());
+        ping(&client, b"before\n");
+        ignored(&server);
+        ping(&client, b"after\n");
+        ping(dial(server.tcp()), b"a new one\n");
+        server.signal(last);
+        expect_end(&client, b"");
+        let finished = server.finish();
+        assert_eq!(finished.code, 0, "{way:?}: {finished:?}");
+        assert!(!finished.stderr.contains(unsaid), "{way:?}: {finished:?}");
+    }
+}
+
 /// `nohup`, and a script that starts a command with `&`, want these signals to be ignored.
 #[test]
 fn a_signal_that_was_ignored_stays_ignored() {
-    for way in WAYS {
-        let mut server = Launch::echo().args(way).under(&IGNORING).start();
-        let client = dial(server.tcp());
-        ping(&client, b"before\n");
+    let ignored = |server: &Server| {
         for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
             server.signal(signal);
             children(server.pid())
                 .into_iter()
                 .for_each(|child| send(child, signal));
         }
-        ping(&client, b"after\n");
-        ping(dial(server.tcp()), b"a new one\n");
-        server.signal(Signal::SIGTERM);
-        expect_end(&client, b"");
-        let finished = server.finish();
-        assert_eq!(finished.code, 0, "{way:?}: {finished:?}");
-        assert!(
-            !finished.stderr.contains("stats: "),
-            "{way:?}: {finished:?}"
-        );
-    }
+    };
+    serves_on(&IGNORING, ignored, Signal::SIGTERM, "stats: ");
 }
 
 /// The signal that stops the server reaches its processes, which ignore SIGTERM as it does.
 #[test]
 fn sigint_stops_a_server_that_ignores_sigterm() {
     const NOT_TERM: [&str; 3] = ["sh", "-c", "trap '' TERM; exec \"$0\" \"$@\""];
-    for way in WAYS {
-        let mut server = Launch::echo().args(way).under(&NOT_TERM).start();
-        let client = dial(server.tcp());
-        ping(&client, b"before\n");
-        server.signal(Signal::SIGTERM);
-        ping(&client, b"after\n");
-        server.signal(Signal::SIGINT);
-        expect_end(&client, b"");
-        let finished = server.finish();
-        assert_eq!(finished.code, 0, "{way:?}: {finished:?}");
-        assert!(
-            !finished.stderr.contains("cut off"),
-            "{way:?}: {finished:?}"
-        );
-    }
+    let ignored = |server: &Server| server.signal(Signal::SIGTERM);
+    serves_on(&NOT_TERM, ignored, Signal::SIGINT, "cut off");
 }
 
 #[test]

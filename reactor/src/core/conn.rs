@@ -255,7 +255,7 @@ impl<S: Stream> Conn<S> {
     pub(crate) fn closed_by(&self, errno: Errno) -> Closed {
         match errno {
             Errno::ETIMEDOUT if self.unsent.is_some() => Closed::Stalled,
-            errno => closed_by(errno),
+            errno => errno.into(),
         }
     }
 
@@ -471,12 +471,4 @@ impl<S: Stream> Conn<S> {
 /// Errors of the system, not of the connection, that pass without an edge.
 pub(crate) fn is_starvation(errno: Errno) -> bool {
     matches!(errno, Errno::ENOBUFS | Errno::ENOMEM)
-}
-
-/// Why a connection ended on which a call failed.
-pub(crate) fn closed_by(errno: Errno) -> Closed {
-    match errno {
-        Errno::ECONNRESET | Errno::EPIPE => Closed::Reset,
-        errno => Closed::Error(errno),
-    }
 }

@@ -1,18 +1,20 @@
 //! How much may wait for a member, and what follows from that for those who talk.
 
+use std::time::Duration;
+
 use edgeloop_reactor::Limits;
 
 use super::gate::Allowance;
 use super::history;
-use super::input::EFFORT_MAX;
 use super::pace::{Rate, Rates};
+use super::reading;
 use super::room::LISTED_MAX;
-use super::{Settings, greeting, operator};
+use super::settings::Settings;
 
 /// The longest name, in bytes, and what stands between two of them.
 const NAME_MAX: usize = 32 * 4 + ", ".len();
 /// What a line of a member's is told with at the most: two names, as in a whisper, and signs.
-pub(crate) const FRAME_MAX: usize = 2 * NAME_MAX + 8;
+pub(super) const FRAME_MAX: usize = 2 * NAME_MAX + 8;
 /// A byte that is no UTF-8 is told as U+FFFD, which has three.
 const GROWTH: usize = 3;
 /// The reactor's window for the minimum rate, in seconds.
@@ -21,6 +23,19 @@ const WINDOW: usize = 30;
 const SLOWEST: usize = 1024;
 /// Bytes read from a member at once: what is held back of a member is no more lines than that.
 pub(super) const READ_BUDGET: usize = 4 * 1024;
+/// What one member may cause in one callback, in bytes of answers and lines times hearers, before
+/// the others have their turn and what was said is sent.
+pub(super) const EFFORT_MAX: usize = 256 * 1024;
+/// How long it waits then.
+pub(super) const OTHERS_TURN: Duration = Duration::from_millis(1);
+/// The longest line of the operator's, in bytes.
+pub(super) const OPERATOR_LINE_MAX: usize = 4096;
+/// What stands before each line of the operator's.
+pub(super) const OPERATOR_PREFIX: &str = "* operator: ";
+/// What the members are told of one read, at the most: lines of one byte, and a line that was begun
+/// before. A byte that is no UTF-8 is told as three.
+const OPERATOR_TOLD_MAX: usize =
+    READ_BUDGET / 2 * (OPERATOR_PREFIX.len() + 4) + 3 * OPERATOR_LINE_MAX;
 
 /// What the settings allow.
 #[derive(Debug)]
@@ -86,13 +101,13 @@ impl Bounds {
             // The greeting: the names, the last lines with their ages, a piece of the message.
             names,
             history::TOLD_MAX,
-            greeting::PIECE,
+            reading::PIECE,
             // Its own answers: as much as one callback gives, before and after a timer, with the
             // longest answer begun before that is known.
             2 * EFFORT_MAX,
             names,
             // The operator's lines out of one read.
-            operator::TOLD_MAX,
+            OPERATOR_TOLD_MAX,
             // Where each step is announced by itself: all others leave at once.
             leave_at_once.saturating_mul(NAME_MAX + "*  has left the room\n".len()),
         ];

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use edgeloop_reactor::{Closed, ConnId, Outbox};
 
+use super::bounds::{EFFORT_MAX, OTHERS_TURN};
 use super::command::Command;
 use super::keys::Key;
 use super::member::Member;
@@ -22,12 +23,6 @@ use super::name::Illegal;
 use super::text::{is_blank, whole_characters};
 use super::{Chat, LOBBY_NUMBER};
 use crate::line::Line;
-
-/// What one member may cause in one callback, in bytes of answers and lines times hearers, before
-/// the others have their turn and what was said is sent.
-pub(super) const EFFORT_MAX: usize = 256 * 1024;
-/// How long it waits then.
-pub(super) const OTHERS_TURN: Duration = Duration::from_millis(1);
 
 /// What a member's next line has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@
 
 use edgeloop_reactor::Peer;
 
-use super::greeting::Reading;
 use super::ignored::IgnoreList;
 use super::keys::Input;
 use super::pace::Pace;
+use super::reading::Reading;
 
 /// A connection, before and after it has a name.
 #[derive(Debug)]

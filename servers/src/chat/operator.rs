@@ -1,44 +1,10 @@
-//! The server's own terminal: its input. A line is told to all members, or to those of one room; lines
-//! that begin with `/` are commands.
-
-use std::time::Duration;
+//! The server's own terminal, and what is known of it.
 
 use edgeloop_reactor::{ConnId, Outbox};
 
-use super::bans::Ban;
-use super::bounds::READ_BUDGET;
-use super::command::split_word;
 use super::gate::Gate;
-use super::text::is_blank;
-use super::{Chat, text};
 use crate::line::LineAssembler;
-use crate::talk::Screen;
-use crate::values::duration;
-
-/// The longest line of the operator's, in bytes.
-const LINE_MAX: usize = 4096;
-const HELP: &str = "\
-TEXT                   is said to all, or to the room that was joined
-//TEXT                 the same, with a slash in front
-/join ROOM             speak to one room, and see that one only
-/join                  speak to all, and see all
-/who                   everybody, room by room, and who is banned
-/kick NAME             end a visit, for 5 minutes
-/ban NAME [DURATION]   end a visit, for so long or for good
-/unban NAME            let NAME in again
-";
-const NOBODY: &str = "nobody has this name";
-/// How long a kick keeps a member out.
-const KICKED_FOR: Duration = Duration::from_secs(5 * 60);
-
-/// What stands before each line of the operator's.
-const BEFORE: &str = "* operator: ";
-/// What the members are told of one read, at the most: lines of one byte, and a line that was begun
-/// before. A byte that is no UTF-8 is told as three.
-pub(super) const TOLD_MAX: usize = READ_BUDGET / 2 * (BEFORE.len() + 4) + 3 * LINE_MAX;
-
-/// What stands in the transcript for a room, where something is said in all of them.
-const ALL_ROOMS: &str = "*";
+use crate::screen::Screen;
 
 /// Standard input and output, if they are used.
 #[derive(Debug)]
@@ -48,12 +14,12 @@ pub(super) struct Operator {
     pub(super) screen: Screen,
     /// The log does not go to the terminal.
     pub(super) has_log: bool,
-    lines: LineAssembler,
+    pub(super) lines: LineAssembler,
     /// The room that the operator has joined; `None` for all rooms.
     pub(super) room: Option<String>,
     /// What all rooms may be told by the operator, who does not stand in their queues: all of them
     /// would have to be open at one time.
-    gate: Gate,
+    pub(super) gate: Gate,
     /// Standard output takes no more for now.
     pub(super) is_full: bool,
     /// Bytes that standard output is given in one turn.
@@ -120,213 +86,5 @@ impl Operator {
         if let Some(stdout) = self.stdout {
             out.send(stdout, bytes);
         }
-    }
-}
-
-impl Chat {
-    /// What was typed at the server's terminal.
-    pub(super) fn operate(&mut self, bytes: &[u8], out: &mut Outbox) {
-        let (mut echo, mut words) = (Vec::new(), Vec::new());
-        let ended = self.operator.screen.typed(bytes, &mut echo, &mut words);
-        self.operator.put(&echo, out);
-        let mut lines = std::mem::take(&mut self.operator.lines);
-        lines.feed(&words, LINE_MAX, |line| self.obey(line.text, out));
-        self.operator.lines = lines;
-        match ended {
-            true => self.operator_has_ended(out),
-            false => self.let_operator_go_on(out),
-        }
-        self.tell_operator_what_is_missing(out);
-    }
-
-    /// Standard output takes no more for now, or has caught up.
-    pub(super) fn operator_is_full(&mut self, id: ConnId, is_full: bool, out: &mut Outbox) {
-        if self.operator.stdout == Some(id) {
-            self.operator.is_full = is_full;
-            self.tell_operator_what_is_missing(out);
-            self.let_operator_go_on(out);
-        }
-    }
-
-    /// Reads on from standard input, unless a room that is behind was told enough, or the answers are
-    /// not taken: then it rests.
-    pub(super) fn let_operator_go_on(&mut self, out: &mut Outbox) {
-        let Some(stdin) = self.operator.stdin else {
-            return;
-        };
-        let allowance = &self.bounds.allowance;
-        let wait = self.operator.gate.wait(allowance, out.now());
-        if !wait.is_zero() {
-            out.set_timer(stdin, wait);
-        }
-        match self.operator.is_full || !wait.is_zero() {
-            true => out.pause(stdin),
-            false => out.resume(stdin),
-        }
-    }
-
-    /// The end of standard input. The last line may lack its newline. From here on the terminal is
-    /// only written to.
-    pub(super) fn operator_has_ended(&mut self, out: &mut Outbox) {
-        let mut lines = std::mem::take(&mut self.operator.lines);
-        lines.finish(LINE_MAX, |line| self.obey(line.text, out));
-        self.operator.gets_up(out);
-        if let Some(stdin) = self.operator.stdin {
-            out.finish(stdin);
-        }
-    }
-
-    fn obey(&mut self, line: &[u8], out: &mut Outbox) {
-        if is_blank(line) {
-            return;
-        }
-        let (verb, rest) = split_word(line);
-        let rest = String::from_utf8_lossy(rest);
-        let (word, more) = rest.split_once([' ', '\t']).unwrap_or((&rest, ""));
-        match verb {
-            b"/who" => self.show_everybody(out),
-            b"/join" => self.operator_joins(word, out),
-            b"/kick" => self.kick(word, out),
-            b"/ban" => self.ban(word, more.trim(), out),
-            b"/unban" => self.unban(word, out),
-            [b'/', b'/', ..] => self.proclaim(&line[1..], out),
-            [b'/', ..] => self.print(HELP, out),
-            _ => self.proclaim(line, out),
-        }
-    }
-
-    fn show_everybody(&mut self, out: &mut Outbox) {
-        let mut page = self.everybody();
-        if let Some(banned) = self.bans.describe(out.now()) {
-            page.extend_from_slice(format!("banned: {banned}\n").as_bytes());
-        }
-        self.print(&String::from_utf8_lossy(&page), out);
-    }
-
-    /// Joins one room, which need not exist yet, or all rooms.
-    fn operator_joins(&mut self, wanted: &str, out: &mut Outbox) {
-        if wanted.is_empty() {
-            self.operator.room = None;
-            return self.print("you speak to all\n", out);
-        }
-        let name = match self.name_rules.legal_room(wanted) {
-            Ok(name) => name,
-            Err(illegal) => return self.print(&format!("{}\n", illegal.reason()), out),
-        };
-        let room = self.room_by_name.get(&name);
-        let room = room.map(|number| &self.rooms[number as usize]);
-        let mut told = Vec::new();
-        if let Some(room) = room {
-            room.list(&self.members, false, &mut told);
-        }
-        let count = room.map_or(0, |room| room.members().len());
-        let told = String::from_utf8_lossy(&told);
-        self.print(&format!("you speak to {name} ({count}): {told}\n"), out);
-        self.operator.room = Some(name.into_owned());
-    }
-
-    fn kick(&mut self, name: &str, out: &mut Outbox) {
-        match self.names.get(name) {
-            Some(id) => {
-                let until = Some(out.now() + KICKED_FOR);
-                self.keep_out(name, Some(id), until, out);
-                self.send_away(id, "you were asked to leave", "kicked by the operator", out);
-            }
-            None => self.print(&format!("{NOBODY}\n"), out),
-        }
-    }
-
-    fn ban(&mut self, wanted: &str, how_long: &str, out: &mut Outbox) {
-        let name = match self.name_rules.legal(wanted.as_bytes()) {
-            Ok(name) => name,
-            Err(illegal) => return self.print(&format!("{}\n", illegal.reason()), out),
-        };
-        let until = match how_long {
-            "" | "0" => None,
-            how_long => match duration(how_long) {
-                // An end beyond the range of the clock is none.
-                Ok(duration) => out.now().checked_add(duration),
-                Err(error) => return self.print(&format!("{error}\n"), out),
-            },
-        };
-        let id = self.names.get(&name);
-        self.keep_out(&name, id, until, out);
-        if let Some(id) = id {
-            self.send_away(id, "you are banned", "banned by the operator", out);
-        }
-    }
-
-    /// Bans a name, and the address of its bearer if there is one, and tells the operator.
-    fn keep_out(
-        &mut self,
-        name: &str,
-        id: Option<ConnId>,
-        until: Option<Duration>,
-        out: &mut Outbox,
-    ) {
-        let bearer = id.and_then(|id| self.members.get(id));
-        let ban = Ban {
-            name: bearer.map_or(name, |bearer| bearer.name()).into(),
-            fold: self.name_rules.fold(name).into(),
-            address: id.and_then(|id| self.addresses.banned(id)),
-            until,
-        };
-        let told = format!("banned: {}\n", ban.describe(out.now()));
-        match self.bans.add(ban, out.now()) {
-            true => self.print(&told, out),
-            false => self.print("too many are banned: /unban some of them\n", out),
-        }
-    }
-
-    fn unban(&mut self, name: &str, out: &mut Outbox) {
-        let told = match self.bans.lift(&self.name_rules.fold(name)) {
-            true => format!("{name} may come in\n"),
-            false => format!("{name} is not banned\n"),
-        };
-        self.print(&told, out);
-    }
-
-    /// Ends the visit of a member.
-    fn send_away(&mut self, id: ConnId, told: &str, why: &str, out: &mut Outbox) {
-        self.reply(id, told, out);
-        out.finish(id);
-        self.part(id, why, b"", out);
-    }
-
-    /// Tells a line to the members of all rooms, or of the room that the operator has joined.
-    fn proclaim(&mut self, line: &[u8], out: &mut Outbox) {
-        self.page.clear();
-        self.page.extend_from_slice(BEFORE.as_bytes());
-        text::clean(line, &mut self.page);
-        self.page.push(b'\n');
-        let (to, record) = match &self.operator.room {
-            None => (None, ALL_ROOMS),
-            Some(name) => match self.room_by_name.get(name) {
-                Some(number) => (Some(number), &**name),
-                None => return self.print(&format!("nobody is in {name}\n"), out),
-            },
-        };
-        let is_told = |number: usize| to.is_none_or(|to| to as usize == number);
-        let rooms = self.rooms.iter().filter(|(number, _)| is_told(*number));
-        let hearers = rooms.flat_map(|(_, room)| room.members());
-        out.broadcast(hearers.copied(), &self.page);
-        if let Some(transcript) = &mut self.transcript {
-            transcript.note(record, &self.page);
-            self.tick(out);
-        }
-        self.spend(is_told, out);
-    }
-
-    /// Counts the page against the allowance of these rooms.
-    fn spend(&mut self, is_told: impl Fn(usize) -> bool, out: &Outbox) {
-        let (allowance, bytes, now) = (&self.bounds.allowance, self.page.len(), out.now());
-        let mut is_behind = false;
-        for (_, room) in self.rooms.iter_mut().filter(|(number, _)| is_told(*number)) {
-            is_behind |= room.gate.is_behind();
-            room.gate.spend(allowance, bytes, now);
-        }
-        let gate = &mut self.operator.gate;
-        gate.set_behind(is_behind);
-        gate.spend(allowance, bytes, now);
     }
 }

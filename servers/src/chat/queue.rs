@@ -12,8 +12,8 @@ use std::time::Duration;
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::Chat;
+use super::bounds::{EFFORT_MAX, OTHERS_TURN};
 use super::command::Command;
-use super::input::{EFFORT_MAX, OTHERS_TURN};
 use super::member::Kept;
 
 impl Chat {

@@ -1,27 +1,27 @@
-//! The loop that both models have in common: it waits for clients, signals and deadlines, and hands
-//! each client over as soon as it is accepted.
+//! The loop of both models: it waits for clients, signals and deadlines, and hands each client over
+//! as soon as it is accepted.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use edgeloop_reactor::{Errno, Signals, reason};
+use edgeloop_reactor::{Errno, RateLimitedLog, Signals, reason};
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
 
+use super::client::Client;
 use super::doors::{self, Doors};
-use super::rate_limited_log::RateLimitedLog;
-use super::{Client, Workers};
-use crate::cli::Options;
+use super::workers::Workers;
+use crate::options::Options;
 use crate::stderr::say;
 use crate::{ending, logging};
 
-/// Clients accepted from one listener before everything else has its turn.
+/// Clients accepted from one listener before the loop goes on to signals and deadlines.
 const ACCEPT_BUDGET: usize = 64;
-/// How soon to try again when accepting has failed for want of something.
+/// Pause after accept(2) has failed for lack of a resource.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-/// How long those that were cut off have to end. They need next to nothing; only a standard output
-/// that nobody reads may keep them longer.
+/// Time for processes or threads that were cut off to end. They need next to none, unless they wait
+/// for a standard output that is not read.
 const CUT_OFF_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Accepts clients for workers.
@@ -32,14 +32,15 @@ pub(super) struct Acceptor<'a, W> {
     max_connections: usize,
     counters: Counters,
     phase: Phase,
-    /// Accepting has failed, and is tried again then.
+    /// End of the pause after accept(2) has failed.
     paused_until: Option<Instant>,
     next_report: Option<Instant>,
+    started: Instant,
     shortages: RateLimitedLog,
     refusals: RateLimitedLog,
 }
 
-/// What has happened so far.
+/// Counters for the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counters {
     peak: usize,
@@ -48,13 +49,14 @@ struct Counters {
     refused_limit: u64,
 }
 
-/// How far the end has come, and when it goes on; `None` if the user is as patient as that.
+/// Progress of the end. Each phase but the first has a deadline, `None` for one beyond the range of
+/// the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// The clients may have what is pending until then.
+    /// Clients receive pending output until this time.
     Stopping(Option<Instant>),
-    /// Nobody is waited for any longer than that.
+    /// Processes or threads that were cut off have until this time to end.
     CutOff(Option<Instant>),
 }
 
@@ -74,12 +76,13 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             phase: Phase::Running,
             paused_until: None,
             next_report: next_report(options),
+            started: Instant::now(),
             shortages: RateLimitedLog::default(),
             refusals: RateLimitedLog::default(),
         }
     }
 
-    /// Serves until nobody is left and nobody else can come.
+    /// Serves until there are neither listeners nor clients.
     pub(super) fn run(mut self) -> Result<(), String> {
         while !self.is_done() {
             let ready = self.doors.wait(self.paused_until.is_some(), self.timeout());
@@ -96,7 +99,7 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         Ok(())
     }
 
-    /// What is left of the grace period: all of it if it has not begun.
+    /// The rest of the grace period: all of it if it has not begun.
     fn grace_left(&self) -> Duration {
         match self.phase {
             Phase::Running => self.options.grace,
@@ -112,7 +115,7 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         nobody || matches!(self.phase, Phase::CutOff(until) if is_over(until))
     }
 
-    /// How long until the next deadline.
+    /// Time until the next deadline.
     fn timeout(&self) -> PollTimeout {
         let end = match self.phase {
             Phase::Running => None,
@@ -122,7 +125,7 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         let Some(next) = deadlines.into_iter().flatten().min() else {
             return PollTimeout::NONE;
         };
-        // Rounded up: a wait that ended a moment too early would be followed by many short ones.
+        // Rounded up: after a wait that ended a moment too early there would be many short ones.
         let left = next.saturating_duration_since(Instant::now());
         let left_ms = left.as_nanos().div_ceil(1_000_000);
         PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::MAX)
@@ -159,17 +162,17 @@ impl<'a, W: Workers> Acceptor<'a, W> {
     }
 
     fn reap(&mut self) -> Result<(), String> {
-        // Whatever was missing when accepting failed, there may be some now.
+        // The resource that accept(2) lacked may be there now.
         self.paused_until = None;
         let reaped = self.workers.reap();
         reaped.map_err(|error| format!("cannot write to standard output: {}", reason(&error)))
     }
 
-    /// Accepts until there is nothing left or the budget is spent.
+    /// Accepts until the queue is empty or the budget is spent.
     fn accept(&mut self, index: usize) {
         let mut failed = None;
         for _ in 0..ACCEPT_BUDGET {
-            // There is none any more as soon as `--once` has its client.
+            // With `--once`, the first client closes the listeners.
             let Some(listener) = self.doors.listeners.get(index) else {
                 return;
             };
@@ -186,19 +189,20 @@ impl<'a, W: Workers> Acceptor<'a, W> {
                 Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
                     return self.pause(error);
                 }
-                // This client's trouble (accept(2), "Error handling"): the next may fare better.
+                // An error of this one connection (accept(2), "Error handling"): the next may be
+                // fine.
                 _ => failed = Some(error),
             }
         }
-        // An error that does not go away is no reason to spin.
+        // A permanent error must not make the loop spin.
         if let Some(errno) = failed {
             self.pause(errno);
         }
     }
 
     fn pause(&mut self, errno: Errno) {
-        self.shortages
-            .log(format_args!("accepting is put off: {}", errno.desc()));
+        let why = format_args!("accepting is put off: {}", errno.desc());
+        self.shortages.log(self.now_ms(), why);
         self.paused_until = Instant::now().checked_add(RETRY_INTERVAL);
     }
 
@@ -229,16 +233,22 @@ impl<'a, W: Workers> Acceptor<'a, W> {
 
     fn refused(&mut self, why: fmt::Arguments) {
         self.counters.refused += 1;
-        self.refusals.log(format_args!("connection refused: {why}"));
+        let why = format_args!("connection refused: {why}");
+        self.refusals.log(self.now_ms(), why);
     }
 
-    /// Nobody else can come, so that the last one's end is the server's.
+    /// Milliseconds since the start.
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Closes the listeners. From here on, the server ends with its last client.
     fn stop_listening(&mut self) {
         self.doors.listeners.clear();
         self.workers.report_ends();
     }
 
-    /// The first time in good order, the second time at once.
+    /// A stop signal: the first one stops in good order, the second one at once.
     fn stop(&mut self) {
         match self.phase {
             Phase::Running => {
@@ -286,7 +296,7 @@ fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// An IPv4 client of a dual-stack listener shows as what it is.
+/// The address of an IPv4 client of a dual-stack listener, as an IPv4 address.
 fn without_mapping(peer: SocketAddr) -> SocketAddr {
     match peer.ip().to_canonical() {
         IpAddr::V4(ip) => (ip, peer.port()).into(),

@@ -1,14 +1,13 @@
 //! One client on one blocking socket: two system calls for a message, recv(2) and send(2), each of
 //! which waits as long as it has to.
 //!
-//! What a reactor needs buffers and timers for, the kernel does here. While send(2) waits for a
-//! slow client, nothing is read from it: that is backpressure. Data that waits to be sent is the
-//! local variable `data`. The idle timeout is `SO_RCVTIMEO`, the stall timeout `SO_SNDTIMEO`
-//! (socket(7)).
+//! The kernel does here what a reactor needs buffers and timers for. While send(2) waits for a slow
+//! client, nothing is read from it: that is backpressure. Pending output is the local variable
+//! `data`. The idle timeout is `SO_RCVTIMEO`, the stall timeout `SO_SNDTIMEO` (socket(7)).
 //!
-//! What remains is to wake somebody who waits in recv(2) when the server is to stop. A flag alone
-//! comes too late for whoever has looked at it and is about to wait. `shutdown(SHUT_RD)` does not:
-//! from then on, recv(2) never waits again.
+//! One task remains: to wake a process or thread that waits in recv(2) when the server stops. A
+//! flag alone comes too late if the thread has tested it and is about to wait. `shutdown(SHUT_RD)`
+//! does not come too late: from then on, recv(2) never waits again.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -23,34 +22,37 @@ use edgeloop_reactor::{Closed, Errno};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
-use super::{Answer, Client, Conversation, Silence, sys};
+use super::client::{Client, Silence};
+use super::conversation::{Answer, Conversation};
+use super::sys;
 
-/// As large as the reactor's, so that a large message takes as few calls.
+/// Bytes of the read buffer: as many as the reactor's, so that a large message takes as few calls.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
 
-/// Clients that came and went while standard output took nothing, of all threads and processes.
+/// Number of clients that came and went while standard output took nothing, of all threads and
+/// processes.
 static UNANNOUNCED: OnceLock<&AtomicU64> = OnceLock::new();
 
-/// Begins to count them. To be called before the first process is forked.
+/// Begins to count [`UNANNOUNCED`] clients. To be called before the first process is forked.
 pub(super) fn count_unannounced() -> nix::Result<()> {
     let _ = UNANNOUNCED.set(sys::shared_counter()?);
     Ok(())
 }
 
-/// How many clients came and went since the last call while standard output took nothing.
+/// Number of clients that came and went since the last call while standard output took nothing.
 pub(crate) fn take_unannounced() -> u64 {
     let count = UNANNOUNCED.get();
     count.map_or(0, |count| count.swap(0, Ordering::Relaxed))
 }
 
-/// How soon to try again when the kernel is short of memory.
+/// Time before another attempt when the kernel is short of memory.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often to look whether the client has received everything; it acknowledges after 40 ms or so.
+/// Interval of looks whether the client has received everything; it acknowledges after 40 ms or so.
 const SETTLE_INTERVAL_MS: u8 = 20;
 
 /// Serves a client from its first byte to its last. An error is the conversation's own: standard
-/// output failed. What goes wrong with the client ends this conversation only.
+/// output failed. A failure of the client's socket ends this conversation only.
 pub(super) fn serve_client<C: Conversation>(
     client: &Client,
     buffer: &mut [MaybeUninit<u8>],
@@ -75,8 +77,8 @@ pub(super) fn serve_client<C: Conversation>(
     conversation.on_close()
 }
 
-/// Waits until standard output takes something. True if the client goes before, without a word: it
-/// need not hold a process or thread until then.
+/// Waits until standard output takes something. True if the client goes before, without having sent
+/// a byte: it need not hold a process or thread any longer.
 fn goes_unannounced(socket: &TcpStream) -> bool {
     let stdout = io::stdout();
     let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
@@ -98,7 +100,7 @@ fn is_stopping() -> bool {
     sys::STOPPING.load(Ordering::Acquire)
 }
 
-/// Hears and answers until the client ends, or something else does.
+/// Reads and replies until the client, a timeout, an error or a stop ends the connection.
 fn converse(
     client: &Client,
     conversation: &mut impl Conversation,
@@ -106,7 +108,7 @@ fn converse(
 ) -> io::Result<Closed> {
     let socket = &client.socket;
     let mut suspected = false;
-    // A client that never falls silent gives recv(2) no reason to say that the input has ended.
+    // For a client that never falls silent, recv(2) does not report the end of input.
     while !is_stopping() {
         let data = match sys::recv(socket.as_fd(), buffer) {
             Ok([]) => return Ok(Closed::Eof),
@@ -122,7 +124,7 @@ fn converse(
                 thread::sleep(RETRY_INTERVAL);
                 continue;
             }
-            Err(errno) => return Ok(closed_by(errno)),
+            Err(errno) => return Ok(errno.into()),
         };
         if conversation.on_data(data)? == Answer::SendBack
             && let Err(why) = send_all(socket, data)
@@ -133,7 +135,7 @@ fn converse(
     Ok(Closed::Shutdown)
 }
 
-/// A recv(2) has timed out: why the client is to be closed, if it is.
+/// After a recv(2) that timed out: the reason to close the connection, if there is one.
 fn judge_silence(client: &Client, suspected: &mut bool) -> Option<Closed> {
     let Silence::Suspicious(patience) = client.silence else {
         return Some(Closed::Idle);
@@ -150,23 +152,25 @@ fn judge_silence(client: &Client, suspected: &mut bool) -> Option<Closed> {
 fn send_all(socket: &TcpStream, mut data: &[u8]) -> Result<(), Closed> {
     while !data.is_empty() {
         match send(socket.as_raw_fd(), data, MsgFlags::MSG_NOSIGNAL) {
-            // Fewer than all, if a signal or the timeout came before the last byte: not one of
-            // them is a stall.
+            // A signal or the timeout before the last byte makes the count smaller. A stall is a
+            // timeout before the first byte.
             Ok(count) => data = &data[count..],
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Err(Closed::Stalled),
             Err(errno) if is_shortage(errno) => thread::sleep(RETRY_INTERVAL),
-            Err(errno) => return Err(closed_by(errno)),
+            Err(errno) => return Err(errno.into()),
         }
     }
     Ok(())
 }
 
-/// Before we end a stream that the client has not ended: waits until it has received everything,
-/// and discards what it still sends. The acceptor ends this when the grace period is over.
+/// Before the server ends a stream that the client has not ended: waits until the client has
+/// received everything, and discards its further input. The acceptor ends this wait with the grace
+/// period.
 ///
-/// Not until then may we say that we have ended. A socket that is shut down in both directions
-/// answers whatever still arrives with a reset, and that destroys what is on its way to the client.
+/// Not until then may the output be shut down. A socket that is shut down in both directions
+/// answers further input with a reset, which destroys the bytes that are on their way to the
+/// client.
 fn settle(socket: &TcpStream, buffer: &mut [MaybeUninit<u8>]) {
     loop {
         match sys::recv(socket.as_fd(), buffer) {
@@ -177,26 +181,19 @@ fn settle(socket: &TcpStream, buffer: &mut [MaybeUninit<u8>]) {
         if sys::unacknowledged(socket.as_fd()) == Ok(0) {
             break;
         }
-        // Nothing to wait for, but for a reset or for our being cut off, which are always reported.
+        // No event is asked for: a reset, and being cut off, are always reported.
         let mut asked = [PollFd::new(socket.as_fd(), PollFlags::empty())];
         if poll(&mut asked, SETTLE_INTERVAL_MS).is_ok_and(|count| count > 0) {
             return;
         }
     }
-    // Said before the descriptor closes: with unread input, that alone would be a reset.
+    // Before the descriptor closes: a close with unread input would send a reset.
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
 }
 
 /// Errors of the system, not of the connection.
 fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::ENOBUFS | Errno::ENOMEM)
-}
-
-fn closed_by(errno: Errno) -> Closed {
-    match errno {
-        Errno::ECONNRESET | Errno::EPIPE => Closed::Reset,
-        errno => Closed::Error(errno),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where clients and signals come in.
+//! Listeners and signals: the descriptors that the acceptor waits for.
 //!
 //! Signals are blocked and read from a descriptor (signalfd(2)), so that one poll(2) waits for them
 //! and for clients. Here poll is enough: the descriptors are few, not one for each client.
@@ -15,17 +15,17 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use nix::unistd::close;
 
-use super::Silence;
-use crate::cli::Options;
-use crate::serve::listen;
+use super::client::Silence;
+use crate::listen::listen;
+use crate::options::Options;
 
-/// What the acceptor waits for, which is nobody else's business.
+/// The descriptors that the acceptor waits for. No process or thread of a client uses them.
 pub(super) struct Doors {
     pub(super) listeners: Vec<TcpListener>,
     pub(super) signals: SignalFd,
 }
 
-/// At which doors somebody is.
+/// The outcome of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ready {
     pub(super) signals: bool,
@@ -33,8 +33,8 @@ pub(super) struct Ready {
 }
 
 impl Doors {
-    /// Takes over the signals, then listens. Threads that are started later inherit that the signals
-    /// are blocked.
+    /// Takes over the signals, then listens. Threads that are started later inherit that the
+    /// signals are blocked.
     pub(super) fn open(addresses: &[Address], options: &Options) -> Result<Doors, String> {
         let signals =
             take_signals().map_err(|errno| format!("cannot handle signals: {}", errno.desc()))?;
@@ -98,7 +98,7 @@ fn take_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-/// What it means that a recv(2) times out.
+/// The meaning of a recv(2) that times out.
 pub(super) fn silence(options: &Options) -> Silence {
     match options.idle_timeout {
         Duration::ZERO if options.keepalive.is_zero() => Silence::Suspicious(Duration::ZERO),
@@ -107,7 +107,7 @@ pub(super) fn silence(options: &Options) -> Silence {
     }
 }
 
-/// Timeouts that accepted sockets inherit: no call for each of them.
+/// Sets timeouts on a listener. Accepted sockets inherit them, which saves a call for each.
 fn set_timeouts(listener: &Bound, options: &Options) -> nix::Result<()> {
     let (idle, stall) = (options.idle_timeout, options.stall_timeout);
     // A client that accepts nothing is idle as well, since nothing is read from it meanwhile.

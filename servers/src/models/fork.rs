@@ -1,16 +1,16 @@
 //! A process for each client: fork(2), as in the oldest of servers.
 //!
-//! The child is a copy of the server, and what it does not own is closed at once, as the server
-//! closes the client's socket: a connection ends when the last descriptor of it does. Whatever
-//! happens to a child, none other is affected.
+//! The child is a copy of the server. It closes the server's descriptors at once, as the server
+//! closes the client's socket: a connection ends when its last descriptor is closed. A crash of one
+//! child affects no other.
 //!
 //! A child that has ended is a zombie until its parent asks for its status. SIGCHLD says that there
-//! is one, or several: signals that wait are merged, so all are asked for that there are. It is
-//! read from a signalfd, by the loop that also starts the children, so nothing happens in between.
+//! is at least one: pending signals are merged, so the server asks until no zombie is left. SIGCHLD
+//! is read from a signalfd, by the loop that also starts the children, so the two never overlap.
 //!
-//! Signals of the terminal reach the children too; the server passes on those that were sent to it
-//! alone. In the child, a handler is the way to be woken from recv(2): see [`blocking`]. SIGUSR1
-//! and SIGHUP stay blocked there, as they are in the server.
+//! Signals of the terminal reach the children too; the server passes on signals that were sent to
+//! it alone. In the child, a handler ends the wait in recv(2): see [`blocking`]. SIGUSR1 and SIGHUP
+//! stay blocked there, as they are in the server.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,21 +24,24 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 
+use super::client::Client;
+use super::conversation::Conversation;
 use super::doors::Doors;
-use super::{Client, Conversation, Workers, blocking, sys};
+use super::workers::Workers;
+use super::{blocking, sys};
 use crate::logging;
 
-/// A child's status for a failure of standard output without a number; with one, the number is the
-/// status.
+/// A child's exit status after a failure of standard output without an errno. With an errno, that
+/// is the status.
 const FAILED: i32 = 255;
 
 /// The processes that serve the clients.
 pub(super) struct Processes<C> {
     server: Pid,
-    /// The number of the client that each serves.
+    /// The number of the client that each child serves.
     children: HashMap<Pid, u64>,
-    /// Never touched by the server. A child that reads into it gets pages of its own from the
-    /// kernel, as many as it uses.
+    /// The read buffer of the children; the server never touches it. A child that reads into it
+    /// gets pages of its own from the kernel, as many as it uses.
     buffer: Box<[MaybeUninit<u8>]>,
     is_cut_off: bool,
     conversation: PhantomData<C>,
@@ -47,7 +50,8 @@ pub(super) struct Processes<C> {
 impl<C> Processes<C> {
     /// Gets ready for children.
     pub(super) fn new() -> Result<Self, String> {
-        // The handler is the children's, who inherit it: in the server these signals are blocked.
+        // The handler is for the children, which inherit it: in the server these signals are
+        // blocked.
         sys::keep_zombies()
             .and_then(|()| sys::handle_stop_signals())
             .map_err(|errno| format!("cannot handle signals: {}", errno.desc()))?;
@@ -67,7 +71,7 @@ impl<C> Processes<C> {
         }
     }
 
-    /// One that has ended; `None` if no other has.
+    /// A child that has ended; `None` if no other has.
     fn next_ended(options: Option<WaitPidFlag>) -> Option<WaitStatus> {
         loop {
             match waitpid(None, options) {
@@ -100,7 +104,7 @@ impl<C: Conversation> Workers for Processes<C> {
     fn reap(&mut self) -> io::Result<()> {
         while let Some(status) = Self::next_ended(Some(WaitPidFlag::WNOHANG)) {
             let number = status.pid().and_then(|child| self.children.remove(&child));
-            // Whoever became a server by exec(2) may have children that serve nobody.
+            // A process that became this server by exec(2) may have had other children.
             let Some(number) = number else { continue };
             match status {
                 WaitStatus::Exited(_, 0) => {}
@@ -116,7 +120,7 @@ impl<C: Conversation> Workers for Processes<C> {
     }
 
     fn stop(&mut self) {
-        // One of the two has stopped the server, and is not ignored by its children either.
+        // One of the two signals has stopped the server, and its children do not ignore it either.
         let term = not_ignored([Signal::SIGTERM]).contains(Signal::SIGTERM);
         self.signal_all(if term {
             Signal::SIGTERM
@@ -132,7 +136,7 @@ impl<C: Conversation> Workers for Processes<C> {
 }
 
 impl<C> Drop for Processes<C> {
-    /// Leaves nobody behind, also when the server ends by an error.
+    /// Leaves no child behind, also when the server ends by an error.
     fn drop(&mut self) {
         self.signal_all(Signal::SIGKILL);
         while !self.children.is_empty()
@@ -145,13 +149,13 @@ impl<C> Drop for Processes<C> {
     }
 }
 
-/// All that a child does; returns its exit status.
+/// The child's main function; returns its exit status.
 fn serve_in_child<C: Conversation>(
     server: Pid,
     client: &Client,
     buffer: &mut [MaybeUninit<u8>],
 ) -> i32 {
-    // Whoever kills the server kills its children, unless it did so before they could ask for it.
+    // The kernel kills the child when the server dies. The server may have died before this call.
     if set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != server {
         return 0;
     }

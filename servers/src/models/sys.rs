@@ -1,5 +1,5 @@
-//! The system calls that nobody else wraps as the two models need them, and the only `unsafe` of
-//! the servers.
+//! System calls that no crate wraps as the two models need them: one of the two files of the
+//! servers with `unsafe` code.
 
 #![allow(
     unsafe_code,
@@ -23,7 +23,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::{ForkResult, Pid};
 
-/// `recv(2)`: what has arrived, as far as `buffer` has room; nothing at the end of the stream.
+/// `recv(2)`: bytes that have arrived, as many as `buffer` has room for. Empty at the end of the
+/// stream.
 ///
 /// The buffer need not be initialised: to fill it with zeroes first would be to touch, and so to
 /// own, pages of memory that most clients never need.
@@ -66,7 +67,7 @@ pub(super) fn unheard(socket: BorrowedFd) -> Result<Duration> {
     Ok(Duration::from_millis(info.tcpi_last_ack_recv.into()))
 }
 
-/// `ioctl(2)` `FIONREAD`: bytes received that nobody has read (tcp(7)).
+/// `ioctl(2)` `FIONREAD`: bytes received and not read (tcp(7)).
 pub(super) fn unread(socket: BorrowedFd) -> Result<usize> {
     nix::ioctl_read_bad!(inq, libc::FIONREAD, c_int);
     let mut bytes = 0;
@@ -74,7 +75,7 @@ pub(super) fn unread(socket: BorrowedFd) -> Result<usize> {
     unsafe { inq(socket.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
 }
 
-/// `mmap(2)`: a counter that this process shares with all that it forks from now on.
+/// `mmap(2)`: a counter that this process shares with all processes that it forks from now on.
 pub(super) fn shared_counter() -> Result<&'static AtomicU64> {
     const LENGTH: NonZeroUsize = NonZeroUsize::new(size_of::<AtomicU64>()).unwrap();
     let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -91,9 +92,9 @@ pub(super) fn shared_counter() -> Result<&'static AtomicU64> {
 /// through them would end what the parent has begun, twice.
 pub(super) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
     // SAFETY: the child lacks the other threads, so a lock that one of them holds now is never
-    // released there. They are those of recorders, `recorder::Writer::run`, and take no lock that
-    // the child may want: they call the kernel on descriptors of their own, share eventfds and no
-    // memory with the loop, and what they say on standard error is a write as well.
+    // released there. They are those of recorders, `recorder::writer::Writer::run`, and take no
+    // lock that the child may want: they call the kernel on descriptors of their own, share
+    // eventfds and no memory with the loop, and what they say on standard error is a write as well.
     // The allocator is theirs, too, and glibc's fork(3) leaves it usable in the child.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
@@ -106,8 +107,8 @@ pub(super) fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
     }
 }
 
-/// Whether clients are to hear no more than the answers to what was read. Set before the input of
-/// their sockets is shut down.
+/// The server stops: clients get the replies to the input that was read, and no more. Set before
+/// the input of their sockets is shut down.
 pub(super) static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// The socket whose input ends with SIGTERM and SIGINT.
@@ -118,8 +119,8 @@ pub(super) fn set_socket_to_stop(socket: RawFd) {
     SOCKET.store(socket, Ordering::Relaxed);
 }
 
-/// Lets SIGTERM and SIGINT, where they are neither blocked nor ignored, end the input of the socket that
-/// [`set_socket_to_stop`] names.
+/// Lets SIGTERM and SIGINT, where they are neither blocked nor ignored, end the input of the socket
+/// that [`set_socket_to_stop`] names.
 pub(super) fn handle_stop_signals() -> Result<()> {
     let handler = SigHandler::Handler(end_input);
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
@@ -138,8 +139,8 @@ extern "C" fn end_input(_: c_int) {
     Errno::set_raw(errno);
 }
 
-/// Makes sure that children that end wait to be reaped: whoever started us may have set SIGCHLD to
-/// be ignored, and then nobody would be told of them (waitpid(2), notes).
+/// Makes sure that children that end wait to be reaped: the program that started this one may have
+/// set SIGCHLD to be ignored, and then waitpid(2) would not report them (see its notes).
 pub(super) fn keep_zombies() -> Result<()> {
     // SAFETY: SIG_DFL runs no code of ours.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)

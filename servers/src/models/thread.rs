@@ -1,12 +1,12 @@
 //! A thread for each client, detached.
 //!
-//! Threads share everything, so the list of open sockets, by which a stop reaches those who wait in
-//! a system call, has a lock. A thread takes its own socket off the list before it closes it: the
-//! kernel gives the number of a closed descriptor to the next client, who must not be mistaken for
-//! the last one.
+//! Threads share everything, so the list of open sockets, by which a stop reaches threads that wait
+//! in a system call, has a lock. A thread takes its own socket off the list before it closes it:
+//! the kernel gives the number of a closed descriptor to the next client, which must not be
+//! mistaken for the last one.
 //!
-//! A detached thread leaves no zombie, and nobody hears of its end. Where the acceptor has to, it
-//! hears as it would of a child's: by SIGCHLD.
+//! A detached thread leaves no zombie, and its end is not reported. When the acceptor has to know
+//! of it, the thread sends SIGCHLD, as the kernel does for a child.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,11 +21,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::getpid;
 
+use super::client::Client;
+use super::conversation::Conversation;
 use super::doors::Doors;
-use super::{Client, Conversation, Workers, blocking, sys};
+use super::workers::Workers;
+use super::{blocking, sys};
 
-/// A log line takes the stack deepest, and is far from this. The kernel provides only the pages
-/// that are touched; the usual 8 MiB would count in full against a limit of address space.
+/// Stack of a thread in bytes. A log line goes deepest, and needs far less. The kernel provides
+/// only the pages that are touched; the usual 8 MiB would count in full against a limit of address
+/// space.
 const STACK_BYTES: usize = 64 * 1024;
 
 /// The threads that serve the clients.
@@ -34,27 +38,27 @@ pub(super) struct Threads<C> {
     conversation: PhantomData<C>,
 }
 
-/// What the acceptor and all threads know of each other.
+/// The state that the acceptor and all threads share.
 #[derive(Default)]
 struct Registry {
-    /// The socket of each client that is there, by the client's number.
+    /// The socket of each open connection, by the client's number.
     sockets: HashMap<u64, RawFd>,
-    /// Whether the acceptor wants to hear of threads that end.
+    /// Each thread that ends is to send SIGCHLD.
     reports_ends: bool,
-    /// Why standard output failed.
+    /// The first failure of standard output.
     failure: Option<io::Error>,
 }
 
 impl Registry {
     fn shut_down_all(&self, how: Shutdown) {
         for &socket in self.sockets.values() {
-            // An error says that it has been reset, and so is shut down already.
+            // An error says that the connection was reset, and so is shut down already.
             let _ = shutdown(socket, how);
         }
     }
 }
 
-/// A thread that panics ends the process, so nobody finds the registry half changed.
+/// Locks the registry. A panic ends the process, so no thread finds the registry half changed.
 fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
     registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -72,7 +76,7 @@ impl<C: Conversation> Workers for Threads<C> {
     const KIND: &str = "thread";
 
     fn start(&mut self, client: Client, _: &Doors) -> nix::Result<()> {
-        // Not on the stack, large parts of which the compiler touches to see that they are there.
+        // On the heap: the compiler touches each page of a large array on the stack.
         let mut buffer = Vec::new();
         let room = buffer.try_reserve_exact(blocking::READ_BUFFER);
         room.map_err(|_| Errno::ENOMEM)?;
@@ -109,7 +113,7 @@ impl<C: Conversation> Workers for Threads<C> {
     }
 }
 
-/// All that a thread does.
+/// The thread's main function.
 fn serve_in_thread<C: Conversation>(
     client: &Client,
     registry: &Mutex<Registry>,

@@ -1,14 +1,14 @@
-//! How many callers a person is told of.
+//! A limit on notices about callers.
 //!
-//! A stranger may call and go a hundred thousand times while nobody answers. What is shown of that
-//! must be no more than a person can follow, and must not pile up while the screen takes nothing.
+//! A stranger may call and go a hundred thousand times a minute. The notices about it must be no
+//! more than a person can follow, and must not pile up while the screen takes nothing.
 
 use std::mem;
 use std::time::Duration;
 
-/// Callers that are told of at once.
+/// Notices that may follow each other at once.
 const BURST: u32 = 5;
-/// The time between two notices after those.
+/// Time between two notices after those.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Notices about callers: a few at once, then one per [`INTERVAL`], and a count of the callers that
@@ -32,7 +32,8 @@ impl Default for Callers {
 }
 
 impl Callers {
-    /// Whether a caller may be told of at this time. Callers that were left out come first.
+    /// Whether a notice about a caller may be shown at this time. The count of callers that were
+    /// left out comes first.
     pub(super) fn admit(&mut self, now: Duration) -> bool {
         let intervals = now.saturating_sub(self.since).as_secs() / INTERVAL.as_secs();
         if intervals > 0 {
@@ -47,19 +48,19 @@ impl Callers {
         true
     }
 
-    /// A caller has gone of which nothing was told. True for the first of them since the last
+    /// Counts a caller that has gone without a notice. True for the first one since the last
     /// [`Callers::take_left_out`].
     pub(super) fn leave_out(&mut self) -> bool {
         self.left_out += 1;
         self.left_out == 1
     }
 
-    /// Whether there are callers of which nothing was told.
+    /// Whether callers were left out since the last [`Callers::take_left_out`].
     pub(super) fn has_left_out(&self) -> bool {
         self.left_out > 0
     }
 
-    /// One line about the callers of which nothing was told, if there are any.
+    /// One line about the callers that were left out, if there are any.
     pub(super) fn take_left_out(&mut self) -> Option<String> {
         match mem::take(&mut self.left_out) {
             0 => None,

@@ -1,8 +1,8 @@
 //! One standard output for several workers.
 //!
-//! Each writes to a pipe of its own, and a thread that has nothing else to do copies whole lines
-//! from all of them: no line is torn, and while standard output is full the pipes fill up, which
-//! the workers take for a full standard output of their own.
+//! Each worker writes to a pipe of its own, and the printer, a thread that has nothing else to do,
+//! copies whole lines from all pipes. So no line is torn, and while standard output is full, the
+//! pipes fill up: to a worker, its pipe is standard output.
 
 use std::io::{self, PipeReader, Read, pipe};
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,18 +15,18 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{ending, print};
 
-/// As much as a pipe holds unless it is told otherwise (pipe(7)).
+/// Default capacity of a pipe in bytes (pipe(7)).
 const PIPE_SIZE: usize = 64 * 1024;
 
 /// The thread that prints.
 pub(super) struct Printer {
     thread: JoinHandle<io::Result<()>>,
-    /// Rung at its end.
+    /// Written when the thread ends.
     end: Arc<EventFd>,
 }
 
 impl Printer {
-    /// Starts it, with so many pipes to read, and returns their other ends.
+    /// Starts a printer that reads from `count` pipes, and returns the pipes' write ends.
     pub(super) fn start(count: usize) -> io::Result<(Printer, Vec<OwnedFd>)> {
         let pipes = (0..count).map(|_| pipe()).collect::<io::Result<Vec<_>>>()?;
         let (readers, writers): (Vec<_>, Vec<_>) = pipes
@@ -44,7 +44,7 @@ impl Printer {
         Ok((Printer { thread, end }, writers))
     }
 
-    /// Waits until everything is printed, as long as [`ending`] allows.
+    /// Waits until everything is printed, for as long as [`ending`] allows.
     pub(super) fn finish(self) -> Result<(), String> {
         if !ending::wait(self.end.as_fd(), PollFlags::POLLIN) {
             log::warn!("the grace period is over; standard output took no more");
@@ -55,7 +55,7 @@ impl Printer {
     }
 }
 
-/// A pipe, and what was read from it after the last line end.
+/// A pipe, and the bytes that were read from it after the last line end.
 struct Source {
     pipe: PipeReader,
     tail: Vec<u8>,
@@ -69,7 +69,7 @@ impl Source {
         }
     }
 
-    /// Reads once and prints the lines that are whole; false at the end.
+    /// Reads once and prints the complete lines; false at the end of the pipe.
     fn copy(&mut self) -> io::Result<bool> {
         let start = self.tail.len();
         self.tail.resize(start + PIPE_SIZE, 0);

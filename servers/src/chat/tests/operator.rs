@@ -5,7 +5,7 @@ use edgeloop_reactor::{Closed, Opened, Peer, Script};
 use super::{Party, settings};
 use crate::chat::{Chat, STDIN, STDOUT};
 use crate::front::Front;
-use crate::serve::{CLIENT, Server};
+use crate::server::{CLIENT, Server};
 
 #[test]
 fn what_the_operator_types_is_said_to_all_who_have_joined() {

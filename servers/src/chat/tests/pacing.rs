@@ -6,7 +6,7 @@ use edgeloop_reactor::{Closed, ConnId};
 use proptest::prelude::*;
 
 use super::Party;
-use crate::chat::input::EFFORT_MAX;
+use crate::chat::bounds::EFFORT_MAX;
 
 /// A party at which one may say three lines at once and then ten a second; alice listens.
 fn paced() -> (Party, ConnId, ConnId) {

@@ -1,4 +1,4 @@
-//! What stands between the person and the wire.
+//! The screen: it shows the peer's bytes, and takes what a person types.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -10,10 +10,10 @@ use crate::harmless::Harmless;
 use crate::stderr;
 use crate::terminal::{self, Editor, PASTE_OFF, PASTE_ON, RawMode, Typed};
 
-/// More of a line than this is not held back until its end comes.
+/// Longest part of a line, in bytes, that is held back until its end comes.
 const HELD_BACK_MAX: usize = 4096;
 
-/// How what the peer says is shown, and what is typed is taken.
+/// A terminal, or what stands in its place, between a person and a peer.
 #[derive(Debug)]
 pub struct Screen {
     /// Standard input is a terminal.
@@ -25,7 +25,8 @@ pub struct Screen {
 enum Kind {
     /// Standard output is a file or a pipe, which gets every byte as it is.
     Bytes,
-    /// Standard output is a terminal, and nobody types at it, or it is not up to line editing.
+    /// Standard output is a terminal without line editing: standard input is no terminal, or the
+    /// terminal cannot move its cursor.
     Shown(Harmless),
     /// A person types and reads at the same terminal.
     Edited(Box<Edited>),
@@ -34,13 +35,13 @@ enum Kind {
 /// A line that is being typed, and lines of the peer that appear above it.
 struct Edited {
     editor: Editor,
-    /// While it is there, the kernel leaves editing to us. It is not in the background, where the
-    /// terminal is another job's.
+    /// Raw mode leaves editing to this program. There is none in the background, where the terminal
+    /// is another job's.
     raw_mode: Option<RawMode>,
-    /// The terminal's width, which may change.
+    /// Asks for the terminal's width in columns, which may change.
     width: fn() -> usize,
     harmless: Harmless,
-    /// The beginning of a line of the peer.
+    /// The beginning of a line of the peer's, until its end comes.
     held_back: Vec<u8>,
 }
 
@@ -61,7 +62,7 @@ impl Default for Screen {
 }
 
 impl Screen {
-    /// What standard input and output call for.
+    /// The screen that standard input and output allow.
     #[must_use]
     pub fn of_standard_streams() -> Self {
         Screen {
@@ -74,9 +75,9 @@ impl Screen {
         }
     }
 
-    /// Takes line editing from the kernel, if standard input and output are the same person's. From
-    /// here on signals have to be handled: one that ends the program would leave its terminal in
-    /// raw mode.
+    /// Takes line editing from the kernel, if standard input and output are both capable terminals.
+    /// From here on signals have to be handled: one that ends the program would leave its terminal
+    /// in raw mode.
     pub(crate) fn open(&mut self, screen: &mut Vec<u8>) {
         if let Kind::Shown(_) = self.kind
             && terminal::is_process_capable()
@@ -95,19 +96,19 @@ impl Screen {
 
     /// Files or pipes on both sides, or a terminal in the place of the input.
     #[cfg(test)]
-    pub(super) fn for_test(person: bool) -> Self {
+    pub(crate) fn for_test(person: bool) -> Self {
         Screen {
             person,
             kind: Kind::Bytes,
         }
     }
 
-    /// Whether it is a person who types.
+    /// Whether a person types: standard input is a terminal.
     pub(crate) fn is_a_person(&self) -> bool {
         self.person
     }
 
-    /// Appends to `screen` what is to be shown of the peer's bytes now.
+    /// Appends to `screen` as much of the peer's bytes as is to be shown now.
     pub(crate) fn show(&mut self, bytes: &[u8], screen: &mut Vec<u8>) {
         match &mut self.kind {
             Kind::Bytes => screen.extend_from_slice(bytes),
@@ -125,7 +126,7 @@ impl Screen {
         matches!(&self.kind, Kind::Edited(edited) if !edited.held_back.is_empty())
     }
 
-    /// Shows what waits for its end.
+    /// Shows the beginning of a line that waits for its end.
     pub(crate) fn show_all(&mut self, screen: &mut Vec<u8>) {
         match &mut self.kind {
             Kind::Bytes => {}
@@ -137,8 +138,8 @@ impl Screen {
         }
     }
 
-    /// Takes what came from standard input: appends what is to be seen of it to `screen`, and what
-    /// the peer is to get to `words`. True if the person has ended the input.
+    /// Takes bytes from standard input: appends their echo to `screen`, and the bytes for the peer
+    /// to `words`. True if the person has ended the input.
     pub(crate) fn typed(
         &mut self,
         bytes: &[u8],
@@ -171,8 +172,8 @@ impl Screen {
         ended
     }
 
-    /// Says something that the peer has not said: on the screen if there is one to keep tidy,
-    /// otherwise on standard error.
+    /// Shows a notice of this program's: above the line being edited if there is one, otherwise on
+    /// standard error.
     pub(crate) fn notice(&mut self, notice: &str, screen: &mut Vec<u8>) {
         match &mut self.kind {
             Kind::Edited(edited) => {
@@ -183,7 +184,7 @@ impl Screen {
         }
     }
 
-    /// Draws again what is being typed. After a stop the shell has put the terminal back into its
+    /// Draws the line being typed again. After a stop the shell has put the terminal back into its
     /// usual mode. A program that goes on in the background leaves the terminal alone as long as
     /// there is nothing new to show.
     pub(crate) fn redraw(&mut self, screen: &mut Vec<u8>) {
@@ -200,7 +201,7 @@ impl Screen {
         matches!(self.kind, Kind::Edited(_)) && !is_anothers(io::stdin())
     }
 
-    /// Whether the screen is to be left alone: the terminal is another job's.
+    /// Whether the terminal is another job's, and is to be left alone.
     pub(crate) fn is_anothers(&self) -> bool {
         matches!(self.kind, Kind::Edited(_)) && is_anothers(io::stdin())
     }
@@ -239,7 +240,7 @@ impl Edited {
         }
     }
 
-    /// Prints the lines that are whole, and a line that is too long to wait for.
+    /// Prints the complete lines, and a line that is too long to wait for.
     fn print_lines(&mut self, screen: &mut Vec<u8>) {
         if let Some(end) = self.held_back.iter().rposition(|&byte| byte == b'\n') {
             let rest = self.held_back.split_off(end + 1);

@@ -1,0 +1,157 @@
+//! The command line of the chat server.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::bounds::FRAME_MAX;
+use super::settings::Settings;
+use super::transcript::Transcript;
+use super::{Chat, motd};
+use crate::options::{Options, default_port};
+use crate::screen::Screen;
+use crate::serve::serve_alone;
+use crate::server::ServerCommand;
+use crate::values::{duration, number, positive, size};
+
+const PORT: u16 = 7777;
+
+const EXAMPLE: &str = "\
+Lines that begin with / are commands, which /help lists.
+Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
+
+Example:
+  edgeloop chat 0.0.0.0:7777 --history 20 --operator
+  nc 127.0.0.1 7777";
+
+/// One conversation for everybody who connects, over TCP and Unix sockets
+#[derive(Debug, Args)]
+#[command(
+    next_help_heading = "Options of chat",
+    after_help = EXAMPLE,
+    mut_arg("addresses", |arg| default_port(arg, PORT))
+)]
+pub(crate) struct ChatCommand {
+    /// Bytes of the longest line, 128 at least; the rest of a longer one is dropped
+    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = line_size)]
+    max_line: usize,
+
+    /// Lines a second that one may say for long, and as many times --max-line bytes; above it one's
+    /// input is paused; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "100", value_parser = number::<u32>)]
+    rate: u32,
+
+    /// Lines that one may say at once before the rate counts; 0 is as good as 1
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<u32>)]
+    burst: u32,
+
+    /// Bytes a second, averaged over 30 s, that a member must accept while more than --high-water
+    /// waits for it; talkers are never slowed below that; 0 is any rate
+    #[arg(long, value_name = "SIZE", default_value = "8KiB", value_parser = size)]
+    min_rate: usize,
+
+    /// Show the last N lines of a room to who enters it, 64 KiB of them at the most; 0 is none
+    #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
+    history: usize,
+
+    /// Show this to who has joined: what a file says (up to 1 MiB, UTF-8, read again on SIGHUP), or
+    /// this text, if there is no such file and it does not look like the name of one
+    #[arg(long, value_name = "FILE|TEXT")]
+    motd: Option<OsString>,
+
+    /// How long one may take to give a name; 0 is for ever
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    login_timeout: Duration,
+
+    /// Refuse connections from one address above this number [default: no limit]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>)]
+    max_per_ip: Option<usize>,
+
+    /// Allow letters and digits of any script in names, but for look-alikes
+    #[arg(long)]
+    unicode_names: bool,
+
+    /// Budget Chat and nothing else: no commands, no summaries, all bytes and names taken as they come
+    #[arg(long)]
+    plain: bool,
+
+    /// Say what is typed here to all, and show what is said; /help lists /join, /kick, /ban and more
+    #[arg(long)]
+    operator: bool,
+
+    /// Append what is said to this file, with time and room; SIGHUP opens it anew
+    #[arg(long, value_name = "FILE")]
+    transcript: Option<PathBuf>,
+
+    // The last, since its heading is that of all that follows.
+    #[command(flatten)]
+    common: Options,
+}
+
+impl ChatCommand {
+    /// The chat that these ask for, with its files open.
+    fn chat(&self) -> Result<Chat, String> {
+        let motd = self.motd.as_deref().map(motd::find).transpose();
+        let motd = motd.map_err(|why| format!("cannot read the message of the day {why}"))?;
+        let (motd, motd_file) = motd.unwrap_or_default();
+        let settings = Settings {
+            max_line: self.max_line,
+            rate: self.rate,
+            burst: self.burst,
+            min_rate: self.min_rate,
+            high_water: self.common.high_water,
+            history: self.history,
+            motd: Some(motd),
+            motd_file,
+            login_timeout: self.login_timeout,
+            max_per_ip: self.max_per_ip,
+            unicode_names: self.unicode_names,
+            plain: self.plain,
+            operator: self.operator,
+        };
+        let transcript = self.transcript.as_deref().map(Transcript::open).transpose();
+        let transcript = transcript.map_err(|why| format!("cannot write the transcript {why}"))?;
+        let mut chat = Chat::new(settings, transcript);
+        if self.operator {
+            let has_log = self.common.log_file.is_some() || !io::stderr().is_terminal();
+            chat.set_screen(Screen::of_standard_streams(), has_log);
+        }
+        Ok(chat)
+    }
+}
+
+impl ServerCommand for ChatCommand {
+    const IS_CONVERSATION: bool = true;
+
+    fn options(&self) -> &Options {
+        &self.common
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.max_line.saturating_add(FRAME_MAX) > self.common.high_water {
+            return Err(
+                "--max-line and a name must fit into --high-water: lower the one or raise the other",
+            );
+        }
+        Ok(())
+    }
+
+    fn run(self) -> Result<(), String> {
+        serve_alone(self.chat()?, &self.common, PORT)
+    }
+}
+
+/// Three times as much, which is what a line can become, can still be counted in 32 bits.
+const LINE_MAX: usize = 1 << 30;
+
+/// A line that has room for a name, of which a character may take four bytes.
+fn line_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        0..128 => Err("a line needs room for 128 bytes at least".into()),
+        LINE_MAX.. => Err("a line has less than 1 GiB".into()),
+        size => Ok(size),
+    }
+}

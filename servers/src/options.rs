@@ -1,0 +1,163 @@
+//! Options that every server takes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, Args, ValueEnum};
+use edgeloop_reactor::Address;
+use log::LevelFilter;
+
+use crate::values::{duration, positive, size};
+
+/// Options that every server takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every server")]
+pub(crate) struct Options {
+    #[arg(value_name = "ADDR", help_heading = None::<&str>)]
+    pub(crate) addresses: Vec<Address>,
+
+    /// How connections are served; fork and thread: over TCP only
+    #[arg(long, default_value = "reactor")]
+    pub(crate) model: Model,
+
+    /// So many reactors, a thread for each, that share the clients and nothing else; 1024 at the
+    /// most, and one for chat and talk
+    #[arg(long, value_name = "N", default_value = "1", value_parser = workers)]
+    pub(crate) workers: usize,
+
+    /// Serve one connection (or one datagram) and exit
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Refuse connections above this number [default: as many as there are descriptors]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>)]
+    pub(crate) max_connections: Option<usize>,
+
+    /// Close a connection that neither sent nor accepted a byte for so long; 0 is never
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
+    pub(crate) idle_timeout: Duration,
+
+    /// Close a peer that accepts none of the bytes waiting for it for so long; 0 is never
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(crate) stall_timeout: Duration,
+
+    /// Find a TCP peer that vanished without a word about so long after it was last heard, or
+    /// within two stall timeouts while something is under way to it; 0 is not at all
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(crate) keepalive: Duration,
+
+    /// Bytes waiting for one peer before its input is paused
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = size)]
+    pub(crate) high_water: usize,
+
+    /// Connections that the kernel keeps until they are accepted; it takes no more than
+    /// /proc/sys/net/core/somaxconn
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = positive::<usize>)]
+    pub(crate) backlog: usize,
+
+    /// How long SIGTERM and SIGINT wait for pending output, 0 is not at all; a second signal ends
+    /// at once
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) grace: Duration,
+
+    /// Print a line of counters so often; SIGUSR1 prints one at any time [default: 0, which is
+    /// never]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) stats: Option<Duration>,
+
+    /// Log each connection (-v), and more (-vv)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Log warnings and errors only, unless -v is given
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Log to this file rather than to stderr; SIGHUP opens it anew
+    #[arg(long, value_name = "PATH")]
+    pub(crate) log_file: Option<PathBuf>,
+}
+
+/// A way to serve connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Model {
+    /// One thread for all
+    Reactor,
+    /// A process for each
+    Fork,
+    /// A thread for each
+    Thread,
+}
+
+/// Options of the servers that answer datagrams, too.
+#[derive(Debug, Args)]
+pub(crate) struct AnswerOptions {
+    #[command(flatten)]
+    pub(crate) common: Options,
+
+    /// Answer UDP datagrams from ports below 1024 too, which may be another server's
+    #[arg(long, help_heading = "Options for UDP")]
+    pub(crate) answer_low_ports: bool,
+}
+
+impl Options {
+    /// The log level that `--verbose` and `--quiet` ask for.
+    pub(crate) fn log_level(&self) -> LevelFilter {
+        match (self.quiet, self.verbose) {
+            (true, 0) => LevelFilter::Warn,
+            (false, 0) => LevelFilter::Info,
+            (_, 1) => LevelFilter::Debug,
+            (_, _) => LevelFilter::Trace,
+        }
+    }
+
+    /// Options that exclude each other, whatever the server. An error is a message for the user.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let is_tcp = |address: &Address| matches!(address, Address::Tcp(_));
+        if self.model != Model::Reactor {
+            if self.workers > 1 {
+                return Err("--workers are reactors: leave it out, or --model");
+            }
+            if !self.addresses.iter().all(is_tcp) {
+                return Err("only the reactor serves UDP and Unix sockets: leave out --model");
+            }
+        }
+        if self.workers > 1 && self.once {
+            return Err("--once serves one client, which is one worker's: leave out --workers");
+        }
+        Ok(())
+    }
+
+    /// Options that a server with one conversation cannot heed. An error is a message for the user.
+    pub(crate) fn check_conversation(&self) -> Result<(), &'static str> {
+        let is_udp = |address: &Address| matches!(address, Address::Udp(_));
+        if self.model != Model::Reactor {
+            return Err("only the reactor serves a conversation: leave out --model");
+        }
+        if self.workers > 1 {
+            return Err("this server has one conversation: leave out --workers");
+        }
+        if self.addresses.iter().any(is_udp) {
+            return Err("a conversation needs a stream: this server does not speak UDP");
+        }
+        Ok(())
+    }
+}
+
+/// The help of the argument `addresses`, with the server's default port.
+pub(crate) fn default_port(arg: Arg, port: u16) -> Arg {
+    arg.help(format!(
+        "Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or \
+         unix:@NAME; 127.0.0.1 unless a host is given [default: {port}]"
+    ))
+}
+
+/// The largest number of workers, which is more than any machine has processors.
+const WORKERS_MAX: usize = 1024;
+
+fn workers(text: &str) -> Result<usize, String> {
+    match positive(text)? {
+        count if count > WORKERS_MAX => Err(format!("{WORKERS_MAX} workers are the most")),
+        count => Ok(count),
+    }
+}

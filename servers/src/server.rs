@@ -1,0 +1,67 @@
+//! The words that servers and the code that runs them have in common.
+
+use clap::Args;
+use edgeloop_reactor::{Limits, Outbox, Protocol};
+
+use crate::options::Options;
+
+/// The tag of the connections that listeners accept.
+pub(crate) const CLIENT: u32 = 0;
+
+/// A [`Protocol`] that this program serves, and its needs besides.
+pub(crate) trait Server: Protocol {
+    /// The standard streams that it reads or writes, as connections with these tags.
+    fn streams(&self) -> StandardStreams {
+        StandardStreams::default()
+    }
+
+    /// Changes the limits as the server needs them.
+    fn adjust(&self, limits: &mut Limits) {
+        let _ = limits;
+    }
+
+    /// With `--once`: the one client has been served. The server ends as soon as its remaining
+    /// connections, the standard streams, have ended.
+    fn on_served(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+
+    /// Whether `on_reload` reads files again or opens them anew.
+    fn reloads(&self) -> bool {
+        false
+    }
+
+    /// After the end: the failure, if there was one. A message for the user.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Tags for standard input and standard output, if the server uses them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StandardStreams {
+    /// Standard input's tag.
+    pub(crate) stdin: Option<u32>,
+    /// Standard output's tag.
+    pub(crate) stdout: Option<u32>,
+}
+
+/// A server as a subcommand of the program: its options, and how it starts.
+pub(crate) trait ServerCommand: Args {
+    /// The server holds one conversation among all its peers: one reactor serves it, over streams.
+    const IS_CONVERSATION: bool = false;
+    /// The server belongs to a person's terminal. Its process is stopped when it uses the terminal
+    /// in the background, as an editor is.
+    const STOPS_IN_BACKGROUND: bool = false;
+
+    /// The options that it has in common with every other server.
+    fn options(&self) -> &Options;
+
+    /// Options of its own that exclude each other. An error is a message for the user.
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Serves until the end.
+    fn run(self) -> Result<(), String>;
+}
