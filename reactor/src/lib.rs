@@ -84,14 +84,9 @@
 //! - *TLS and name resolution* within the loop. [`Reactor::connect`] resolves before it runs.
 //! - *Level-triggered mode.* It needs an epoll_ctl(2) each time backpressure begins or ends.
 
-mod address;
-mod bound;
 mod conn_map;
 mod core;
-mod descriptors;
 mod id;
-mod jobs;
-mod listener;
 mod outbox;
 mod poll;
 mod protocol;
@@ -99,20 +94,13 @@ mod rate_limited_log;
 mod reactor;
 mod reason;
 mod script;
-mod signals;
-mod stream;
+mod sources;
 mod sys;
-mod udp;
-mod waker;
 
 pub use crate::core::limits::Limits;
 pub use crate::core::stats::Stats;
-pub use address::{Address, HostPort, Peer};
-pub use bound::Bound;
 pub use conn_map::ConnMap;
-pub use descriptors::{open_descriptors, raise_descriptor_limit};
 pub use id::{ConnId, Data};
-pub use jobs::{is_anothers, may_draw, serve_in_background};
 pub use nix::errno::Errno;
 pub use outbox::Outbox;
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
@@ -121,9 +109,15 @@ pub use rate_limited_log::RateLimitedLog;
 pub use reactor::Reactor;
 pub use reason::reason;
 pub use script::{Script, every_split};
-pub use signals::{SignalAction, Signals, ignore_write_signals, not_ignored, reap_orphans};
-pub use stream::Direction;
-pub use waker::Waker;
+pub use sources::address::{Address, HostPort, Peer};
+pub use sources::bound::Bound;
+pub use sources::descriptors::{open_descriptors, raise_descriptor_limit};
+pub use sources::fd::Direction;
+pub use sources::jobs::{is_anothers, may_draw, serve_in_background};
+pub use sources::signals::{
+    SignalAction, Signals, ignore_write_signals, not_ignored, reap_orphans,
+};
+pub use sources::waker::Waker;
 
 /// Compiles and runs the README's code.
 #[cfg(doctest)]

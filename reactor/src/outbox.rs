@@ -16,9 +16,9 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::address::Address;
 use crate::core::timers::{Millis, millis};
 use crate::id::{ConnId, Data};
+use crate::sources::address::Address;
 
 /// A range of the outbox's bytes on its way to one peer, and the piece that follows, or NONE.
 #[derive(Clone, Copy, Debug)]

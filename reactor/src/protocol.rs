@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 
 use nix::errno::Errno;
 
-use crate::address::Peer;
 use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
+use crate::sources::address::Peer;
 
 /// How a connection came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,24 +14,24 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::address::{Address, Peer};
-use crate::bound::{Bound, Socket};
 use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
 use crate::core::stats::Stats;
 use crate::core::timers::{Millis, TimerKey, millis};
 use crate::core::{Core, RaceId};
-use crate::descriptors::Spare;
 use crate::id::ConnId;
-use crate::listener::Listener;
 use crate::outbox::{Command, Outbox};
 use crate::poll::{Events, Interest, Poll, Token};
 use crate::protocol::{Closed, Opened, Protocol};
 use crate::rate_limited_log::RateLimitedLog;
-use crate::signals::{SignalAction, Signals};
-use crate::stream::{Direction, Fd};
-use crate::udp::Udp;
-use crate::waker::{Asked, Waker};
+use crate::sources::address::{Address, Peer};
+use crate::sources::bound::{Bound, Socket};
+use crate::sources::descriptors::Spare;
+use crate::sources::fd::{Direction, Fd};
+use crate::sources::listener::Listener;
+use crate::sources::signals::{SignalAction, Signals};
+use crate::sources::udp::Udp;
+use crate::sources::waker::{Asked, Waker};
 
 /// Events fetched by one wait.
 const EVENTS: usize = 512;

@@ -14,7 +14,6 @@ use std::time::Duration;
 use nix::Result;
 use nix::errno::Errno;
 
-use crate::address::Peer;
 use crate::core::Core;
 use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
@@ -23,6 +22,7 @@ use crate::id::{ConnId, Data};
 use crate::outbox::{Command, Outbox};
 use crate::poll::Ready;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
+use crate::sources::address::Peer;
 
 /// A protocol, and the imagined connections that it serves.
 ///

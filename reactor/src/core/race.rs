@@ -1,9 +1,9 @@
 //! The attempts to connect to a name with several addresses: what the core keeps of them.
 
 use super::timers::Millis;
-use crate::address::Address;
 use crate::id::ConnId;
 use crate::protocol::Opened;
+use crate::sources::address::Address;
 
 /// An attempt that is under way.
 pub(super) struct Connecting {

@@ -10,9 +10,9 @@ use super::Core;
 use super::conn::{Phase, Stream};
 use super::race::{Connecting, Race, RaceId};
 use super::timers::{Millis, TimerKey, millis};
-use crate::address::Address;
 use crate::id::ConnId;
 use crate::protocol::{Closed, Opened, Protocol};
+use crate::sources::address::Address;
 
 /// From one attempt to the next (RFC 8305, section 5); less if the connect timeout would be over
 /// before the last one's turn.
@@ -154,7 +154,7 @@ mod tests {
     use crate::core::limits::Limits;
     use crate::id::Data;
     use crate::outbox::Outbox;
-    use crate::stream::Fd;
+    use crate::sources::fd::Fd;
 
     struct Nothing;
 

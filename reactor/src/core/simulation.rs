@@ -20,12 +20,12 @@ use super::buffer::ReadBuffer;
 use super::conn::State;
 use super::limits::Limits;
 use super::timers::TimerKey;
-use crate::address::Peer;
 use crate::conn_map::ConnMap;
 use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
 use crate::poll::Ready;
 use crate::protocol::{Closed, Opened, Protocol};
+use crate::sources::address::Peer;
 
 /// A small read buffer, budget and high-water mark, so that short inputs reach every limit.
 const BUFFER: usize = 8;
@@ -627,7 +627,7 @@ fn an_idle_connection_is_small() {
     #[expect(dead_code, reason = "only its size is looked at")]
     enum Slot {
         Vacant(usize),
-        Occupied(crate::core::conn::Conn<crate::stream::Fd>),
+        Occupied(crate::core::conn::Conn<crate::sources::fd::Fd>),
     }
     assert!(
         size_of::<Slot>() <= 32,

@@ -12,12 +12,12 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 
 use super::{Reactor, Source};
-use crate::address::Peer;
 use crate::core::conn::State;
-use crate::listener::Accept;
 use crate::poll::{Interest, Ready};
 use crate::protocol::{Opened, Protocol};
-use crate::stream::{Direction, Fd};
+use crate::sources::address::Peer;
+use crate::sources::fd::{Direction, Fd};
+use crate::sources::listener::Accept;
 
 impl<P: Protocol> Reactor<P> {
     /// Accepts until there is nothing left or the budget of this turn is spent.

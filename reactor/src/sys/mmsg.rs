@@ -13,7 +13,7 @@ use nix::Result;
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
-use crate::address::to_socket_addr;
+use crate::sources::address::to_socket_addr;
 
 /// Datagrams per call: 64 make the cost of the call itself vanish, and more only add latency.
 pub(crate) const BATCH: usize = 64;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use crate::address::Peer;
-use crate::bound::SocketFile;
+use crate::sources::address::Peer;
+use crate::sources::bound::SocketFile;
 use crate::sys;
 
 /// A socket that clients connect to.

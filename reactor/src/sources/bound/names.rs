@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use nix::errno::Errno;
 
-use crate::address::Address;
+use crate::sources::address::Address;
 
 /// How often another port is tried if the kernel's choice is free for some of the numbers only.
 const PORT_ATTEMPTS: usize = 32;

@@ -17,14 +17,14 @@ use nix::Result;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, connect, sendto, setsockopt, sockopt};
 
-use crate::address::is_wildcard;
-use crate::bound::{bind_source, inet_socket, local_address};
 use crate::core::Core;
 use crate::core::conn::{Stream, is_starvation};
 use crate::core::stats::Stats;
 use crate::id::Data;
 use crate::poll::Ready;
 use crate::protocol::{Datagram, Protocol};
+use crate::sources::address::is_wildcard;
+use crate::sources::bound::{bind_source, inet_socket, local_address};
 use crate::sys;
 use crate::sys::mmsg::{BATCH, Batch};
 
@@ -325,7 +325,7 @@ mod tests {
     use crate::id::ConnId;
     use crate::outbox::Outbox;
     use crate::protocol::Closed;
-    use crate::stream::Fd;
+    use crate::sources::fd::Fd;
 
     fn bound() -> (UdpSocket, SocketAddr) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

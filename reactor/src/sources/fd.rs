@@ -16,11 +16,11 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::isatty;
 
-use crate::address::{Address, Peer, unix_addr};
-use crate::bound::{bind_source, inet_socket, keep_alive, local_address};
 use crate::core::conn::{State, Stream};
-use crate::jobs::{is_anothers, may_read, may_write};
 use crate::poll::Interest;
+use crate::sources::address::{Address, Peer, unix_addr};
+use crate::sources::bound::{bind_source, inet_socket, keep_alive, local_address};
+use crate::sources::jobs::{is_anothers, may_read, may_write};
 use crate::sys;
 
 /// Which way the bytes of an adopted descriptor go.

@@ -22,8 +22,8 @@ use nix::sys::socket::{
     getsockname, setsockopt, socket, sockopt,
 };
 
-use crate::address::{Address, abstract_name, is_wildcard, to_socket_addr, unix_addr};
 use crate::reason;
+use crate::sources::address::{Address, abstract_name, is_wildcard, to_socket_addr, unix_addr};
 use crate::sys;
 
 /// Asked for as receive buffer of a UDP socket, to ride out bursts; the kernel gives
