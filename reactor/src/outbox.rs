@@ -337,8 +337,11 @@ impl Outbox {
     }
 
     /// Whether this callback has asked for anything, or this turn has output for the connection.
+    #[inline]
     fn is_said_before(&mut self, id: ConnId) -> bool {
-        self.pressing || self.parcel_of(id).is_some_and(|parcel| !parcel.is_empty())
+        self.pressing
+            || !self.parcels.is_empty()
+                && self.parcel_of(id).is_some_and(|parcel| !parcel.is_empty())
     }
 }
 

@@ -21,6 +21,7 @@ use std::ptr;
 use nix::Result;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::socket::MsgFlags;
 
 /// `epoll_create1(2)` with `EPOLL_CLOEXEC`.
 pub(crate) fn epoll_create() -> Result<OwnedFd> {
@@ -116,39 +117,9 @@ fn socket_addr(address: &libc::sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
-/// `recv(2)` with `MSG_DONTWAIT`, so that a descriptor which others share need not be made
-/// non-blocking.
-#[inline]
-pub(crate) fn recv(fd: BorrowedFd, buffer: &mut [u8]) -> Result<usize> {
-    // SAFETY: the kernel writes at most `buffer.len()` bytes to it.
-    let count = unsafe {
-        libc::recv(
-            fd.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            libc::MSG_DONTWAIT,
-        )
-    };
-    Errno::result(count).map(|count| count as usize)
-}
-
-/// Without waiting, and without SIGPIPE.
-const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-
-/// `send(2)`.
-#[inline]
-pub(crate) fn send_one(fd: BorrowedFd, bytes: &[u8]) -> Result<usize> {
-    // SAFETY: the kernel reads `bytes.len()` bytes from a live slice.
-    let count = unsafe {
-        libc::send(
-            fd.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            SEND_FLAGS,
-        )
-    };
-    Errno::result(count).map(|count| count as usize)
-}
+/// Of a write: without waiting, so that a descriptor which others share need not be made
+/// non-blocking, and without SIGPIPE.
+pub(crate) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
 /// `sendmsg(2)`.
 pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {
@@ -158,7 +129,7 @@ pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {
     message.msg_iov = slices.as_ptr().cast_mut().cast();
     message.msg_iovlen = slices.len();
     // SAFETY: `message` names `slices.len()` live slices, which the kernel only reads.
-    let count = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, SEND_FLAGS) };
+    let count = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, SEND_FLAGS.bits()) };
     Errno::result(count).map(|count| count as usize)
 }
 

@@ -199,15 +199,12 @@ impl<S: Stream> Conn<S> {
         }
     }
 
-    /// Whether nothing stands between an event and the protocol: the case of nearly every message.
+    /// Whether nothing stands between an event and the protocol, and nothing is left to be done about
+    /// the connection after its turn: the case of nearly every message.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.unsent.is_none() && self.is_steady() && !self.state.contains(State::LISTED)
-    }
-
-    /// Whether bytes wait for the peer.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.unsent.is_some()
+        let not = State::EOF | State::PAUSED | State::HALF_CLOSED | State::LISTED | State::STARVED;
+        self.phase == Phase::Open && self.unsent.is_none() && !self.state.intersects(not)
     }
 
     /// Bytes that wait for the peer.
@@ -272,14 +269,6 @@ impl<S: Stream> Conn<S> {
         self.phase >= Phase::Finishing || self.state.contains(State::HALF_CLOSED)
     }
 
-    /// Whether nothing is left to be done about it at the end of its turn: it is neither on its way
-    /// to the end nor short of memory.
-    #[inline]
-    pub(crate) fn is_steady(&self) -> bool {
-        let not = State::STARVED | State::HALF_CLOSED | State::EOF | State::PAUSED;
-        self.phase == Phase::Open && !self.state.intersects(not)
-    }
-
     /// Reads once into `buffer`. Errors are fatal to the connection.
     #[expect(
         clippy::inline_always,
@@ -291,7 +280,8 @@ impl<S: Stream> Conn<S> {
             let result = self.stream.recv(buffer);
             match result {
                 Ok(count) if count > 0 => {
-                    shared.stats.count_received(count);
+                    shared.stats.reads += 1;
+                    shared.stats.bytes_in += count as u64;
                     self.active_ms = shared.now as u32;
                     if count < buffer.len() && !self.state.intersects(State::STICKY) {
                         self.state -= State::READABLE;
@@ -320,44 +310,28 @@ impl<S: Stream> Conn<S> {
         Ok(Read::Drained)
     }
 
-    /// Rule 4: writes the bytes, or queues what the kernel will not take. Errors are fatal to the
-    /// connection.
+    /// Rule 4: writes the bytes, or queues what the kernel will not take; ignored once our side has
+    /// ended. Errors are fatal to the connection.
     #[expect(
         clippy::inline_always,
         reason = "its one hot call is the path of every message"
     )]
     #[inline(always)]
     pub(crate) fn write(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<()> {
-        if self.unsent.is_some() {
-            self.queue(bytes);
-            return Ok(());
+        if self.unsent.is_some() || self.has_ended() {
+            return self.write_slices(&mut [IoSlice::new(bytes)], shared);
         }
         let result = self.stream.send_one(bytes);
         if let Ok(count) = result
             && count == bytes.len()
         {
-            shared.stats.count_sent(count);
+            shared.stats.writes += 1;
+            shared.stats.bytes_out += count as u64;
             self.active_ms = shared.now as u32;
             return Ok(());
         }
-        if let Some(count) = self.took(result, shared)? {
-            return self.write_slices(&mut [IoSlice::new(&bytes[count..])], shared);
-        }
-        self.queue(bytes);
-        Ok(())
-    }
-
-    /// Writes a reply from where it was read to, unless our side has ended.
-    #[expect(
-        clippy::inline_always,
-        reason = "its one hot call is the path of every message"
-    )]
-    #[inline(always)]
-    pub(crate) fn send_back(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<()> {
-        match self.state.contains(State::HALF_CLOSED) {
-            true => Ok(()),
-            false => self.write(bytes, shared),
-        }
+        let count = self.took(result, shared)?.unwrap_or(0);
+        self.write_slices(&mut [IoSlice::new(&bytes[count..])], shared)
     }
 
     /// Like [`Conn::write`], for bytes that lie in several places.
@@ -366,6 +340,9 @@ impl<S: Stream> Conn<S> {
         mut slices: &mut [IoSlice<'_>],
         shared: &mut Shared,
     ) -> Result<()> {
+        if self.has_ended() {
+            return Ok(());
+        }
         while self.unsent.is_none() && !slices.is_empty() {
             let result = self.stream.send(slices);
             if let Some(count) = self.took(result, shared)? {

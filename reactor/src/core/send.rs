@@ -22,15 +22,14 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let Some(conn) = live(&mut self.slots, id) else {
             return;
         };
-        let (back, was_waiting) = (&self.received[..len], conn.is_waiting());
+        let back = &self.received[..len];
         let written = match rest {
-            _ if conn.has_ended() => Ok(()),
             None => conn.write(back, &mut self.shared),
             Some(rest) => outbox.try_for_each_slices(back, rest, |slices| {
                 conn.write_slices(slices, &mut self.shared)
             }),
         };
-        self.written(id, written, was_waiting);
+        self.written(id, written);
     }
 
     /// Sends all that the callbacks of this turn have said.
@@ -56,10 +55,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let Some(conn) = live(&mut self.slots, id) else {
             return;
         };
-        if parcel.is_empty() || conn.has_ended() {
+        if parcel.is_empty() {
             return;
         }
-        let was_waiting = conn.is_waiting();
         let outbox = &self.voice.outbox;
         let written = match outbox.only_slice(parcel) {
             Some(bytes) => conn.write(bytes, &mut self.shared),
@@ -67,13 +65,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 conn.write_slices(slices, &mut self.shared)
             }),
         };
-        if written.is_err() || conn.is_waiting() {
-            self.written(id, written, was_waiting);
+        if written.is_err() || !conn.is_plain() {
+            self.written(id, written);
         }
     }
 
-    /// Sees to what became of a write that may have left bytes waiting.
-    pub(super) fn written(&mut self, id: ConnId, written: nix::Result<()>, was_waiting: bool) {
+    /// Sees to what became of a write that may have left output pending.
+    pub(super) fn written(&mut self, id: ConnId, written: nix::Result<()>) {
         let bound = self.limits.queue_bound();
         let Some(conn) = self.live(id) else { return };
         if let Err(errno) = written {
@@ -84,11 +82,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         if conn.unsent_bytes() > bound && conn.stream.is_peer() {
             return self.doom(id, Closed::SlowConsumer);
         }
-        if !was_waiting {
+        if conn.unsent_bytes() > 0 {
             self.arm(id);
+            self.list_if_starved(id);
+            self.note_high_water(id);
         }
-        self.list_if_starved(id);
-        self.note_high_water(id);
     }
 
     /// Whether more waits than the high-water mark now.

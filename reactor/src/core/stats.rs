@@ -136,18 +136,6 @@ impl Stats {
         } += 1;
     }
 
-    /// A read that brought so many bytes.
-    pub(crate) fn count_received(&mut self, bytes: usize) {
-        self.reads += 1;
-        self.bytes_in += bytes as u64;
-    }
-
-    /// A write that was taken whole.
-    pub(crate) fn count_sent(&mut self, bytes: usize) {
-        self.writes += 1;
-        self.bytes_out += bytes as u64;
-    }
-
     pub(crate) fn count_write(&mut self, result: nix::Result<usize>) {
         self.writes += 1;
         match result {

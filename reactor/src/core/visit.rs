@@ -28,9 +28,8 @@ enum Next {
     Look,
     /// The protocol asks for more than to send.
     SeeTo,
-    /// The kernel did not take all of a reply: the result of the write, and whether bytes waited
-    /// before it.
-    Written(nix::Result<()>, bool),
+    /// The kernel may not have taken all of a reply: the result of the write.
+    Written(nix::Result<()>),
     /// The peer has ended its side.
     Eof,
     /// The budget is spent.
@@ -83,8 +82,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                     self.flush(id);
                 }
                 Next::SeeTo => self.see_to(),
-                Next::Written(written, was_waiting) => {
-                    self.written(id, written, was_waiting);
+                Next::Written(written) => {
+                    self.written(id, written);
                     self.tell_risen();
                 }
                 Next::Eof => {
@@ -137,15 +136,14 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 Said::Nothing => {}
                 Said::More => return Next::SeeTo,
                 Said::Back(len) => {
-                    let was_waiting = conn.is_waiting();
-                    let written = conn.send_back(&buffer[..len], &mut self.shared);
-                    if written.is_err() || conn.is_waiting() {
-                        return Next::Written(written, was_waiting);
+                    let written = conn.write(&buffer[..len], &mut self.shared);
+                    if written.is_err() || !conn.is_plain() {
+                        return Next::Written(written);
                     }
                 }
             }
         }
-        match conn.is_steady() {
+        match conn.is_plain() {
             true => Next::Rest,
             false => self.pass_unsteady(id),
         }

@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, connect,
-    getsockopt, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, connect,
+    getsockopt, recv, send, setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::isatty;
@@ -223,7 +223,7 @@ impl Stream for Fd {
     #[inline]
     fn recv(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if self.kind == Kind::Socket {
-            return sys::recv(self.descriptor.as_fd(), buffer);
+            return recv(self.descriptor.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT);
         }
         self.read_file(buffer)
     }
@@ -231,7 +231,7 @@ impl Stream for Fd {
     #[inline]
     fn send_one(&mut self, bytes: &[u8]) -> Result<usize> {
         match self.kind {
-            Kind::Socket => sys::send_one(self.descriptor.as_fd(), bytes),
+            Kind::Socket => send(self.descriptor.as_raw_fd(), bytes, sys::SEND_FLAGS),
             _ => self.send(&[IoSlice::new(bytes)]),
         }
     }

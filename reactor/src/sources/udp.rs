@@ -15,7 +15,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, connect, sendto, setsockopt, sockopt};
+use nix::sys::socket::{
+    MsgFlags, SockType, SockaddrStorage, connect, recv, sendto, setsockopt, sockopt,
+};
 
 use crate::core::Core;
 use crate::core::conn::{Stream, is_starvation};
@@ -305,7 +307,7 @@ impl Udp {
 fn introduce(fd: &OwnedFd, peer: SocketAddr) -> Result<()> {
     connect(fd.as_raw_fd(), &SockaddrStorage::from(peer))?;
     // From the choice of the port until here, anybody could send to it.
-    while sys::recv(fd.as_fd(), &mut []).is_ok() {}
+    while recv(fd.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT).is_ok() {}
     Ok(())
 }
 
@@ -388,6 +390,7 @@ mod tests {
         }
         let ours = OwnedFd::from(ours);
         introduce(&ours, peer_at).unwrap();
-        assert_eq!(sys::recv(ours.as_fd(), &mut [0]), Err(Errno::EAGAIN));
+        let received = recv(ours.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT);
+        assert_eq!(received, Err(Errno::EAGAIN));
     }
 }

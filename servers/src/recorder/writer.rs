@@ -249,6 +249,11 @@ impl Writer {
     /// file anew is met at once here, because the target's reader may never go on.
     fn wait_for_target(&mut self) -> bool {
         loop {
+            // The bell may have been heard before the target was full.
+            if self.asked.reopen || self.asked.marks > self.asked.obeyed {
+                self.asked.obeyed = self.asked.marks.max(0);
+                return self.reopen();
+            }
             let mut asked = vec![
                 PollFd::new(self.target.as_fd(), PollFlags::POLLOUT),
                 PollFd::new(self.bell.as_fd(), PollFlags::POLLIN),
@@ -260,10 +265,6 @@ impl Writer {
             let takes_more = asked[0].any() == Some(true);
             self.look_for_losses();
             self.hear_bell();
-            if self.asked.reopen || self.asked.marks > self.asked.obeyed {
-                self.asked.obeyed = self.asked.marks.max(0);
-                return self.reopen();
-            }
             if takes_more {
                 return false;
             }
@@ -296,5 +297,58 @@ impl Writer {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::sys::eventfd::EfdFlags;
+    use nix::sys::stat::Mode;
+    use nix::unistd::{mkfifo, pipe2};
+
+    use super::super::request::REOPEN_AT_MARK;
+    use super::*;
+
+    const RECORD: Record = Record {
+        name: "test",
+        gap: |lines| format!("missing: {lines}\n"),
+        complain: |_| (),
+        resumed: |_| (),
+    };
+
+    /// The bell rang while the pipe was empty, and the lines before the mark have no room in the
+    /// FIFO. The writer once waited for the bell again, for good.
+    #[test]
+    fn a_request_that_was_heard_before_the_target_was_full_is_met() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("full");
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let fifo = File::options().read(true).write(true).open(&path).unwrap();
+        fcntl(&fifo, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        let target = Target::File(open_target(&path).unwrap(), path.clone());
+        fs::rename(&path, directory.path().join("old")).unwrap();
+        let (pipe, end) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
+        let event = || Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
+        let bell = event();
+        let mut writer = Writer::new(pipe, target, &RECORD, &event(), &bell, &event());
+        bell.write(REOPEN_AT_MARK).unwrap();
+        writer.hear_bell();
+        for text in ["before\n".repeat(1000).as_bytes(), MARK, b"after\n"] {
+            assert_eq!(write(&end, text), Ok(text.len()));
+        }
+        drop(end);
+        let (done, is_done) = channel();
+        thread::spawn(move || {
+            writer.run();
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(fs::read_to_string(path).unwrap().ends_with("after\n"));
     }
 }
