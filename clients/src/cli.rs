@@ -10,7 +10,7 @@ use edgeloop::values::{duration, number};
 use edgeloop::{environment, generate, print};
 use edgeloop_reactor::Address;
 
-use crate::load::{self, LoadOptions};
+use crate::load::options::{EXAMPLE as LOAD_EXAMPLE, LoadOptions};
 
 /// Clients for the servers of edgeloop, and for others of their kind
 #[derive(Debug, Parser)]
@@ -35,7 +35,7 @@ pub(crate) enum Client {
     #[command(after_help = TALK_EXAMPLE)]
     Talk(TalkOptions),
     /// Put a load on a server, check every answer, and measure rate and latency
-    #[command(after_help = load::EXAMPLE)]
+    #[command(after_help = LOAD_EXAMPLE)]
     Load(Box<LoadOptions>),
     /// Print shell completions or the manual page
     #[command(hide = true)]

@@ -29,7 +29,7 @@ mod datagrams;
 mod echo;
 mod flow;
 mod opening;
-mod options;
+pub(crate) mod options;
 mod pace;
 mod phase;
 mod plan;
@@ -53,7 +53,7 @@ use edgeloop::{ending, stderr};
 use nix::sys::signal::{SigSet, Signal};
 
 use self::conductor::{Conductor, Outcome};
-pub(crate) use self::options::{EXAMPLE, LoadOptions};
+use self::options::LoadOptions;
 use self::plan::Plan;
 use self::report::{Report, percentiles};
 use crate::logging;

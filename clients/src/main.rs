@@ -10,6 +10,7 @@
 mod call;
 mod canvas;
 mod cli;
+mod client;
 mod datagram;
 mod dial;
 mod load;
@@ -26,8 +27,9 @@ use clap::CommandFactory;
 use edgeloop::{ending, generate, stderr};
 use edgeloop_reactor::ignore_write_signals;
 
-use crate::call::{Service, call};
+use crate::call::call;
 use crate::cli::{Cli, Client};
+use crate::client::Service;
 use crate::load::load;
 use crate::talk::talk;
 

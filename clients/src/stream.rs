@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use edgeloop_reactor::{Closed, ConnId, Data, Opened, Outbox, Peer, Protocol};
 
-use crate::call::{Call, Client, STDIN, longer};
+use crate::client::{Call, Client, STDIN, longer};
 use crate::dial::Dial;
 use crate::output::{Output, STDOUT};
 use crate::progress::Progress;
@@ -284,7 +284,7 @@ mod tests {
     use edgeloop_reactor::{Errno, Script};
 
     use super::*;
-    use crate::call::Service;
+    use crate::client::Service;
     use crate::dial::SERVER;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -22,8 +22,8 @@ use std::time::Duration;
 use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Errno, Opened, Outbox, Protocol};
 
 use super::{Lines, Next, Peers, Traffic};
-use crate::call::{Call, Client, Service, longer};
-use crate::dial::PAUSE;
+use crate::client::{Call, Client, Service, longer};
+use crate::dial::{PAUSE, cannot_reach};
 use crate::output::{Output, STDOUT};
 use crate::progress::Progress;
 
@@ -172,7 +172,7 @@ impl Ask {
     fn no_answer(&self, question: &Question) -> String {
         let server = &self.call.server;
         match question.trouble {
-            Some(why) => format!("cannot reach {server}: {why}"),
+            Some(why) => cannot_reach(server, why),
             None => format!("no answer from {server} in time"),
         }
     }

@@ -14,7 +14,8 @@ use std::time::Duration;
 use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Opened, Outbox, Protocol};
 
 use super::{Lines, Next, Peers, Traffic};
-use crate::call::{Call, Client};
+use crate::client::{Call, Client};
+use crate::dial::cannot_reach;
 use crate::progress::Progress;
 
 /// Datagrams in a burst: a receive buffer of the default size holds 256 small ones.
@@ -177,7 +178,7 @@ impl Protocol for Post {
             self.unsent.clear();
             return self.go_on(out);
         }
-        self.fail(format!("cannot reach {}: {why}", self.call.server), out);
+        self.fail(cannot_reach(&self.call.server, why), out);
     }
 
     fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, _: &mut Outbox) {
@@ -199,7 +200,7 @@ mod tests {
     use edgeloop_reactor::{Errno, Peer, Script};
 
     use super::*;
-    use crate::call::{STDIN, Service};
+    use crate::client::{STDIN, Service};
 
     const REFUSED: Closed = Closed::Error(Errno::ECONNREFUSED);
 

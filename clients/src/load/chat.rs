@@ -14,7 +14,7 @@
 mod hearing;
 mod ledger;
 mod probe;
-mod speech;
+pub(super) mod speech;
 
 use edgeloop::harmless::harmless;
 use edgeloop::line::LineAssembler;
@@ -23,7 +23,7 @@ use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Opened, Outbox, Protocol};
 use self::hearing::{Hearing, Verdict};
 pub(super) use self::ledger::Ledger;
 use self::probe::Probe;
-pub(super) use self::speech::LINE_MIN;
+
 use self::speech::{Heard, Said, Speech};
 use super::clock::Nanos;
 use super::flow::{Flow, Flows};

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use edgeloop::values::{duration, positive, size};
 use edgeloop_reactor::Address;
 
-use super::chat;
+use super::chat::speech::LINE_MIN;
 
 /// What a load consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -219,8 +219,8 @@ impl LoadOptions {
                  --connections or --depth"
             ));
         }
-        if self.kind == Kind::Chat && self.size < chat::LINE_MIN {
-            let min = chat::LINE_MIN;
+        if self.kind == Kind::Chat && self.size < LINE_MIN {
+            let min = LINE_MIN;
             return Err(format!(
                 "a line of a chat tells when it was sent: --size is at least {min}"
             ));

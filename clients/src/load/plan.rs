@@ -9,7 +9,7 @@ use edgeloop_reactor::{Address, Errno, open_descriptors, raise_descriptor_limit,
 
 use super::content::{Letters, Text};
 use super::options::{Kind, LoadOptions};
-use crate::call::cannot_reach;
+use crate::dial::{cannot_reach, resolve};
 
 /// What is to be done. All workers know it.
 ///
@@ -37,13 +37,11 @@ impl Plan {
     /// enough descriptors or ports for so many connections.
     pub(super) fn new(options: &LoadOptions) -> Result<Plan, String> {
         let server = options.server();
-        let resolved = server
-            .resolved()
-            .map_err(|error| cannot_reach(&server, &error))?;
+        let resolved = resolve(&server)?;
         let plan = Plan {
             kind: options.kind,
             ways: ways(&resolved, sources(options, &resolved))
-                .map_err(|error| cannot_reach(&server, &error))?,
+                .map_err(|error| cannot_reach(&server, reason(&error)))?,
             server,
             connections: options.connections,
             size: options.size,

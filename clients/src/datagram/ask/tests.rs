@@ -4,7 +4,7 @@ use edgeloop_reactor::{Peer, Script};
 use proptest::prelude::*;
 
 use super::*;
-use crate::call::STDIN;
+use crate::client::STDIN;
 
 const SECOND: Duration = Duration::from_secs(1);
 const REFUSED: Closed = Closed::Error(Errno::ECONNREFUSED);

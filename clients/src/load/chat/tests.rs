@@ -1,3 +1,4 @@
+use super::speech::LINE_MIN;
 use super::*;
 use crate::load::options::Kind;
 use crate::load::plan::Plan;
