@@ -23,27 +23,23 @@ mod chat;
 mod clock;
 mod conductor;
 mod connect;
+mod connections;
 mod content;
 mod crew;
 mod datagrams;
 mod echo;
 mod flow;
-mod opening;
 pub(crate) mod options;
 mod pace;
-mod phase;
 mod plan;
 mod progress;
 mod report;
 #[cfg(test)]
 mod rig;
+mod run;
 mod server;
 mod sink;
 mod tally;
-mod threads;
-mod times;
-mod turns;
-mod window;
 mod worker;
 
 use std::time::Duration;
@@ -52,10 +48,10 @@ use edgeloop::print::print_text;
 use edgeloop::{ending, stderr};
 use nix::sys::signal::{SigSet, Signal};
 
-use self::conductor::{Conductor, Outcome};
 use self::options::LoadOptions;
 use self::plan::Plan;
 use self::report::{Report, percentiles};
+use self::run::{Outcome, run};
 use crate::logging;
 
 /// Puts a load on a server, and reports: as JSON also if there was no run, or none to its end.
@@ -64,8 +60,8 @@ pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
     logging::start(options.verbose)?;
     let plan = Plan::new(options);
     let sources = plan.as_ref().map_or(0, |plan| plan.ways.len());
-    let conductor = plan.and_then(|plan| Conductor::new(plan, options));
-    let outcome = conductor.map_or_else(Outcome::failed, Conductor::run);
+    let outcome = plan.and_then(|plan| run(plan, options));
+    let outcome = outcome.unwrap_or_else(Outcome::failed);
     ending::begin(Duration::MAX);
     // From here on a stop signal ends the program, whatever standard output waits for.
     let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();

@@ -71,6 +71,26 @@ impl Plan {
         (self.talkers + self.workers - 1 - worker) / self.workers
     }
 
+    /// The number of a worker's senders, each of which sends in its turn. The lanes of connect are
+    /// one sender.
+    pub(super) fn senders(&self, worker: u32) -> u32 {
+        match self.kind {
+            Kind::Chat => self.talking_share(worker),
+            Kind::Connect => 1,
+            Kind::Echo | Kind::Upper | Kind::Sink => self.share(worker),
+        }
+    }
+
+    /// The number of latencies that a message has: one for each listener of a line of chat, none for
+    /// a line that is not answered.
+    pub(super) fn listeners(&self) -> u64 {
+        match self.kind {
+            Kind::Chat => u64::from(self.connections - 1),
+            Kind::Sink => 0,
+            Kind::Echo | Kind::Upper | Kind::Connect => 1,
+        }
+    }
+
     /// How many messages a second are a worker's to send, if that was asked for.
     pub(super) fn rate_of(&self, worker: u32) -> Option<f64> {
         let (share, all) = match self.kind {

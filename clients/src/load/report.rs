@@ -12,8 +12,9 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 pub(super) use self::percentiles::percentiles;
-use super::conductor::{Outcome, ServerOutcome, Work};
+use super::conductor::{ServerWork, Work};
 use super::options::{Kind, LoadOptions};
+use super::run::Outcome;
 use super::tally::Order;
 
 /// The share of a core above which somebody has no more to give.
@@ -112,9 +113,9 @@ impl Report {
         let tally = &outcome.tally;
         let elapsed_s = outcome.measured.as_secs_f64();
         let is_chat = options.kind == Kind::Chat;
-        let server = outcome.server.as_ref();
+        let server = outcome.figures.server.as_ref();
         let server = server.map(|server| Server::new(options, server, tally.connected));
-        let client = Client::new(options, &outcome.own, server);
+        let client = Client::new(options, &outcome.figures.own, server);
         let mut report = Report {
             options: Options::new(options, sources),
             connected: tally.connected,
@@ -306,7 +307,7 @@ impl Client {
 }
 
 impl Server {
-    fn new(options: &LoadOptions, outcome: &ServerOutcome, connected: u64) -> Server {
+    fn new(options: &LoadOptions, outcome: &ServerWork, connected: u64) -> Server {
         let (idle, work) = (&outcome.idle, &outcome.work);
         let messages = work.answered as f64;
         // It may also have given back some that it had to spare.
@@ -347,13 +348,13 @@ fn ratio(dividend: f64, divisor: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::conductor::Idle;
+    use crate::load::conductor::{Figures, Idle};
     use crate::load::server::{Extent, Memory, Switches};
     use crate::load::tally::{Mismatch, Problem, Tally};
 
     /// Ten messages in two seconds, each of which took as many milliseconds as its number.
     fn tally() -> Tally {
-        let mut tally = Tally::new();
+        let mut tally = Tally::default();
         (tally.connected, tally.messages) = (4, 10);
         (1..=10).for_each(|number| tally.latency.saturating_record(number * 1_000_000));
         tally
@@ -368,8 +369,8 @@ mod tests {
         }
     }
 
-    fn server(milliseconds: u64) -> ServerOutcome {
-        ServerOutcome {
+    fn server(milliseconds: u64) -> ServerWork {
+        ServerWork {
             idle: Idle {
                 extent: Extent {
                     processes: 5,
@@ -394,19 +395,18 @@ mod tests {
         }
     }
 
-    fn outcome(tally: Tally, own: Work, server: Option<ServerOutcome>) -> Outcome {
+    fn outcome(tally: Tally, own: Work, server: Option<ServerWork>) -> Outcome {
         Outcome {
             tally,
             measured: Duration::from_secs(2),
-            own,
             answered: 10,
-            server,
+            figures: Figures { own, server },
             interrupted: false,
             failure: None,
         }
     }
 
-    fn report(tally: Tally, own: Work, server: Option<ServerOutcome>) -> Report {
+    fn report(tally: Tally, own: Work, server: Option<ServerWork>) -> Report {
         let options = LoadOptions::of_test(Kind::Echo);
         Report::new(&options, 1, &outcome(tally, own, server))
     }
@@ -459,7 +459,7 @@ mod tests {
             answered: 0,
             ..work(950)
         };
-        assert!(!report(Tally::new(), own, None).client.limited);
+        assert!(!report(Tally::default(), own, None).client.limited);
     }
 
     #[test]
@@ -541,7 +541,7 @@ mod tests {
 
     #[test]
     fn nothing_at_all_can_be_reported() {
-        let report = report(Tally::new(), Work::default(), Some(server(0)));
+        let report = report(Tally::default(), Work::default(), Some(server(0)));
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");
         assert_eq!(json["messages_per_s"], 0.0);
         assert_eq!(json["latency_us"]["p50"], 0.0);

@@ -7,15 +7,15 @@ use edgeloop_reactor::{ConnId, Opened, Peer, Script};
 
 use super::clock::{Clock, Nanos};
 use super::crew::Crew;
+use super::crew::Phase;
 use super::pace::{Pace, TICKS};
-use super::phase::{Load, Phase};
 use super::plan::Plan;
 use super::tally::{Mismatch, Tally};
-use super::worker::Worker;
+use super::worker::{Driver, Load, Worker};
 
 /// A load whose server is the test.
 pub(super) struct Rig<L> {
-    pub(super) script: Script<L>,
+    pub(super) script: Script<Driver<L>>,
     pub(super) crew: Arc<Crew>,
     /// The connections by their places.
     pub(super) ids: Vec<ConnId>,
@@ -26,19 +26,18 @@ pub(super) struct Rig<L> {
 
 impl<L: Load> Rig<L> {
     /// A load that has begun to open its connections.
-    pub(super) fn new(plan: Plan, load: impl FnOnce(Worker, Option<Pace>) -> L) -> Rig<L> {
+    pub(super) fn new(plan: Plan) -> Rig<L> {
         let pace = plan.rate.map(|rate| Pace::new(0, rate));
-        let crew = Arc::new(Crew::new(plan, Clock::of_script()).unwrap());
-        let worker = Worker::new(Arc::clone(&crew), 0);
+        let crew = Arc::new(Crew::new(plan, Clock::of_script()));
         let is_paced = pace.is_some();
-        let mut script = Script::new(load(worker, pace));
+        let mut script = Script::new(Driver::new(Worker::new(Arc::clone(&crew), 0, pace)));
         let ticks = is_paced.then(|| {
             script.open_as(Opened {
                 peer: Peer::Stream,
                 tag: TICKS,
             })
         });
-        script.call(L::start);
+        script.call(Driver::start);
         Rig {
             script,
             crew,
@@ -105,7 +104,7 @@ impl<L: Load> Rig<L> {
     }
 
     pub(super) fn tally(&self) -> &Tally {
-        &self.script.protocol().worker().tally
+        &self.script.protocol().worker.tally
     }
 
     /// The mismatches found.

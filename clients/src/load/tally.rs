@@ -103,8 +103,8 @@ const LATENCY_MAX: Nanos = 3_600_000_000_000;
 /// Decimal digits of a latency that are kept.
 const DIGITS: u8 = 3;
 
-impl Tally {
-    pub(super) fn new() -> Tally {
+impl Default for Tally {
+    fn default() -> Tally {
         Tally {
             connected: 0,
             messages: 0,
@@ -118,7 +118,9 @@ impl Tally {
             problems: BTreeMap::new(),
         }
     }
+}
 
+impl Tally {
     pub(super) fn problem(&mut self, problem: Problem, count: u64) {
         if count > 0 {
             *self.problems.entry(problem.name()).or_default() += count;
@@ -155,12 +157,12 @@ mod tests {
 
     #[test]
     fn tallies_add_up() {
-        let mut one = Tally::new();
+        let mut one = Tally::default();
         one.messages = 2;
         one.latency.saturating_record(5);
         one.problem(Problem::NoAnswer, 1);
         one.mismatches.insert(Mismatch::Garbled, 1);
-        let mut all = Tally::new();
+        let mut all = Tally::default();
         all.merge(&one);
         all.merge(&one);
         assert_eq!((all.messages, all.latency.len()), (4, 2));

@@ -12,8 +12,6 @@
 
 use std::time::Duration;
 
-use edgeloop_reactor::ConnId;
-
 use crate::load::plan::Plan;
 use crate::load::tally::Order;
 
@@ -28,7 +26,6 @@ const LINES: u64 = 4;
 pub(super) struct Probe {
     /// The place of the member that says it; `None` if this worker has no two members for it.
     author: Option<u32>,
-    id: Option<ConnId>,
     /// How often it was said.
     count: u32,
     is_under_way: bool,
@@ -46,7 +43,6 @@ impl Probe {
         let last = (members > talkers && members > 1).then(|| members - 1);
         Probe {
             author: last,
-            id: None,
             count: 0,
             is_under_way: false,
             said: vec![None; talkers as usize],
@@ -55,29 +51,26 @@ impl Probe {
         }
     }
 
-    /// A member has joined.
-    pub(super) fn joined(&mut self, place: u32, id: ConnId) {
-        if self.author == Some(place) {
-            self.id = Some(id);
-        }
+    /// The place of the member that says the probe.
+    pub(super) fn author(&self) -> Option<u32> {
+        self.author
     }
 
-    /// Begins the next probe, if its time has come: who says it, and its number. The talkers have said
-    /// so many lines by now.
-    pub(super) fn begin(
-        &mut self,
-        said: impl Iterator<Item = u64> + Clone,
-    ) -> Option<(ConnId, u32)> {
+    /// Begins the next probe, if its time has come: its number. `said` is the number of lines that
+    /// each talker has said by now.
+    pub(super) fn begin(&mut self, said: impl Iterator<Item = u64> + Clone) -> Option<u32> {
         let by_all: u64 = said.clone().sum();
         let lines = by_all - self.said_by_all;
         let is_due = lines > 0 && lines >= LINES * self.said.len() as u64;
-        let id = self.id.filter(|_| is_due && !self.is_under_way)?;
+        if !is_due || self.is_under_way {
+            return None;
+        }
         self.said.clear();
         self.said.extend(said.map(Some));
         self.said_by_all = by_all;
         self.is_under_way = true;
         self.count = self.count.wrapping_add(1);
-        Some((id, self.count))
+        Some(self.count)
     }
 
     /// The member at this place hears the probe with this number, if it is this worker's own.

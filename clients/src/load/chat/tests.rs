@@ -18,7 +18,7 @@ impl Room {
     /// A chat whose members wait for the prompt.
     fn opened(plan: Plan) -> Room {
         Room {
-            rig: Rig::new(plan, Chat::new).open(),
+            rig: Rig::new(plan).open(),
             names: Vec::new(),
             said: Vec::new(),
         }
@@ -72,7 +72,7 @@ impl Room {
 
     /// What was said, with the authors' places.
     fn take_said(&mut self) -> Vec<(usize, String)> {
-        std::mem::take(&mut self.said)
+        mem::take(&mut self.said)
     }
 
     /// Everybody but its author hears a line.

@@ -2,13 +2,15 @@ use edgeloop_reactor::Errno;
 use proptest::prelude::*;
 
 use super::*;
+use crate::load::crew::Phase;
 use crate::load::options::Kind;
 use crate::load::rig::Rig;
+use crate::load::worker::PIECE;
 
 const SIZE: usize = 20;
 
 fn rig(plan: Plan) -> Rig<Echo> {
-    Rig::new(plan, Echo::new)
+    Rig::new(plan)
 }
 
 fn echo(connections: u32, depth: u32) -> Rig<Echo> {

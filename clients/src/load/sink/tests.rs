@@ -1,13 +1,14 @@
 use edgeloop_reactor::Errno;
 
 use super::*;
+use crate::load::crew::Phase;
 use crate::load::options::Kind;
 use crate::load::rig::Rig;
 
 const SIZE: usize = 1000;
 
 fn rig(plan: Plan) -> Rig<Sink> {
-    let mut rig = Rig::new(plan, Sink::new).open();
+    let mut rig = Rig::new(plan).open();
     rig.tell(Phase::Measuring);
     rig
 }
@@ -96,7 +97,7 @@ fn an_early_end() {
 
 #[test]
 fn connections_that_cannot_be_opened() {
-    let mut rig = Rig::new(Plan::of(Kind::Sink, 1, SIZE, 1), Sink::new);
+    let mut rig: Rig<Sink> = Rig::new(Plan::of(Kind::Sink, 1, SIZE, 1));
     let refused = Closed::Error(Errno::ECONNREFUSED);
     rig.script.connect_error(0, refused);
     assert_eq!(rig.problems(), [("connect: Connection refused", 1)]);
