@@ -11,7 +11,7 @@ use edgeloop_reactor::{Address, Direction, Outbox, Protocol, Reactor, reason};
 /// The tag of the connection to standard input.
 pub(crate) const STDIN: u32 = 0;
 
-/// What a server does with the bytes it receives, as far as its clients have to know.
+/// The service of a server, as far as its clients have to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     /// The reply is what was sent.

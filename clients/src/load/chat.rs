@@ -1,4 +1,4 @@
-//! A chat, of whose members some talk: every line must reach all other members once and in order.
+//! A chat, some members of which talk: every line must reach all other members once and in order.
 //!
 //! | file | subject |
 //! |---|---|
@@ -137,7 +137,7 @@ impl Chat {
         }
     }
 
-    /// Lets those talkers go on whose lines all members have heard.
+    /// Lets talkers go on after lines that all members have heard.
     fn settle_heard(&mut self, now: Nanos, worker: &mut Worker, out: &mut Outbox) {
         while let Some((author, number)) = self.hearing.next_heard() {
             let crew = &worker.crew;
@@ -199,7 +199,7 @@ impl Chat {
     }
 }
 
-/// A member cannot join. Without all its members the chat is not what was asked for.
+/// A member cannot join. Without all its members the run is pointless.
 fn fail_to_join(place: u32, problem: Problem, worker: &mut Worker, out: &mut Outbox) {
     if let Some(id) = worker.connections.at(place) {
         worker.connections.remove(id);

@@ -27,7 +27,7 @@ const QUIET_CPU: Duration = Duration::from_millis(5);
 /// Longest wait for the server to be idle.
 const QUIET_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What was measured besides the workers' counts.
+/// The measurements besides the workers' counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Figures {
     /// The generator's own work while it measured.
@@ -36,7 +36,7 @@ pub(super) struct Figures {
     pub(super) server: Option<ServerWork>,
 }
 
-/// Processor time, and what was done with it.
+/// Processor time, and the messages handled in it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Work {
     pub(super) cpu: Duration,
@@ -45,7 +45,7 @@ pub(super) struct Work {
     pub(super) delivered: u64,
 }
 
-/// What the server was seen to use.
+/// The server's work and memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ServerWork {
     pub(super) idle: Idle,
@@ -306,8 +306,8 @@ impl Conductor {
         self.crew.plan.timeout.saturating_add(QUIET)
     }
 
-    /// What the server has used since the measuring began. While it settles, it has nothing to do
-    /// but answer the messages sent before.
+    /// The server's work since the measuring began. After the end of that the server only answers
+    /// messages sent before.
     fn server_work(&self) -> Option<ServerWork> {
         let (from, to) = (self.server_from.as_ref()?, self.look_at_server()?);
         Some(ServerWork {
@@ -321,9 +321,8 @@ impl Conductor {
         })
     }
 
-    /// What the server has used, as long as it is there, and the count at that time. To look at
-    /// thousands of processes takes so long that messages are answered meanwhile: the count is that
-    /// of the middle.
+    /// A sample of the server; `None` if it has ended. To look at thousands of processes takes so long
+    /// that messages are answered meanwhile: time and count are those of the middle.
     fn look_at_server(&self) -> Option<Sample<Usage>> {
         let server = self.server.as_ref()?;
         let (began, before) = (self.crew.clock.elapsed(), self.crew.count());
@@ -340,7 +339,7 @@ impl Conductor {
         })
     }
 
-    /// What the workers have used: all of this process but this thread.
+    /// A sample of the workers: all of this process but this thread.
     fn look_at_self(&self) -> Sample<Duration> {
         let used = |clock: ClockId| clock.now().map(Duration::from).unwrap_or_default();
         let all = used(ClockId::CLOCK_PROCESS_CPUTIME_ID);
@@ -390,7 +389,7 @@ impl Protocol for Conductor {
     fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
 }
 
-/// What was used between two moments, and for how much.
+/// The work between two samples.
 fn work<U>(from: &Sample<U>, to: &Sample<U>, cpu: impl Fn(&Sample<U>) -> Duration) -> Work {
     Work {
         cpu: cpu(to).saturating_sub(cpu(from)),

@@ -1,4 +1,4 @@
-//! A worker's connections: opened some at a time, or so many a second, and known by their places.
+//! A worker's connections: opened some at a time, or at a rate, and known by their places.
 
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::load::options::Kind;
 
-    /// Opens what it is told to, and is told when one has ended.
+    /// A protocol that only opens connections.
     struct Opener {
         plan: Plan,
         opening: Opening,

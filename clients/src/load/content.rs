@@ -1,25 +1,25 @@
-//! What is sent, and what must come back.
+//! The content of messages, and of the replies to them.
 //!
-//! A message is a function of its author and its number, so nothing is stored for comparing, and an
-//! answer that is somebody else's, or comes twice, or out of turn, is not what is expected. It is
-//! made of the letters a to p, half a byte in each: harmless on a terminal, one line of a chat, and
-//! work for a server of capitals.
+//! A message is a function of its author and its number, so nothing is stored for comparing, and a
+//! reply to another author, a second time or out of turn does not match. A message consists of the
+//! letters a to p, half a byte in each: harmless on a terminal, one line of a chat, and work for an
+//! upper-case server.
 //!
-//! The blocks of a message are an arithmetic progression of 64-bit words, whose half bytes are
-//! shown, first the lower ones and then the upper ones. What matters is that messages differ, not
-//! that they look random; and this way sixteen letters cost an addition and two masks, and a vector
-//! unit does several blocks at a time.
+//! The blocks of a message are an arithmetic progression of 64-bit words, shown as their half bytes,
+//! first the lower ones and then the upper ones. Messages must differ; they need not look random. In
+//! this way sixteen letters cost an addition and two masks, and a vector unit makes several blocks at
+//! a time.
 
 /// The lower half of each byte of a word.
 const HALF_BYTES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
-/// From each word to the next: odd, and with bits in each byte.
+/// Distance from each word to the next: odd, and with bits in each byte.
 const STEP: u64 = 0x5851_f42d_4c95_7f2d;
 /// Bytes of a word.
 const WORD: usize = size_of::<u64>();
-/// Letters that show one word.
+/// Letters of one word.
 const BLOCK: usize = 2 * WORD;
 
-/// Which letters a message is written in, as they are added to each byte of a word.
+/// The case of a message's letters, as the number that is added to each byte of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Letters {
     Small = 0x61,
@@ -40,8 +40,8 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Message number `sequence` of an author. No two have the same seed as long as there are fewer
-    /// than 2⁴⁰ of one author.
+    /// Message number `sequence` of an author. No two have the same seed as long as one author has
+    /// fewer than 2⁴⁰.
     pub(super) fn new(author: u32, sequence: u64, letters: Letters) -> Text {
         let place = u64::from(author) << 40 ^ sequence;
         Text {
@@ -50,7 +50,7 @@ impl Text {
         }
     }
 
-    /// The same message with one more thing that it depends on.
+    /// This message, made dependent on one more number.
     pub(super) fn and(self, more: u64) -> Text {
         Text {
             seed: scatter(self.seed ^ more),
@@ -78,8 +78,8 @@ impl Text {
         let (mut next, before) = next_block(offset);
         let (head, body) = bytes.split_at(before.min(bytes.len()));
         let (blocks, tail) = body.as_chunks();
-        // All differences are gathered and looked at once: a loop without an exit can be done with
-        // vector instructions.
+        // All differences are gathered and looked at once: the compiler makes vector instructions of a
+        // loop without an exit.
         let mut difference = 0;
         for block in blocks {
             difference |= u128::from_le_bytes(*block) ^ u128::from_le_bytes(self.block(next));
@@ -99,7 +99,7 @@ impl Text {
     }
 }
 
-/// The first block that begins at `offset` or later, and how many bytes there are before it.
+/// The first block that begins at `offset` or later, and the number of bytes before it.
 fn next_block(offset: usize) -> (usize, usize) {
     let next = offset.div_ceil(BLOCK);
     (next, next * BLOCK - offset)
@@ -125,7 +125,7 @@ pub(super) fn write_number(number: u32, to: &mut [u8; NUMBER]) {
     *to = (word + Letters::Small.word()).to_le_bytes();
 }
 
-/// Reads what [`write_number`] has written; `None` for anything else.
+/// Reads a number that [`write_number`] has written; `None` for any other letters.
 pub(super) fn read_number(letters: [u8; NUMBER]) -> Option<u32> {
     let word = u64::from_le_bytes(letters).wrapping_sub(Letters::Small.word()) & HALF_BYTES;
     let word = (word | word >> 4) & 0x00ff_00ff_00ff_00ff;

@@ -59,8 +59,8 @@ impl Echo {
         Ok(due - talk.flow.answered())
     }
 
-    /// Finds out what came in place of the reply that is due. `is` compares it with the reply to a
-    /// message, by number of the connection and of the message.
+    /// Classifies bytes that came in place of the reply that is due. `is` compares them with the reply
+    /// to a message, by number of the connection and of the message.
     fn recognise(&self, number: u32, due: u64, is: impl Fn(u32, u64) -> bool) -> Mismatch {
         let under_way_elsewhere = |talk: &Talk| {
             let mut under_way = talk.flow.answered()..=talk.flow.sent();
@@ -77,7 +77,7 @@ impl Echo {
         }
     }
 
-    /// So many replies on a connection are complete.
+    /// `count` replies on a connection are complete.
     fn take_answers(&mut self, place: u32, count: u64, now: Nanos, worker: &mut Worker) {
         if let Some(talk) = &mut self.talks[place as usize] {
             for _ in 0..count {

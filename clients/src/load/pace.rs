@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(turns.take(&mut even, 5_000_000), 2_000_000);
         assert!(turns.behind(even).eq([4_000_000]));
         assert!(turns.behind(odd).eq([3_000_000, 5_000_000]));
-        // Nobody has a turn again that it has taken, nor one of before.
+        // No sender has a turn again that it has taken, nor one of before.
         turns.begin(4_500_000);
         assert!(turns.due(5_000_000).eq([1]));
         turns.take_part(0, &mut even);

@@ -1,6 +1,5 @@
-//! What a run is reported as: for people, for programs, and for plots.
+//! The report of a run: its figures, as JSON for programs. `text.rs` shows them to people.
 
-mod percentiles;
 mod text;
 
 use std::collections::BTreeMap;
@@ -11,16 +10,16 @@ use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-pub(super) use self::percentiles::percentiles;
+pub(super) use self::text::percentiles;
 use super::conductor::{ServerWork, Work};
 use super::options::{Kind, LoadOptions};
 use super::run::Outcome;
 use super::tally::Order;
 
-/// The share of a core above which somebody has no more to give.
+/// The share of a core above which a program is taken to be the limit.
 const BUSY: f64 = 0.9;
 
-/// Everything. The names are those of the JSON.
+/// The whole report. The names are those of the JSON.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     options: Options,
@@ -40,7 +39,7 @@ pub(super) struct Report {
     errors: BTreeMap<String, u64>,
     client: Client,
     server: Option<Server>,
-    /// Of chat: whether the server let the talkers wait though it had time for others.
+    /// Of chat: whether the server held the talkers back though it had time for other members.
     held_back: Option<bool>,
     interrupted: bool,
     /// Why the exit status is not 0.
@@ -48,7 +47,7 @@ pub(super) struct Report {
     notes: Vec<String>,
 }
 
-/// What was asked for.
+/// The options of the run.
 #[derive(Clone, Debug, Serialize)]
 struct Options {
     kind: String,
@@ -67,7 +66,7 @@ struct Options {
     server_pid: Option<i32>,
 }
 
-/// In microseconds.
+/// Latencies, in microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Latency {
     count: u64,
@@ -85,7 +84,7 @@ struct Latency {
 struct Client {
     cpu_us_per_message: f64,
     cpu_us_per_delivery: Option<f64>,
-    /// Of a core, for each thread.
+    /// The share of a core, for each thread.
     cpu_share: f64,
     limited: bool,
 }
@@ -95,14 +94,14 @@ struct Client {
 struct Server {
     cpu_us_per_message: f64,
     cpu_us_per_delivery: Option<f64>,
-    /// Of a core.
+    /// The share of a core; of several processes, their sum.
     cpu_share: f64,
     pss_bytes: u64,
-    /// Anonymous memory only. None of kind connect, which leaves no connection open.
+    /// Anonymous memory only. `None` for kind connect, which leaves no connection open.
     pss_bytes_per_connection: Option<f64>,
     voluntary_switches_per_message: f64,
     involuntary_switches_per_message: f64,
-    /// Whether these are all: threads that came or went are not among them.
+    /// Whether these are all switches: those of threads that came or went are not counted.
     switches_complete: bool,
     processes: u64,
     threads: u64,
@@ -149,9 +148,9 @@ impl Report {
         report
     }
 
-    /// What one has to know to read the figures right.
+    /// The notes that a reader needs to understand the figures.
     fn find_notes(&self, outcome: &Outcome) -> Vec<String> {
-        // A sink is one as long as it says nothing.
+        // A server is a sink as long as it sends nothing.
         let was_ever_right = outcome.answered > 0 && self.options.kind != Kind::Sink.to_string();
         let behind = format!("{} {}", HumanCount(self.behind), self.options.unit());
         let is_out_of_ports = |error: &String| error.contains(Errno::EADDRNOTAVAIL.desc());
@@ -217,11 +216,11 @@ impl Report {
 
     /// The report as JSON.
     pub(super) fn json(&self) -> String {
-        // Numbers that are none become null, and there is nothing else that JSON could not say.
+        // NaN and infinity become null, and JSON has a notation for everything else.
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
 
-    /// The reason of a failed run.
+    /// The reason why the run failed, if it did.
     pub(super) fn verdict(&self) -> Result<(), String> {
         self.error.clone().map_or(Ok(()), Err)
     }
@@ -242,11 +241,11 @@ impl Report {
     }
 }
 
-/// Lines to be seen overtaken before anything is made of it.
+/// Lines overtaken from which on talkers count as held back.
 const OVERTAKEN_MIN: u64 = 10;
 
-/// Whether talkers had to wait while a member that had been silent had not, and that was nobody's
-/// lack of processor time.
+/// Whether talkers had to wait while a silent member had not, though neither program lacked processor
+/// time.
 fn are_held_back(order: Order, client: &Client, server: Option<Server>) -> bool {
     let is_busy = client.cpu_share > BUSY || server.is_some_and(|it| it.cpu_share > BUSY);
     let is_rule = order.overtaken >= OVERTAKEN_MIN && order.overtaken > order.kept;
@@ -300,7 +299,7 @@ impl Client {
             cpu_us_per_message: micros_each(own.cpu, own.answered),
             cpu_us_per_delivery: per_delivery(options, own),
             cpu_share,
-            // To start, and to find nobody, may keep it busy too.
+            // A generator that only starts, and finds no server, may be busy too.
             limited: cpu_share > BUSY && own.answered > 0 && !server_is_busy,
         }
     }
@@ -310,7 +309,7 @@ impl Server {
     fn new(options: &LoadOptions, outcome: &ServerWork, connected: u64) -> Server {
         let (idle, work) = (&outcome.idle, &outcome.work);
         let messages = work.answered as f64;
-        // It may also have given back some that it had to spare.
+        // A server may also have given back spare memory.
         let (before, after) = (idle.memory_before.anonymous, idle.memory.anonymous);
         let growth = after.saturating_sub(before);
         Server {
@@ -352,7 +351,7 @@ mod tests {
     use crate::load::server::{Extent, Memory, Switches};
     use crate::load::tally::{Mismatch, Problem, Tally};
 
-    /// Ten messages in two seconds, each of which took as many milliseconds as its number.
+    /// Ten messages in two seconds; number N took N milliseconds.
     fn tally() -> Tally {
         let mut tally = Tally::default();
         (tally.connected, tally.messages) = (4, 10);
@@ -452,7 +451,7 @@ mod tests {
         }
     }
 
-    /// A run that ended at once, since nobody was there.
+    /// A run that ended at once, since there was no server.
     #[test]
     fn whoever_had_nothing_to_do_was_not_the_limit() {
         let own = Work {
@@ -481,7 +480,7 @@ mod tests {
         }
     }
 
-    /// Why there was no run is told as JSON too.
+    /// The JSON has the reason too.
     #[test]
     fn a_run_that_did_not_take_place_has_a_reason() {
         let outcome = Outcome::failed("no luck".into());

@@ -1,4 +1,4 @@
-//! What the tests of the protocols share: one worker on a script, and a crew that it belongs to.
+//! Shared by the tests of all kinds of load: one worker on a script, and its crew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use super::plan::Plan;
 use super::tally::{Mismatch, Tally};
 use super::worker::{Driver, Load, Worker};
 
-/// A load whose server is the test.
+/// A load whose server is played by the test.
 pub(super) struct Rig<L> {
     pub(super) script: Script<Driver<L>>,
     pub(super) crew: Arc<Crew>,
     /// The connections by their places.
     pub(super) ids: Vec<ConnId>,
-    /// Whence the ticks of an open loop come.
+    /// The connection with the ticks of an open loop.
     ticks: Option<ConnId>,
     now: Nanos,
 }
@@ -47,7 +47,7 @@ impl<L: Load> Rig<L> {
         }
     }
 
-    /// All connections that are asked for are opened.
+    /// Opens all connections that the load asks for.
     pub(super) fn open(mut self) -> Self {
         while let connects @ [_, ..] = &self.script.take_connects()[..] {
             for &(_, tag) in connects {
@@ -58,7 +58,7 @@ impl<L: Load> Rig<L> {
         self
     }
 
-    /// The same, and all phases up to this one begin.
+    /// Opens all connections, and begins all phases up to this one.
     pub(super) fn in_phase(self, phase: Phase) -> Self {
         let mut rig = self.open();
         let phases = [
@@ -78,26 +78,26 @@ impl<L: Load> Rig<L> {
         self.script.wake();
     }
 
-    /// The plan's timer ticks.
+    /// Lets the plan's timer tick.
     pub(super) fn tick(&mut self) {
         if let Some(ticks) = self.ticks {
             self.script.data(ticks, &1u64.to_ne_bytes());
         }
     }
 
-    /// So many milliseconds pass, each with a tick if there is a plan.
+    /// Lets time pass, with a tick each millisecond if there is a plan.
     pub(super) fn pass(&mut self, milliseconds: u32) {
         for _ in 0..milliseconds {
             self.pass_one_unnoticed();
             self.tick();
             if self.ticks.is_some() {
-                // There is no waker in a script, and to wake whoever has not asked does no harm.
+                // A script has no waker, and to wake a load that has not asked does no harm.
                 self.script.wake();
             }
         }
     }
 
-    /// A millisecond passes, whose tick has not come yet.
+    /// Lets a millisecond pass without its tick.
     pub(super) fn pass_one_unnoticed(&mut self) {
         self.script.advance(Duration::from_millis(1));
         self.now += 1_000_000;
@@ -107,13 +107,13 @@ impl<L: Load> Rig<L> {
         &self.script.protocol().worker.tally
     }
 
-    /// The mismatches found.
+    /// The mismatches counted.
     pub(super) fn mismatches(&self) -> Vec<(Mismatch, u64)> {
         let found = self.tally().mismatches.iter();
         found.map(|(mismatch, count)| (*mismatch, *count)).collect()
     }
 
-    /// What else went wrong.
+    /// The problems counted.
     pub(super) fn problems(&self) -> Vec<(&str, u64)> {
         let found = self.tally().problems.iter();
         found
@@ -125,7 +125,7 @@ impl<L: Load> Rig<L> {
     pub(super) fn latencies(&self) -> Vec<u64> {
         let recorded = self.tally().latency.iter_recorded();
         let each = recorded.flat_map(|step| {
-            // Values are told with three digits.
+            // The histogram keeps three digits.
             let milliseconds = (step.value_iterated_to() as f64 / 1e6).round() as u64;
             std::iter::repeat_n(milliseconds, step.count_at_value() as usize)
         });

@@ -50,8 +50,8 @@ impl Outcome {
     }
 }
 
-/// The whole run. The outcome holds what was counted, whether the run came to its end or not.
-/// Errors: the run did not take place.
+/// The whole run. The outcome holds the counts, whether the run came to its end or not. Errors: the
+/// run did not take place.
 pub(super) fn run(plan: Plan, options: &LoadOptions) -> Result<Outcome, String> {
     let crew = Arc::new(Crew::new(plan, Clock::start()));
     let mut reactor = lead(&crew, options)?;

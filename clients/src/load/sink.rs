@@ -202,7 +202,7 @@ impl Load for Sink {
     }
 }
 
-/// So many lines of `size` bytes.
+/// Lines of `size` bytes.
 fn chunk(size: usize, lines: usize) -> Vec<u8> {
     let mut chunk = vec![b'\n'; size * lines];
     for (number, line) in chunk.chunks_exact_mut(size).enumerate() {

@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(hearing.hear(1, 0, 1), Verdict::Not(Mismatch::Repeated));
         assert_eq!(hearing.hear(1, 0, 4), Verdict::InTurn);
         assert_eq!(hearing.hear(1, 7, 0), Verdict::Not(Mismatch::Foreign));
-        // Nobody waits for what is missing.
+        // The missing lines are not waited for.
         assert_eq!(std::iter::from_fn(|| hearing.next_heard()).count(), 5);
     }
 

@@ -1,8 +1,8 @@
-//! What is in a line: whose it is, which one, when it was sent.
+//! The content of a line: its author, its number, the time at which it was sent.
 //!
-//! Whoever hears a line may be in another thread than the one who said it, so the line itself tells
-//! when that was. What follows the number and the time depends on both, and on the author: a line
-//! that was changed on its way does not fit together.
+//! The listener may be in another thread than the author, so the line itself carries the time. The
+//! letters after number and time depend on both, and on the author: the parts of a line that was
+//! changed on its way do not fit together.
 
 use crate::load::clock::Nanos;
 use crate::load::content::{Letters, NUMBER, Text, read_number, write_number};
@@ -14,42 +14,41 @@ pub(in crate::load) const LINE_MIN: usize = HEAD + NUMBER + 1;
 /// Digits of the longest number of a member.
 const DIGITS_MAX: usize = 10;
 
-/// A line that somebody said.
+/// A line that a member said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Said {
     /// The number of the member.
     pub(super) author: u32,
-    /// The number of the line, of all that this member has said.
+    /// The number of the line among those of this member.
     pub(super) number: u32,
-    /// When it was sent, or planned.
+    /// The time at which it was sent, or planned.
     pub(super) sent: Nanos,
 }
 
-/// What a member makes of a line.
+/// A line as a listener understands it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// One of ours has said this.
+    /// A member of this run has said this.
     Line(Said),
-    /// One of ours has said something else.
+    /// This member of the run has said something else.
     Garbled(u32),
-    /// It is not of ours.
+    /// The line is of no member of this run.
     Others,
 }
 
-/// How members of this run speak.
+/// The names and lines of this run.
 #[derive(Debug)]
 pub(super) struct Speech {
-    /// What all their names begin with.
+    /// The beginning of all names.
     family: String,
-    /// The same as lines begin with it.
+    /// The beginning of all lines as they are heard.
     opening: String,
     /// Bytes of a line as it is sent, with its newline.
     size: usize,
 }
 
 impl Speech {
-    /// Members of the run with this id, which no other run may have in the same chat, say lines of
-    /// `size` bytes.
+    /// For lines of `size` bytes. No other run in the same chat may have this run's id.
     pub(super) fn new(run: u32, size: usize) -> Speech {
         let family = format!("e{run:x}n");
         Speech {
@@ -59,18 +58,18 @@ impl Speech {
         }
     }
 
-    /// The longest line that is heard of ours, in bytes.
+    /// The longest line of this run as it is heard, in bytes.
     pub(super) fn longest(&self) -> usize {
         self.opening.len() + DIGITS_MAX + 2 + self.size
     }
 
-    /// The name of a member: no more than 16 letters and digits, which every such server allows.
+    /// Appends the name of a member: up to 16 letters and digits, which every such server allows.
     pub(super) fn name(&self, number: u32, to: &mut Vec<u8>) {
         to.extend_from_slice(self.family.as_bytes());
         to.extend_from_slice(number.to_string().as_bytes());
     }
 
-    /// Writes a line as it is sent.
+    /// Appends a line as it is sent.
     pub(super) fn write(&self, said: Said, to: &mut Vec<u8>) {
         let mut head = [[0; NUMBER]; HEAD / NUMBER];
         let numbers = [said.number, said.sent as u32, (said.sent >> 32) as u32];
@@ -95,7 +94,7 @@ impl Speech {
         }
     }
 
-    /// What an author has said, if this can be it.
+    /// The line that an author has said, if the parts fit together.
     fn text(&self, author: u32, line: &[u8]) -> Option<Said> {
         let [number, low, high, ..] = *line.as_chunks().0 else {
             return None;
@@ -110,7 +109,7 @@ impl Speech {
         fits.then_some(said)
     }
 
-    /// Takes the author off the beginning of a line; `None` if it is none of ours.
+    /// Takes the author off the beginning of a line; `None` if that is no member of this run.
     fn author<'a>(&self, line: &'a [u8]) -> Option<(u32, &'a [u8])> {
         let line = line.strip_prefix(self.opening.as_bytes())?;
         let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -123,7 +122,7 @@ impl Speech {
     }
 }
 
-/// What follows the head of a line.
+/// The letters after the head of a line.
 fn text(said: Said) -> Text {
     Text::new(said.author, said.number.into(), Letters::Small).and(said.sent)
 }

@@ -19,7 +19,7 @@ fn connect(lanes: u32) -> Rig<Connect> {
 }
 
 impl Rig<Connect> {
-    /// The lanes whose connections are to be opened.
+    /// The lanes that ask for a connection.
     fn wanted(&mut self) -> Vec<u32> {
         let connects = self.script.take_connects();
         connects.into_iter().map(|(_, lane)| lane).collect()

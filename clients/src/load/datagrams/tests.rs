@@ -24,7 +24,7 @@ fn datagrams(depth: u32) -> Rig<Datagrams> {
 }
 
 impl Rig<Datagrams> {
-    /// What was sent since the last call.
+    /// The datagrams sent since the last call.
     fn asked(&mut self) -> Vec<Vec<u8>> {
         let sent = self.script.take_datagrams();
         sent.into_iter().map(|(_, datagram)| datagram).collect()

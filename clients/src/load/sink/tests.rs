@@ -22,7 +22,7 @@ impl Rig<Sink> {
         self.script.take_output(self.ids[place])
     }
 
-    /// The kernel refuses some of what a stream was fed, or has taken it all by now.
+    /// The kernel refuses some lines of a stream, or has taken all of them by now.
     fn refuse(&mut self, place: usize, refused: bool) {
         self.script.high_water(self.ids[place], refused);
     }
@@ -46,7 +46,7 @@ fn who_is_refused_nothing_is_fed_again_in_the_next_turn() {
     for turn in 1..5 {
         let fed = [rig.fed(0), rig.fed(1)];
         assert!(fed.iter().all(|fed| !fed.is_empty()));
-        // What was fed is known to be taken when nothing was refused until the next turn.
+        // Lines are known to be taken when nothing was refused until the next turn.
         rig.script.wake();
         let lines = 2 * fed[0].len() / SIZE;
         assert_eq!(rig.tally().messages, (turn * lines) as u64);
@@ -150,7 +150,7 @@ fn a_plan_is_kept() {
         assert_eq!(fed, [[SIZE, 0], [0, SIZE]][number % 2]);
         rig.pass(1);
     }
-    // Who had no room sends later what was due meanwhile.
+    // A stream that had no room sends the lines due meanwhile later.
     rig.fed(0);
     rig.refuse(0, true);
     rig.pass(6);
