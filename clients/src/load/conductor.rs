@@ -398,3 +398,101 @@ fn work<U>(from: &Sample<U>, to: &Sample<U>, cpu: impl Fn(&Sample<U>) -> Duratio
         delivered: to.count.delivered.saturating_sub(from.count.delivered),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use edgeloop_reactor::Script;
+
+    use super::*;
+    use crate::load::clock::Clock;
+    use crate::load::options::Kind;
+    use crate::load::plan::Plan;
+
+    /// A conductor, and its crew with one worker, which is played by the test.
+    fn conductor(open: u64) -> (Script<Conductor>, Arc<Crew>) {
+        let plan = Plan::of(Kind::Echo, 1, 64, 1);
+        let crew = Arc::new(Crew::new(plan, Clock::of_script()));
+        let options = LoadOptions::of_test(Kind::Echo);
+        let conductor = Conductor::new(Arc::clone(&crew), &options).expect("no server");
+        let mut script = Script::new(conductor);
+        script.call(Conductor::go_on);
+        crew.counters(0).open.store(open, Ordering::Relaxed);
+        (script, crew)
+    }
+
+    /// A conductor that has come to the measuring.
+    fn measuring() -> (Script<Conductor>, Arc<Crew>) {
+        let (mut script, crew) = conductor(1);
+        reach(&mut script, &crew, Phase::Connecting);
+        assert_eq!(crew.phase(), Phase::Warming);
+        script.advance(Duration::from_secs(1));
+        assert_eq!(crew.phase(), Phase::Measuring);
+        (script, crew)
+    }
+
+    /// The worker reaches the goal of this phase.
+    fn reach(script: &mut Script<Conductor>, crew: &Crew, phase: Phase) {
+        crew.reached(0, phase);
+        script.wake();
+    }
+
+    #[test]
+    fn phases_follow_one_another() {
+        let (mut script, crew) = measuring();
+        script.advance(Duration::from_millis(9_999));
+        assert_eq!(crew.phase(), Phase::Measuring);
+        script.advance(Duration::from_millis(1));
+        assert_eq!(crew.phase(), Phase::Settling);
+        reach(&mut script, &crew, Phase::Settling);
+        assert_eq!(crew.phase(), Phase::Ending);
+        reach(&mut script, &crew, Phase::Ending);
+        assert_eq!(script.protocol().step, Step::Over);
+        assert_eq!(crew.window.length(), 10_000_000_000);
+        assert!(!script.protocol().interrupted);
+    }
+
+    #[test]
+    fn goals_are_not_waited_for_without_end() {
+        let (mut script, crew) = measuring();
+        script.advance(Duration::from_secs(10));
+        // The timeout is a second.
+        script.advance(Duration::from_millis(1_199));
+        assert_eq!(crew.phase(), Phase::Settling);
+        script.advance(Duration::from_millis(1));
+        assert_eq!(crew.phase(), Phase::Ending);
+        script.advance(Duration::from_millis(1_200));
+        assert_eq!(script.protocol().step, Step::Over);
+    }
+
+    #[test]
+    fn the_first_signal_ends_the_run_in_good_order() {
+        let (mut script, crew) = measuring();
+        script.stop();
+        assert_eq!(crew.phase(), Phase::Settling);
+        reach(&mut script, &crew, Phase::Settling);
+        reach(&mut script, &crew, Phase::Ending);
+        let conductor = script.protocol();
+        assert_eq!((conductor.step, conductor.cut_off), (Step::Over, false));
+    }
+
+    #[test]
+    fn a_signal_after_the_terminal_has_closed_is_the_second() {
+        let (mut script, crew) = measuring();
+        script.reload();
+        script.reload();
+        assert_eq!(crew.phase(), Phase::Settling);
+        assert!(!script.protocol().cut_off);
+        script.stop();
+        assert!(script.protocol().cut_off);
+    }
+
+    #[test]
+    fn without_connections_nothing_is_measured() {
+        let (mut script, crew) = conductor(0);
+        reach(&mut script, &crew, Phase::Connecting);
+        assert_eq!(script.protocol().step, Step::Over);
+        assert_eq!(crew.phase(), Phase::Connecting);
+    }
+}

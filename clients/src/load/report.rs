@@ -150,51 +150,63 @@ impl Report {
 
     /// The notes that a reader needs to understand the figures.
     fn find_notes(&self, outcome: &Outcome) -> Vec<String> {
-        // A server is a sink as long as it sends nothing.
-        let was_ever_right = outcome.answered > 0 && self.options.kind != Kind::Sink.to_string();
-        let behind = format!("{} {}", HumanCount(self.behind), self.options.unit());
+        let notes = self.notes_on_load();
+        let notes = notes.into_iter().chain(self.notes_on_server(outcome));
+        notes
+            .filter_map(|(holds, note)| holds.then_some(note))
+            .collect()
+    }
+
+    /// Each note on the load, and whether it holds.
+    fn notes_on_load(&self) -> [(bool, String); 6] {
+        let behind = format!(
+            "the planned rate was not kept: {} {} were due at the end and not sent",
+            HumanCount(self.behind),
+            self.options.unit()
+        );
+        let has_latencies = self.latency_us.count > 0;
         let is_out_of_ports = |error: &String| error.contains(Errno::EADDRNOTAVAIL.desc());
-        let notes = [
+        [
             (
                 self.interrupted,
-                "interrupted: this is the report so far".to_owned(),
+                "interrupted: this is the report so far".into(),
             ),
             (
                 self.client.limited && self.server.is_some(),
                 "the generator, not the server, was the limit: give it more --threads and cores"
-                    .to_owned(),
+                    .into(),
             ),
             (
                 self.client.limited && self.server.is_none(),
                 "the generator was busy all the time and may have been the limit: --server-pid \
                  tells, more --threads and cores help"
-                    .to_owned(),
+                    .into(),
             ),
             (
-                self.behind > 0 && self.latency_us.count > 0,
-                format!(
-                    "the planned rate was not kept: {behind} were due at the end and not sent; the \
-                     time they had waited is in the latencies"
-                ),
+                self.behind > 0 && has_latencies,
+                format!("{behind}; the time they had waited is in the latencies"),
             ),
-            (
-                self.behind > 0 && self.latency_us.count == 0,
-                format!("the planned rate was not kept: {behind} were due at the end and not sent"),
-            ),
+            (self.behind > 0 && !has_latencies, behind),
             (
                 self.errors.keys().any(is_out_of_ports),
-                "there was no port left to connect from: use --sources".to_owned(),
+                "there was no port left to connect from: use --sources".into(),
             ),
+        ]
+    }
+
+    /// Each note on the server, and whether it holds.
+    fn notes_on_server(&self, outcome: &Outcome) -> [(bool, String); 4] {
+        // A server is a sink as long as it sends nothing.
+        let was_ever_right = outcome.answered > 0 && self.options.kind != Kind::Sink.to_string();
+        let was_to_be_measured = self.options.server_pid.is_some() && outcome.failure.is_none();
+        [
             (
                 self.server.is_some_and(|server| !server.switches_complete),
-                "threads of the server came or went: their context switches are not counted"
-                    .to_owned(),
+                "threads of the server came or went: their context switches are not counted".into(),
             ),
             (
-                self.server.is_none()
-                    && self.options.server_pid.is_some()
-                    && outcome.failure.is_none(),
-                "the server's process has ended: there are no figures of it".to_owned(),
+                self.server.is_none() && was_to_be_measured,
+                "the server's process has ended: there are no figures of it".into(),
             ),
             (
                 self.mismatches > 0 && !was_ever_right,
@@ -207,11 +219,9 @@ impl Report {
                 self.held_back == Some(true),
                 "the server's limit of what one member may say was measured: it let the talkers \
                  wait, and not a member that had been silent; `edgeloop chat --rate 0` has no limit"
-                    .to_owned(),
+                    .into(),
             ),
-        ];
-        let true_ones = notes.into_iter().filter(|(holds, _)| *holds);
-        true_ones.map(|(_, note)| note).collect()
+        ]
     }
 
     /// The report as JSON.

@@ -31,11 +31,8 @@ impl fmt::Display for Report {
         if self.latency_us.count > 0 {
             writeln!(out, "latency     {}", self.latency_us)?;
         }
-        let each = if self.options.threads > 1 {
-            " each"
-        } else {
-            ""
-        };
+        let is_shared = self.options.threads > 1;
+        let each = if is_shared { " each" } else { "" };
         writeln!(out, "generator   {}{each}", self.client)?;
         if let Some(server) = &self.server {
             writeln!(out, "server      {server}")?;
