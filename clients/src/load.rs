@@ -11,9 +11,10 @@
 //! | file | subject |
 //! |---|---|
 //! | `options.rs`, `plan.rs` | the command line; the plan, and the part of each worker |
-//! | `clock.rs`, `content.rs` | the time, and when messages count; the bytes of messages |
+//! | `clock.rs`, `content.rs` | the time, and when messages count; the content of messages |
 //! | `tally.rs` | counts, mismatches and problems |
 //! | `pace.rs`, `flow.rs` | when to send: closed and open loops; messages under way |
+//! | `hearing.rs`, `probe.rs` | of chat: the lines that members have heard; whether talkers are held back |
 //! | `crew.rs` | the phases, and the state that all workers share |
 //! | `connections.rs` | opening connections; their places |
 //! | `worker.rs` | the state and the protocol that all kinds of load share |
@@ -32,9 +33,11 @@ mod crew;
 mod datagrams;
 mod echo;
 mod flow;
+mod hearing;
 pub(crate) mod options;
 mod pace;
 mod plan;
+mod probe;
 mod progress;
 mod report;
 #[cfg(test)]

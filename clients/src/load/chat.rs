@@ -1,18 +1,7 @@
 //! A chat, some members of which talk: every line must reach all other members once and in order.
 //!
-//! | file | subject |
-//! |---|---|
-//! | `chat.rs` | connections: the prompt, the name, lines to and fro |
-//! | `speech.rs` | the content of a line: author, number, time |
-//! | `hearing.rs` | which members have heard which lines, of one worker and of all |
-//! | `probe.rs` | whether the server holds the talkers back |
-//!
 //! The server is a chat of the Budget kind (<https://protohackers.com/problem/3>): it asks for a
 //! name, lists the members, and then each line goes to the other members with its author in brackets.
-
-pub(super) mod hearing;
-mod probe;
-pub(super) mod speech;
 
 use std::mem;
 
@@ -20,13 +9,13 @@ use edgeloop::harmless::harmless;
 use edgeloop::line::LineAssembler;
 use edgeloop_reactor::{Closed, Data, Outbox};
 
-use self::hearing::{Hearing, Verdict};
-use self::probe::Probe;
-use self::speech::{Heard, Said, Speech};
 use super::clock::Nanos;
+use super::content::{Heard, Said, Speech};
 use super::crew::Phase;
 use super::flow::{Flow, Flows};
+use super::hearing::{Hearing, Verdict};
 use super::pace::Turn;
+use super::probe::{self, Probe};
 use super::tally::{Mismatch, Problem};
 use super::worker::{Load, Worker};
 
@@ -284,7 +273,7 @@ impl Load for Chat {
         fail_to_join(place, problem, worker, out);
     }
 
-    /// First to open connections, then for probes.
+    /// The timer first serves to open connections, then for probes.
     fn on_service_timer(&mut self, worker: &mut Worker, out: &mut Outbox) {
         worker.go_on_opening(out);
         self.say_probe(worker, out);

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use edgeloop_reactor::Waker;
 
-use super::chat::hearing::Ledger;
 use super::clock::{Clock, Nanos, Window};
+use super::hearing::Ledger;
 use super::plan::Plan;
 
 /// How far a run has come. A phase may be left out, and none comes back.

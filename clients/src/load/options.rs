@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use edgeloop::values::{duration, positive, size};
 use edgeloop_reactor::Address;
 
-use super::chat::speech::LINE_MIN;
+use super::content::LINE_MIN;
 
 /// A kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -68,7 +68,7 @@ impl Problem {
     }
 }
 
-/// Of chat: lines of talkers that were under way when a probe was sent (see [`super::chat`]).
+/// Of chat: lines of talkers that were under way when a probe was sent (see `probe.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
     /// Heard before the probe.

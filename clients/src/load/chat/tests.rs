@@ -1,5 +1,5 @@
-use super::speech::LINE_MIN;
 use super::*;
+use crate::load::content::LINE_MIN;
 use crate::load::options::Kind;
 use crate::load::plan::Plan;
 use crate::load::rig::Rig;

@@ -7,10 +7,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::load::flow::Slots;
-use crate::load::options::Kind;
-use crate::load::plan::Plan;
-use crate::load::tally::Mismatch;
+use super::flow::Slots;
+use super::options::Kind;
+use super::plan::Plan;
+use super::tally::Mismatch;
 
 /// The members of one worker as listeners.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Hearing {
 
 /// The lines under way, for all workers.
 #[derive(Debug, Default)]
-pub(in crate::load) struct Ledger {
+pub(super) struct Ledger {
     /// For each line under way, the number of workers with members that have not heard it.
     waiting: Vec<AtomicU32>,
     /// For each talker, the number of workers with members that are to hear it.
@@ -122,7 +122,7 @@ pub(in crate::load) struct Ledger {
 
 impl Ledger {
     /// A ledger for a chat; empty for another kind of load.
-    pub(in crate::load) fn new(plan: &Plan) -> Ledger {
+    pub(super) fn new(plan: &Plan) -> Ledger {
         if plan.kind != Kind::Chat {
             return Ledger::default();
         }

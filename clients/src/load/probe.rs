@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use crate::load::plan::Plan;
-use crate::load::tally::Order;
+use super::plan::Plan;
+use super::tally::Order;
 
 /// The shortest time between two probes. No multiple of a round number: a server may let talkers go
 /// on every 50 ms, and all probes would be said at one moment of these.
