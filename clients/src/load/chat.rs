@@ -7,7 +7,7 @@ use std::mem;
 
 use edgeloop::harmless::harmless;
 use edgeloop::line::LineAssembler;
-use edgeloop_reactor::{Closed, Data, Outbox};
+use edgeloop_reactor::{Closed, Data, Limits, Outbox};
 
 use super::clock::Nanos;
 use super::content::{Heard, Said, Speech};
@@ -15,10 +15,13 @@ use super::crew::Phase;
 use super::flow::{Flow, Flows};
 use super::hearing::{Hearing, Verdict};
 use super::pace::Turn;
+use super::plan::Plan;
 use super::probe::{self, Probe};
 use super::tally::{Mismatch, Problem};
 use super::worker::{Load, Worker};
 
+/// Bytes that may wait for the server besides lines under way: names, probes.
+const SPARE: usize = 64 * 1024;
 /// Bytes of the server's reply that an error quotes when a member is not let in.
 const ANSWER_MAX: usize = 100;
 
@@ -214,6 +217,15 @@ impl Load for Chat {
             speech: Speech::new(std::process::id(), plan.size),
             probe: Probe::new(plan, index),
             page: Vec::new(),
+        }
+    }
+
+    /// A talker whose lines the server garbles talks on, though the server may not read them.
+    fn limits(plan: &Plan, limits: Limits) -> Limits {
+        let under_way = plan.size * plan.depth as usize;
+        Limits {
+            queue_limit: Some(2 * under_way + SPARE),
+            ..limits
         }
     }
 

@@ -401,8 +401,6 @@ fn work<U>(from: &Sample<U>, to: &Sample<U>, cpu: impl Fn(&Sample<U>) -> Duratio
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use edgeloop_reactor::Script;
 
     use super::*;
@@ -418,7 +416,7 @@ mod tests {
         let conductor = Conductor::new(Arc::clone(&crew), &options).expect("no server");
         let mut script = Script::new(conductor);
         script.call(Conductor::go_on);
-        crew.counters(0).open.store(open, Ordering::Relaxed);
+        crew.counters(0).open.set(open);
         (script, crew)
     }
 

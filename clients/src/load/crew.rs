@@ -56,19 +56,37 @@ pub(super) struct Crew {
     pub(super) ledger: Ledger,
 }
 
-/// A worker's counts that the others may read at any time. Each has a cache line of its own, so that
-/// to count costs no more than a write to memory.
+/// A count that one worker writes, and others may read at any time: no addition needs to be atomic.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, count: u64) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn add(&self, count: u64) {
+        self.set(self.get() + count);
+    }
+}
+
+/// A worker's counts. Each worker has a cache line of its own, so that to count costs no more than a
+/// write to memory.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Counters {
     /// Messages answered since the beginning; of chat, lines that all members have heard.
-    pub(super) answered: AtomicU64,
+    pub(super) answered: Counter,
     /// Of chat: lines times their listeners.
-    pub(super) delivered: AtomicU64,
-    /// Connections that are open.
-    pub(super) open: AtomicU64,
+    pub(super) delivered: Counter,
+    /// Connections that are open, and take part.
+    pub(super) open: Counter,
     /// Mismatches and problems.
-    pub(super) wrong: AtomicU64,
+    pub(super) wrong: Counter,
     /// The last phase whose goal is reached, counted from 1; 0 before.
     reached: AtomicU8,
 }
@@ -168,10 +186,10 @@ impl Crew {
     pub(super) fn count(&self) -> Count {
         let mut sum = Count::default();
         for counters in &self.counters {
-            sum.answered += counters.answered.load(Ordering::Relaxed);
-            sum.delivered += counters.delivered.load(Ordering::Relaxed);
-            sum.open += counters.open.load(Ordering::Relaxed);
-            sum.wrong += counters.wrong.load(Ordering::Relaxed);
+            sum.answered += counters.answered.get();
+            sum.delivered += counters.delivered.get();
+            sum.open += counters.open.get();
+            sum.wrong += counters.wrong.get();
         }
         sum
     }

@@ -22,9 +22,6 @@ use super::tally::Tally;
 use super::worker::{Driver, Load, Worker};
 use crate::dial::cannot_reach;
 
-/// Bytes that may wait for a chat server besides lines under way: names, probes.
-const CHAT_SPARE: usize = 64 * 1024;
-
 /// The result of a run.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -153,53 +150,18 @@ type Start = Result<(u32, Waker), String>;
 
 /// All that a worker's thread does.
 fn work(crew: &Arc<Crew>, worker: u32, started: &Sender<Start>) -> Result<Tally, String> {
-    let plan = &crew.plan;
-    let limits = Limits {
-        // The pending output is bounded by what the loads send, and the server may take its time.
-        high_water: usize::MAX,
-        queue_limit: Some(usize::MAX),
-        stall_timeout: Duration::ZERO,
-        connect_timeout: plan.timeout,
-        // A load ends by itself, and its connections are made with as few calls as possible.
-        keepalive: Duration::ZERO,
-        grace: Duration::ZERO,
-        ..Limits::default()
-    };
-    match plan.kind {
-        Kind::Echo | Kind::Upper if plan.is_udp() => {
-            drive::<Datagrams>(crew, worker, limits, started)
-        }
-        Kind::Echo | Kind::Upper => drive::<Echo>(crew, worker, limits, started),
-        Kind::Chat => {
-            // A talker that the server garbles talks on, though the server may not read it.
-            let under_way = plan.size * plan.depth as usize;
-            let limits = Limits {
-                queue_limit: Some(2 * under_way + CHAT_SPARE),
-                ..limits
-            };
-            drive::<Chat>(crew, worker, limits, started)
-        }
-        Kind::Sink => {
-            // The load is to hear whenever the kernel takes no more, and when it does again.
-            let limits = Limits {
-                high_water: 0,
-                ..limits
-            };
-            drive::<Sink>(crew, worker, limits, started)
-        }
-        Kind::Connect => drive::<Connect>(crew, worker, limits, started),
+    match crew.plan.kind {
+        Kind::Echo | Kind::Upper if crew.plan.is_udp() => drive::<Datagrams>(crew, worker, started),
+        Kind::Echo | Kind::Upper => drive::<Echo>(crew, worker, started),
+        Kind::Chat => drive::<Chat>(crew, worker, started),
+        Kind::Sink => drive::<Sink>(crew, worker, started),
+        Kind::Connect => drive::<Connect>(crew, worker, started),
     }
 }
 
-/// Runs a load to its end. Before it begins, or cannot, the thread that started this one is told.
-fn drive<L: Load>(
-    crew: &Arc<Crew>,
-    worker: u32,
-    limits: Limits,
-    started: &Sender<Start>,
-) -> Result<Tally, String> {
-    let ready =
-        reactor::<L>(crew, worker, limits).map_err(|why| format!("cannot start a worker: {why}"));
+/// Runs a load to its end. Before it begins, or if it cannot, the main thread is told.
+fn drive<L: Load>(crew: &Arc<Crew>, worker: u32, started: &Sender<Start>) -> Result<Tally, String> {
+    let ready = reactor::<L>(crew, worker).map_err(|why| format!("cannot start a worker: {why}"));
     let start = ready.as_ref().map(|(_, waker)| (worker, waker.clone()));
     let _ = started.send(start.map_err(String::clone));
     let (mut reactor, _) = ready?;
@@ -209,17 +171,14 @@ fn drive<L: Load>(
 }
 
 /// A worker's reactor; with a timer for its ticks if there is a rate.
-fn reactor<L: Load>(
-    crew: &Arc<Crew>,
-    worker: u32,
-    limits: Limits,
-) -> Result<(Reactor<Driver<L>>, Waker), String> {
+fn reactor<L: Load>(crew: &Arc<Crew>, worker: u32) -> Result<(Reactor<Driver<L>>, Waker), String> {
+    let reason = |error| reason(&error);
     let rate = crew.plan.rate_of(worker);
     let ticks = rate.map(|rate| Ticks::open(crew.clock, rate)).transpose();
     let ticks = ticks.map_err(|errno| errno.desc())?;
     let pace = ticks.as_ref().map(Ticks::pace);
     let load = Driver::new(Worker::new(Arc::clone(crew), worker, pace));
-    let reason = |error| reason(&error);
+    let limits = L::limits(&crew.plan, limits(&crew.plan));
     let mut reactor = Reactor::new(load, limits).map_err(reason)?;
     let waker = reactor.waker().map_err(reason)?;
     if let Some(ticks) = ticks {
@@ -228,4 +187,19 @@ fn reactor<L: Load>(
         adopted.map_err(reason)?;
     }
     Ok((reactor, waker))
+}
+
+/// The limits of workers' reactors.
+fn limits(plan: &Plan) -> Limits {
+    Limits {
+        // The pending output is bounded by what the loads send, and the server may take its time.
+        high_water: usize::MAX,
+        queue_limit: Some(usize::MAX),
+        stall_timeout: Duration::ZERO,
+        connect_timeout: plan.timeout,
+        // A load ends by itself, and its connections are made with as few calls as possible.
+        keepalive: Duration::ZERO,
+        grace: Duration::ZERO,
+        ..Limits::default()
+    }
 }

@@ -11,7 +11,7 @@
 
 use std::mem;
 
-use edgeloop_reactor::{Closed, Data, Outbox};
+use edgeloop_reactor::{Closed, Data, Limits, Outbox};
 
 use super::clock::Nanos;
 use super::pace::Turn;
@@ -128,6 +128,14 @@ impl Load for Sink {
             streams: (0..worker.share()).map(|_| None).collect(),
             hungry: Vec::new(),
             chunk: chunk(size, CHUNK.div_ceil(size)),
+        }
+    }
+
+    /// The load is to hear whenever the kernel takes no more, and when it does again.
+    fn limits(_: &Plan, limits: Limits) -> Limits {
+        Limits {
+            high_water: 0,
+            ..limits
         }
     }
 

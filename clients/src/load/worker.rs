@@ -5,9 +5,8 @@
 //! send, its counts.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Errno, Opened, Outbox, Protocol};
+use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Errno, Limits, Opened, Outbox, Protocol};
 
 use super::clock::Nanos;
 use super::connections::{Connections, Opening};
@@ -31,6 +30,11 @@ pub(super) trait Load {
     const SERVER_ENDS: bool = false;
 
     fn new(worker: &Worker) -> Self;
+
+    /// The limits of a worker's reactor, if this kind needs others than these.
+    fn limits(_: &Plan, limits: Limits) -> Limits {
+        limits
+    }
 
     /// [`Phase::Connecting`] begins, the first.
     fn start(&mut self, worker: &mut Worker, out: &mut Outbox) {
@@ -252,10 +256,6 @@ pub(super) struct Worker {
     opening: Opening,
     pub(super) connections: Connections,
     pub(super) turns: Turns,
-    answered: u64,
-    delivered: u64,
-    open: u64,
-    wrong: u64,
     pub(super) tally: Tally,
     /// Buffer for the pieces of a message.
     page: Vec<u8>,
@@ -273,10 +273,6 @@ impl Worker {
             crew,
             index,
             phase: Phase::Connecting,
-            answered: 0,
-            delivered: 0,
-            open: 0,
-            wrong: 0,
             tally: Tally::default(),
         }
     }
@@ -417,13 +413,12 @@ impl Worker {
     /// A connection is open, and takes part.
     pub(super) fn opened(&mut self) {
         self.tally.connected += 1;
-        self.open += 1;
-        self.show_open();
+        self.counters().open.add(1);
     }
 
     /// Connections that are open, and take part.
     pub(super) fn open(&self) -> u64 {
-        self.open
+        self.counters().open.get()
     }
 
     /// A connection that took part is closed. Before [`Phase::Ending`] that is a problem, unless
@@ -437,16 +432,11 @@ impl Worker {
         if !expected {
             self.problem(Problem::Closed(why), 1);
         }
-        self.open -= 1;
-        self.show_open();
-        if self.open == 0 {
+        self.counters().open.set(self.open() - 1);
+        if self.open() == 0 {
             // It may be pointless to go on.
             self.crew.ring();
         }
-    }
-
-    fn show_open(&self) {
-        self.counters().open.store(self.open, Ordering::Relaxed);
     }
 
     /// Whether a message counts that was sent, or planned, at that time.
@@ -470,9 +460,7 @@ impl Worker {
 
     /// The kernel has taken lines at this time; their arrival is not known.
     pub(super) fn taken(&mut self, lines: u64, now: Nanos) {
-        self.answered += lines;
-        let answered = &self.counters().answered;
-        answered.store(self.answered, Ordering::Relaxed);
+        self.counters().answered.add(lines);
         if self.counts(now) {
             self.tally.messages += lines;
             self.tally.bytes_sent += lines * self.crew.plan.size as u64;
@@ -481,9 +469,7 @@ impl Worker {
 
     /// A line of a chat has reached one member more.
     pub(super) fn delivered(&mut self, sent: Nanos, now: Nanos) {
-        self.delivered += 1;
-        let delivered = &self.counters().delivered;
-        delivered.store(self.delivered, Ordering::Relaxed);
+        self.counters().delivered.add(1);
         if self.counts(sent) {
             self.tally.delivered += 1;
             self.latency(sent, now);
@@ -521,17 +507,12 @@ impl Worker {
 
     pub(super) fn mismatch(&mut self, mismatch: Mismatch, count: u64) {
         *self.tally.mismatches.entry(mismatch).or_default() += count;
-        self.went_wrong(count);
+        self.counters().wrong.add(count);
     }
 
     pub(super) fn problem(&mut self, problem: Problem, count: u64) {
         self.tally.problem(problem, count);
-        self.went_wrong(count);
-    }
-
-    fn went_wrong(&mut self, count: u64) {
-        self.wrong += count;
-        self.counters().wrong.store(self.wrong, Ordering::Relaxed);
+        self.counters().wrong.add(count);
     }
 
     fn counters(&self) -> &Counters {
