@@ -22,7 +22,8 @@ pub(super) const PIECE: usize = 4096;
 
 /// A kind of load. Its connections are known by their places.
 ///
-/// The defaults are those of a load on streams that are opened before anything is sent.
+/// The defaults are those of a load on streams that are opened before anything is sent. Methods whose
+/// names begin with `on_` are those of [`Protocol`], but for `on_tick`.
 pub(super) trait Load {
     /// The last phase in which connections are opened.
     const OPENS_UNTIL: Phase = Phase::Connecting;
