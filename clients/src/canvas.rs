@@ -1,5 +1,4 @@
-//! The terminal on standard error, as a place for progress bars: what is drawn is not waited for, as
-//! nothing is that goes there.
+//! Progress bars on standard error, if that is a terminal. Drawing never waits for the terminal.
 
 use std::fmt::Debug;
 use std::io;
@@ -7,17 +6,24 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use edgeloop::{stderr, terminal};
-use indicatif::{ProgressDrawTarget, TermLike};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle, TermLike};
 
-/// Output drawn since the last flush, which writes it in one piece: a line that is logged does not
-/// come between two parts of it.
+/// A bar with this template that is drawn up to so many times a second, and is gone when it is
+/// dropped.
+pub(crate) fn bar(total: Option<u64>, template: &str, draws_per_second: u8) -> ProgressBar {
+    let canvas = Box::new(Canvas::default());
+    let target = ProgressDrawTarget::term_like_with_hz(canvas, draws_per_second);
+    let bar = ProgressBar::with_draw_target(total, target).with_finish(ProgressFinish::AndClear);
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// The terminal on standard error. Output is kept until the flush, which writes it in one piece: a
+/// line that is logged does not come between two parts of it.
 #[derive(Debug, Default)]
 struct Canvas(Mutex<String>);
-
-/// A target that is drawn to so often at the most.
-pub(crate) fn target(draws_per_second: u8) -> ProgressDrawTarget {
-    ProgressDrawTarget::term_like_with_hz(Box::new(Canvas::default()), draws_per_second)
-}
 
 impl Canvas {
     fn picture(&self) -> MutexGuard<'_, String> {

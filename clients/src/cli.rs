@@ -1,4 +1,4 @@
-//! What the user types.
+//! The command line.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use edgeloop::values::{duration, number};
 use edgeloop::{environment, generate, print};
 use edgeloop_reactor::Address;
 
-use crate::load::{self, LoadOptions};
+use crate::load::options::{EXAMPLE as LOAD_EXAMPLE, LoadOptions};
 
 /// Clients for the servers of edgeloop, and for others of their kind
 #[derive(Debug, Parser)]
@@ -35,7 +35,7 @@ pub(crate) enum Client {
     #[command(after_help = TALK_EXAMPLE)]
     Talk(TalkOptions),
     /// Put a load on a server, check every answer, and measure rate and latency
-    #[command(after_help = load::EXAMPLE)]
+    #[command(after_help = LOAD_EXAMPLE)]
     Load(Box<LoadOptions>),
     /// Print shell completions or the manual page
     #[command(hide = true)]
@@ -48,7 +48,7 @@ Example:
 
 const ECHO_EXAMPLE: &str = "\
 An answer that is longer than what was sent is an error.
-Over UDP each line is a datagram, and the next one is sent when it is answered.
+Over UDP each line is a datagram; an answer to it lets the next one be sent.
 Each option can be set in the environment too: EDGECALL_TIMEOUT=5s
 
 Example:
@@ -65,8 +65,9 @@ Example:
   edgecall upper --addr udp://127.0.0.1:6666 -- -v is an option, this is not";
 
 const SEND_EXAMPLE: &str = "\
-At the end of standard input the server is told so, and its own end awaited: it
-has everything then. Over UDP, where each line is a datagram, nobody can know.
+At the end of standard input this side of the stream ends, and the server's end
+is awaited: the server has everything then. Over UDP, where each line is a
+datagram, there is no way to know.
 Each option can be set in the environment too: EDGECALL_TIMEOUT=5s
 
 Example:
@@ -93,7 +94,7 @@ pub(crate) struct EchoOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct UpperOptions {
-    /// What to send, joined by a space
+    /// The words to send, joined by a space
     #[arg(value_name = "MESSAGE")]
     words: Vec<OsString>,
 
@@ -112,7 +113,7 @@ pub(crate) struct UpperOptions {
 }
 
 impl UpperOptions {
-    /// The message, byte for byte; `None` if standard input is to be sent.
+    /// The message, byte for byte; `None` for standard input.
     pub(crate) fn message(&self) -> Option<Vec<u8>> {
         let words: Vec<&[u8]> = self.words.iter().map(|word| word.as_bytes()).collect();
         (!words.is_empty()).then(|| words.join(&b' '))
@@ -140,7 +141,7 @@ pub(crate) struct TalkOptions {
     pub(crate) common: Options,
 }
 
-/// The address of a stream.
+/// Parses the address of a stream.
 fn stream_address(text: &str) -> Result<Address, String> {
     match text.parse()? {
         Address::Udp(_) => Err("a conversation needs a stream, not UDP".into()),
@@ -148,7 +149,7 @@ fn stream_address(text: &str) -> Result<Address, String> {
     }
 }
 
-/// What every client takes.
+/// The options of every client.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every client")]
 pub(crate) struct Options {
@@ -163,13 +164,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = number::<u32>)]
     retry: Option<u32>,
 
-    /// Say who was reached, and at the end how much was sent and received
+    /// Log the address that was reached, and at the end the bytes sent and received
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
 impl Options {
-    /// The timeout that holds for this server; zero is for ever.
+    /// The timeout for this server; zero is for ever.
     pub(crate) fn timeout(&self, server: &Address) -> Duration {
         let default = match server {
             Address::Udp(_) => Duration::from_secs(2),
@@ -178,12 +179,12 @@ impl Options {
         self.timeout.unwrap_or(default)
     }
 
-    /// The timeout if the user has given one; zero otherwise, which is for ever.
+    /// The timeout if one was given; otherwise zero, which is for ever.
     pub(crate) fn given_timeout(&self) -> Duration {
         self.timeout.unwrap_or_default()
     }
 
-    /// How many attempts follow upon the first, for this server.
+    /// The number of attempts after the first, for this server.
     pub(crate) fn retries(&self, server: &Address) -> u32 {
         let default = match server {
             Address::Udp(_) => 2,
@@ -194,7 +195,7 @@ impl Options {
 }
 
 impl Cli {
-    /// What the user typed; ends the program if it makes no sense.
+    /// Parses the command line; ends the program if that makes no sense.
     pub(crate) fn read() -> Cli {
         let typed = std::env::args_os().collect();
         let variable = |name: &str| std::env::var_os(name);

@@ -1,7 +1,7 @@
 //! Clients over UDP: a datagram for each line of standard input.
 //!
-//! [`ask`] waits for each answer before it sends the next line; [`post`] expects none. They share
-//! what is in this file: the lines, and the addresses of the server.
+//! [`ask`] waits for each reply before it sends the next line; [`post`] expects none. They share
+//! the contents of this file: the lines, and the addresses of the server.
 
 pub(crate) mod ask;
 pub(crate) mod post;
@@ -13,24 +13,24 @@ use std::net::SocketAddr;
 use edgeloop::line::{Line, LineAssembler};
 use edgeloop_reactor::{Address, Outbox};
 
-/// The bytes that a datagram can hold: 65,535 less the headers of IPv4 and UDP (ip(7), udp(7)).
+/// The most bytes that a datagram can hold: 65,535 less the headers of IPv4 and UDP (ip(7), udp(7)).
 const DATAGRAM_MAX: usize = 65_507;
 
-/// What there is to send, in order: each line of standard input without its end, which is `\n` or
+/// The datagrams to send, in order: each line of standard input without its end, which is `\n` or
 /// `\r\n`, or one message.
 ///
-/// Standard input is paused while lines wait, so no more wait than one read brings.
+/// Standard input is paused while lines wait, so that no more wait than one read brings.
 #[derive(Debug, Default)]
 struct Lines {
     assembler: LineAssembler,
     queue: Queue,
 }
 
-/// What waits to be sent.
+/// Datagrams that wait to be sent.
 #[derive(Debug, Default)]
 struct Queue {
     datagrams: VecDeque<Vec<u8>>,
-    /// Why nothing comes after these, if nothing does.
+    /// Why no more will follow these; `None` as long as more may.
     end: Option<End>,
 }
 
@@ -39,18 +39,18 @@ impl Queue {
         match self.end {
             None if line.cut => self.end = Some(End::TooLong("a line of standard input")),
             None => self.datagrams.push_back(line.text.to_vec()),
-            // Whatever follows upon a line that cannot be sent is not sent either.
+            // After a line that cannot be sent, no line is sent.
             Some(_) => {}
         }
     }
 }
 
-/// Why there is nothing more to send.
+/// Why there is no more to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// That was all.
+    /// The input has ended.
     Regular,
-    /// This does not fit in a datagram.
+    /// The line or message named here does not fit in a datagram.
     TooLong(&'static str),
 }
 
@@ -65,12 +65,12 @@ impl End {
     }
 }
 
-/// What is to be done next.
+/// The next step of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Next {
-    /// To send this.
+    /// Send this.
     Datagram(Vec<u8>),
-    /// To read more lines.
+    /// Read more lines.
     Read,
     End(End),
 }
@@ -112,7 +112,7 @@ impl Lines {
         }
     }
 
-    /// These are to be sent again, before all others.
+    /// Queues datagrams that are to be sent again, before all others.
     fn put_back(&mut self, datagrams: Vec<Vec<u8>>) {
         for datagram in datagrams.into_iter().rev() {
             self.queue.datagrams.push_front(datagram);
@@ -122,9 +122,9 @@ impl Lines {
 
 /// The addresses of the server, in the resolver's order.
 ///
-/// To connect a UDP socket reaches nobody, so it cannot be known beforehand at which of them the
-/// server is. Used is the first, until the network says that the port is closed (ICMP, udp(7)),
-/// or an answer is missing.
+/// To connect a UDP socket sends nothing, so it is not known beforehand which address the server
+/// has. The first one is used until the network reports a closed port (ICMP, udp(7)), or a reply is
+/// missing.
 #[derive(Debug, Default)]
 struct Peers {
     addresses: Vec<SocketAddr>,
@@ -132,7 +132,7 @@ struct Peers {
 }
 
 impl Peers {
-    /// There is at least one.
+    /// `addresses` has at least one.
     fn new(addresses: Vec<SocketAddr>, server: &Address) -> Self {
         if let Some(first) = addresses.first() {
             log::info!("datagrams go to {server} ({first})");
@@ -143,7 +143,7 @@ impl Peers {
         }
     }
 
-    /// Sends to the one in use, from the socket whose tag is its place.
+    /// Sends to the address in use, from the socket whose tag is its index.
     fn send(&self, bytes: &[u8], out: &mut Outbox) {
         if let Some(to) = self.addresses.get(self.current) {
             out.send_to(self.current as u32, *to, bytes);
@@ -154,7 +154,7 @@ impl Peers {
         self.current == tag as usize
     }
 
-    /// Nobody is at the one in use: goes on to the next, if there is one.
+    /// The server is not at the address in use: goes on to the next. False if there is none.
     fn advance(&mut self, why: impl fmt::Display) -> bool {
         let (here, next) = (self.current, self.current + 1);
         let (Some(here), Some(there)) = (self.addresses.get(here), self.addresses.get(next)) else {
@@ -166,16 +166,16 @@ impl Peers {
     }
 }
 
-/// What went either way. Bytes are those of the datagrams, without their headers.
+/// Traffic both ways. Bytes are those of the datagrams, without their headers.
 #[derive(Debug, Default)]
 struct Traffic {
     sent_bytes: u64,
     sent: u64,
-    /// Of those sent, copies of others.
+    /// Of those sent, copies of earlier ones.
     again: u64,
     received_bytes: u64,
     received: u64,
-    /// Of those received, what nobody waited for.
+    /// Of those received, replies that were not waited for.
     late: u64,
 }
 
@@ -185,7 +185,7 @@ impl Traffic {
         self.sent_bytes += bytes.len() as u64;
     }
 
-    /// It was not sent after all.
+    /// The kernel had no room for a datagram that was counted.
     fn count_unsent(&mut self, bytes: &[u8]) {
         self.sent -= 1;
         self.sent_bytes -= bytes.len() as u64;

@@ -1,18 +1,19 @@
 //! Reaching a server, and trying again.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, Closed, Outbox};
+use edgeloop_reactor::{Address, Closed, Outbox, reason};
 
 /// The tag of the connection to the server.
 pub(crate) const SERVER: u32 = 2;
 
-/// How long after a failed attempt the next one comes.
+/// Time from a failed attempt to the next one.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
-/// A server to connect to, and the attempts that are left.
+/// A server to connect to, and the number of attempts left.
 ///
-/// One attempt is all addresses of the server's name, which is resolved once, before.
+/// One attempt covers all addresses of the server's name, which was resolved before.
 #[derive(Debug)]
 pub(crate) struct Dial {
     server: Address,
@@ -21,7 +22,7 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    /// `server` is resolved; `retries` attempts follow upon the first.
+    /// `server` is resolved; `retries` attempts follow the first.
     pub(crate) fn new(server: Address, retries: u32) -> Self {
         Dial {
             server,
@@ -30,16 +31,16 @@ impl Dial {
         }
     }
 
-    /// Begins to connect; to be called at the start, and by the service timer.
+    /// Begins to connect; called at the start, and by the service timer.
     pub(crate) fn connect(&self, out: &mut Outbox) {
         out.connect(self.server.clone(), SERVER);
     }
 
-    /// An attempt has failed: the service timer is set for the next one, or this was the last, and
-    /// the error says so.
+    /// An attempt has failed. Sets the service timer for the next one; after the last one returns
+    /// the error.
     pub(crate) fn failed(&mut self, why: Closed, out: &mut Outbox) -> Result<(), String> {
-        let (server, retries) = (&self.server, self.retries);
-        let failure = format!("cannot reach {server}: {why}");
+        let failure = cannot_reach(&self.server, why);
+        let retries = self.retries;
         if self.retried == retries {
             return Err(failure);
         }
@@ -48,4 +49,15 @@ impl Dial {
         out.set_service_timer(PAUSE);
         Ok(())
     }
+}
+
+/// Looks up the server's name, if it has one.
+pub(crate) fn resolve(server: &Address) -> Result<Address, String> {
+    let resolved = server.resolved();
+    resolved.map_err(|error| cannot_reach(server, reason(&error)))
+}
+
+/// The failure of a server that cannot be reached.
+pub(crate) fn cannot_reach(server: &Address, why: impl Display) -> String {
+    format!("cannot reach {server}: {why}")
 }

@@ -2,48 +2,50 @@
 //!
 //! It is a program on the reactor like the servers are: each kind of load is a
 //! [`Protocol`](edgeloop_reactor::Protocol), and a test plays the server with a
-//! [`Script`](edgeloop_reactor::Script). The report is no better than what is checked: every answer
-//! is compared with what was asked, and a server that swaps, drops or repeats a byte is found out.
+//! [`Script`](edgeloop_reactor::Script). The report is no better than the checks: every reply is
+//! compared with its message, and a server that swaps, drops or repeats a byte is found out.
+//!
+//! A run is a crew of workers, threads with a reactor each, and a conductor, a reactor in the main
+//! thread, which leads them from phase to phase. From the bottom up:
 //!
 //! | file | subject |
 //! |---|---|
-//! | `options.rs`, `plan.rs` | what the user wants; what is to be done, and by which worker |
-//! | `conductor.rs` | one run, phase by phase |
-//! | `crew.rs`, `threads.rs`, `worker.rs` | threads with a reactor each, and what they share |
-//! | `phase.rs` | the phases, and what a load does in each |
-//! | `tally.rs`, `window.rs` | what is counted, and when |
-//! | `opening.rs` | opening connections |
-//! | `pace.rs`, `turns.rs`, `flow.rs`, `times.rs` | when to send: closed and open loops |
-//! | `content.rs`, `clock.rs` | what to send; what time it is |
+//! | `options.rs`, `plan.rs` | the command line; the plan, and the part of each worker |
+//! | `clock.rs`, `content.rs` | the time, and when messages count; the content of messages |
+//! | `tally.rs` | counts, mismatches and problems |
+//! | `pace.rs`, `flow.rs` | when to send: closed and open loops; messages under way |
+//! | `hearing.rs`, `probe.rs` | of chat: the lines that members have heard; whether talkers are held back |
+//! | `crew.rs` | the phases, and the state that all workers share |
+//! | `connections.rs` | opening connections; their places |
+//! | `worker.rs` | the state and the protocol that all kinds of load share |
 //! | `echo.rs`, `datagrams.rs`, `chat.rs`, `sink.rs`, `connect.rs` | the kinds of load |
-//! | `server.rs` | what `/proc` says of the server |
-//! | `report.rs`, `progress.rs` | what is shown |
+//! | `server.rs`, `progress.rs` | the server as `/proc` shows it; the progress line |
+//! | `conductor.rs`, `run.rs` | a run, step by step; its threads and reactors |
+//! | `report.rs` | the report, as text and as JSON |
 
 mod chat;
 mod clock;
 mod conductor;
 mod connect;
+mod connections;
 mod content;
 mod crew;
 mod datagrams;
 mod echo;
 mod flow;
-mod opening;
-mod options;
+mod hearing;
+pub(crate) mod options;
 mod pace;
-mod phase;
 mod plan;
+mod probe;
 mod progress;
 mod report;
 #[cfg(test)]
 mod rig;
+mod run;
 mod server;
 mod sink;
 mod tally;
-mod threads;
-mod times;
-mod turns;
-mod window;
 mod worker;
 
 use std::time::Duration;
@@ -52,22 +54,22 @@ use edgeloop::print::print_text;
 use edgeloop::{ending, stderr};
 use nix::sys::signal::{SigSet, Signal};
 
-use self::conductor::{Conductor, Outcome};
-pub(crate) use self::options::{EXAMPLE, LoadOptions};
+use self::options::LoadOptions;
 use self::plan::Plan;
 use self::report::{Report, percentiles};
+use self::run::{Outcome, run};
 use crate::logging;
 
-/// Puts a load on a server, and reports: as JSON also if there was no run, or none to its end.
-/// Errors: why there was none, or what was wrong with the answers.
+/// Puts a load on a server, and prints the report; as JSON, also that of a run that failed. Errors:
+/// why the run failed, or the number of mismatches and other errors.
 pub(crate) fn load(options: &LoadOptions) -> Result<(), String> {
     logging::start(options.verbose)?;
     let plan = Plan::new(options);
     let sources = plan.as_ref().map_or(0, |plan| plan.ways.len());
-    let conductor = plan.and_then(|plan| Conductor::new(plan, options));
-    let outcome = conductor.map_or_else(Outcome::failed, Conductor::run);
+    let outcome = plan.and_then(|plan| run(plan, options));
+    let outcome = outcome.unwrap_or_else(Outcome::failed);
     ending::begin(Duration::MAX);
-    // From here on a stop signal ends the program, whatever standard output waits for.
+    // From here on a stop signal ends the program, even while standard output is full.
     let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
     let _ = stop.thread_unblock();
     let report = Report::new(options, sources, &outcome);

@@ -1,4 +1,4 @@
-//! What the user is told on standard error.
+//! The log, on standard error.
 
 use edgeloop::stderr::say;
 use log::{LevelFilter, Log, Metadata, Record};

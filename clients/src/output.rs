@@ -8,23 +8,23 @@ use edgeloop_reactor::{ConnId, Outbox};
 /// The tag of the connection to standard output.
 pub(crate) const STDOUT: u32 = 1;
 
-/// Standard output: byte for byte, unless a terminal shows it. A terminal obeys what is written to
-/// it, and what the server sends is none of its business: there it is made harmless first.
+/// Standard output: byte for byte, unless it is a terminal. A terminal obeys control characters,
+/// and the server is not to control it: there they are made harmless first.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     id: Option<ConnId>,
     terminal: bool,
     harmless: Harmless,
-    /// What a terminal is to show of the last piece; kept for its memory.
+    /// The last piece as a terminal is to show it; kept for its memory.
     shown: Vec<u8>,
     /// The last byte that was printed ended a line.
     at_line_start: bool,
-    /// It takes no more for now.
+    /// The pending output is above the high-water mark.
     full: bool,
 }
 
 impl Output {
-    /// This process's own.
+    /// Standard output of this process.
     pub(crate) fn of_process() -> Self {
         Output {
             terminal: io::stdout().is_terminal(),
@@ -32,7 +32,7 @@ impl Output {
         }
     }
 
-    /// It is open: what is printed before goes nowhere.
+    /// The connection is open. Text printed before this is lost.
     pub(crate) fn open(&mut self, id: ConnId) {
         self.id = Some(id);
     }
@@ -41,7 +41,7 @@ impl Output {
         self.id == Some(id)
     }
 
-    /// Whether it takes no more for now, which [`Output::set_full`] has told.
+    /// Whether the pending output is above the high-water mark, as of the last [`Output::set_full`].
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
@@ -50,7 +50,7 @@ impl Output {
         self.full = full;
     }
 
-    /// Prints a piece of a text, wherever it was cut.
+    /// Prints a piece of a text, which may be cut anywhere.
     pub(crate) fn print(&mut self, bytes: &[u8], out: &mut Outbox) {
         let Some(id) = self.id else { return };
         if let Some(last) = bytes.last() {
@@ -65,7 +65,7 @@ impl Output {
         }
     }
 
-    /// The text is over: what could have been the beginning of a character is shown.
+    /// Ends the text. Bytes kept back as the beginning of a character are shown.
     pub(crate) fn end_text(&mut self, out: &mut Outbox) {
         let Some(id) = self.id else { return };
         self.shown.clear();
@@ -73,7 +73,7 @@ impl Output {
         out.send(id, &self.shown);
     }
 
-    /// The text is over and its last line ends, whether it has ended in a newline or not.
+    /// Ends the text, and its last line unless a newline has ended that.
     pub(crate) fn end_line(&mut self, out: &mut Outbox) {
         self.end_text(out);
         if !self.at_line_start {
@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// Prints what it gets, on the connection on which it gets it.
+    /// Prints received bytes on the connection that they came from.
     struct Printer(Output);
 
     impl Protocol for Printer {

@@ -1,17 +1,18 @@
-//! How much of a large file is sent.
+//! The progress bar of a large file that is sent.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Seek};
 use std::os::fd::AsFd;
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::ProgressBar;
 use nix::sys::stat::{SFlag, fstat};
 
 use crate::canvas;
 
-/// Files below this are sent before anybody could read the bar, in bytes.
+/// Smallest file with a bar, in bytes: a smaller one is sent before a user could read the bar.
 const WORTH_WATCHING: u64 = 8 * 1024 * 1024;
-/// Often enough to look alive; what lies between costs an addition and a look at the clock.
+/// Often enough to look alive. Between two drawings, progress costs an addition and a look at the
+/// clock.
 const DRAWS_PER_SECOND: u8 = 10;
 
 const TEMPLATE: &str =
@@ -23,43 +24,34 @@ const TEMPLATE: &str =
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// For standard input, if it is a large file and somebody can watch: standard error is a
-    /// terminal, and no answer is `printed` on one at the same time.
+    /// The bar of standard input, if that is a large file and a user can watch: standard error is a
+    /// terminal, and no reply is `printed` on one at the same time.
     pub(crate) fn of_process(printed: bool) -> Self {
         let watched = io::stderr().is_terminal() && !(printed && io::stdout().is_terminal());
         let bar = rest_of_file(io::stdin())
             .filter(|&rest| watched && rest >= WORTH_WATCHING)
-            .map(visible);
+            .map(|rest| canvas::bar(Some(rest), TEMPLATE, DRAWS_PER_SECOND));
         bar.map_or_else(Progress::hidden, Progress)
     }
 
-    /// For what is small, or not watched.
+    /// No bar: the input is small, or not watched.
     pub(crate) fn hidden() -> Self {
         Progress(ProgressBar::hidden())
     }
 
-    /// The connection is there: the time it took is not counted.
+    /// The connection is open. The rate counts from here on.
     pub(crate) fn start(&self) {
         self.0.reset();
     }
 
-    /// So many bytes more are on their way.
+    /// More bytes are on their way.
     pub(crate) fn add(&self, bytes: usize) {
         self.0.inc(bytes as u64);
     }
 }
 
-fn visible(total: u64) -> ProgressBar {
-    let target = canvas::target(DRAWS_PER_SECOND);
-    let bar =
-        ProgressBar::with_draw_target(Some(total), target).with_finish(ProgressFinish::AndClear);
-    match ProgressStyle::with_template(TEMPLATE) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
-
-/// What is left of a regular file: it may have been read from before. `None` for all else.
+/// The bytes of a regular file after its current position, since it may have been read from before.
+/// `None` for anything else.
 fn rest_of_file(fd: impl AsFd) -> Option<u64> {
     let status = fstat(&fd).ok()?;
     if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {

@@ -1,31 +1,31 @@
 //! Standard input to a server, the server to standard output, both at once.
 //!
-//! Three connections in one reactor, so nothing can deadlock: whoever cannot take more has its
-//! source paused, and the others go on.
+//! All three are connections of one reactor, so nothing can deadlock: when one of them cannot take
+//! more, its source is paused, and the others go on.
 
 use std::net::SocketAddr;
 
 use edgeloop_reactor::{Closed, ConnId, Data, Opened, Outbox, Peer, Protocol};
 
-use crate::call::{Call, Client, STDIN, longer};
+use crate::client::{Call, Client, STDIN, longer};
 use crate::dial::Dial;
 use crate::output::{Output, STDOUT};
 use crate::progress::Progress;
 
-/// The end of a server that has not heard us out.
+/// The failure of a server that ends the stream before it has everything.
 const GONE: &str = "server closed the connection";
 
-/// Bytes a second of an answer that count as progress. A slow line brings more; with less, a server
-/// that sends a byte now and then would keep its client for hours.
+/// Bytes a second of a reply that count as progress. A slow line brings more; with a lower bound, a
+/// server that sends a byte now and then would keep its client for hours.
 const PROGRESS: u128 = 1024;
 
 /// A client over TCP or a Unix socket.
 ///
-/// It has succeeded when the server has ended the stream, and has done so after us. That is when
-/// the answer is whole; and of a server that answers nothing, it says that it has read everything.
+/// The client succeeds when the server ends the stream after the client has. The reply is complete
+/// then; and a server without replies reports in this way that it has read everything.
 ///
-/// It fails when the answer is longer than what was sent, which no answer of an echo or upper-case
-/// server is, or when it comes too slowly to be complete in reasonable time.
+/// The client fails when the reply is longer than the input, as no reply of an echo or upper-case
+/// server is, or when the reply comes too slowly to be complete in reasonable time.
 pub(crate) struct StreamClient {
     call: Call,
     dial: Dial,
@@ -33,13 +33,13 @@ pub(crate) struct StreamClient {
     server: Option<ConnId>,
     output: Output,
     progress: Progress,
-    /// All there is to send is on its way, and the server was told so.
+    /// All input is sent, and this side of the stream ended.
     all_sent: bool,
     /// The server has ended the stream.
     server_ended: bool,
     sent: u64,
     received: u64,
-    /// Of these, what was there when the timeout began.
+    /// Bytes received when the timeout began.
     received_before: u64,
     failure: Option<String>,
 }
@@ -84,7 +84,7 @@ impl StreamClient {
         }
     }
 
-    /// The server is told that nothing more will come.
+    /// Ends this side of the stream.
     fn end_sending(&mut self, out: &mut Outbox) {
         if let Some(server) = self.server {
             self.all_sent = true;
@@ -93,8 +93,8 @@ impl StreamClient {
         }
     }
 
-    /// Once all is sent our patience is limited, but not while it is we who make the server wait. A
-    /// timeout begins here, in which the answer is to be complete, or to come nearer to that.
+    /// Begins a timeout, in which the reply is to make progress. There is none before all is sent, nor
+    /// while the server waits for standard output.
     fn wait_for_server(&mut self, out: &mut Outbox) {
         self.received_before = self.received;
         let limited = self.all_sent && !self.output.is_full() && !self.call.timeout.is_zero();
@@ -103,14 +103,14 @@ impl StreamClient {
         }
     }
 
-    /// Whether the answer came nearer to its end by as much as is worth another timeout.
+    /// Whether the reply has made enough progress for another timeout.
     fn has_progressed(&self) -> bool {
         let enough = self.call.timeout.as_millis() * PROGRESS / 1000;
         let new = self.received - self.received_before;
         self.call.prints() && new > 0 && u128::from(new) >= enough
     }
 
-    /// The failure of a server that is not done when a timeout is over.
+    /// The failure when a timeout is over.
     fn too_late(&self) -> String {
         let (server, sent, received) = (&self.call.server, self.sent, self.received);
         if !self.call.prints() || received > 0 && received == sent {
@@ -122,8 +122,8 @@ impl StreamClient {
         }
     }
 
-    /// Prints what is the answer to what was sent so far. More than that is a failure at once: it
-    /// may have no end.
+    /// Prints the reply to the bytes sent so far. A longer reply is a failure at once: it may have no
+    /// end.
     fn print(&mut self, data: &[u8], out: &mut Outbox) {
         let surplus = self.received.saturating_sub(self.sent);
         let expected = data.len().saturating_sub(surplus as usize);
@@ -134,24 +134,24 @@ impl StreamClient {
         }
     }
 
-    /// The server has answered to its end.
+    /// The reply is complete.
     fn succeed(&mut self, out: &mut Outbox) {
-        // Streams are printed byte for byte, the answer to a message as a text.
+        // The reply to a stream is printed byte for byte, the reply to a message as a text.
         if self.call.message.is_some() && self.call.prints() {
             self.output.end_line(out);
         }
         self.end(out);
     }
 
-    /// Ends it all for this reason; the first one is told.
+    /// Stops, with this failure unless there is one already.
     fn fail(&mut self, failure: String, out: &mut Outbox) {
         self.failure.get_or_insert(failure);
         self.end(out);
     }
 
-    /// Ends it all: what was received is still printed, however long that takes.
+    /// Stops. Bytes received are still printed, however long that takes.
     fn end(&mut self, out: &mut Outbox) {
-        // What waits for a server that is given up must not be waited for.
+        // Output pending for the server is dropped with the connection.
         let open = [self.stdin.take(), self.server.take()];
         open.into_iter().flatten().for_each(|id| out.abort(id));
         self.output.end_text(out);
@@ -180,7 +180,7 @@ impl Protocol for StreamClient {
             STDOUT => self.output.open(id),
             STDIN => {
                 self.stdin = Some(id);
-                // Until there is somebody to send it to.
+                // The input is read once the server is connected.
                 out.pause(id);
             }
             _ => self.connected(id, opened.peer, out),
@@ -199,13 +199,13 @@ impl Protocol for StreamClient {
 
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
         if Some(id) != self.server {
-            // It may close now, as a pipe does, or later.
+            // The connection may close now, as a pipe does, or later.
             self.stdin = None;
             return self.end_sending(out);
         }
         self.server_ended = true;
         if self.all_sent {
-            // The connection closes by itself when the last of ours is with the kernel.
+            // The connection closes by itself when the kernel has the last bytes.
             self.wait_for_server(out);
         } else {
             self.fail(GONE.into(), out);
@@ -224,7 +224,7 @@ impl Protocol for StreamClient {
         } else if self.output.is(id) {
             match why {
                 Closed::Finished | Closed::Shutdown => {}
-                // Nobody reads any more, as in `edgecall echo | head`: a quiet end.
+                // The reader is gone, as in `edgecall echo | head`: a quiet end.
                 Closed::Reset => self.end(out),
                 why => self.fail(format!("cannot write the answer: {why}"), out),
             }
@@ -249,8 +249,8 @@ impl Protocol for StreamClient {
         }
     }
 
-    /// Pauses whoever fills what is full: standard input fills the server, the server standard
-    /// output.
+    /// Pauses the source of the full connection: standard input for the server, the server for
+    /// standard output.
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
         if self.output.is(id) {
             self.output.set_full(true);
@@ -284,7 +284,7 @@ mod tests {
     use edgeloop_reactor::{Errno, Script};
 
     use super::*;
-    use crate::call::Service;
+    use crate::client::Service;
     use crate::dial::SERVER;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -399,7 +399,7 @@ mod tests {
         }
     }
 
-    /// To tell it of our end can fail because it has reset the connection meanwhile.
+    /// A half-close can fail because the server has reset the connection meanwhile.
     #[test]
     fn a_connection_that_closes_before_the_servers_end_is_a_failure() {
         for why in [Closed::Finished, Closed::Eof, Closed::Reset] {
@@ -428,7 +428,7 @@ mod tests {
         );
     }
 
-    /// Half a second passes, then so many bytes of the answer come.
+    /// Half a second passes, then `bytes` bytes of the reply come.
     fn drip(script: &mut Script<StreamClient>, server: ConnId, bytes: usize) {
         script.advance(SECOND / 2);
         script.data(server, &vec![b'x'; bytes]);
@@ -508,7 +508,7 @@ mod tests {
         }
     }
 
-    /// However it is cut, and however much of it is right.
+    /// The pieces of the reply do not matter, nor how many of its bytes are right.
     #[test]
     fn what_is_sent_so_far_is_what_counts() {
         let mut script = echo();

@@ -1,27 +1,25 @@
-//! A conversation with one peer, or with everybody in a chat.
+//! A conversation with one peer, or with the members of a chat.
 
-use std::io;
 use std::time::Duration;
 
+use edgeloop::ending;
 use edgeloop::talk::{Call, PEER, STDIN, STDOUT, Screen, Talk};
-use edgeloop::{ending, print};
-use edgeloop_reactor::{Direction, Limits, Reactor, reason};
+use edgeloop_reactor::{Limits, Reactor, reason};
 
-use crate::call::{adopt, cannot_reach};
 use crate::cli::TalkOptions;
+use crate::client::{adopt_input, adopt_output};
+use crate::dial::resolve;
 use crate::logging;
 
-/// Talks, until either side has had enough.
+/// Talks until either side ends.
 pub(crate) fn talk(options: &TalkOptions) -> Result<(), String> {
     let common = &options.common;
     logging::start(common.verbose)?;
     let server = &options.address;
-    let address = server
-        .resolved()
-        .map_err(|error| cannot_reach(server, &error))?;
+    let address = resolve(server)?;
     let limits = Limits {
         connect_timeout: common.timeout(server),
-        // People may take as long as they like, at both ends.
+        // There are people at both ends, who may take as long as they like.
         stall_timeout: Duration::ZERO,
         ..Limits::default()
     };
@@ -36,11 +34,8 @@ pub(crate) fn talk(options: &TalkOptions) -> Result<(), String> {
     reactor
         .handle_signals()
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
-    print::check()
-        .and_then(|()| adopt(&mut reactor, io::stdout(), Direction::Output, STDOUT))
-        .map_err(|error| format!("cannot write to standard output: {}", reason(&error)))?;
-    adopt(&mut reactor, io::stdin(), Direction::Input, STDIN)
-        .map_err(|error| format!("cannot read standard input: {}", reason(&error)))?;
+    adopt_output(&mut reactor, STDOUT, "cannot write to standard output")?;
+    adopt_input(&mut reactor, STDIN)?;
     reactor.call(|_, out| out.connect(address, PEER));
     reactor.run().map_err(|error| reason(&error))?;
     ending::begin(Duration::MAX);

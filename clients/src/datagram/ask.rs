@@ -1,17 +1,17 @@
-//! A question for each line, the next one when it is answered.
+//! A question for each line; the next line waits for the reply.
 //!
-//! Datagrams get lost, so a question that is not answered in time is sent again; and they are
-//! delayed and doubled, so the answer to a copy may come when the next question is under way. It
-//! must not be taken for that one's answer. Datagrams carry no number by which to tell, but it is
-//! known what the server is for:
+//! Datagrams get lost, so a question without a reply in time is sent again; and they are delayed and
+//! duplicated, so the reply to a copy may arrive when the next question is under way. It must not be
+//! taken for that question's reply. Datagrams carry no number, but the service of the server is
+//! known:
 //!
-//! - What is the right answer to an earlier question, and not to this one, is late. The last
-//!   [`REMEMBERED`] are remembered.
-//! - A server may be of another kind, and its answers unknown. Then, after a question that was sent
-//!   more than once, the other answers are awaited first, for one timeout at the most. What such a
-//!   server sends even later, or twice, cannot be told from an answer.
+//! - A datagram that is the right reply to an earlier question, and not to this one, is late. The
+//!   last [`REMEMBERED`] right replies are remembered.
+//! - The server may be of another kind, with unknown replies. Then, after a question that was sent
+//!   more than once, the replies to its copies are awaited first, for one timeout at the most. If
+//!   such a server replies even later, or twice, that cannot be told from a reply to a later question.
 //!
-//! An answer that is longer than its question comes from no server of these kinds, and is an error.
+//! A reply that is longer than its question comes from no server of these kinds, and is an error.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -22,15 +22,15 @@ use std::time::Duration;
 use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Errno, Opened, Outbox, Protocol};
 
 use super::{Lines, Next, Peers, Traffic};
-use crate::call::{Call, Client, Service, longer};
-use crate::dial::PAUSE;
+use crate::client::{Call, Client, Service, longer};
+use crate::dial::{PAUSE, cannot_reach};
 use crate::output::{Output, STDOUT};
 use crate::progress::Progress;
 
-/// Earlier answers that are known when they come again.
+/// Earlier replies that are recognised when they come again.
 const REMEMBERED: usize = 1024;
 
-/// The client of a server that answers: stop and wait.
+/// The client of a server that replies: stop and wait.
 pub(crate) struct Ask {
     call: Call,
     peers: Peers,
@@ -40,33 +40,33 @@ pub(crate) struct Ask {
     progress: Progress,
     awaited: Awaited,
     earlier: Earlier,
-    /// There is a server where we send to.
+    /// The address in use has replied.
     proven: bool,
     traffic: Traffic,
     failure: Option<String>,
 }
 
-/// What is waited for.
+/// The event that is waited for.
 #[derive(Debug)]
 enum Awaited {
     /// The next line.
     Line,
     Answer(Question),
-    /// So many more answers to a question that is answered.
+    /// This many replies to copies of a question that has had one reply.
     Others(u32),
 }
 
-/// A question that is not answered yet.
+/// A question without a reply so far.
 #[derive(Debug)]
 struct Question {
     bytes: Vec<u8>,
-    /// How often it was sent.
+    /// Number of times that it was sent.
     copies: u32,
-    /// What the network said of the last copy.
+    /// The error that the network reported for the last copy.
     trouble: Option<Closed>,
 }
 
-/// The right answers to earlier questions, as fingerprints.
+/// The right replies to earlier questions, as hashes.
 #[derive(Debug, Default)]
 struct Earlier {
     hasher: RandomState,
@@ -87,7 +87,7 @@ impl Earlier {
 }
 
 impl Service {
-    /// What a server of this kind sends back.
+    /// The reply of a server of this kind.
     fn answer_to(self, question: &[u8]) -> Vec<u8> {
         match self {
             Service::Echo => question.to_vec(),
@@ -114,7 +114,7 @@ impl Ask {
         }
     }
 
-    /// The next question, if it is time for it.
+    /// Sends the next question, unless a reply is awaited or the output is full.
     fn go_on(&mut self, out: &mut Outbox) {
         if !matches!(self.awaited, Awaited::Line) || self.output.is_full() {
             return;
@@ -139,7 +139,7 @@ impl Ask {
         }
     }
 
-    /// Sends a question, or sends it again.
+    /// Sends a question, for the first time or again.
     fn ask(&mut self, mut question: Question, out: &mut Outbox) {
         question.copies += 1;
         question.trouble = None;
@@ -153,12 +153,12 @@ impl Ask {
         }
     }
 
-    /// What was awaited has not come.
+    /// The timeout is over: the awaited datagram has not come.
     fn time_is_up(&mut self, out: &mut Outbox) {
         match mem::replace(&mut self.awaited, Awaited::Line) {
             Awaited::Answer(question) if question.copies <= self.call.retries => {
                 self.traffic.again += 1;
-                // The way to this address may lead nowhere, though nothing says so.
+                // Datagrams to this address may be dropped without a report.
                 if !self.proven && question.trouble.is_none() {
                     self.peers.advance("no answer");
                 }
@@ -172,7 +172,7 @@ impl Ask {
     fn no_answer(&self, question: &Question) -> String {
         let server = &self.call.server;
         match question.trouble {
-            Some(why) => format!("cannot reach {server}: {why}"),
+            Some(why) => cannot_reach(server, why),
             None => format!("no answer from {server} in time"),
         }
     }
@@ -211,12 +211,12 @@ impl Ask {
         }
     }
 
-    /// The answer to an earlier question, and not to this one.
+    /// Whether this is the reply to an earlier question, and not to this one.
     fn is_late(&self, question: &Question, answer: &[u8]) -> bool {
         self.call.service.answer_to(&question.bytes) != answer && self.earlier.contains(answer)
     }
 
-    /// The timeout, or a second if that is for ever.
+    /// The timeout, or a second if the timeout is for ever.
     fn patience(&self) -> Duration {
         match self.call.timeout {
             Duration::ZERO => PAUSE,
@@ -224,8 +224,8 @@ impl Ask {
         }
     }
 
-    /// The network says that a datagram did not arrive. The next attempt waits a little: whoever is
-    /// missed may be about to start.
+    /// The network reports that a datagram did not arrive. The next attempt waits a little: the
+    /// server may be about to start.
     fn not_delivered(&mut self, why: Closed, out: &mut Outbox) {
         let patience = self.patience().min(PAUSE);
         let Awaited::Answer(question) = &mut self.awaited else {
@@ -239,7 +239,7 @@ impl Ask {
         }
     }
 
-    /// Ends it all for this reason; the first one is told.
+    /// Stops, with this failure unless there is one already.
     fn fail(&mut self, failure: String, out: &mut Outbox) {
         self.failure.get_or_insert(failure);
         self.end(out);
@@ -281,13 +281,13 @@ impl Protocol for Ask {
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
         self.lines.feed(&data);
         self.progress.add(data.len());
-        // Until all of these lines are sent.
+        // The input goes on when all of these lines are sent.
         out.pause(id);
         self.go_on(out);
     }
 
     fn on_eof(&mut self, _: ConnId, out: &mut Outbox) {
-        // It may close now, as a pipe does, or later.
+        // The connection may close now, as a pipe does, or later.
         self.stdin = None;
         self.lines.finish();
         self.go_on(out);
@@ -342,7 +342,7 @@ impl Protocol for Ask {
         } else if self.output.is(id) {
             match why {
                 Closed::Finished | Closed::Shutdown => {}
-                // Nobody reads any more, as in `edgecall echo | head`: a quiet end.
+                // The reader is gone, as in `edgecall echo | head`: a quiet end.
                 Closed::Reset => self.end(out),
                 why => self.fail(format!("cannot write the answer: {why}"), out),
             }

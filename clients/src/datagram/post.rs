@@ -1,11 +1,11 @@
-//! A datagram for each line, and no answer to any.
+//! A datagram for each line, and no reply to any.
 //!
-//! Nobody says whether they arrive, but what this machine knows is not lost quietly: what the
-//! kernel has no room for is sent again until it has, and a server that is not there is a failure,
-//! if the network says so before the end.
+//! Whether they arrive is not known, but a loss that this machine notices is not silent: a datagram
+//! that the kernel has no room for is sent again until it has, and a closed port is a failure, if
+//! the network reports it before the end.
 //!
-//! A file of lines would otherwise be sent faster than anybody receives, and most of it dropped at
-//! the receiver's full buffer: so they are sent in small bursts.
+//! The lines of a file could be sent faster than a server receives them, and most would be dropped at
+//! the receiver's full buffer. So datagrams leave in small bursts.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -14,7 +14,8 @@ use std::time::Duration;
 use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Opened, Outbox, Protocol};
 
 use super::{Lines, Next, Peers, Traffic};
-use crate::call::{Call, Client};
+use crate::client::{Call, Client};
+use crate::dial::cannot_reach;
 use crate::progress::Progress;
 
 /// Datagrams in a burst: a receive buffer of the default size holds 256 small ones.
@@ -22,7 +23,7 @@ const BURST: usize = 64;
 /// Bytes after which a burst ends: the same buffer holds three times as many (socket(7),
 /// `rmem_default`).
 const BURST_BYTES: usize = 64 * 1024;
-/// From one burst to the next.
+/// Time from one burst to the next.
 const PACE: Duration = Duration::from_millis(1);
 
 /// The client of a server that answers nothing.
@@ -32,13 +33,13 @@ pub(crate) struct Post {
     lines: Lines,
     stdin: Option<ConnId>,
     progress: Progress,
-    /// What was sent since the timer was set; empty if it is not.
+    /// Datagrams sent since the timer was set; empty if it is not set.
     burst: Vec<Vec<u8>>,
-    /// Of these, what the kernel gave back.
+    /// Of these, the ones that the kernel gave back.
     unsent: Vec<Vec<u8>>,
-    /// Since when the kernel has taken nothing.
+    /// Start of the time in which the kernel has taken nothing.
     blocked_since: Option<Duration>,
-    /// A burst was sent, and the network did not say that nobody is there.
+    /// A burst was sent, and the network did not report a closed port.
     proven: bool,
     traffic: Traffic,
     failure: Option<String>,
@@ -61,8 +62,8 @@ impl Post {
         }
     }
 
-    /// The next burst, if it is time for it. The end comes after the last one's time: by then this
-    /// machine has said so if nobody is there.
+    /// Sends the next burst, unless the last one's time is not over. The end comes after the last
+    /// burst's time too: a closed port of this machine is reported by then.
     fn go_on(&mut self, out: &mut Outbox) {
         if !self.burst.is_empty() {
             return;
@@ -92,8 +93,8 @@ impl Post {
         }
     }
 
-    /// What the kernel gave back of a burst goes with the next one. Whether our patience with it is
-    /// at its end.
+    /// Datagrams that the kernel gave back go with the next burst. Returns whether the kernel has taken
+    /// nothing for the whole timeout.
     fn take_back(&mut self, now: Duration) -> bool {
         let blocked = self.unsent.len() == self.burst.len();
         let since = self.blocked_since.take().unwrap_or(now);
@@ -103,7 +104,7 @@ impl Post {
         blocked && !self.call.timeout.is_zero() && now >= since.saturating_add(self.call.timeout)
     }
 
-    /// Ends it all for this reason; the first one is told.
+    /// Stops, with this failure unless there is one already.
     fn fail(&mut self, failure: String, out: &mut Outbox) {
         self.failure.get_or_insert(failure);
         self.end(out);
@@ -142,13 +143,13 @@ impl Protocol for Post {
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
         self.lines.feed(&data);
         self.progress.add(data.len());
-        // Until all of these lines are sent.
+        // The input goes on when all of these lines are sent.
         out.pause(id);
         self.go_on(out);
     }
 
     fn on_eof(&mut self, _: ConnId, out: &mut Outbox) {
-        // It may close now, as a pipe does, or later.
+        // The connection may close now, as a pipe does, or later.
         self.stdin = None;
         self.lines.finish();
         self.go_on(out);
@@ -177,7 +178,7 @@ impl Protocol for Post {
             self.unsent.clear();
             return self.go_on(out);
         }
-        self.fail(format!("cannot reach {}: {why}", self.call.server), out);
+        self.fail(cannot_reach(&self.call.server, why), out);
     }
 
     fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, _: &mut Outbox) {
@@ -199,7 +200,7 @@ mod tests {
     use edgeloop_reactor::{Errno, Peer, Script};
 
     use super::*;
-    use crate::call::{STDIN, Service};
+    use crate::client::{STDIN, Service};
 
     const REFUSED: Closed = Closed::Error(Errno::ECONNREFUSED);
 

@@ -1,39 +1,36 @@
 //! Datagrams to a server that answers each one, as it is or in capitals.
 //!
-//! They may get lost, come twice or overtake one another, so an answer is compared with every
-//! message that is under way. One that has not come in time counts as an error, and makes room for
-//! the next message. As over streams, the next message is written over the answer and goes back
-//! from where that lies.
+//! They may get lost, come twice or overtake one another, so a reply is compared with every message
+//! that is under way. One that has not come in time counts as an error, and makes room for the next
+//! message. As over streams, the next message is written over the reply and goes back from where
+//! that lies.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Opened, Outbox, Protocol};
+use edgeloop_reactor::{Closed, Data, Datagram, Outbox};
 
 use super::clock::{Nanos, nanos};
-use super::pace::{Pace, TICKS};
-use super::phase::{Load, Phase};
+use super::crew::Phase;
+use super::pace::{Turn, Turns};
 use super::plan::Plan;
 use super::tally::{Mismatch, Problem};
-use super::turns::{Turn, Turns};
-use super::worker::Worker;
+use super::worker::{Load, Worker};
 
-/// How often it is looked whose answer is late.
+/// Time between two looks for replies that are late.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// How many messages back one is looked for that comes again, or too late.
+/// Messages back to which a reply is compared that comes again, or too late.
 const NEIGHBOURS: u64 = 64;
 
-/// The protocol.
+/// The load.
 #[derive(Debug)]
 pub(super) struct Datagrams {
-    worker: Worker,
-    turns: Turns,
     /// The server, as it is reached from each source.
     servers: Vec<SocketAddr>,
     /// The sockets, whose tags are their places.
     sockets: Vec<Socket>,
-    /// Where messages are put together, kept for its memory.
+    /// Buffer for one message.
     page: Vec<u8>,
 }
 
@@ -52,73 +49,39 @@ struct Socket {
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     sequence: u64,
-    /// When it was sent, or planned: since then it counts.
+    /// The time at which it was sent, or planned: the latency counts from there.
     time: Nanos,
-    /// When it was sent: since then the server has had time to answer.
+    /// The time at which it was sent: the timeout counts from there.
     sent: Nanos,
 }
 
-impl Datagrams {
-    pub(super) fn new(worker: Worker, pace: Option<Pace>) -> Datagrams {
-        let plan = worker.plan();
-        let count = plan.share(worker.index());
-        let socket = |place| Socket {
-            number: plan.number(worker.index(), place),
-            is_open: true,
-            turn: Turn::default(),
-            sent: 0,
-            under_way: VecDeque::new(),
-        };
-        Datagrams {
-            turns: Turns::new(count, pace),
-            // They are resolved, so this asks nobody.
-            servers: plan
-                .ways
-                .iter()
-                .filter_map(|way| way.resolve().ok()?.into_iter().next())
-                .collect(),
-            sockets: (0..count).map(socket).collect(),
-            page: vec![0; plan.size],
-            worker,
+impl Socket {
+    /// The number of messages to send now.
+    fn to_send(&self, worker: &Worker) -> u64 {
+        let room = worker.plan().depth as usize - self.under_way.len();
+        match self.is_open {
+            true => worker.to_send(self.turn, room as u64),
+            false => 0,
         }
     }
 
-    /// How many messages a socket is to send now.
-    fn to_send(&self, socket: &Socket) -> u64 {
-        if !socket.is_open || !self.worker.is_sending() {
-            return 0;
-        }
-        let room = self.worker.plan().depth as usize - socket.under_way.len();
-        self.turns.to_send(socket.turn, room as u64)
-    }
-
-    /// Notes the next message of a socket as sent, and writes it.
-    fn write_next(&mut self, place: usize, now: Nanos, to: &mut [u8]) {
-        let socket = &mut self.sockets[place];
-        let sequence = socket.sent;
-        socket.sent += 1;
-        socket.under_way.push_back(Asked {
+    /// Notes the next message as sent, and writes it.
+    fn write_next(&mut self, turns: &Turns, now: Nanos, to: &mut [u8]) {
+        let sequence = self.sent;
+        self.sent += 1;
+        self.under_way.push_back(Asked {
             sequence,
-            time: self.turns.take(&mut socket.turn, now),
+            time: turns.take(&mut self.turn, now),
             sent: now,
         });
-        Plan::question(socket.number, sequence).write(0, to);
+        Plan::question(self.number, sequence).write(0, to);
     }
+}
 
-    fn send(&mut self, place: usize, now: Nanos, out: &mut Outbox) {
-        let mut page = std::mem::take(&mut self.page);
-        for _ in 0..self.to_send(&self.sockets[place]) {
-            self.write_next(place, now, &mut page);
-            let server = self.servers[self.sockets[place].number as usize % self.servers.len()];
-            out.send_to(place as u32, server, &page);
-        }
-        self.page = page;
-    }
-
-    /// The time of the message that this answers; or what is wrong with it.
-    fn check(&mut self, place: usize, data: &[u8]) -> Result<Nanos, Mismatch> {
-        let plan = self.worker.plan();
-        let socket = &mut self.sockets[place];
+impl Datagrams {
+    /// Returns the time of the message that this answers; or the mismatch.
+    fn check(&mut self, place: u32, data: &[u8], plan: &Plan) -> Result<Nanos, Mismatch> {
+        let socket = &mut self.sockets[place as usize];
         let is =
             |number, sequence| data.len() == plan.size && plan.answer(number, sequence).is(0, data);
         let is_asked = |asked: &Asked| is(socket.number, asked.sequence);
@@ -140,15 +103,10 @@ impl Datagrams {
         }
     }
 
-    /// Sends what there is room for again.
-    fn send_again(&mut self, now: Nanos, out: &mut Outbox) {
-        (0..self.sockets.len()).for_each(|place| self.send(place, now, out));
-    }
-
-    /// Gives up messages that were not answered in time.
-    fn give_up_late(&mut self, out: &mut Outbox) {
-        let now = self.worker.now(out);
-        let timeout = nanos(self.worker.plan().timeout);
+    /// Gives up messages that were not answered in time, and sends others in their place.
+    fn give_up_late(&mut self, worker: &mut Worker, out: &mut Outbox) {
+        let now = worker.now(out);
+        let timeout = nanos(worker.plan().timeout);
         let mut late = 0;
         for socket in &mut self.sockets {
             let is_late = |asked: &Asked| now.saturating_sub(asked.sent) > timeout;
@@ -158,126 +116,111 @@ impl Datagrams {
             }
         }
         if late > 0 {
-            self.worker.problem(Problem::NoAnswer, late);
-            self.send_again(now, out);
-            self.look_whether_settled();
+            worker.problem(Problem::NoAnswer, late);
+            (0..worker.share()).for_each(|place| self.send(place, now, worker, out));
         }
     }
 
-    fn look_whether_settled(&self) {
-        let is_settled = || {
-            self.sockets
-                .iter()
-                .all(|socket| socket.under_way.is_empty())
-        };
-        if self.worker.phase() == Phase::Settling && is_settled() {
-            self.worker.reached_goal();
-        }
+    fn under_way(&self) -> u64 {
+        let under_way = |socket: &Socket| socket.under_way.len() as u64;
+        self.sockets.iter().map(under_way).sum()
     }
 }
 
 impl Load for Datagrams {
-    fn worker(&self) -> &Worker {
-        &self.worker
-    }
-
-    fn worker_mut(&mut self) -> &mut Worker {
-        &mut self.worker
-    }
-
-    fn start(&mut self, out: &mut Outbox) {
-        for place in 0..self.sockets.len() {
-            let number = self.sockets[place].number;
-            out.connect(self.worker.plan().way(number).clone(), place as u32);
-            self.worker.opened();
+    fn new(worker: &Worker) -> Datagrams {
+        let plan = worker.plan();
+        let socket = |place| Socket {
+            number: worker.number(place),
+            is_open: true,
+            turn: Turn::default(),
+            sent: 0,
+            under_way: VecDeque::new(),
+        };
+        Datagrams {
+            // The ways are resolved, so this is no query of a name.
+            servers: plan
+                .ways
+                .iter()
+                .filter_map(|way| way.resolve().ok()?.into_iter().next())
+                .collect(),
+            sockets: (0..worker.share()).map(socket).collect(),
+            page: vec![0; plan.size],
         }
-        // In the turn after this one it is known which of them cannot be had.
+    }
+
+    fn start(&mut self, worker: &mut Worker, out: &mut Outbox) {
+        for (place, socket) in (0..).zip(&self.sockets) {
+            out.connect(worker.plan().way(socket.number).clone(), place);
+            worker.opened();
+        }
+        // In the turn after this one it is known which sockets could not be opened.
         out.set_service_timer(Duration::ZERO);
     }
 
-    fn begin(&mut self, from: Nanos) {
-        self.turns.begin(from);
-        for (place, socket) in self.sockets.iter_mut().enumerate() {
-            self.turns.take_part(place as u32, &mut socket.turn);
+    fn turns(&mut self) -> impl Iterator<Item = (u32, &mut Turn)> {
+        let sockets = (0..).zip(&mut self.sockets);
+        let open = sockets.filter(|(_, socket)| socket.is_open);
+        open.map(|(place, socket)| (place, &mut socket.turn))
+    }
+
+    fn send(&mut self, place: u32, now: Nanos, worker: &mut Worker, out: &mut Outbox) {
+        let socket = &mut self.sockets[place as usize];
+        let server = self.servers[socket.number as usize % self.servers.len()];
+        for _ in 0..socket.to_send(worker) {
+            socket.write_next(&worker.turns, now, &mut self.page);
+            out.send_to(place, server, &self.page);
         }
     }
 
-    fn send_due(&mut self, out: &mut Outbox) {
-        let now = self.worker.now(out);
-        self.turns
-            .due(now)
-            .for_each(|place| self.send(place, now, out));
+    fn is_settled(&self, _: &Worker) -> bool {
+        self.under_way() == 0
     }
 
-    fn settle(&mut self, out: &mut Outbox) {
-        let now = self.worker.now(out);
-        for socket in self.sockets.iter().filter(|socket| socket.is_open) {
-            self.worker.behind(self.turns.behind(socket.turn), 1, now);
-        }
-        self.look_whether_settled();
+    /// There is nothing to end, and missing replies are not waited for.
+    fn end(&mut self, worker: &mut Worker, _: &mut Outbox) {
+        worker.problem(Problem::NoAnswer, self.under_way());
     }
 
-    /// There is nothing to end; who still owes an answer is not waited for.
-    fn end(&mut self, _: &mut Outbox) {
-        let under_way = self.sockets.iter().map(|socket| socket.under_way.len());
-        let missing: usize = under_way.sum();
-        self.worker.problem(Problem::NoAnswer, missing as u64);
-        self.worker.reached_goal();
-    }
-}
-
-impl Protocol for Datagrams {
-    fn on_open(&mut self, id: ConnId, opened: Opened, _: &mut Outbox) {
-        if opened.tag == TICKS {
-            self.turns.listen_to(id);
-        }
-    }
-
-    /// The ticks of the plan.
-    fn on_data(&mut self, _: ConnId, _: Data<'_>, out: &mut Outbox) {
-        self.send_due(out);
-    }
-
-    fn on_datagram(&mut self, mut datagram: Datagram<'_>, out: &mut Outbox) {
-        let now = self.worker.now(out);
-        let place = datagram.tag as usize;
-        match self.check(place, &datagram.data) {
-            Ok(sent) => self.worker.answered(sent, now),
-            Err(mismatch) => return self.worker.mismatch(mismatch, 1),
-        }
-        match self.to_send(&self.sockets[place]) {
-            0 => self.look_whether_settled(),
-            1 => {
-                self.write_next(place, now, &mut datagram.data);
-                out.send_back(datagram.data);
-            }
-            _ => self.send(place, now, out),
-        }
-    }
-
-    /// A socket could not be had, or nobody takes its datagrams.
-    fn on_connect_error(&mut self, place: u32, why: Closed, _: &mut Outbox) {
+    /// A socket could not be opened, or the server's port is closed (ICMP).
+    fn on_connect_error(&mut self, place: u32, why: Closed, worker: &mut Worker, _: &mut Outbox) {
         let socket = &mut self.sockets[place as usize];
         if !std::mem::replace(&mut socket.is_open, false) {
             return;
         }
         socket.under_way.clear();
-        self.worker.problem(Problem::Refused(why), 1);
-        self.worker.closed(Closed::Aborted);
-        self.look_whether_settled();
+        worker.problem(Problem::Refused(why), 1);
+        worker.closed(Closed::Aborted);
     }
 
-    fn on_service_timer(&mut self, out: &mut Outbox) {
-        match self.worker.phase() {
-            Phase::Connecting => self.worker.reached_goal(),
-            _ => self.give_up_late(out),
+    fn on_datagram(&mut self, mut datagram: Datagram<'_>, worker: &mut Worker, out: &mut Outbox) {
+        let now = worker.now(out);
+        let place = datagram.tag;
+        match self.check(place, &datagram.data, worker.plan()) {
+            Ok(sent) => worker.answered(sent, now),
+            Err(mismatch) => return worker.mismatch(mismatch, 1),
+        }
+        let socket = &mut self.sockets[place as usize];
+        if socket.to_send(worker) == 1 {
+            socket.write_next(&worker.turns, now, &mut datagram.data);
+            out.send_back(datagram.data);
+        } else {
+            self.send(place, now, worker, out);
+        }
+    }
+
+    fn on_service_timer(&mut self, worker: &mut Worker, out: &mut Outbox) {
+        match worker.phase() {
+            Phase::Connecting => worker.reached_goal(),
+            _ => self.give_up_late(worker, out),
         }
         out.set_service_timer(INTERVAL);
     }
 
-    fn on_wake(&mut self, out: &mut Outbox) {
-        self.follow(out);
-    }
+    /// There are no streams.
+    fn on_data(&mut self, _: u32, _: Data<'_>, _: &mut Worker, _: &mut Outbox) {}
+
+    fn on_close(&mut self, _: u32, _: Closed, _: &mut Worker, _: &mut Outbox) {}
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the user types after `edgecall load`.
+//! The command line after `edgecall load`.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use clap::{Args, ValueEnum};
 use edgeloop::values::{duration, positive, size};
 use edgeloop_reactor::Address;
 
-use super::chat;
+use super::content::LINE_MIN;
 
-/// What a load consists of.
+/// A kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// Messages that come back as they are
     Echo,
     /// Messages that come back in capitals
     Upper,
-    /// Members of a chat, some of whom talk
+    /// Members of a chat, some of which talk
     Chat,
     /// Lines that are not answered
     Sink,
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The port on which such a server of edgeloop listens.
+    /// The default port of edgeloop's server for this kind.
     fn port(self) -> u16 {
         match self {
             Kind::Echo | Kind::Connect => 9876,
@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// As the user writes it.
+/// The name on the command line.
 impl fmt::Display for Kind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.to_possible_value();
@@ -47,7 +47,7 @@ impl fmt::Display for Kind {
 pub(crate) const EXAMPLE: &str = "\
 Without --rate, the next message is sent when one is answered: a closed loop.
 With it, messages are sent when the plan says so, and latency counts from the
-planned time: a server that pauses does not keep us from asking.
+planned time: a server that pauses does not hold the load back.
 Each option can be set in the environment too: EDGECALL_CONNECTIONS=1000
 
 Example:
@@ -61,7 +61,7 @@ pub(crate) struct LoadOptions {
     #[arg(value_name = "ADDR")]
     address: Option<Address>,
 
-    /// What the load consists of
+    /// The kind of load
     #[arg(long, value_enum, default_value = "echo")]
     pub(super) kind: Kind,
 
@@ -74,8 +74,8 @@ pub(crate) struct LoadOptions {
     #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = size)]
     pub(super) size: usize,
 
-    /// Messages under way on each connection at a time, 64MiB at the most; of chat, for each who
-    /// talks; connect and sink do without
+    /// Messages under way on each connection at a time, 64MiB at the most; of chat, on those of
+    /// members that talk; connect and sink do without
     #[arg(long, value_name = "N", default_value = "1", value_parser = positive::<u32>)]
     pub(super) depth: u32,
 
@@ -83,7 +83,7 @@ pub(crate) struct LoadOptions {
     #[arg(short, long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(super) duration: Duration,
 
-    /// How long to send before it counts; 0 is not at all
+    /// How long to send before messages count; 0 is not at all
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(super) warm_up: Duration,
 
@@ -92,7 +92,7 @@ pub(crate) struct LoadOptions {
     #[arg(short, long, value_name = "N", value_parser = rate)]
     pub(super) rate: Option<f64>,
 
-    /// Connections opened a second, 0.001 to 10000000 [default: as many as go]
+    /// Connections opened a second, 0.001 to 10000000 [default: as many as possible]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(super) connect_rate: Option<f64>,
 
@@ -101,8 +101,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=254))]
     pub(super) sources: Option<u8>,
 
-    /// So many reactors, a thread for each, that share the connections, of which there are as many at
-    /// least
+    /// Reactors that share the connections, each in a thread of its own; no more than connections
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = positive::<u32>)]
     pub(super) threads: u32,
 
@@ -110,7 +109,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "N", value_parser = positive::<u32>)]
     pub(super) talkers: Option<u32>,
 
-    /// The server's process: measure it and its children too, by what /proc says
+    /// The server's process: measure it and its children too, as /proc shows them
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(super) server_pid: Option<i32>,
 
@@ -128,16 +127,16 @@ pub(crate) struct LoadOptions {
     #[arg(long, conflicts_with = "json")]
     pub(super) hgrm: bool,
 
-    /// Log how far the run is, in place of a progress line; -vv logs more
+    /// Log the steps of the run, in place of a progress line; -vv logs more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
 }
 
-/// What one connection may have on its way, in bytes: it may have to wait in memory.
+/// Bytes that one connection may have under way: they may have to wait in memory.
 const UNDER_WAY_MAX: usize = 64 * 1024 * 1024;
-/// What all connections together may have on their way: the time of each is kept in memory.
+/// Messages that all connections together may have under way: the time of each is kept in memory.
 const MESSAGES_MAX: u64 = 100_000_000;
-/// Members of a chat times those who talk: each has a number for each in memory.
+/// Members of a chat times talkers: each pair has a number in memory.
 const HEARINGS_MAX: u64 = 1_000_000_000;
 /// The largest datagram over IPv4: 65,535 bytes less the headers of IPv4 and UDP (ip(7), udp(7)).
 const DATAGRAM_MAX: usize = 65_507;
@@ -151,7 +150,7 @@ impl LoadOptions {
         })
     }
 
-    /// How many members of a chat talk. One that does not is needed to notice a server that holds the
+    /// The number of talkers in a chat. A silent member is needed to notice a server that holds the
     /// talkers back.
     pub(super) fn talkers(&self) -> u32 {
         let all_but_one = self.connections.saturating_sub(1).max(1);
@@ -166,7 +165,7 @@ impl LoadOptions {
         self.timeout.unwrap_or(default)
     }
 
-    /// What does not go together, or makes no sense.
+    /// Errors: options that exclude one another, or make no sense.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.check_sizes()?;
         self.check_address()?;
@@ -219,8 +218,8 @@ impl LoadOptions {
                  --connections or --depth"
             ));
         }
-        if self.kind == Kind::Chat && self.size < chat::LINE_MIN {
-            let min = chat::LINE_MIN;
+        if self.kind == Kind::Chat && self.size < LINE_MIN {
+            let min = LINE_MIN;
             return Err(format!(
                 "a line of a chat tells when it was sent: --size is at least {min}"
             ));
@@ -267,7 +266,7 @@ impl LoadOptions {
     }
 }
 
-/// So many a second.
+/// Parses a rate, by the second.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate < 0.001 => Err("this is too seldom: 0.001 a second is the least".into()),

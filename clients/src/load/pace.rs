@@ -1,4 +1,8 @@
-//! An open loop: messages at planned times, whatever becomes of those before.
+//! When to send: as soon as a reply is there (a closed loop), or at planned times (an open loop).
+//!
+//! In an open loop, message after message falls due whatever becomes of those before, and the
+//! senders take them in turn. A sender without room at the planned time sends the message as soon
+//! as it has room, and the planned time is the one that counts.
 //!
 //! The reactor's timers tick in milliseconds, so a worker that has a rate adopts a timer of its own
 //! (timerfd_create(2)): a descriptor like any other, whose bytes are the ticks. The plan is made of
@@ -9,6 +13,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use edgeloop_reactor::ConnId;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::clock::{Clock, Nanos, nanos};
@@ -21,7 +26,7 @@ const TICK_MIN: u64 = 50_000;
 /// From the making of the plan to its first tick.
 const LEAD: Duration = Duration::from_millis(1);
 
-/// When messages are to be sent: number 0 at the start, the others at even distances.
+/// The plan of an open loop: message number 0 at the start, the others at even distances.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
     start: Nanos,
@@ -31,12 +36,12 @@ pub(super) struct Pace {
     tick: u64,
     /// The number of the first message that is to be sent at all.
     first: u64,
-    /// The number of the first message whose time has not come.
+    /// The number of the first message that is not due yet.
     next: u64,
 }
 
 impl Pace {
-    /// So many messages a second, planned from `start` on.
+    /// `rate` messages a second, planned from `start` on.
     pub(super) fn new(start: Nanos, rate: f64) -> Pace {
         let interval = 1e9 / rate;
         Pace {
@@ -48,26 +53,26 @@ impl Pace {
         }
     }
 
-    /// When a message is to be sent: at a tick.
-    pub(super) fn planned(&self, number: u64) -> Nanos {
+    /// The time of a message: a tick.
+    fn planned(&self, number: u64) -> Nanos {
         let ticks = (number as f64 * self.interval / self.tick as f64) as u64;
         self.start + ticks * self.tick
     }
 
-    /// What was planned for the time before this is left out.
-    pub(super) fn begin(&mut self, from: Nanos) {
+    /// Leaves out the messages that were planned for the time before this.
+    fn begin(&mut self, from: Nanos) {
         let passed = from.saturating_sub(self.start) as f64 / self.interval;
         self.first = passed as u64;
         while self.planned(self.first) < from {
             self.first += 1;
         }
-        // If somebody has looked before the beginning was known, it is told again.
+        // `advance` may have passed over messages before the beginning was known: they are due anew.
         self.next = self.first;
     }
 
-    /// The numbers of the messages whose time has come since the last call. That takes no longer if
-    /// there are very many of them.
-    pub(super) fn advance(&mut self, now: Nanos) -> Range<u64> {
+    /// The numbers of the messages that fell due since the last call. The effort does not grow with
+    /// their number.
+    fn advance(&mut self, now: Nanos) -> Range<u64> {
         let first = self.next;
         let last_tick = now.saturating_sub(self.start) / self.tick * self.tick;
         self.next = first.max((last_tick as f64 / self.interval) as u64);
@@ -77,19 +82,19 @@ impl Pace {
         first..self.next
     }
 
-    /// The numbers of the messages whose time has come, as far as was looked, of whoever has every
+    /// The numbers of the messages due, as of the last `advance`, for a sender that has every
     /// `stride`-th one from `first` on.
-    pub(super) fn due(&self, first: u64, stride: u64) -> impl Iterator<Item = u64> + use<> {
+    fn due(&self, first: u64, stride: u64) -> impl Iterator<Item = u64> + use<> {
         (first..self.next).step_by(stride as usize)
     }
 
-    /// How many these are.
-    pub(super) fn count_due(&self, first: u64, stride: u64) -> u64 {
+    /// The number of these messages.
+    fn count_due(&self, first: u64, stride: u64) -> u64 {
         self.next.saturating_sub(first).div_ceil(stride)
     }
 
-    /// The first message to be sent of whoever has every `of`-th one, at this place.
-    pub(super) fn first_of(&self, place: u32, of: u64) -> u64 {
+    /// The first message of the sender at this place, of `of` senders.
+    fn first_of(&self, place: u32, of: u64) -> u64 {
         let place = u64::from(place);
         let ahead = (place + of - self.first % of) % of;
         self.first + ahead
@@ -104,7 +109,7 @@ pub(super) struct Ticks {
 }
 
 impl Ticks {
-    /// A timer for so many messages a second. Errors: those of timerfd_create(2).
+    /// A timer for `rate` messages a second. Errors: those of timerfd_create(2).
     pub(super) fn open(clock: Clock, rate: f64) -> nix::Result<Ticks> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
         // The clock is read before the timer is set: a tick may come late, never before its time.
@@ -121,6 +126,92 @@ impl Ticks {
 
     pub(super) fn into_descriptor(self) -> OwnedFd {
         self.timer.into()
+    }
+}
+
+/// The turns of all senders of a worker: at any time in a closed loop; in an open loop each message
+/// of the plan is the next sender's.
+#[derive(Debug)]
+pub(super) struct Turns {
+    count: u64,
+    /// The plan; none in a closed loop.
+    pace: Option<Pace>,
+    /// The connection whose data are the plan's ticks.
+    ticks: Option<ConnId>,
+}
+
+/// One sender's part: the number of the next message of the plan that it has to send.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn(u64);
+
+impl Turns {
+    /// The turns of `count` senders; in a closed loop if there is no pace.
+    pub(super) fn new(count: u32, pace: Option<Pace>) -> Turns {
+        Turns {
+            count: count.into(),
+            pace,
+            ticks: None,
+        }
+    }
+
+    /// The ticks of the plan come from this connection.
+    pub(super) fn listen_to(&mut self, ticks: ConnId) {
+        self.ticks = Some(ticks);
+    }
+
+    pub(super) fn is_tick(&self, id: ConnId) -> bool {
+        self.ticks == Some(id)
+    }
+
+    pub(super) fn is_closed_loop(&self) -> bool {
+        self.pace.is_none()
+    }
+
+    /// The plan begins at this time, perhaps anew.
+    pub(super) fn begin(&mut self, from: Nanos) {
+        self.pace.iter_mut().for_each(|pace| pace.begin(from));
+    }
+
+    /// Gives the sender at this place its part in the plan that has begun: its first turn that it
+    /// has not taken.
+    pub(super) fn take_part(&self, place: u32, turn: &mut Turn) {
+        if let Some(pace) = &self.pace {
+            turn.0 = turn.0.max(pace.first_of(place, self.count));
+        }
+    }
+
+    /// The places of the senders whose turn has come since the last call; in a closed loop, of all.
+    pub(super) fn due(&mut self, now: Nanos) -> impl Iterator<Item = u32> + use<> {
+        let count = self.count;
+        let numbers = match &mut self.pace {
+            None => 0..count,
+            Some(pace) => pace.advance(now),
+        };
+        let end = numbers.end.min(numbers.start + count);
+        (numbers.start..end).map(move |number| (number % count) as u32)
+    }
+
+    /// The number of messages that a sender with room for `room` has to send now.
+    pub(super) fn to_send(&self, turn: Turn, room: u64) -> u64 {
+        let due = |pace: &Pace| pace.count_due(turn.0, self.count);
+        self.pace.as_ref().map_or(room, |pace| room.min(due(pace)))
+    }
+
+    /// A sender sends its next message: the time that counts.
+    pub(super) fn take(&self, turn: &mut Turn, now: Nanos) -> Nanos {
+        self.pace.as_ref().map_or(now, |pace| {
+            let planned = pace.planned(turn.0);
+            turn.0 += self.count;
+            planned
+        })
+    }
+
+    /// The planned times of the messages that were due and that a sender has not sent.
+    pub(super) fn behind(&self, turn: Turn) -> impl Iterator<Item = Nanos> {
+        self.pace.iter().flat_map(move |pace| {
+            let due = pace.due(turn.0, self.count);
+            due.map(|number| pace.planned(number))
+        })
     }
 }
 
@@ -210,5 +301,40 @@ mod tests {
         for first in 4..15 {
             assert_eq!(pace.count_due(first, 3), pace.due(first, 3).count() as u64);
         }
+    }
+
+    #[test]
+    fn in_a_closed_loop_everybody_may_send_at_any_time() {
+        let mut turns = Turns::new(3, None);
+        let mut turn = Turn::default();
+        turns.take_part(1, &mut turn);
+        assert!(turns.due(5).eq([0, 1, 2]) && turns.due(5).eq([0, 1, 2]));
+        assert_eq!((turns.to_send(turn, 4), turns.take(&mut turn, 5)), (4, 5));
+        assert_eq!(turns.behind(turn).count(), 0);
+    }
+
+    #[test]
+    fn in_an_open_loop_turns_come_as_planned() {
+        let mut turns = Turns::new(2, Some(Pace::new(0, 1000.0)));
+        turns.begin(1_000_000);
+        let [mut even, mut odd] = [Turn::default(); 2];
+        turns.take_part(0, &mut even);
+        turns.take_part(1, &mut odd);
+        assert!(turns.due(1_000_000).eq([1]));
+        assert_eq!(turns.due(1_000_000).count(), 0);
+        assert_eq!((turns.to_send(even, 9), turns.to_send(odd, 9)), (0, 1));
+        assert_eq!(turns.take(&mut odd, 1_000_001), 1_000_000);
+        // At 5 ms two more of each are due, and each is told once.
+        assert!(turns.due(5_000_000).eq([0, 1]));
+        assert_eq!((turns.to_send(even, 1), turns.to_send(odd, 0)), (1, 0));
+        assert_eq!(turns.take(&mut even, 5_000_000), 2_000_000);
+        assert!(turns.behind(even).eq([4_000_000]));
+        assert!(turns.behind(odd).eq([3_000_000, 5_000_000]));
+        // No sender has a turn again that it has taken, nor one of before.
+        turns.begin(4_500_000);
+        assert!(turns.due(5_000_000).eq([1]));
+        turns.take_part(0, &mut even);
+        turns.take_part(1, &mut odd);
+        assert!(turns.behind(even).next().is_none() && turns.behind(odd).eq([5_000_000]));
     }
 }

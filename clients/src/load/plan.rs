@@ -1,4 +1,4 @@
-//! What is to be done, and by which worker.
+//! The plan of a run: its server, its messages, and the part of each worker.
 
 use std::fs;
 use std::io;
@@ -9,18 +9,18 @@ use edgeloop_reactor::{Address, Errno, open_descriptors, raise_descriptor_limit,
 
 use super::content::{Letters, Text};
 use super::options::{Kind, LoadOptions};
-use crate::call::cannot_reach;
+use crate::dial::{cannot_reach, resolve};
 
-/// What is to be done. All workers know it.
+/// The plan of a run, which all workers share.
 ///
-/// Connections are numbered through, and dealt out to the workers in turn. A worker counts its own
-/// from 0, which is their *place*.
+/// Connections are numbered through, and dealt out to the workers in turn. A connection's number
+/// among those of its worker, from 0, is its *place*.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) kind: Kind,
     /// The server as the user wrote it.
     pub(super) server: Address,
-    /// The same, resolved, as it is reached from each source.
+    /// The resolved address of the server, for each source.
     pub(super) ways: Vec<Address>,
     pub(super) connections: u32,
     pub(super) size: usize,
@@ -33,17 +33,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan for what the user wants. Errors: the server's name is not known; there are not
-    /// enough descriptors or ports for so many connections.
+    /// The plan for these options. Errors: the server's name cannot be resolved; there are not enough
+    /// descriptors or ports for the connections.
     pub(super) fn new(options: &LoadOptions) -> Result<Plan, String> {
         let server = options.server();
-        let resolved = server
-            .resolved()
-            .map_err(|error| cannot_reach(&server, &error))?;
+        let resolved = resolve(&server)?;
         let plan = Plan {
             kind: options.kind,
             ways: ways(&resolved, sources(options, &resolved))
-                .map_err(|error| cannot_reach(&server, &error))?,
+                .map_err(|error| cannot_reach(&server, reason(&error)))?,
             server,
             connections: options.connections,
             size: options.size,
@@ -63,17 +61,37 @@ impl Plan {
         matches!(self.ways[..], [Address::Udp(_), ..])
     }
 
-    /// How many connections a worker has.
+    /// The number of a worker's connections.
     pub(super) fn share(&self, worker: u32) -> u32 {
         (self.connections + self.workers - 1 - worker) / self.workers
     }
 
-    /// How many of those who talk are a worker's.
+    /// The number of a worker's talkers.
     pub(super) fn talking_share(&self, worker: u32) -> u32 {
         (self.talkers + self.workers - 1 - worker) / self.workers
     }
 
-    /// How many messages a second are a worker's to send, if that was asked for.
+    /// The number of a worker's senders, each of which sends in its turn. The lanes of connect are
+    /// one sender.
+    pub(super) fn senders(&self, worker: u32) -> u32 {
+        match self.kind {
+            Kind::Chat => self.talking_share(worker),
+            Kind::Connect => 1,
+            Kind::Echo | Kind::Upper | Kind::Sink => self.share(worker),
+        }
+    }
+
+    /// The number of latencies that a message has: one for each listener of a line of chat, none for
+    /// a line that is not answered.
+    pub(super) fn listeners(&self) -> u64 {
+        match self.kind {
+            Kind::Chat => u64::from(self.connections - 1),
+            Kind::Sink => 0,
+            Kind::Echo | Kind::Upper | Kind::Connect => 1,
+        }
+    }
+
+    /// The messages a second that a worker has to send, in an open loop.
     pub(super) fn rate_of(&self, worker: u32) -> Option<f64> {
         let (share, all) = match self.kind {
             Kind::Chat => (self.talking_share(worker), self.talkers),
@@ -88,17 +106,17 @@ impl Plan {
         place * self.workers + worker
     }
 
-    /// How a connection reaches the server.
+    /// The address at which a connection reaches the server.
     pub(super) fn way(&self, number: u32) -> &Address {
         &self.ways[number as usize % self.ways.len()]
     }
 
-    /// What a connection sends as its message number `sequence`.
+    /// Message number `sequence` of a connection.
     pub(super) fn question(number: u32, sequence: u64) -> Text {
         Text::new(number, sequence, Letters::Small)
     }
 
-    /// What the server is to answer to that.
+    /// The server's reply to that message.
     pub(super) fn answer(&self, number: u32, sequence: u64) -> Text {
         match self.kind {
             Kind::Upper => Text::new(number, sequence, Letters::Capital),
@@ -139,12 +157,12 @@ impl Plan {
     }
 }
 
-/// Descriptors for what is not a connection.
+/// Descriptors for anything but connections.
 const SPARE: u64 = 16;
-/// Each worker's own: epoll, the waker, the ticks, the reactor's spare one.
+/// Descriptors of each worker: epoll, the waker, the ticks, the reactor's spare one.
 const OF_A_WORKER: u64 = 6;
 
-/// From how many sources to connect, if that matters.
+/// The number of source addresses, unless the kernel is to choose.
 fn sources(options: &LoadOptions, server: &Address) -> Option<u8> {
     let is_loopback = |at: &SocketAddr| at.is_ipv4() && at.ip().is_loopback();
     let numbers = server.resolve().unwrap_or_default();
@@ -153,8 +171,8 @@ fn sources(options: &LoadOptions, server: &Address) -> Option<u8> {
     options.sources.or(default)
 }
 
-/// Ports that were in use a second ago are in the way of who looks for a free one: most of the time
-/// would go into that, were there not many more of them than a second needs.
+/// The kernel's search for a free port passes over those that were in use a second ago. Most of the
+/// time would go into that search, were there not many more ports than a second needs.
 const CONNECT_SOURCES: u8 = 16;
 
 /// The server as it is reached from each source: the kernel's choice, or 127.0.0.1 to 127.0.0.N.
@@ -179,7 +197,8 @@ fn ways(server: &Address, sources: Option<u8>) -> io::Result<Vec<Address>> {
     Ok(sources.map(from).collect())
 }
 
-/// How many ports the kernel has for connections that we open, of one address to one other (ip(7)).
+/// The number of ports that the kernel has for outbound connections from one address to one other
+/// (ip(7)).
 fn local_ports() -> Option<u32> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut ends = range.split_whitespace().map(str::parse::<u32>);

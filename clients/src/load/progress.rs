@@ -1,37 +1,32 @@
-//! The line that tells how far a run is.
+//! The progress line of a run.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar};
 
 use super::crew::Count;
 use super::options::Kind;
 use crate::canvas;
 
-/// No more than the conductor asks for; what is between two of them is not drawn.
+/// Twice as many as the conductor asks for, so that each one is drawn.
 const DRAWS_PER_SECOND: u8 = 20;
 
-/// A line on standard error, if that is a terminal. It is gone when this is dropped.
+/// A line on standard error, if that is a terminal. It is erased when this is dropped.
 #[derive(Debug)]
 pub(super) struct Line {
     bar: ProgressBar,
     kind: Kind,
-    /// When it was drawn last, and what was counted then.
+    /// Time and count of the last drawing.
     last: (Instant, u64),
 }
 
 impl Line {
     pub(super) fn new(kind: Kind, is_wanted: bool) -> Line {
-        let bar = match is_wanted && io::stderr().is_terminal() {
-            true => ProgressBar::with_draw_target(None, canvas::target(DRAWS_PER_SECOND)),
-            false => ProgressBar::hidden(),
-        };
-        let bar = bar.with_finish(ProgressFinish::AndClear);
         Line {
-            bar: match ProgressStyle::with_template("{msg}") {
-                Ok(style) => bar.with_style(style),
-                Err(_) => bar,
+            bar: match is_wanted && io::stderr().is_terminal() {
+                true => canvas::bar(None, "{msg}", DRAWS_PER_SECOND),
+                false => ProgressBar::hidden(),
             },
             kind,
             last: (Instant::now(), 0),
@@ -44,7 +39,7 @@ impl Line {
         self.show(&format!("connecting: {open} of {all}"), count);
     }
 
-    /// While messages go to and fro: how many a second since the last time.
+    /// Shows the rate since the last drawing, while messages go to and fro.
     pub(super) fn sending(&mut self, what: &str, count: Count, left: Duration) {
         let (at, before) = self.last;
         let passed = at.elapsed().as_secs_f64();
@@ -62,7 +57,7 @@ impl Line {
         );
     }
 
-    /// Shows what is being done, and how often something went wrong.
+    /// Shows the current step, and the number of errors.
     pub(super) fn show(&mut self, what: &str, count: Count) {
         self.last = (Instant::now(), self.messages(count));
         self.bar.set_message(match count.wrong {
@@ -72,7 +67,7 @@ impl Line {
         self.bar.tick();
     }
 
-    /// What is shown by the second.
+    /// The count of which the rate is shown.
     fn messages(&self, count: Count) -> u64 {
         match self.kind {
             Kind::Chat => count.delivered,

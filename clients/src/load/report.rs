@@ -1,6 +1,5 @@
-//! What a run is reported as: for people, for programs, and for plots.
+//! The report of a run: its figures, as JSON for programs. `text.rs` shows them to people.
 
-mod percentiles;
 mod text;
 
 use std::collections::BTreeMap;
@@ -11,15 +10,16 @@ use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-pub(super) use self::percentiles::percentiles;
-use super::conductor::{Outcome, ServerOutcome, Work};
+pub(super) use self::text::percentiles;
+use super::conductor::{ServerWork, Work};
 use super::options::{Kind, LoadOptions};
+use super::run::Outcome;
 use super::tally::Order;
 
-/// The share of a core above which somebody has no more to give.
+/// The share of a core above which a program is taken to be the limit.
 const BUSY: f64 = 0.9;
 
-/// Everything. The names are those of the JSON.
+/// The whole report. The names are those of the JSON.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     options: Options,
@@ -39,7 +39,7 @@ pub(super) struct Report {
     errors: BTreeMap<String, u64>,
     client: Client,
     server: Option<Server>,
-    /// Of chat: whether the server let the talkers wait though it had time for others.
+    /// Of chat: whether the server held the talkers back though it had time for other members.
     held_back: Option<bool>,
     interrupted: bool,
     /// Why the exit status is not 0.
@@ -47,7 +47,7 @@ pub(super) struct Report {
     notes: Vec<String>,
 }
 
-/// What was asked for.
+/// The options of the run.
 #[derive(Clone, Debug, Serialize)]
 struct Options {
     kind: String,
@@ -66,7 +66,7 @@ struct Options {
     server_pid: Option<i32>,
 }
 
-/// In microseconds.
+/// Latencies, in microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Latency {
     count: u64,
@@ -84,7 +84,7 @@ struct Latency {
 struct Client {
     cpu_us_per_message: f64,
     cpu_us_per_delivery: Option<f64>,
-    /// Of a core, for each thread.
+    /// The share of a core, for each thread.
     cpu_share: f64,
     limited: bool,
 }
@@ -94,14 +94,14 @@ struct Client {
 struct Server {
     cpu_us_per_message: f64,
     cpu_us_per_delivery: Option<f64>,
-    /// Of a core.
+    /// The share of a core; of several processes, their sum.
     cpu_share: f64,
     pss_bytes: u64,
-    /// Anonymous memory only. None of kind connect, which leaves no connection open.
+    /// Anonymous memory only. `None` for kind connect, which leaves no connection open.
     pss_bytes_per_connection: Option<f64>,
     voluntary_switches_per_message: f64,
     involuntary_switches_per_message: f64,
-    /// Whether these are all: threads that came or went are not among them.
+    /// Whether these are all switches: those of threads that came or went are not counted.
     switches_complete: bool,
     processes: u64,
     threads: u64,
@@ -112,9 +112,9 @@ impl Report {
         let tally = &outcome.tally;
         let elapsed_s = outcome.measured.as_secs_f64();
         let is_chat = options.kind == Kind::Chat;
-        let server = outcome.server.as_ref();
+        let server = outcome.figures.server.as_ref();
         let server = server.map(|server| Server::new(options, server, tally.connected));
-        let client = Client::new(options, &outcome.own, server);
+        let client = Client::new(options, &outcome.figures.own, server);
         let mut report = Report {
             options: Options::new(options, sources),
             connected: tally.connected,
@@ -148,53 +148,65 @@ impl Report {
         report
     }
 
-    /// What one has to know to read the figures right.
+    /// The notes that a reader needs to understand the figures.
     fn find_notes(&self, outcome: &Outcome) -> Vec<String> {
-        // A sink is one as long as it says nothing.
-        let was_ever_right = outcome.answered > 0 && self.options.kind != Kind::Sink.to_string();
-        let behind = format!("{} {}", HumanCount(self.behind), self.options.unit());
+        let notes = self.notes_on_load();
+        let notes = notes.into_iter().chain(self.notes_on_server(outcome));
+        notes
+            .filter_map(|(holds, note)| holds.then_some(note))
+            .collect()
+    }
+
+    /// Each note on the load, and whether it holds.
+    fn notes_on_load(&self) -> [(bool, String); 6] {
+        let behind = format!(
+            "the planned rate was not kept: {} {} were due at the end and not sent",
+            HumanCount(self.behind),
+            self.options.unit()
+        );
+        let has_latencies = self.latency_us.count > 0;
         let is_out_of_ports = |error: &String| error.contains(Errno::EADDRNOTAVAIL.desc());
-        let notes = [
+        [
             (
                 self.interrupted,
-                "interrupted: this is the report so far".to_owned(),
+                "interrupted: this is the report so far".into(),
             ),
             (
                 self.client.limited && self.server.is_some(),
                 "the generator, not the server, was the limit: give it more --threads and cores"
-                    .to_owned(),
+                    .into(),
             ),
             (
                 self.client.limited && self.server.is_none(),
                 "the generator was busy all the time and may have been the limit: --server-pid \
                  tells, more --threads and cores help"
-                    .to_owned(),
+                    .into(),
             ),
             (
-                self.behind > 0 && self.latency_us.count > 0,
-                format!(
-                    "the planned rate was not kept: {behind} were due at the end and not sent; the \
-                     time they had waited is in the latencies"
-                ),
+                self.behind > 0 && has_latencies,
+                format!("{behind}; the time they had waited is in the latencies"),
             ),
-            (
-                self.behind > 0 && self.latency_us.count == 0,
-                format!("the planned rate was not kept: {behind} were due at the end and not sent"),
-            ),
+            (self.behind > 0 && !has_latencies, behind),
             (
                 self.errors.keys().any(is_out_of_ports),
-                "there was no port left to connect from: use --sources".to_owned(),
+                "there was no port left to connect from: use --sources".into(),
             ),
+        ]
+    }
+
+    /// Each note on the server, and whether it holds.
+    fn notes_on_server(&self, outcome: &Outcome) -> [(bool, String); 4] {
+        // A server is a sink as long as it sends nothing.
+        let was_ever_right = outcome.answered > 0 && self.options.kind != Kind::Sink.to_string();
+        let was_to_be_measured = self.options.server_pid.is_some() && outcome.failure.is_none();
+        [
             (
                 self.server.is_some_and(|server| !server.switches_complete),
-                "threads of the server came or went: their context switches are not counted"
-                    .to_owned(),
+                "threads of the server came or went: their context switches are not counted".into(),
             ),
             (
-                self.server.is_none()
-                    && self.options.server_pid.is_some()
-                    && outcome.failure.is_none(),
-                "the server's process has ended: there are no figures of it".to_owned(),
+                self.server.is_none() && was_to_be_measured,
+                "the server's process has ended: there are no figures of it".into(),
             ),
             (
                 self.mismatches > 0 && !was_ever_right,
@@ -207,20 +219,18 @@ impl Report {
                 self.held_back == Some(true),
                 "the server's limit of what one member may say was measured: it let the talkers \
                  wait, and not a member that had been silent; `edgeloop chat --rate 0` has no limit"
-                    .to_owned(),
+                    .into(),
             ),
-        ];
-        let true_ones = notes.into_iter().filter(|(holds, _)| *holds);
-        true_ones.map(|(_, note)| note).collect()
+        ]
     }
 
     /// The report as JSON.
     pub(super) fn json(&self) -> String {
-        // Numbers that are none become null, and there is nothing else that JSON could not say.
+        // NaN and infinity become null, and JSON has a notation for everything else.
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
 
-    /// The reason of a failed run.
+    /// The reason why the run failed, if it did.
     pub(super) fn verdict(&self) -> Result<(), String> {
         self.error.clone().map_or(Ok(()), Err)
     }
@@ -241,11 +251,11 @@ impl Report {
     }
 }
 
-/// Lines to be seen overtaken before anything is made of it.
+/// Lines overtaken from which on talkers count as held back.
 const OVERTAKEN_MIN: u64 = 10;
 
-/// Whether talkers had to wait while a member that had been silent had not, and that was nobody's
-/// lack of processor time.
+/// Whether talkers had to wait while a silent member had not, though neither program lacked processor
+/// time.
 fn are_held_back(order: Order, client: &Client, server: Option<Server>) -> bool {
     let is_busy = client.cpu_share > BUSY || server.is_some_and(|it| it.cpu_share > BUSY);
     let is_rule = order.overtaken >= OVERTAKEN_MIN && order.overtaken > order.kept;
@@ -299,17 +309,17 @@ impl Client {
             cpu_us_per_message: micros_each(own.cpu, own.answered),
             cpu_us_per_delivery: per_delivery(options, own),
             cpu_share,
-            // To start, and to find nobody, may keep it busy too.
+            // A generator that only starts, and finds no server, may be busy too.
             limited: cpu_share > BUSY && own.answered > 0 && !server_is_busy,
         }
     }
 }
 
 impl Server {
-    fn new(options: &LoadOptions, outcome: &ServerOutcome, connected: u64) -> Server {
+    fn new(options: &LoadOptions, outcome: &ServerWork, connected: u64) -> Server {
         let (idle, work) = (&outcome.idle, &outcome.work);
         let messages = work.answered as f64;
-        // It may also have given back some that it had to spare.
+        // A server may also have given back spare memory.
         let (before, after) = (idle.memory_before.anonymous, idle.memory.anonymous);
         let growth = after.saturating_sub(before);
         Server {
@@ -347,13 +357,13 @@ fn ratio(dividend: f64, divisor: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::conductor::Idle;
+    use crate::load::conductor::{Figures, Idle};
     use crate::load::server::{Extent, Memory, Switches};
     use crate::load::tally::{Mismatch, Problem, Tally};
 
-    /// Ten messages in two seconds, each of which took as many milliseconds as its number.
+    /// Ten messages in two seconds; number N took N milliseconds.
     fn tally() -> Tally {
-        let mut tally = Tally::new();
+        let mut tally = Tally::default();
         (tally.connected, tally.messages) = (4, 10);
         (1..=10).for_each(|number| tally.latency.saturating_record(number * 1_000_000));
         tally
@@ -368,8 +378,8 @@ mod tests {
         }
     }
 
-    fn server(milliseconds: u64) -> ServerOutcome {
-        ServerOutcome {
+    fn server(milliseconds: u64) -> ServerWork {
+        ServerWork {
             idle: Idle {
                 extent: Extent {
                     processes: 5,
@@ -394,19 +404,18 @@ mod tests {
         }
     }
 
-    fn outcome(tally: Tally, own: Work, server: Option<ServerOutcome>) -> Outcome {
+    fn outcome(tally: Tally, own: Work, server: Option<ServerWork>) -> Outcome {
         Outcome {
             tally,
             measured: Duration::from_secs(2),
-            own,
             answered: 10,
-            server,
+            figures: Figures { own, server },
             interrupted: false,
             failure: None,
         }
     }
 
-    fn report(tally: Tally, own: Work, server: Option<ServerOutcome>) -> Report {
+    fn report(tally: Tally, own: Work, server: Option<ServerWork>) -> Report {
         let options = LoadOptions::of_test(Kind::Echo);
         Report::new(&options, 1, &outcome(tally, own, server))
     }
@@ -452,14 +461,14 @@ mod tests {
         }
     }
 
-    /// A run that ended at once, since nobody was there.
+    /// A run that ended at once, since there was no server.
     #[test]
     fn whoever_had_nothing_to_do_was_not_the_limit() {
         let own = Work {
             answered: 0,
             ..work(950)
         };
-        assert!(!report(Tally::new(), own, None).client.limited);
+        assert!(!report(Tally::default(), own, None).client.limited);
     }
 
     #[test]
@@ -481,7 +490,7 @@ mod tests {
         }
     }
 
-    /// Why there was no run is told as JSON too.
+    /// The JSON has the reason too.
     #[test]
     fn a_run_that_did_not_take_place_has_a_reason() {
         let outcome = Outcome::failed("no luck".into());
@@ -541,7 +550,7 @@ mod tests {
 
     #[test]
     fn nothing_at_all_can_be_reported() {
-        let report = report(Tally::new(), Work::default(), Some(server(0)));
+        let report = report(Tally::default(), Work::default(), Some(server(0)));
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("JSON");
         assert_eq!(json["messages_per_s"], 0.0);
         assert_eq!(json["latency_us"]["p50"], 0.0);

@@ -1,4 +1,4 @@
-//! What the tests of the protocols share: one worker on a script, and a crew that it belongs to.
+//! Shared by the tests of all kinds of load: one worker on a script, and its crew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,38 +7,37 @@ use edgeloop_reactor::{ConnId, Opened, Peer, Script};
 
 use super::clock::{Clock, Nanos};
 use super::crew::Crew;
+use super::crew::Phase;
 use super::pace::{Pace, TICKS};
-use super::phase::{Load, Phase};
 use super::plan::Plan;
 use super::tally::{Mismatch, Tally};
-use super::worker::Worker;
+use super::worker::{Driver, Load, Worker};
 
-/// A load whose server is the test.
+/// A load whose server is played by the test.
 pub(super) struct Rig<L> {
-    pub(super) script: Script<L>,
+    pub(super) script: Script<Driver<L>>,
     pub(super) crew: Arc<Crew>,
     /// The connections by their places.
     pub(super) ids: Vec<ConnId>,
-    /// Whence the ticks of an open loop come.
+    /// The connection with the ticks of an open loop.
     ticks: Option<ConnId>,
     now: Nanos,
 }
 
 impl<L: Load> Rig<L> {
     /// A load that has begun to open its connections.
-    pub(super) fn new(plan: Plan, load: impl FnOnce(Worker, Option<Pace>) -> L) -> Rig<L> {
+    pub(super) fn new(plan: Plan) -> Rig<L> {
         let pace = plan.rate.map(|rate| Pace::new(0, rate));
-        let crew = Arc::new(Crew::new(plan, Clock::of_script()).unwrap());
-        let worker = Worker::new(Arc::clone(&crew), 0);
+        let crew = Arc::new(Crew::new(plan, Clock::of_script()));
         let is_paced = pace.is_some();
-        let mut script = Script::new(load(worker, pace));
+        let mut script = Script::new(Driver::new(Worker::new(Arc::clone(&crew), 0, pace)));
         let ticks = is_paced.then(|| {
             script.open_as(Opened {
                 peer: Peer::Stream,
                 tag: TICKS,
             })
         });
-        script.call(L::start);
+        script.call(Driver::start);
         Rig {
             script,
             crew,
@@ -48,7 +47,7 @@ impl<L: Load> Rig<L> {
         }
     }
 
-    /// All connections that are asked for are opened.
+    /// Opens all connections that the load asks for.
     pub(super) fn open(mut self) -> Self {
         while let connects @ [_, ..] = &self.script.take_connects()[..] {
             for &(_, tag) in connects {
@@ -59,7 +58,7 @@ impl<L: Load> Rig<L> {
         self
     }
 
-    /// The same, and all phases up to this one begin.
+    /// Opens all connections, and begins all phases up to this one.
     pub(super) fn in_phase(self, phase: Phase) -> Self {
         let mut rig = self.open();
         let phases = [
@@ -79,42 +78,42 @@ impl<L: Load> Rig<L> {
         self.script.wake();
     }
 
-    /// The plan's timer ticks.
+    /// Lets the plan's timer tick.
     pub(super) fn tick(&mut self) {
         if let Some(ticks) = self.ticks {
             self.script.data(ticks, &1u64.to_ne_bytes());
         }
     }
 
-    /// So many milliseconds pass, each with a tick if there is a plan.
+    /// Lets time pass, with a tick each millisecond if there is a plan.
     pub(super) fn pass(&mut self, milliseconds: u32) {
         for _ in 0..milliseconds {
             self.pass_one_unnoticed();
             self.tick();
             if self.ticks.is_some() {
-                // There is no waker in a script, and to wake whoever has not asked does no harm.
+                // A script has no waker, and to wake a load that has not asked does no harm.
                 self.script.wake();
             }
         }
     }
 
-    /// A millisecond passes, whose tick has not come yet.
+    /// Lets a millisecond pass without its tick.
     pub(super) fn pass_one_unnoticed(&mut self) {
         self.script.advance(Duration::from_millis(1));
         self.now += 1_000_000;
     }
 
     pub(super) fn tally(&self) -> &Tally {
-        &self.script.protocol().worker().tally
+        &self.script.protocol().worker.tally
     }
 
-    /// The mismatches found.
+    /// The mismatches counted.
     pub(super) fn mismatches(&self) -> Vec<(Mismatch, u64)> {
         let found = self.tally().mismatches.iter();
         found.map(|(mismatch, count)| (*mismatch, *count)).collect()
     }
 
-    /// What else went wrong.
+    /// The problems counted.
     pub(super) fn problems(&self) -> Vec<(&str, u64)> {
         let found = self.tally().problems.iter();
         found
@@ -126,7 +125,7 @@ impl<L: Load> Rig<L> {
     pub(super) fn latencies(&self) -> Vec<u64> {
         let recorded = self.tally().latency.iter_recorded();
         let each = recorded.flat_map(|step| {
-            // Values are told with three digits.
+            // The histogram keeps three digits.
             let milliseconds = (step.value_iterated_to() as f64 / 1e6).round() as u64;
             std::iter::repeat_n(milliseconds, step.count_at_value() as usize)
         });

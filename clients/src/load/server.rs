@@ -1,7 +1,7 @@
-//! What the kernel says of the server: its processor time, its memory, its switches.
+//! The server as `/proc` shows it: its processor time, its memory, its context switches.
 //!
 //! A server may be many processes, as one that forks, so its children and theirs are counted with
-//! it. Of those that came and went in between, the processor time is known, since the parent
+//! it. The processor time of children that came and went in between is known, since the parent
 //! inherits it (getrusage(2), `RUSAGE_CHILDREN`); their context switches are not.
 
 use std::collections::{HashMap, HashSet};
@@ -17,11 +17,11 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 #[derive(Debug)]
 pub(super) struct Server {
     pid: i32,
-    /// How long a tick of proc_pid_stat(5) is.
+    /// Length of a tick of proc_pid_stat(5).
     tick: Duration,
 }
 
-/// How much there is of it.
+/// The size of a server, but for its memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) processes: u64,
@@ -30,35 +30,35 @@ pub(super) struct Extent {
     pub(super) cpu: Duration,
 }
 
-/// Memory in bytes; what several processes share, by each one's part of it: the proportional set
-/// size (proc_pid_smaps(5)).
+/// Memory in bytes: the proportional set size (proc_pid_smaps(5)), in which each of several processes
+/// has its part of the memory that they share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Memory {
     pub(super) all: u64,
-    /// Without what is there for a file, its program first of all: how much of that is its part
-    /// depends on who else runs the same program.
+    /// Memory without that of files, the program first of all: the server's part of that depends on
+    /// the other processes that run the same program.
     pub(super) anonymous: u64,
 }
 
-/// What it has used so far.
+/// The resources that a server has used so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Usage {
     pub(super) cpu: Duration,
-    /// By threads.
+    /// The switches of each thread.
     switches: HashMap<i32, Switches>,
 }
 
-/// Context switches: because it waited, and because others had their turn.
+/// Context switches: because the thread waited, and because another thread had its turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Switches {
     pub(super) voluntary: u64,
     pub(super) involuntary: u64,
 }
 
-/// What proc_pid_stat(5) tells of a process.
+/// A process as proc_pid_stat(5) shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
-    /// It has ended, and its parent has not asked for it yet.
+    /// The process has ended, and its parent has not waited for it yet.
     is_zombie: bool,
     parent: i32,
     /// Processor time of children that have ended and were waited for, in ticks.
@@ -67,14 +67,14 @@ struct Stat {
 }
 
 impl Server {
-    /// The server with this process. Errors: there is none, or it may not be looked at.
+    /// The server with this process. Errors: there is none, or it may not be inspected.
     pub(super) fn new(pid: i32) -> Result<Server, String> {
         let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
         let server = Server {
             pid,
             tick: Duration::from_secs(1) / u32::try_from(ticks).unwrap_or(100).max(1),
         };
-        // Whose memory may be read, may be measured; but a thread has memory and is no process.
+        // A process can be measured if its memory can be read; but a thread has memory too.
         let memory = memory(pid).and_then(|memory| match server.family().is_empty() {
             true => Err(Errno::ESRCH.into()),
             false => Ok(memory),
@@ -86,7 +86,7 @@ impl Server {
         Ok(server)
     }
 
-    /// How many processes and threads it has now.
+    /// The processes and threads that there are now, and their processor time.
     pub(super) fn extent(&self) -> Extent {
         let family = self.family();
         Extent {
@@ -100,7 +100,7 @@ impl Server {
     pub(super) fn memory(&self) -> Memory {
         let mut sum = Memory::default();
         for (pid, _) in self.family() {
-            // Those that have ended meanwhile have no memory.
+            // A process that has ended meanwhile has no memory.
             let memory = memory(pid).unwrap_or_default();
             sum.all += memory.all;
             sum.anonymous += memory.anonymous;
@@ -108,7 +108,7 @@ impl Server {
         sum
     }
 
-    /// What it has used until now; `None` if it has ended.
+    /// The resources used until now; `None` if the server has ended.
     pub(super) fn usage(&self) -> Option<Usage> {
         let family = self.family();
         (!family.is_empty()).then(|| Usage {
@@ -117,7 +117,7 @@ impl Server {
         })
     }
 
-    /// The processor time of all that live, and of those that they have waited for.
+    /// The processor time of these processes, and of the children that they have waited for.
     fn cpu_of(&self, family: &[(i32, Stat)]) -> Duration {
         let of = |(pid, stat): &(i32, Stat)| {
             let ended = u32::try_from(stat.children_ticks).unwrap_or(u32::MAX);
@@ -126,8 +126,8 @@ impl Server {
         family.iter().map(of).sum()
     }
 
-    /// The process, its children, their children, and so on; nobody if it has ended. Of a shell
-    /// that has started both the server and us, we are not a part.
+    /// The process, its children, their children, and so on; empty if it has ended. If a shell has
+    /// started both the server and this program, the shell's family is without this program.
     fn family(&self) -> Vec<(i32, Stat)> {
         let own = std::process::id().cast_signed();
         let mut others: HashMap<i32, Vec<(i32, Stat)>> = HashMap::new();
@@ -149,7 +149,7 @@ impl Server {
 }
 
 impl Usage {
-    /// The switches since an earlier moment, of the threads that are there now.
+    /// The switches since an earlier moment, of the threads that exist now.
     pub(super) fn switches_since(&self, earlier: &Usage) -> Switches {
         let mut sum = Switches::default();
         for (thread, now) in &self.switches {
@@ -160,14 +160,14 @@ impl Usage {
         sum
     }
 
-    /// Whether it has the same threads as at an earlier moment, so that no switches are left out.
+    /// Whether the threads are those of an earlier moment, so that no switches are left out.
     pub(super) fn has_same_threads(&self, earlier: &Usage) -> bool {
         let threads = |usage: &Usage| usage.switches.keys().copied().collect::<HashSet<i32>>();
         threads(self) == threads(earlier)
     }
 }
 
-/// All processes of the system that can be seen. One that ends meanwhile is left out.
+/// All visible processes of the system. One that ends meanwhile is left out.
 fn all_processes() -> impl Iterator<Item = (i32, Stat)> {
     numbers_in("/proc").filter_map(|pid| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -190,8 +190,8 @@ impl Stat {
     }
 }
 
-/// The processor time of a process, its threads of the past included: it has a clock for that
-/// (clock_getcpuclockid(3)), which is more exact than the ticks of `/proc`.
+/// The processor time of a process, including threads that have ended. The process has a clock for
+/// it (clock_getcpuclockid(3)), which is more exact than the ticks of `/proc`.
 fn cpu(pid: i32) -> Duration {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid));
     clock

@@ -1,4 +1,4 @@
-//! What a worker counts.
+//! The counts of a worker.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use hdrhistogram::Histogram;
 
 use super::clock::Nanos;
 
-/// What is wrong with bytes that were received.
+/// A difference between the bytes received and those expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mismatch {
-    /// No message that was sent.
+    /// The bytes are no part of a message that was sent.
     Garbled,
-    /// One that came before, or is too late.
+    /// A message that came before, or is too late.
     Repeated,
-    /// One that is due later: others are missing.
+    /// A message that is due later: others are missing.
     Skipped,
-    /// One of another connection.
+    /// A message of another connection.
     Foreign,
-    /// More than was asked for.
+    /// More bytes than were asked for.
     Unasked,
 }
 
@@ -34,22 +34,22 @@ impl Mismatch {
     }
 }
 
-/// What went wrong otherwise.
+/// Any other error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
     /// A connection could not be opened.
     Connect(Closed),
-    /// A connection ended before we ended it.
+    /// A connection ended before the load ended it.
     Closed(Closed),
     /// The server did not ask a member for its name in time.
     NotAsked,
-    /// The chat did not let a member in, and said this; empty if it said nothing in time.
+    /// The chat did not let a member in, and sent this text; empty if it sent nothing in time.
     NotJoined(String),
-    /// Nobody takes datagrams there.
+    /// A UDP socket could not be opened, or the server's port is closed.
     Refused(Closed),
-    /// An answer did not come in time.
+    /// A reply did not come in time.
     NoAnswer,
-    /// The server did not end the stream after we did, in time.
+    /// The server did not end the stream in time after the load had.
     NoEnd,
 }
 
@@ -68,7 +68,7 @@ impl Problem {
     }
 }
 
-/// Of chat: lines of talkers that were under way when a probe was sent (see [`super::chat`]).
+/// Of chat: lines of talkers that were under way when a probe was sent (see `probe.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
     /// Heard before the probe.
@@ -77,18 +77,18 @@ pub(super) struct Order {
     pub(super) overtaken: u64,
 }
 
-/// The counts of one worker, or of all together. Messages count for the time in which they were
-/// sent, or planned, so that the slow ones at the end are not left out.
+/// The counts of one worker, or of all together. A message counts for the time at which it was sent,
+/// or planned, so that the slow ones at the end are not left out.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     /// Connections that were open, and took part.
     pub(super) connected: u64,
-    /// Answered; of chat, heard by everybody; of sink, taken by the kernel.
+    /// Messages answered; of chat, heard by all members; of sink, taken by the kernel.
     pub(super) messages: u64,
-    /// Of chat: lines times those who heard them.
+    /// Of chat: lines times their listeners.
     pub(super) delivered: u64,
-    /// Messages whose time had come and that were not sent until the end, since those before them
-    /// were not answered. Their latency so far is recorded.
+    /// Messages that were due and not sent until the end, since those before them were not answered.
+    /// Their latency so far is recorded.
     pub(super) behind: u64,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
@@ -98,13 +98,13 @@ pub(super) struct Tally {
     pub(super) problems: BTreeMap<String, u64>,
 }
 
-/// The longest latency that is told from longer ones: an hour.
+/// The longest latency that is recorded as it is: an hour. A longer one counts as an hour.
 const LATENCY_MAX: Nanos = 3_600_000_000_000;
-/// Decimal digits of a latency that are kept.
+/// Decimal digits of a latency that the histogram keeps.
 const DIGITS: u8 = 3;
 
-impl Tally {
-    pub(super) fn new() -> Tally {
+impl Default for Tally {
+    fn default() -> Tally {
         Tally {
             connected: 0,
             messages: 0,
@@ -118,14 +118,16 @@ impl Tally {
             problems: BTreeMap::new(),
         }
     }
+}
 
+impl Tally {
     pub(super) fn problem(&mut self, problem: Problem, count: u64) {
         if count > 0 {
             *self.problems.entry(problem.name()).or_default() += count;
         }
     }
 
-    /// Adds another worker's.
+    /// Adds the counts of another worker.
     pub(super) fn merge(&mut self, other: &Tally) {
         self.connected += other.connected;
         self.messages += other.messages;
@@ -155,12 +157,14 @@ mod tests {
 
     #[test]
     fn tallies_add_up() {
-        let mut one = Tally::new();
-        one.messages = 2;
+        let mut one = Tally {
+            messages: 2,
+            ..Tally::default()
+        };
         one.latency.saturating_record(5);
         one.problem(Problem::NoAnswer, 1);
         one.mismatches.insert(Mismatch::Garbled, 1);
-        let mut all = Tally::new();
+        let mut all = Tally::default();
         all.merge(&one);
         all.merge(&one);
         assert_eq!((all.messages, all.latency.len()), (4, 2));

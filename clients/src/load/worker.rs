@@ -1,46 +1,280 @@
-//! What every kind of load has: its place in the crew, the phase, and its counts.
+//! A worker: the state and the protocol that all kinds of load share.
+//!
+//! [`Driver`] is the protocol. It follows the phases, opens and closes connections and passes on
+//! what is left to the kind, a [`Load`]. Both work on the [`Worker`]: its connections, its turns to
+//! send, its counts.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use edgeloop_reactor::{Closed, Errno, Outbox};
+use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Errno, Limits, Opened, Outbox, Protocol};
 
 use super::clock::Nanos;
-use super::crew::{Counters, Crew};
-use super::opening::Opening;
-use super::phase::Phase;
+use super::connections::{Connections, Opening};
+use super::crew::{Counters, Crew, Phase};
+use super::pace::{Pace, TICKS, Turn, Turns};
 use super::plan::Plan;
 use super::tally::{Mismatch, Problem, Tally};
 
-/// What connect(2) says of a Unix socket whose queue is full; those of TCP wait for room.
+/// The error of connect(2) for a Unix socket whose queue is full. A connect over TCP waits for room.
 pub(super) const QUEUE_FULL: Closed = Closed::Error(Errno::EAGAIN);
+/// A message is put together in pieces of up to this size, in bytes.
+pub(super) const PIECE: usize = 4096;
 
-/// A worker, as its protocol knows it.
+/// A kind of load. Its connections are known by their places.
+///
+/// The defaults are those of a load on streams that are opened before anything is sent. Methods whose
+/// names begin with `on_` are those of [`Protocol`], but for `on_tick`.
+pub(super) trait Load {
+    /// The last phase in which connections are opened.
+    const OPENS_UNTIL: Phase = Phase::Connecting;
+    /// Whether the server is to end each stream once the load has ended it.
+    const SERVER_ENDS: bool = false;
+
+    fn new(worker: &Worker) -> Self;
+
+    /// The limits of a worker's reactor, if this kind needs others than these.
+    fn limits(_: &Plan, limits: Limits) -> Limits {
+        limits
+    }
+
+    /// [`Phase::Connecting`] begins, the first.
+    fn start(&mut self, worker: &mut Worker, out: &mut Outbox) {
+        worker.open_connections(out);
+    }
+
+    /// The senders: place and turn of each.
+    fn turns(&mut self) -> impl Iterator<Item = (u32, &mut Turn)>;
+
+    /// Sends the messages that the sender at this place has to send now.
+    fn send(&mut self, place: u32, now: Nanos, worker: &mut Worker, out: &mut Outbox);
+
+    /// Sends all messages that are due by now.
+    fn send_due(&mut self, worker: &mut Worker, out: &mut Outbox) {
+        let now = worker.now(out);
+        for place in worker.turns.due(now) {
+            self.send(place, now, worker, out);
+        }
+    }
+
+    /// The plan's timer ticks.
+    fn on_tick(&mut self, worker: &mut Worker, out: &mut Outbox) {
+        self.send_due(worker, out);
+    }
+
+    /// [`Phase::Warming`] or [`Phase::Measuring`] has begun, and the messages due are sent.
+    fn begun(&mut self, _: &mut Worker, _: &mut Outbox) {}
+
+    /// Whether no message is under way.
+    fn is_settled(&self, worker: &Worker) -> bool;
+
+    /// [`Phase::Ending`] begins. It is over when no connection is open.
+    fn end(&mut self, worker: &mut Worker, out: &mut Outbox);
+
+    fn on_open(&mut self, _place: u32, worker: &mut Worker, out: &mut Outbox) {
+        worker.opening_ended(None, out);
+    }
+
+    fn on_connect_error(&mut self, place: u32, why: Closed, worker: &mut Worker, out: &mut Outbox) {
+        worker.connect_failed(place, why, out);
+    }
+
+    fn on_data(&mut self, place: u32, data: Data<'_>, worker: &mut Worker, out: &mut Outbox);
+
+    /// A connection that was open is closed. Its place is free.
+    fn on_close(&mut self, place: u32, why: Closed, worker: &mut Worker, out: &mut Outbox);
+
+    fn on_datagram(&mut self, _: Datagram<'_>, _: &mut Worker, _: &mut Outbox) {}
+
+    fn on_timer(&mut self, _place: u32, _: &mut Worker, _: &mut Outbox) {}
+
+    fn on_service_timer(&mut self, worker: &mut Worker, out: &mut Outbox) {
+        worker.go_on_opening(out);
+    }
+
+    fn on_high_water(&mut self, _place: u32) {}
+
+    fn on_low_water(&mut self, _place: u32, _: &mut Worker, _: &mut Outbox) {}
+
+    /// The worker was woken. A change of the phase has not been noticed yet.
+    fn on_wake(&mut self, _: &mut Worker, _: &mut Outbox) {}
+}
+
+/// The protocol of a worker, which drives one load through the phases.
+#[derive(Debug)]
+pub(super) struct Driver<L> {
+    pub(super) worker: Worker,
+    pub(super) load: L,
+}
+
+impl<L: Load> Driver<L> {
+    pub(super) fn new(worker: Worker) -> Driver<L> {
+        Driver {
+            load: L::new(&worker),
+            worker,
+        }
+    }
+
+    pub(super) fn start(&mut self, out: &mut Outbox) {
+        self.load.start(&mut self.worker, out);
+    }
+
+    /// Begins the next phase, if the conductor has set one.
+    fn follow(&mut self, out: &mut Outbox) {
+        let Driver { worker, load } = self;
+        if worker.is_sending() && worker.crew.phase() >= Phase::Settling {
+            // The news of the end may come before the last tick: messages due in time are still sent.
+            load.send_due(worker, out);
+        }
+        match worker.next_phase() {
+            Some(Phase::Warming) => self.begin(self.worker.now(out), out),
+            // From the true beginning on, however late this worker learns of it.
+            Some(Phase::Measuring) => self.begin(self.worker.crew.window.from(), out),
+            Some(Phase::Settling) => self.settle(out),
+            Some(Phase::Ending) => load.end(worker, out),
+            Some(Phase::Over) => self.stop(out),
+            Some(Phase::Connecting) | None => {}
+        }
+    }
+
+    /// Every sender takes part in the plan from this time on. Messages that were due before and are
+    /// not sent are left out: a queue that has grown while warming up would be all that is measured.
+    fn begin(&mut self, from: Nanos, out: &mut Outbox) {
+        let Driver { worker, load } = self;
+        worker.turns.begin(from);
+        for (place, turn) in load.turns() {
+            worker.turns.take_part(place, turn);
+        }
+        load.send_due(worker, out);
+        load.begun(worker, out);
+    }
+
+    fn settle(&mut self, out: &mut Outbox) {
+        let now = self.worker.now(out);
+        for (_, turn) in self.load.turns() {
+            self.worker.behind(*turn, now);
+        }
+    }
+
+    fn stop(&mut self, out: &mut Outbox) {
+        if L::SERVER_ENDS {
+            let missing = self.worker.connections.count();
+            self.worker.problem(Problem::NoEnd, missing);
+        }
+        self.worker.abort_all(out);
+        out.stop();
+    }
+
+    /// Reports the goal of the phase, if it is reached.
+    fn look_at_goal(&self) {
+        let is_reached = match self.worker.phase {
+            Phase::Settling => self.load.is_settled(&self.worker),
+            Phase::Ending => self.worker.connections.count() == 0,
+            _ => false,
+        };
+        if is_reached {
+            self.worker.reached_goal();
+        }
+    }
+}
+
+impl<L: Load> Protocol for Driver<L> {
+    fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
+        if opened.tag == TICKS {
+            return self.worker.turns.listen_to(id);
+        }
+        if self.worker.phase > L::OPENS_UNTIL {
+            return out.abort(id);
+        }
+        self.worker.connections.insert(id, opened.tag);
+        self.load.on_open(opened.tag, &mut self.worker, out);
+    }
+
+    fn on_connect_error(&mut self, place: u32, why: Closed, out: &mut Outbox) {
+        self.load
+            .on_connect_error(place, why, &mut self.worker, out);
+        self.look_at_goal();
+    }
+
+    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+        if self.worker.turns.is_tick(id) {
+            return self.load.on_tick(&mut self.worker, out);
+        }
+        if let Some(place) = self.worker.connections.place(id) {
+            self.load.on_data(place, data, &mut self.worker, out);
+            self.look_at_goal();
+        }
+    }
+
+    fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
+        if let Some(place) = self.worker.connections.remove(id) {
+            self.load.on_close(place, why, &mut self.worker, out);
+            self.look_at_goal();
+        }
+    }
+
+    fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+        self.load.on_datagram(datagram, &mut self.worker, out);
+        self.look_at_goal();
+    }
+
+    fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
+        if let Some(place) = self.worker.connections.place(id) {
+            self.load.on_timer(place, &mut self.worker, out);
+        }
+    }
+
+    fn on_service_timer(&mut self, out: &mut Outbox) {
+        self.load.on_service_timer(&mut self.worker, out);
+        self.look_at_goal();
+    }
+
+    fn on_high_water(&mut self, id: ConnId, _: &mut Outbox) {
+        if let Some(place) = self.worker.connections.place(id) {
+            self.load.on_high_water(place);
+        }
+    }
+
+    fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
+        if let Some(place) = self.worker.connections.place(id) {
+            self.load.on_low_water(place, &mut self.worker, out);
+            self.look_at_goal();
+        }
+    }
+
+    fn on_wake(&mut self, out: &mut Outbox) {
+        self.load.on_wake(&mut self.worker, out);
+        self.follow(out);
+        self.look_at_goal();
+    }
+}
+
+/// The state that a worker has whatever the kind of load.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) crew: Arc<Crew>,
     index: u32,
     phase: Phase,
     opening: Opening,
-    answered: u64,
-    delivered: u64,
-    open: u64,
-    wrong: u64,
+    pub(super) connections: Connections,
+    pub(super) turns: Turns,
     pub(super) tally: Tally,
+    /// Buffer for the pieces of a message.
+    page: Vec<u8>,
 }
 
 impl Worker {
-    pub(super) fn new(crew: Arc<Crew>, index: u32) -> Worker {
+    /// Worker number `index`; in an open loop if there is a pace.
+    pub(super) fn new(crew: Arc<Crew>, index: u32, pace: Option<Pace>) -> Worker {
+        let plan = &crew.plan;
         Worker {
-            opening: Opening::new(&crew.plan, index),
+            opening: Opening::new(plan, index),
+            connections: Connections::new(plan.share(index)),
+            turns: Turns::new(plan.senders(index), pace),
+            page: vec![0; PIECE.min(plan.size)],
             crew,
             index,
             phase: Phase::Connecting,
-            answered: 0,
-            delivered: 0,
-            open: 0,
-            wrong: 0,
-            tally: Tally::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -52,11 +286,21 @@ impl Worker {
         &self.crew.plan
     }
 
+    /// This worker's part of the connections.
+    pub(super) fn share(&self) -> u32 {
+        self.plan().share(self.index)
+    }
+
+    /// The number, among those of all workers, of the connection at one of this worker's places.
+    pub(super) fn number(&self, place: u32) -> u32 {
+        self.plan().number(self.index, place)
+    }
+
     pub(super) fn now(&self, out: &Outbox) -> Nanos {
         self.crew.clock.now(out)
     }
 
-    /// Asks to be woken in the next turn.
+    /// Asks for `on_wake` in the next turn.
     pub(super) fn wake(&self) {
         self.crew.wake(self.index);
     }
@@ -70,8 +314,47 @@ impl Worker {
         matches!(self.phase, Phase::Warming | Phase::Measuring)
     }
 
+    /// The number of messages that a sender with room for `room` has to send now.
+    pub(super) fn to_send(&self, turn: Turn, room: u64) -> u64 {
+        match self.is_sending() {
+            true => self.turns.to_send(turn, room),
+            false => 0,
+        }
+    }
+
+    /// Sends the question with this number of its author, on the connection at a place.
+    pub(super) fn ask(&mut self, place: u32, sequence: u64, out: &mut Outbox) {
+        let Some(id) = self.connections.at(place) else {
+            return;
+        };
+        let size = self.plan().size;
+        let text = Plan::question(self.number(place), sequence);
+        for offset in (0..size).step_by(PIECE) {
+            let piece = &mut self.page[..PIECE.min(size - offset)];
+            text.write(offset, piece);
+            out.send(id, piece);
+        }
+    }
+
+    /// Counts a mismatch, and aborts the connection: where its next message begins is not known.
+    pub(super) fn reject(&mut self, place: u32, mismatch: Mismatch, out: &mut Outbox) {
+        self.mismatch(mismatch, 1);
+        self.abort(place, out);
+    }
+
+    pub(super) fn abort(&self, place: u32, out: &mut Outbox) {
+        self.connections
+            .at(place)
+            .iter()
+            .for_each(|id| out.abort(*id));
+    }
+
+    pub(super) fn abort_all(&self, out: &mut Outbox) {
+        self.connections.iter().for_each(|(id, _)| out.abort(id));
+    }
+
     /// The next phase, if it has begun.
-    pub(super) fn next_phase(&mut self) -> Option<Phase> {
+    fn next_phase(&mut self) -> Option<Phase> {
         let phase = self.crew.phase();
         if phase == self.phase {
             return None;
@@ -92,7 +375,7 @@ impl Worker {
         self.opening.start(&self.crew.plan, now, out);
     }
 
-    /// Opens the connections whose time has come; to be called by the service timer.
+    /// Begins the connects that have fallen due; called by the service timer.
     pub(super) fn go_on_opening(&mut self, out: &mut Outbox) {
         let now = self.now(out);
         if self.phase == Phase::Connecting {
@@ -100,7 +383,7 @@ impl Worker {
         }
     }
 
-    /// The connection at this place cannot be opened; not now, or for good, which is told.
+    /// A connect failed. Returns whether for good: it is tried again if the server's queue is full.
     pub(super) fn connect_failed(&mut self, place: u32, why: Closed, out: &mut Outbox) -> bool {
         let now = self.now(out);
         let is_full = why == QUEUE_FULL && self.phase == Phase::Connecting;
@@ -131,17 +414,16 @@ impl Worker {
     /// A connection is open, and takes part.
     pub(super) fn opened(&mut self) {
         self.tally.connected += 1;
-        self.open += 1;
-        self.show_open();
+        self.counters().open.add(1);
     }
 
     /// Connections that are open, and take part.
     pub(super) fn open(&self) -> u64 {
-        self.open
+        self.counters().open.get()
     }
 
-    /// A connection that was open is no longer. Before the end this should not happen; what we have
-    /// aborted ourselves is accounted for already.
+    /// A connection that took part is closed. Before [`Phase::Ending`] that is a problem, unless
+    /// this worker has aborted it: the reason for that is counted already.
     pub(super) fn closed(&mut self, why: Closed) {
         let expected = match why {
             Closed::Aborted | Closed::Shutdown => true,
@@ -151,22 +433,15 @@ impl Worker {
         if !expected {
             self.problem(Problem::Closed(why), 1);
         }
-        self.open -= 1;
-        self.show_open();
-        match (self.open, self.phase) {
-            (0, Phase::Ending) => self.reached_goal(),
-            // There may be no sense in going on.
-            (0, _) => self.crew.ring(),
-            _ => {}
+        self.counters().open.set(self.open() - 1);
+        if self.open() == 0 {
+            // It may be pointless to go on.
+            self.crew.ring();
         }
     }
 
-    fn show_open(&self) {
-        self.counters(|counters| counters.open.store(self.open, Ordering::Relaxed));
-    }
-
-    /// Whether what was sent at that time counts.
-    pub(super) fn counts(&self, sent: Nanos) -> bool {
+    /// Whether a message counts that was sent, or planned, at that time.
+    fn counts(&self, sent: Nanos) -> bool {
         self.crew.window.holds(sent)
     }
 
@@ -178,23 +453,15 @@ impl Worker {
         }
     }
 
-    /// A message took place whose latency is recorded elsewhere, or has none. Tells whether it
-    /// counts.
+    /// A message took place whose latency is recorded elsewhere. Returns whether it counts.
     pub(super) fn took_place(&mut self, sent: Nanos) -> bool {
-        self.answered += 1;
-        self.counters(|counters| counters.answered.store(self.answered, Ordering::Relaxed));
-        let counts = self.counts(sent);
-        if counts {
-            self.tally.messages += 1;
-            self.tally.bytes_sent += self.crew.plan.size as u64;
-        }
-        counts
+        self.taken(1, sent);
+        self.counts(sent)
     }
 
-    /// The kernel has taken so many lines, of which nobody says when they arrive.
+    /// The kernel has taken lines at this time; their arrival is not known.
     pub(super) fn taken(&mut self, lines: u64, now: Nanos) {
-        self.answered += lines;
-        self.counters(|counters| counters.answered.store(self.answered, Ordering::Relaxed));
+        self.counters().answered.add(lines);
         if self.counts(now) {
             self.tally.messages += lines;
             self.tally.bytes_sent += lines * self.crew.plan.size as u64;
@@ -203,35 +470,27 @@ impl Worker {
 
     /// A line of a chat has reached one member more.
     pub(super) fn delivered(&mut self, sent: Nanos, now: Nanos) {
-        self.delivered += 1;
-        self.counters(|counters| counters.delivered.store(self.delivered, Ordering::Relaxed));
+        self.counters().delivered.add(1);
         if self.counts(sent) {
             self.tally.delivered += 1;
             self.latency(sent, now);
         }
     }
 
-    /// Messages that were due at these times were not sent until the end: they count with the time
-    /// for which each of those who are to hear them has waited so far.
-    pub(super) fn behind(
-        &mut self,
-        planned: impl Iterator<Item = Nanos>,
-        listeners: u64,
-        now: Nanos,
-    ) {
-        for planned in planned {
-            if self.counts(planned) {
-                self.tally.behind += 1;
+    /// Counts the messages that were due and that a sender has not sent until the end. Each counts
+    /// with the time for which each of its listeners has waited so far.
+    fn behind(&mut self, turn: Turn, now: Nanos) {
+        let listeners = self.crew.plan.listeners();
+        for planned in self.turns.behind(turn) {
+            if !self.crew.window.holds(planned) {
+                continue;
+            }
+            self.tally.behind += 1;
+            if listeners > 0 {
                 let waited = now.saturating_sub(planned);
                 self.tally.latency.saturating_record_n(waited, listeners);
             }
         }
-    }
-
-    /// The same for messages whose latency nobody knows.
-    pub(super) fn not_sent(&mut self, planned: impl Iterator<Item = Nanos>) {
-        let count = planned.filter(|planned| self.counts(*planned)).count();
-        self.tally.behind += count as u64;
     }
 
     fn latency(&mut self, sent: Nanos, now: Nanos) {
@@ -240,7 +499,7 @@ impl Worker {
             .saturating_record(now.saturating_sub(sent));
     }
 
-    /// So many bytes have come, of a kind of load that does not count them by the message.
+    /// Bytes have arrived, of a kind of load that does not count them by the message.
     pub(super) fn received(&mut self, bytes: usize, now: Nanos) {
         if self.counts(now) {
             self.tally.bytes_received += bytes as u64;
@@ -249,20 +508,15 @@ impl Worker {
 
     pub(super) fn mismatch(&mut self, mismatch: Mismatch, count: u64) {
         *self.tally.mismatches.entry(mismatch).or_default() += count;
-        self.went_wrong(count);
+        self.counters().wrong.add(count);
     }
 
     pub(super) fn problem(&mut self, problem: Problem, count: u64) {
         self.tally.problem(problem, count);
-        self.went_wrong(count);
+        self.counters().wrong.add(count);
     }
 
-    fn went_wrong(&mut self, count: u64) {
-        self.wrong += count;
-        self.counters(|counters| counters.wrong.store(self.wrong, Ordering::Relaxed));
-    }
-
-    fn counters(&self, change: impl FnOnce(&Counters)) {
-        change(self.crew.counters(self.index));
+    fn counters(&self) -> &Counters {
+        self.crew.counters(self.index)
     }
 }

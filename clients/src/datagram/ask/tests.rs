@@ -4,7 +4,7 @@ use edgeloop_reactor::{Peer, Script};
 use proptest::prelude::*;
 
 use super::*;
-use crate::call::STDIN;
+use crate::client::STDIN;
 
 const SECOND: Duration = Duration::from_secs(1);
 const REFUSED: Closed = Closed::Error(Errno::ECONNREFUSED);
@@ -53,7 +53,7 @@ impl Game {
         game
     }
 
-    /// What was sent, to the first address.
+    /// The datagrams sent to the first address.
     fn sent(&mut self) -> Vec<Vec<u8>> {
         let sent = self.script.take_datagrams();
         assert!(sent.iter().all(|(to, _)| *to == at(0)), "{sent:?}");
@@ -177,8 +177,7 @@ fn the_same_line_twice_has_the_same_answer() {
     assert!(game.has_succeeded());
 }
 
-/// Of a server that turns texts round nobody knows what the answer will be: what is still to
-/// come is awaited.
+/// The replies of a server that reverses texts are unknown: replies to copies are awaited.
 #[test]
 fn other_answers_of_an_unknown_kind_are_awaited() {
     let mut game = Game::echo(b"one\ntwo\nsix\n");
@@ -239,7 +238,7 @@ fn the_next_address_is_tried_as_long_as_nobody_has_answered() {
     assert_eq!(game.script.take_datagrams(), [(first, b"one".to_vec())]);
     game.script.connect_error(0, REFUSED);
     assert_eq!(game.script.take_datagrams(), [(second, b"one".to_vec())]);
-    // What is still heard of the first is of no interest.
+    // Later errors of the first address are ignored.
     game.script.connect_error(0, REFUSED);
     game.script.datagram(second, b"one");
     assert_eq!(game.script.take_datagrams(), [(second, b"two".to_vec())]);
@@ -314,14 +313,14 @@ fn our_own_streams_can_fail() {
     game.has_failed("cannot read standard input: Is a directory");
 }
 
-/// What becomes of a datagram on its way to the server, or of the answer on its way back.
+/// The fate of a datagram on its way to the server, or of the reply on its way back.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Arrives,
     Lost,
-    /// Comes once at once, and once more behind so many others.
+    /// Arrives twice: at once, and behind this many others.
     Doubled(usize),
-    /// Comes behind so many others.
+    /// Arrives behind this many others.
     Late(usize),
 }
 
@@ -335,7 +334,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 proptest! {
-    /// Whatever a network does, each line has its own answer, in order.
+    /// Each line gets its own reply, in order, over a network that loses, delays and doubles.
     #[test]
     fn no_network_can_confuse_it(
         lines in prop::collection::vec("[aAbB]{0,2}\n", 0..12),

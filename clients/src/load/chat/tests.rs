@@ -1,23 +1,24 @@
 use super::*;
+use crate::load::content::LINE_MIN;
 use crate::load::options::Kind;
 use crate::load::plan::Plan;
 use crate::load::rig::Rig;
 
 const SIZE: usize = LINE_MIN + 7;
 
-/// A chat as its members see it: what each has said and heard, in their order.
+/// A chat, played by the test. Members are in the order of their places.
 struct Room {
     rig: Rig<Chat>,
     names: Vec<String>,
-    /// Lines that nobody was told yet, each with its author's place.
+    /// Lines said that are not passed on yet, each with its author's place.
     said: Vec<(usize, String)>,
 }
 
 impl Room {
-    /// A chat whose members wait for the prompt.
+    /// A chat before the prompt.
     fn opened(plan: Plan) -> Room {
         Room {
-            rig: Rig::new(plan, Chat::new).open(),
+            rig: Rig::new(plan).open(),
             names: Vec::new(),
             said: Vec::new(),
         }
@@ -58,7 +59,7 @@ impl Room {
         String::from_utf8(output).expect("letters")
     }
 
-    /// Takes what was said since the last time.
+    /// Takes the lines said since the last call.
     fn listen(&mut self) {
         for place in 0..self.names.len() {
             for line in self.output(place).lines() {
@@ -69,12 +70,12 @@ impl Room {
         }
     }
 
-    /// What was said, with the authors' places.
+    /// The lines said, with the authors' places.
     fn take_said(&mut self) -> Vec<(usize, String)> {
-        std::mem::take(&mut self.said)
+        mem::take(&mut self.said)
     }
 
-    /// Everybody but its author hears a line.
+    /// All members but the author hear a line.
     fn pass_on(&mut self, (author, line): &(usize, String)) {
         for place in (0..self.names.len()).filter(|place| place != author) {
             self.tell(place, line);
@@ -178,7 +179,7 @@ fn a_line_that_is_lost() {
     let said = room.take_said();
     room.tell(1, &said[2].1);
     assert_eq!(room.rig.mismatches(), [(Mismatch::Skipped, 2)]);
-    // Nobody waits for what is lost.
+    // Lost lines are not waited for.
     room.listen();
     assert_eq!(room.take_said().len(), 3);
 }
@@ -328,7 +329,7 @@ fn lines_are_waited_for_in_all_threads() {
     assert_eq!(room.take_said().len(), 1);
 }
 
-/// Nobody in this thread is to hear its only member.
+/// The only member of a worker has no listener in its thread.
 #[test]
 fn a_garbled_line_under_the_name_of_whoever_hears_it() {
     let plan = Plan {
@@ -343,7 +344,7 @@ fn a_garbled_line_under_the_name_of_whoever_hears_it() {
     }
 }
 
-/// Four members of whom two talk: the last one says a probe, and the one before notes the order.
+/// Four members, two of which talk: the last one says a probe, and the one before notes the order.
 fn probed(depth: u32) -> (Room, (usize, String)) {
     let mut room = Room::joined(4, 2, depth);
     let lines = 2 * depth as usize;

@@ -1,13 +1,14 @@
-use edgeloop_reactor::{Errno, Peer};
+use edgeloop_reactor::{ConnId, Errno, Opened, Peer};
 
 use super::*;
 use crate::load::options::Kind;
+use crate::load::plan::Plan;
 use crate::load::rig::Rig;
 
 const SIZE: usize = 20;
 
 fn rig(plan: Plan) -> Rig<Connect> {
-    let mut rig = Rig::new(plan, Connect::new);
+    let mut rig = Rig::new(plan);
     rig.tell(Phase::Warming);
     rig.tell(Phase::Measuring);
     rig
@@ -18,7 +19,7 @@ fn connect(lanes: u32) -> Rig<Connect> {
 }
 
 impl Rig<Connect> {
-    /// The lanes whose connections are to be opened.
+    /// The lanes that ask for a connection.
     fn wanted(&mut self) -> Vec<u32> {
         let connects = self.script.take_connects();
         connects.into_iter().map(|(_, lane)| lane).collect()

@@ -8,13 +8,10 @@ const SIZE: usize = 20;
 
 fn rig(plan: Plan) -> Rig<Datagrams> {
     let server = plan.server.to_string().replace("tcp", "udp");
-    let mut rig = Rig::new(
-        Plan {
-            ways: vec![server.parse().expect("an address")],
-            ..plan
-        },
-        Datagrams::new,
-    );
+    let mut rig = Rig::new(Plan {
+        ways: vec![server.parse().expect("an address")],
+        ..plan
+    });
     rig.pass(1);
     assert!(rig.crew.have_reached(Phase::Connecting));
     rig.tell(Phase::Warming);
@@ -27,14 +24,14 @@ fn datagrams(depth: u32) -> Rig<Datagrams> {
 }
 
 impl Rig<Datagrams> {
-    /// What was sent since the last call.
+    /// The datagrams sent since the last call.
     fn asked(&mut self) -> Vec<Vec<u8>> {
         let sent = self.script.take_datagrams();
         sent.into_iter().map(|(_, datagram)| datagram).collect()
     }
 
     fn answer(&mut self, datagram: &[u8]) {
-        let server = self.script.protocol().servers[0];
+        let server = self.script.protocol().load.servers[0];
         self.script.datagram(server, datagram);
     }
 }

@@ -2,13 +2,15 @@ use edgeloop_reactor::Errno;
 use proptest::prelude::*;
 
 use super::*;
+use crate::load::crew::Phase;
 use crate::load::options::Kind;
 use crate::load::rig::Rig;
+use crate::load::worker::PIECE;
 
 const SIZE: usize = 20;
 
 fn rig(plan: Plan) -> Rig<Echo> {
-    Rig::new(plan, Echo::new)
+    Rig::new(plan)
 }
 
 fn echo(connections: u32, depth: u32) -> Rig<Echo> {
@@ -16,7 +18,7 @@ fn echo(connections: u32, depth: u32) -> Rig<Echo> {
 }
 
 impl Rig<Echo> {
-    /// What a connection has sent since the last call.
+    /// The bytes that a connection has sent since the last call.
     fn asked(&mut self, place: usize) -> Vec<u8> {
         self.script.take_output(self.ids[place])
     }
@@ -178,7 +180,7 @@ fn an_early_end() {
         assert!(!rig.crew.is_hopeless());
         rig.script.close(rig.ids[1], why);
         assert!(rig.crew.is_hopeless(), "nobody is left");
-        // Nobody waits for the answers that were under way.
+        // Replies under way are not waited for.
         rig.tell(Phase::Settling);
         assert!(rig.crew.have_reached(Phase::Settling));
     }
@@ -250,7 +252,7 @@ fn what_is_sent_before_measuring_does_not_count() {
     rig.answer(0, &messages);
     assert_eq!((rig.tally().messages, rig.latencies()), (2, vec![7, 7]));
     rig.pass(1);
-    // What was sent while it counted does so whenever it is answered.
+    // A message sent in the measured time counts whenever it is answered.
     rig.tell(Phase::Settling);
     rig.pass(2);
     let messages = rig.asked(0);
@@ -282,7 +284,7 @@ fn a_plan_is_kept() {
     assert_eq!(rig.latencies(), [0; 6]);
 }
 
-/// A server that pauses for 10 ms keeps nobody from counting how long everybody had to wait.
+/// A server that pauses for 10 ms adds to the latency of every message due in that time.
 #[test]
 fn latency_counts_from_the_planned_time() {
     let mut rig = planned();
@@ -312,7 +314,7 @@ fn what_was_due_and_not_sent_counts_with_the_time_it_has_waited() {
     assert_eq!(rig.tally().messages, 0);
 }
 
-/// While warming up the server does not answer; what waits since then would be measured first.
+/// While warming up the server does not answer; messages waiting since then would come first.
 /// Measuring begins at 8 ms, which is noticed at 10 ms.
 #[test]
 fn what_was_due_before_measuring_is_left_out() {

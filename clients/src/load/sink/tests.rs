@@ -1,13 +1,14 @@
 use edgeloop_reactor::Errno;
 
 use super::*;
+use crate::load::crew::Phase;
 use crate::load::options::Kind;
 use crate::load::rig::Rig;
 
 const SIZE: usize = 1000;
 
 fn rig(plan: Plan) -> Rig<Sink> {
-    let mut rig = Rig::new(plan, Sink::new).open();
+    let mut rig = Rig::new(plan).open();
     rig.tell(Phase::Measuring);
     rig
 }
@@ -21,7 +22,7 @@ impl Rig<Sink> {
         self.script.take_output(self.ids[place])
     }
 
-    /// The kernel refuses some of what a stream was fed, or has taken it all by now.
+    /// The kernel refuses some lines of a stream, or has taken all of them by now.
     fn refuse(&mut self, place: usize, refused: bool) {
         self.script.high_water(self.ids[place], refused);
     }
@@ -45,7 +46,7 @@ fn who_is_refused_nothing_is_fed_again_in_the_next_turn() {
     for turn in 1..5 {
         let fed = [rig.fed(0), rig.fed(1)];
         assert!(fed.iter().all(|fed| !fed.is_empty()));
-        // What was fed is known to be taken when nothing was refused until the next turn.
+        // Lines are known to be taken when nothing was refused until the next turn.
         rig.script.wake();
         let lines = 2 * fed[0].len() / SIZE;
         assert_eq!(rig.tally().messages, (turn * lines) as u64);
@@ -96,7 +97,7 @@ fn an_early_end() {
 
 #[test]
 fn connections_that_cannot_be_opened() {
-    let mut rig = Rig::new(Plan::of(Kind::Sink, 1, SIZE, 1), Sink::new);
+    let mut rig: Rig<Sink> = Rig::new(Plan::of(Kind::Sink, 1, SIZE, 1));
     let refused = Closed::Error(Errno::ECONNREFUSED);
     rig.script.connect_error(0, refused);
     assert_eq!(rig.problems(), [("connect: Connection refused", 1)]);
@@ -149,7 +150,7 @@ fn a_plan_is_kept() {
         assert_eq!(fed, [[SIZE, 0], [0, SIZE]][number % 2]);
         rig.pass(1);
     }
-    // Who had no room sends later what was due meanwhile.
+    // A stream that had no room sends the lines due meanwhile later.
     rig.fed(0);
     rig.refuse(0, true);
     rig.pass(6);

@@ -1,8 +1,8 @@
-//! Opening a worker's connections: some at a time, or so many a second.
+//! A worker's connections: opened some at a time, or at a rate, and known by their places.
 
 use std::time::Duration;
 
-use edgeloop_reactor::Outbox;
+use edgeloop_reactor::{ConnId, ConnMap, Outbox};
 
 use super::clock::{Nanos, nanos};
 use super::plan::Plan;
@@ -10,22 +10,67 @@ use super::plan::Plan;
 /// Connects under way at a time. More would only wait in the server's queue, or be dropped there
 /// and tried again a second later (listen(2)).
 const UNDER_WAY: u32 = 64;
-/// How often it is looked whether the next one's time has come.
+/// Time between two looks for connects that have fallen due.
 const INTERVAL: Duration = Duration::from_millis(1);
+
+/// The open connections of one worker. A connection's place is its number within the worker.
+#[derive(Debug)]
+pub(super) struct Connections {
+    places: ConnMap<u32>,
+    ids: Vec<Option<ConnId>>,
+}
+
+impl Connections {
+    /// A table for up to `count` connections, none of which is open yet.
+    pub(super) fn new(count: u32) -> Connections {
+        Connections {
+            places: ConnMap::new(),
+            ids: vec![None; count as usize],
+        }
+    }
+
+    pub(super) fn insert(&mut self, id: ConnId, place: u32) {
+        self.places.insert(id, place);
+        self.ids[place as usize] = Some(id);
+    }
+
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<u32> {
+        let place = self.places.remove(id)?;
+        self.ids[place as usize] = None;
+        Some(place)
+    }
+
+    pub(super) fn place(&self, id: ConnId) -> Option<u32> {
+        self.places.get(id).copied()
+    }
+
+    /// The connection at this place, if it is open.
+    pub(super) fn at(&self, place: u32) -> Option<ConnId> {
+        self.ids[place as usize]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, u32)> {
+        self.places.iter().map(|(id, place)| (id, *place))
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.places.len() as u64
+    }
+}
 
 /// The connections of one worker that are yet to be opened. The tag of each is its place.
 #[derive(Debug)]
 pub(super) struct Opening {
     worker: u32,
     count: u32,
-    /// Nanoseconds from one to the next, if that was asked for.
+    /// Nanoseconds from one connect to the next, if a rate was asked for.
     interval: Option<f64>,
     began: Nanos,
     begun: u32,
     under_way: u32,
-    /// Places whose connections are to be tried again.
+    /// Places whose connects are to be tried again.
     again: Vec<u32>,
-    /// When there was a way in for the last time.
+    /// The last time at which the server's queue had room.
     opened: Nanos,
 }
 
@@ -44,21 +89,21 @@ impl Opening {
         }
     }
 
-    /// Begins.
+    /// Begins to open connections.
     pub(super) fn start(&mut self, plan: &Plan, now: Nanos, out: &mut Outbox) {
         self.began = now;
         self.opened = now;
         self.go_on(plan, now, out);
     }
 
-    /// One has been opened, or cannot be.
+    /// A connection is open, or has failed.
     pub(super) fn ended(&mut self, now: Nanos) {
         self.under_way -= 1;
         self.opened = now;
     }
 
-    /// The queue of a Unix socket is full, for which connect(2) does not wait: another try will
-    /// follow. False if there has been no way in for as long as we are patient.
+    /// The queue of a Unix socket is full, for which connect(2) does not wait: another try follows.
+    /// False if the queue has had no room for the whole timeout.
     pub(super) fn try_again(
         &mut self,
         place: u32,
@@ -74,7 +119,7 @@ impl Opening {
         true
     }
 
-    /// Begins to open those whose time has come, as long as not too many are under way.
+    /// Begins the connects that have fallen due, as long as not too many are under way.
     pub(super) fn go_on(&mut self, plan: &Plan, now: Nanos, out: &mut Outbox) {
         let until = self.interval.map_or(self.count, |interval| {
             let passed = now.saturating_sub(self.began) as f64 / interval;
@@ -98,7 +143,7 @@ impl Opening {
         out.connect(plan.way(number).clone(), place);
     }
 
-    /// Whether each one is open, or has failed.
+    /// Whether each connection is open, or has failed.
     pub(super) fn is_over(&self) -> bool {
         self.begun == self.count && self.under_way == 0
     }
@@ -111,7 +156,7 @@ mod tests {
     use super::*;
     use crate::load::options::Kind;
 
-    /// Opens what it is told to, and is told when one has ended.
+    /// A protocol that only opens connections.
     struct Opener {
         plan: Plan,
         opening: Opening,

@@ -1,24 +1,22 @@
-//! Whether the server lets the talkers wait though it has time for others.
+//! Finds out whether the server holds the talkers back though it has time for other members.
 //!
 //! A chat may limit how much each member says, as `edgeloop chat --rate` does, by leaving its input
 //! unread for a while. A closed loop then measures that limit, although nothing was busy. A machine,
-//! a network or a server that is slow looks the same from outside, but delays the lines of all
-//! members alike. So a member that has been silent says a line now and then, the *probe*: if it is
-//! heard before lines that talkers had sent earlier, these were held back.
+//! a network or a server that is slow has a similar effect, but delays the lines of all members
+//! alike. So a member that has been silent says a line now and then, the *probe*: if it is heard
+//! before lines that talkers had sent earlier, these were held back.
 //!
 //! Each worker has a probe of its own: its last member says it, if that one does not talk, and the
-//! member before notes what it hears first. What that one hears is one stream, in order, so no clock
-//! is needed. A member that says less than talkers do never comes to the limit itself.
+//! member before notes the order. It hears one stream, in order, so no clock is needed. A member that
+//! says less than talkers do never reaches the limit itself.
 
 use std::time::Duration;
 
-use edgeloop_reactor::ConnId;
+use super::plan::Plan;
+use super::tally::Order;
 
-use crate::load::plan::Plan;
-use crate::load::tally::Order;
-
-/// The shortest time between two probes. No multiple of a round number: a server may let talkers go on
-/// every 50 ms, and probes at the same moment of that would see nothing else.
+/// The shortest time between two probes. No multiple of a round number: a server may let talkers go
+/// on every 50 ms, and all probes would be said at one moment of these.
 pub(super) const INTERVAL: Duration = Duration::from_millis(187);
 /// Lines that each talker says between two probes, in the mean.
 const LINES: u64 = 4;
@@ -28,14 +26,13 @@ const LINES: u64 = 4;
 pub(super) struct Probe {
     /// The place of the member that says it; `None` if this worker has no two members for it.
     author: Option<u32>,
-    id: Option<ConnId>,
-    /// How often it was said.
+    /// Number of probes said.
     count: u32,
     is_under_way: bool,
-    /// For each of this worker's talkers, how many lines it had said when the last probe was said;
-    /// `None` once the next of these is heard.
+    /// For each of this worker's talkers, the number of lines it had said before the last probe; `None`
+    /// once the noting member has heard a line of it since.
     said: Vec<Option<u64>>,
-    /// How many that were in all.
+    /// The sum of these numbers, when the probe was said.
     said_by_all: u64,
     depth: u64,
 }
@@ -46,7 +43,6 @@ impl Probe {
         let last = (members > talkers && members > 1).then(|| members - 1);
         Probe {
             author: last,
-            id: None,
             count: 0,
             is_under_way: false,
             said: vec![None; talkers as usize],
@@ -55,29 +51,26 @@ impl Probe {
         }
     }
 
-    /// A member has joined.
-    pub(super) fn joined(&mut self, place: u32, id: ConnId) {
-        if self.author == Some(place) {
-            self.id = Some(id);
-        }
+    /// The place of the member that says the probe.
+    pub(super) fn author(&self) -> Option<u32> {
+        self.author
     }
 
-    /// Begins the next probe, if its time has come: who says it, and its number. The talkers have said
-    /// so many lines by now.
-    pub(super) fn begin(
-        &mut self,
-        said: impl Iterator<Item = u64> + Clone,
-    ) -> Option<(ConnId, u32)> {
+    /// Begins the next probe, if its time has come: its number. `said` is the number of lines that
+    /// each talker has said by now.
+    pub(super) fn begin(&mut self, said: impl Iterator<Item = u64> + Clone) -> Option<u32> {
         let by_all: u64 = said.clone().sum();
         let lines = by_all - self.said_by_all;
         let is_due = lines > 0 && lines >= LINES * self.said.len() as u64;
-        let id = self.id.filter(|_| is_due && !self.is_under_way)?;
+        if !is_due || self.is_under_way {
+            return None;
+        }
         self.said.clear();
         self.said.extend(said.map(Some));
         self.said_by_all = by_all;
         self.is_under_way = true;
         self.count = self.count.wrapping_add(1);
-        Some((id, self.count))
+        Some(self.count)
     }
 
     /// The member at this place hears the probe with this number, if it is this worker's own.
@@ -87,9 +80,8 @@ impl Probe {
         }
     }
 
-    /// The member at this place hears a line of the talker at that place. Only the first one after the
-    /// probe was said is compared: a server that serves its members in turn may come to the others
-    /// later.
+    /// The member at this place hears a line of a talker. Only the talker's first one since the probe
+    /// was said is compared: a server that serves its members in turn may read the others later.
     pub(super) fn hear_talker(&mut self, place: u32, talker: u32, number: u32, order: &mut Order) {
         if !self.notes(place) {
             return;
@@ -97,7 +89,7 @@ impl Probe {
         let Some(said) = self.said.get_mut(talker as usize).and_then(Option::take) else {
             return;
         };
-        // Of the lines that had been said, the last ones were under way.
+        // Up to `depth` of the lines said before the probe were under way.
         let since = (said as u32).wrapping_sub(number);
         if (1..=self.depth).contains(&since.into()) {
             match self.is_under_way {
@@ -132,7 +124,7 @@ mod tests {
     fn the_last_member_of_a_worker_says_it_unless_it_talks() {
         assert_eq!(probe(5, 4, 1), [Some(4)]);
         assert_eq!(probe(5, 5, 1), [None]);
-        // Members 0, 2, 4 and 1, 3, of whom 3 and 4 are silent.
+        // Members 0, 2, 4 and 1, 3; 3 and 4 are silent.
         assert_eq!(probe(5, 3, 2), [Some(2), Some(1)]);
         assert_eq!(probe(5, 4, 2), [Some(2), None]);
         // There is no other member to hear it.
