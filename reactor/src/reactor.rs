@@ -452,7 +452,9 @@ impl<P: Protocol> Reactor<P> {
     fn told_to_stop(&mut self) {
         if self.phase == Phase::Running {
             let open = self.core.shared.stats.connections;
-            log::info!("stopping; connections open: {open}");
+            if open > 0 || !self.listeners.is_empty() {
+                log::info!("stopping; connections open: {open}");
+            }
             self.stop();
         } else {
             let until = self.core.shared.now;
