@@ -1,8 +1,8 @@
 //! The loop.
 //!
-//! One turn is: wait for events, give each to whom it is for, go on with those who had more to do
-//! than their budget allowed, run the timers, send what was said, close who is to be closed.
-//! [`Reactor::turn`] reads like this list.
+//! One turn is: wait for events and give each to its source, run the timers, go on with the sources
+//! that had more to do than their budget allowed, send the output of the callbacks, close the
+//! connections that are over. [`Reactor::turn`] reads like this list.
 
 mod accepting;
 
@@ -336,8 +336,8 @@ impl<P: Protocol> Reactor<P> {
     pub fn turn(&mut self) -> io::Result<()> {
         self.wait()?;
         self.dispatch();
-        self.run_ready();
         self.run_timers();
+        self.run_ready();
         self.carry_out_and_close();
         Ok(())
     }

@@ -6,7 +6,6 @@
 //! themselves there, by their token.
 
 use std::collections::VecDeque;
-use std::mem;
 
 use crate::poll::Token;
 
@@ -47,8 +46,12 @@ impl Lists {
         self.starved.push(source);
     }
 
-    /// There may be memory and descriptors again: all starved sources become ready.
+    /// There may be memory and descriptors again: all starved sources become ready. They have had
+    /// nothing of this turn, so they are due in it.
     pub(crate) fn feed(&mut self) {
-        self.ready.extend(mem::take(&mut self.starved));
+        for source in self.starved.drain(..) {
+            self.ready.push_front(source);
+            self.due += 1;
+        }
     }
 }

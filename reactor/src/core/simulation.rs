@@ -232,11 +232,11 @@ impl World {
             };
             self.core.deliver(*id, ready);
         }
-        while let Some(token) = self.core.lists.next() {
-            self.core.resume(ConnId::from_token(token));
-        }
         while let Some(key) = self.core.timers.expire(self.now) {
             self.core.run_timer(key);
+        }
+        while let Some(token) = self.core.lists.next() {
+            self.core.resume(ConnId::from_token(token));
         }
         self.core.settle(|_, _, Fake(wire)| {
             let mut wire = wire.borrow_mut();
