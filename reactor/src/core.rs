@@ -58,7 +58,7 @@ const EXPECTED_CONNECTIONS: usize = 64 * 1024;
 /// a connection closes.
 const RETRY_INTERVAL: Millis = 100;
 
-/// A protocol, and what it says.
+/// A protocol, and the outbox that it speaks through.
 pub(crate) struct Voice<P> {
     pub(crate) protocol: P,
     pub(crate) outbox: Outbox,

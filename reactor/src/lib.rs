@@ -36,22 +36,26 @@
 //!
 //! # One message, from wire to wire
 //!
-//! A client that has been connected for a while sends 64 bytes to the echo server above.
+//! A client that has been connected for a while sends 64 bytes to the echo server above. Eighteen
+//! functions see them, here in their order:
 //!
-//! 1. The kernel puts them into the socket's receive buffer and, the descriptor being on the
-//!    interest list, raises an edge. `Reactor::wait` returns from epoll_wait(2) with an [`Event`]:
-//!    the [`Token`] that was given at accept, and `IN OUT`. The clock is read, once for this turn.
-//! 2. `Core::deliver` passes it to `Core::pass`, which takes the token apart: a slot in a table, and
-//!    the generation of its tenant. If the tenant has changed, the event is stale. Otherwise
-//!    `Conn::note` remembers that there is something to read.
-//! 3. `Conn::read` reads into the one buffer that all connections share. 64 bytes are fewer than it
-//!    has room for, so the stream is drained: no second read is needed to hear `EAGAIN`.
+//! 1. The kernel puts the bytes into the socket's receive buffer and, the descriptor being on the
+//!    interest list, raises an edge. epoll_wait(2) returns in `Reactor::wait`, and the clock is read,
+//!    once for this turn. `Reactor::dispatch` takes an [`Event`] from [`Events::get`]: the [`Token`]
+//!    that was given at accept, and `IN OUT`. `Source::from_token` finds that a connection is meant
+//!    (`ConnId::from_token`).
+//! 2. `Core::deliver` gives the connection its budget, and `Core::pass` does all that follows. It
+//!    finds the connection by the slot in the token, and `live` compares the generation: if the slot
+//!    has another tenant by now, the event is stale. `Conn::note` remembers that there is something to
+//!    read. `Conn::is_plain` says that nothing is pending and nothing stands in the way.
+//! 3. `Conn::wants_read`, so `Conn::read` reads into the one buffer that all connections share
+//!    (`Fd::recv`). 64 bytes are fewer than it has room for, so the stream is drained: no second read
+//!    is needed to hear `EAGAIN`.
 //! 4. `Voice::tell` calls [`Protocol::on_data`], which is lent those bytes, and says
-//!    [`Outbox::send_back`].
-//! 5. The callback has returned. Nothing waits for this peer, so `Conn::write` offers the bytes to
-//!    the kernel straight from the read buffer, and it takes them all: they were never copied.
-//!    Had it refused some, they would wait in a [buffer](crate::Limits::high_water) until the next
-//!    `OUT` edge.
+//!    [`Outbox::send_back`]. `Outbox::said` finds that this is all it has said.
+//! 5. No output is pending, so `Conn::write` offers the bytes to the kernel straight from the read
+//!    buffer (`Fd::send_one`), and the kernel takes them all: they were never copied. Had it refused
+//!    some, they would wait in a [buffer](crate::Limits::high_water) until the next `OUT` edge.
 //!
 //! Two system calls, and a share of one epoll_wait(2). Nothing was allocated, hashed or logged, the
 //! connection was looked up once, and epoll_ctl(2) was not called: that happened once, at accept.
@@ -67,12 +71,16 @@
 //! | `id.rs`, `protocol.rs`, `outbox.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
 //! | `core.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
-//! | `core/buffer.rs`, `core/timers.rs` | bytes that the kernel would not take yet; deadlines, and why idle timeouts cost next to nothing |
-//! | `core/limits.rs`, `core/stats.rs` | every bound, and what was counted |
-//! | `core/racing.rs` | connecting to a name with several addresses |
+//! | `core/lists.rs` | sources that go on without an event |
+//! | `core/patience.rs`, `core/timers.rs` | how long a connection is kept; deadlines, and why idle timeouts cost next to nothing |
+//! | `core/buffer.rs` | bytes that the kernel would not take yet |
+//! | `core/limits.rs`, `core/stats.rs`, `rate_limited_log.rs` | every bound, what was counted, what is logged |
+//! | `core/race.rs`, `core/racing.rs` | connecting to a name with several addresses |
 //! | `core/simulation.rs` | the rules against a kernel as nasty as a kernel may be |
-//! | `address.rs`, `bound.rs`, `listener.rs`, `stream.rs`, `udp.rs` | the kinds of descriptors, and where they lead |
-//! | `signals.rs`, `waker.rs`, `jobs.rs`, `descriptors.rs` | signals, other threads, the terminal's jobs, running out of descriptors |
+//! | `sources/fd.rs`, `sources/listener.rs`, `sources/udp.rs` | the kinds of descriptors |
+//! | `sources/address.rs`, `sources/bound.rs`, `reason.rs` | where they lead, and what is wrong if they do not |
+//! | `sources/signals.rs`, `sources/waker.rs` | signals, and other threads |
+//! | `sources/jobs.rs`, `sources/descriptors.rs` | the terminal's jobs; running out of descriptors |
 //! | `reactor.rs`, `reactor/accepting.rs` | the turn of the loop; accepting within a budget |
 //! | `script.rs` | testing a protocol without sockets |
 //!

@@ -1,4 +1,4 @@
-//! What protocols ask for, collected for the length of a turn.
+//! The requests of protocols, collected for the length of a turn.
 //!
 //! Nothing said here happens at once. An [`Outbox`] collects what the callbacks of one turn want,
 //! and the core carries it out when they have returned. So a callback cannot be re-entered, all
@@ -108,18 +108,19 @@ pub(crate) enum Current {
 pub(crate) enum Said {
     /// Nothing: what it sends leaves at the end of the turn.
     Nothing,
-    /// So many of the bytes it was given go back as they lie, and there is nothing else.
+    /// It sends this number of the bytes it was given back as they lie, and asks for nothing else.
     Back(usize),
     /// It asks for more than that, or has filled the outbox.
     More,
 }
 
-/// Where a protocol says what is to be done, after the callback, in the order it was said.
+/// The place where a protocol asks for actions. They are carried out after the callback, in the
+/// order in which it asked.
 #[derive(Debug)]
 pub struct Outbox {
     now: Millis,
     current: Current,
-    /// So many bytes of the read buffer, or of the datagram, go back to where they came from.
+    /// Number of bytes in the read buffer, or of the datagram, that go back to where they came from.
     back: Option<usize>,
     /// A request cannot wait for the end of the turn, or the outbox is full.
     pressing: bool,
@@ -175,7 +176,7 @@ impl Outbox {
         for id in to {
             self.add_piece(id, start, end);
         }
-        // What goes back lies in the read buffer, and leaves together with this.
+        // A reply that lies in the read buffer leaves at once, and these bytes leave with it.
         self.pressing |= self.back.is_some() || self.is_full();
     }
 
@@ -192,7 +193,7 @@ impl Outbox {
         let current = self.current;
         match current {
             Current::Nobody => {}
-            // What was said before goes first, and the reply takes its place behind it.
+            // Earlier output goes first, and the reply takes its place behind it.
             Current::Conn(id) if self.is_said_before(id) => self.send(id, &data),
             Current::Conn(_) | Current::Datagram => self.back = Some(data.len()),
         }

@@ -1,4 +1,4 @@
-//! What a protocol hears.
+//! The events that a protocol is told of.
 //!
 //! A [`Protocol`] is a state machine without I/O: it is told what happened and writes what it wants
 //! into an [`Outbox`]. It never sees a descriptor, never blocks and is never re-entered, so it is
@@ -16,7 +16,7 @@ use crate::sources::address::Peer;
 /// How a connection came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Who is at the other end.
+    /// The far end.
     pub peer: Peer,
     /// The tag given to `listen`, `serve`, `connect` or `adopt`, so that a protocol can tell its
     /// connections apart.
@@ -132,8 +132,8 @@ pub trait Protocol {
     }
 
     /// More than [`Limits::high_water`](crate::Limits::high_water) bytes wait for this peer:
-    /// whoever causes them is to be paused. Unless overridden, that is the peer itself, as it is
-    /// where answers follow upon questions.
+    /// their cause is to be paused. Unless overridden, the cause is the peer itself, as in a protocol
+    /// of requests and replies.
     ///
     /// A protocol that feeds the peer from elsewhere pauses that instead, and must not pause the
     /// peer: two programs that each stop reading because the other does would wait for each other
@@ -147,8 +147,8 @@ pub trait Protocol {
         out.resume(id);
     }
 
-    /// A connect with this tag failed; there is no connection. Or, if it was one of a UDP socket,
-    /// nobody took a datagram: the socket is still there, and the next one may be taken.
+    /// A connect with this tag failed; there is no connection. For a connected UDP socket, the network
+    /// has reported that a datagram was not taken: the socket stays, and the next datagram may be taken.
     fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
         let _ = (tag, why, out);
     }
@@ -159,8 +159,9 @@ pub trait Protocol {
     }
 
     /// The kernel has no room for a datagram that was sent with [`Outbox::send_to`] (`EAGAIN`,
-    /// `ENOBUFS`, `ENOMEM`), and gives it back. No event says when there is room: whoever sends it
-    /// again does so after a while. Unless overridden it is lost, as datagrams may be.
+    /// `ENOBUFS`, `ENOMEM`), and gives it back. No event says when there is room: a protocol that
+    /// sends it again does so after a while. Unless overridden the datagram is lost, as datagrams may
+    /// be.
     fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
         let _ = (tag, datagram, out);
     }
@@ -171,7 +172,7 @@ pub trait Protocol {
     }
 
     /// The process goes on after it was stopped (SIGCONT), or its terminal has another size
-    /// (SIGWINCH): who draws on the terminal draws again. Heard only with
+    /// (SIGWINCH): a protocol that draws on the terminal draws again. Heard only with
     /// [`Reactor::handle_signals`](crate::Reactor::handle_signals).
     fn on_redraw(&mut self, out: &mut Outbox) {
         let _ = out;

@@ -39,7 +39,7 @@ const EVENTS: usize = 512;
 /// ms or so.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Whose descriptor a token stands for: a connection's, or one of the reactor's own.
+/// The owner of the descriptor that a token stands for: a connection, or the reactor itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Conn(ConnId),
@@ -180,7 +180,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
     /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
-    /// follows whenever the network says that nobody takes our datagrams (ICMP, udp(7)).
+    /// follows whenever the network reports that datagrams are not taken (ICMP, udp(7)).
     pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
         self.core.set_now(self.clock());
         let to = to.resolved()?;
@@ -207,7 +207,7 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// Begins to connect to the first number.
+    /// Begins to connect to the first number of an address.
     fn connect_stream(&mut self, to: &Address, tag: u32, race: RaceId) -> io::Result<()> {
         let keepalive = self.core.limits.keepalive;
         let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
@@ -234,7 +234,7 @@ impl<P: Protocol> Reactor<P> {
         Err(failed.into())
     }
 
-    /// The next address of a name has its turn, of each name that has waited for so long.
+    /// Each name whose last attempt has had its time tries its next address.
     fn try_next_addresses(&mut self) {
         for (race, tag) in self.core.due_races() {
             if let Err(error) = self.go_on_connecting(race) {
@@ -246,9 +246,9 @@ impl<P: Protocol> Reactor<P> {
     /// Makes a connection of an existing descriptor: a socket, a terminal, a pipe, a file,
     /// `/dev/null`.
     ///
-    /// `O_NONBLOCK` is not set on what others may share, such as the user's terminal. What cannot
-    /// be waited for (epoll_ctl(2), `EPERM`) is always ready, and read within the budget of a turn
-    /// like everything else.
+    /// `O_NONBLOCK` is not set on an open file that other programs may share, such as the user's
+    /// terminal. A descriptor that epoll cannot wait for (epoll_ctl(2), `EPERM`) is always ready, and
+    /// is read within the budget of a turn like every other.
     pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u32) -> io::Result<ConnId> {
         self.core.set_now(self.clock());
         let stream = Fd::adopt(fd, direction)?;
@@ -312,7 +312,8 @@ impl<P: Protocol> Reactor<P> {
         &self.core.voice.protocol
     }
 
-    /// Lets the protocol speak from outside of a callback; it is carried out in the next turn.
+    /// Lets the protocol ask for actions from outside of a callback; its output leaves in the next
+    /// turn.
     pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
         self.core.set_now(self.clock());
         self.core.tell(callback);
@@ -324,7 +325,7 @@ impl<P: Protocol> Reactor<P> {
     /// Errors: those of epoll_wait(2), none of which a running loop can bring about.
     pub fn run(&mut self) -> io::Result<()> {
         self.core.set_now(self.clock());
-        // What was said before the first turn, by on_open of what was adopted, or through `call`.
+        // Output from before the first turn: of `on_open` of adopted descriptors, and of `call`.
         self.carry_out_and_close();
         while !self.is_done() {
             self.turn()?;
@@ -343,8 +344,8 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Stops in good order: closes the listeners, ends connections as soon as what is pending is
-    /// sent, all of them after the grace period. Clients that the kernel has let in and nobody has
-    /// accepted yet are reset with their listener (see [`Bound::shares`]).
+    /// sent, all of them after the grace period. Clients that the kernel has let in and the reactor has
+    /// not accepted yet are reset with their listener (see [`Bound::shares`]).
     pub fn stop(&mut self) {
         if self.phase != Phase::Running {
             return;
@@ -364,8 +365,8 @@ impl<P: Protocol> Reactor<P> {
         self.look_at_grace(until);
     }
 
-    /// While stopping: what was sent and is acknowledged by now can be closed, and in the end
-    /// everything is.
+    /// While stopping: connections whose output is acknowledged by now are closed, and all of them when
+    /// the grace period is over.
     fn look_at_grace(&mut self, until: Millis) {
         let now = self.core.shared.now;
         if now >= until {
@@ -448,7 +449,7 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// Somebody outside wants an end: in good order the first time, at once the second.
+    /// A signal or another thread asks for an end: in good order the first time, at once the second.
     fn told_to_stop(&mut self) {
         if self.phase == Phase::Running {
             let open = self.core.shared.stats.connections;
@@ -530,7 +531,7 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// The end of a turn: what was said is sent, who is doomed is closed.
+    /// The end of a turn: output is sent, doomed connections are closed.
     fn carry_out_and_close(&mut self) {
         self.run_commands();
         let poll = &self.poll;
@@ -540,7 +541,7 @@ impl<P: Protocol> Reactor<P> {
         self.run_commands();
     }
 
-    /// What protocols want of the reactor.
+    /// Carries out the commands of protocols that concern the reactor as a whole.
     fn run_commands(&mut self) {
         if !self.core.voice.outbox.has_commands() {
             return;

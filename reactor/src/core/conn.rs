@@ -86,7 +86,7 @@ bitflags! {
         const EOF = 1 << 6;
         /// There is no peer that could end: `EOF` was set from the start.
         const WRITE_ONLY = 1 << 7;
-        /// The protocol does not want to be given more for now.
+        /// The protocol has paused the connection: nothing is read from it.
         const PAUSED = 1 << 8;
         /// The protocol has ended our side only; pending output is still to be sent.
         const HALF_CLOSED = 1 << 9;
@@ -135,7 +135,7 @@ pub(crate) enum HiddenEnd {
 /// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// So many bytes.
+    /// This number of bytes.
     Data(usize),
     /// The peer's end of the stream; told once.
     Eof,
@@ -159,7 +159,7 @@ pub(crate) struct Conn<S> {
     pub(super) since_ms: u32,
 }
 
-/// What all connections use while they read and write.
+/// The parts of the core that every connection uses while it reads and writes.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) pool: BufferPool,

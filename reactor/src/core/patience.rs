@@ -43,7 +43,7 @@ fn elapsed_ms(now: Millis, then: u32) -> u32 {
     (now as u32).wrapping_sub(then)
 }
 
-/// What is left of a timeout, unless that is zero: never.
+/// The rest of a timeout, in ms; `None` if the timeout is zero, which means never.
 fn left(elapsed_ms: u32, timeout_ms: u32) -> Option<u32> {
     (timeout_ms > 0).then(|| timeout_ms.saturating_sub(elapsed_ms))
 }

@@ -1,8 +1,8 @@
 //! Bytes out.
 //!
-//! Sends of callbacks lie in the outbox until the end of the turn: one system call for each peer.
-//! Two things leave at once. A reply that goes back as it lies in the read buffer, which is needed
-//! for the next read; and what was sent to a connection before its end was asked for.
+//! The output of callbacks lies in the outbox until the end of the turn: one system call for each
+//! peer. Two kinds of output leave at once: a reply that goes back as it lies in the read buffer,
+//! which the next read needs, and the output that was said before an end was asked for.
 
 use super::conn::{Phase, State, Stream};
 use super::{Core, live};
@@ -11,8 +11,8 @@ use crate::outbox::{Current, Parcel, Said};
 use crate::protocol::{Closed, Protocol};
 
 impl<S: Stream, P: Protocol> Core<S, P> {
-    /// Sends what the last callback left in the read buffer, which the next read needs, and what it
-    /// said to the same connection after that.
+    /// Sends the reply that the last callback left in the read buffer, and its later output for the
+    /// same connection.
     pub(super) fn send_received(&mut self) {
         let outbox = &mut self.voice.outbox;
         let (Some(id), Some(len)) = (outbox.current_conn(), outbox.take_back()) else {
@@ -32,7 +32,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.written(id, written);
     }
 
-    /// Sends all that the callbacks of this turn have said.
+    /// Sends the output of all callbacks of this turn.
     pub(super) fn flush_outbox(&mut self) {
         loop {
             let mut index = 0;
@@ -49,7 +49,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    /// Sends or queues what one peer is to get, unless its side has ended.
+    /// Sends or queues the output for one peer.
     pub(super) fn send_parcel(&mut self, parcel: Parcel) {
         let id = parcel.id;
         let Some(conn) = live(&mut self.slots, id) else {
@@ -70,7 +70,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    /// Sees to what became of a write that may have left output pending.
+    /// Follows up a write that may have failed or left output pending.
     pub(super) fn written(&mut self, id: ConnId, written: nix::Result<()>) {
         let bound = self.limits.queue_bound();
         let Some(conn) = self.live(id) else { return };
@@ -89,7 +89,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    /// Whether more waits than the high-water mark now.
+    /// Notes when pending output rises above the high-water mark.
     fn note_high_water(&mut self, id: ConnId) {
         let (high_water, now) = (self.limits.high_water, self.shared.now);
         let Some(conn) = self.live(id) else { return };
@@ -106,11 +106,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    /// Tells the protocol which connections have risen above the high-water mark, so that it pauses
-    /// whatever is the cause.
+    /// Tells the protocol which connections have risen above the high-water mark, so that it pauses the
+    /// cause.
     pub(super) fn tell_risen(&mut self) {
         while let Some(id) = self.risen.pop() {
-            // Its protocol may have finished it since.
+            // The protocol may have finished the connection since.
             if !self.hears(id) {
                 continue;
             }
@@ -123,7 +123,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    /// Sends what waits for a peer, if there may be room.
+    /// Sends pending output, if there may be room for it.
     pub(super) fn flush(&mut self, id: ConnId) {
         let low_water = self.limits.high_water / 2;
         let Some(conn) = live(&mut self.slots, id) else {

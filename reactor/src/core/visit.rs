@@ -5,7 +5,7 @@
 //!
 //! Most visits are one read of a few bytes that are answered at once, so `Core::pass` looks the
 //! connection up once and holds it through the read, the callback and the write. Where anything else
-//! is to be done, it says so and lets go, and `Core::visit` does it and passes again.
+//! is to be done, it says so and lets go, and `Core::go_on` does it and passes again.
 
 use super::conn::{HiddenEnd, Phase, Read, State, Stream};
 use super::race::Connecting;
@@ -20,13 +20,13 @@ use crate::protocol::{Closed, Protocol};
 /// single bytes without end must not have all the time either.
 const READS_A_TURN: usize = 64;
 
-/// The step that a pass leaves to be done.
+/// The step that a pass leaves to its caller.
 enum Next {
     /// Nothing, in this turn.
     Rest,
-    /// The connect may have ended, or there may be room for the bytes that wait.
+    /// The connect may have ended, or there may be room for pending output.
     Look,
-    /// The protocol asks for more than to send.
+    /// The callback has asked for more than to send.
     SeeTo,
     /// The kernel may not have taken all of a reply: the result of the write.
     Written(nix::Result<()>),
@@ -70,7 +70,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.go_on(id, Next::Look);
     }
 
-    /// Does what a pass has left to be done, and passes again.
+    /// Takes the step that a pass has left, and passes again.
     fn go_on(&mut self, id: ConnId, mut next: Next) {
         loop {
             match next {

@@ -2,8 +2,8 @@
 //!
 //! Accepting goes on until there is nothing left, or there would be no further edge. A listener that
 //! stops before puts itself on the ready list, if its budget is spent, or on the starved list, if a
-//! descriptor is missing: after accept4(2) has failed, neither a free descriptor nor those who wait
-//! are an edge, only yet another client would be.
+//! descriptor is missing: after accept4(2) has failed, neither a free descriptor nor the waiting
+//! clients raise an edge, only yet another client would.
 
 use std::fmt;
 use std::mem;
@@ -114,7 +114,7 @@ impl<P: Protocol> Reactor<P> {
         let stream = Fd::socket(fd);
         let state = match opened.peer {
             Peer::Inet(_) => State::empty(),
-            // What `Fd::first_state` would find out by asking the kernel.
+            // `Fd::first_state` would find this out by asking the kernel.
             _ => State::STICKY,
         };
         match self.watch(stream, Direction::Both, state) {
