@@ -47,7 +47,7 @@ use self::race::{Connecting, Race};
 use self::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
 use crate::conn_map::ConnMap;
 use crate::id::ConnId;
-use crate::outbox::{Current, Outbox, Request, Said};
+use crate::outbox::{Asked, Current, End, Outbox, Request, Said, Timer};
 use crate::poll::Token;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
 
@@ -117,7 +117,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         Core {
             voice: Voice {
                 protocol,
-                outbox: Outbox::new(),
+                outbox: Outbox::new(limits.queue_bound()),
             },
             shared: Shared::default(),
             timers: Timers::with_capacity(expected),
@@ -149,7 +149,10 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// Whether the next wait must not wait.
     pub(crate) fn has_work(&self) -> bool {
-        self.lists.is_ready() || !self.doomed.is_empty() || self.voice.outbox.is_busy()
+        self.lists.is_ready()
+            || !self.doomed.is_empty()
+            || self.timers.has_next_turn()
+            || self.voice.outbox.is_busy()
     }
 
     /// The id of the connection that is inserted next.
@@ -187,9 +190,15 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         conn.is_some_and(|conn| conn.generation == id.generation && conn.state.contains(state))
     }
 
+    pub(crate) fn is_asked(&self, id: ConnId, asked: Asked) -> bool {
+        let conn = self.slots.get(id.slot());
+        conn.is_some_and(|conn| conn.generation == id.generation && conn.asked.intersects(asked))
+    }
+
     pub(crate) fn opened(&mut self, id: ConnId, opened: Opened) {
-        if self.stream(id).is_some_and(|stream| stream.is_peer()) {
-            self.shared.stats.count_opened();
+        match self.stream(id).is_some_and(|stream| stream.is_peer()) {
+            true => self.shared.stats.count_opened(),
+            false => self.voice.outbox.set_unlimited(id),
         }
         self.arm_opened(id);
         self.tell(|protocol, out| protocol.on_open(id, opened, out));
@@ -248,24 +257,39 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     fn carry_out(&mut self, request: Request) {
         match request {
             Request::End(id, end, until) => self.begin_end(id, end, until),
-            Request::Pause(id) => {
+            Request::Ask(id, asked) => {
                 if let Some(conn) = self.live(id) {
-                    conn.state |= State::PAUSED;
+                    conn.asked |= asked;
                 }
-            }
-            Request::Resume(id) => {
-                if let Some(conn) = self.live(id) {
-                    conn.state -= State::PAUSED;
+                if asked == Asked::AGAIN {
                     self.list(id);
                 }
             }
-            Request::Timer(id, after) => {
+            Request::TakeBack(id, asked) => self.take_back(id, asked),
+            Request::Overflow(id) => self.doom(id, Closed::SlowConsumer),
+            Request::Timer(id, timer) => {
                 if self.hears(id) {
-                    self.set_timer(TimerKey::Protocol(id.slot), after);
+                    self.set_timer(TimerKey::Protocol(id.slot), timer);
                 }
             }
-            Request::ServiceTimer(after) => self.set_timer(TimerKey::Service, after),
+            Request::ServiceTimer(timer) => self.set_timer(TimerKey::Service, timer),
         }
+    }
+
+    /// A pause or a hold is over: the connection goes on, with the finish that waited for it.
+    fn take_back(&mut self, id: ConnId, asked: Asked) {
+        let now = self.shared.now;
+        let Some(conn) = self.live(id) else { return };
+        let was_held = conn.asked.contains(Asked::HOLD);
+        conn.asked -= asked;
+        if was_held && asked == Asked::HOLD {
+            conn.released(now);
+            if conn.asked.contains(Asked::FINISH) {
+                return self.begin_end(id, End::Finish, usize::MAX);
+            }
+            self.arm(id);
+        }
+        self.list(id);
     }
 
     /// Sends all that was said in this turn and closes all that is doomed, until nothing is left to
@@ -344,17 +368,15 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         Some(id_of((slot as usize, conn)))
     }
 
-    fn set_timer(&mut self, key: TimerKey, after: Option<Millis>) {
-        match after {
-            Some(after) => {
-                let at = self
-                    .shared
-                    .now
-                    .saturating_add(after)
-                    .saturating_add(self.slack);
-                self.timers.arm(key, at);
+    fn set_timer(&mut self, key: TimerKey, timer: Timer) {
+        match timer {
+            Timer::Never => self.timers.cancel(key),
+            Timer::After(0) => self.timers.arm_next_turn(key),
+            Timer::After(after) => {
+                let at = self.shared.now.saturating_add(after);
+                self.timers.arm(key, at.saturating_add(self.slack));
             }
-            None => self.timers.cancel(key),
+            Timer::At(at) => self.timers.arm(key, at),
         }
     }
 }

@@ -16,6 +16,9 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bitflags::bitflags;
+
+use crate::conn_map::ConnMap;
 use crate::core::timers::{Millis, millis};
 use crate::id::{ConnId, Data};
 use crate::sources::address::Address;
@@ -38,16 +41,22 @@ pub(crate) struct Parcel {
     /// The chain of the pieces before it: its first and its last, or NONE.
     first: u32,
     tail: u32,
+    /// Bytes that wait for the peer, those of this parcel included.
+    queued: usize,
+    /// Output was dropped for want of room, and what follows must not close the gap.
+    is_cut: bool,
 }
 
 impl Parcel {
-    fn new(id: ConnId, start: usize, end: usize) -> Parcel {
+    fn new(id: ConnId) -> Parcel {
         Parcel {
             id,
-            start,
-            end,
+            start: 0,
+            end: 0,
             first: NONE,
             tail: NONE,
+            queued: 0,
+            is_cut: false,
         }
     }
 
@@ -59,23 +68,57 @@ impl Parcel {
 /// Neither a piece nor a parcel.
 const NONE: u32 = u32::MAX;
 
-/// A request about one connection, other than to send; timers in milliseconds from now.
+bitflags! {
+    /// Requests of the protocol that hold until it takes them back.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Asked: u8 {
+        /// Nothing is read from the connection.
+        const PAUSE = 1 << 0;
+        /// Nothing is read from it because too much output is pending: a pause of its own, so that
+        /// its end does not lift one that the protocol wants for another reason.
+        const THROTTLE = 1 << 1;
+        /// The protocol wants to go on when there is room for its output.
+        const AGAIN = 1 << 2;
+        /// A reply is being computed: no end before it is released.
+        const HOLD = 1 << 3;
+        /// It was finished while held.
+        const FINISH = 1 << 4;
+
+        /// Rule 5.
+        const PAUSED = Self::PAUSE.bits() | Self::THROTTLE.bits();
+    }
+}
+
+/// A request about one connection, other than to send; timers in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// How to end a connection, and the length of the outbox when that was asked for: bytes beyond it
     /// were said to a connection that had ended.
     End(ConnId, End, usize),
-    Pause(ConnId),
-    Resume(ConnId),
-    Timer(ConnId, Option<Millis>),
-    ServiceTimer(Option<Millis>),
+    Ask(ConnId, Asked),
+    TakeBack(ConnId, Asked),
+    /// More was said to the connection in one callback than may wait for it.
+    Overflow(ConnId),
+    Timer(ConnId, Timer),
+    ServiceTimer(Timer),
 }
 
-/// The three ways in which a protocol ends a connection.
+/// How to set a timer, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    Never,
+    /// From now; 0 is the next turn.
+    After(Millis),
+    /// On the clock of [`Outbox::now`].
+    At(Millis),
+}
+
+/// The ways in which a protocol ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Finish,
     HalfClose,
+    Close,
     Abort,
 }
 
@@ -124,7 +167,15 @@ pub struct Outbox {
     back: Option<usize>,
     /// A request cannot wait for the end of the turn, or the outbox is full.
     pressing: bool,
+    /// Bytes that may wait for one peer.
+    limit: usize,
+    /// Connections to which that does not apply: the user's own output.
+    unlimited: Vec<ConnId>,
+    /// Bytes that wait for peers since earlier turns.
+    pending: ConnMap<usize>,
     bytes: Vec<u8>,
+    /// The length of `bytes` in recent turns, which decays slowly.
+    peak_bytes: usize,
     pieces: Vec<Piece>,
     parcels: Vec<Parcel>,
     /// For each slot the number of its last parcel, which may be an earlier turn's: then the parcel
@@ -135,13 +186,18 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Outbox {
+    /// An outbox that takes up to `limit` bytes for one peer.
+    pub(crate) fn new(limit: usize) -> Outbox {
         Outbox {
             now: 0,
             current: Current::Nobody,
             back: None,
             pressing: false,
+            limit,
+            unlimited: Vec::new(),
+            pending: ConnMap::new(),
             bytes: Vec::new(),
+            peak_bytes: 0,
             pieces: Vec::new(),
             parcels: Vec::new(),
             parcel_of: Vec::new(),
@@ -190,8 +246,7 @@ impl Outbox {
     #[allow(clippy::needless_pass_by_value, reason = "to consume it is the point")]
     #[inline]
     pub fn send_back(&mut self, data: Data<'_>) {
-        let current = self.current;
-        match current {
+        match self.current {
             Current::Nobody => {}
             // Earlier output goes first, and the reply takes its place behind it.
             Current::Conn(id) if self.is_said_before(id) => self.send(id, &data),
@@ -226,42 +281,103 @@ impl Outbox {
         self.end(id, End::HalfClose);
     }
 
-    /// Ends a connection at once. What was said before is offered to the kernel; what the kernel does
-    /// not take is lost, and so is what the peer has not fetched if anything of the peer is unread.
+    /// Closes a connection at once, in good order as far as that goes: earlier output is offered to
+    /// the kernel, and the peer sees the end of the stream. If the kernel does not take all of it, or
+    /// input is unread, the peer sees a reset. The cause is [`Closed::Finished`](crate::Closed).
+    pub fn close(&mut self, id: ConnId) {
+        self.end(id, End::Close);
+    }
+
+    /// Breaks a connection off: earlier output is offered to the kernel, then the connection is reset,
+    /// so that the peer cannot take a truncated stream for a whole one. Output that the peer has not
+    /// received by then is lost.
     pub fn abort(&mut self, id: ConnId) {
         self.end(id, End::Abort);
     }
 
     /// Stops reading from a connection: its peer is slowed down by TCP itself. Nothing is lost.
     pub fn pause(&mut self, id: ConnId) {
-        self.ask(Request::Pause(id));
+        self.ask(Request::Ask(id, Asked::PAUSE));
     }
 
-    /// Reads from a paused connection again.
+    /// Reads from a paused connection again, unless it is throttled.
     pub fn resume(&mut self, id: ConnId) {
-        self.ask(Request::Resume(id));
+        self.ask(Request::TakeBack(id, Asked::PAUSE));
+    }
+
+    /// Stops reading from a connection because too much output is pending. This pause is one of its
+    /// own: [`Outbox::resume`] does not lift it. It is what
+    /// [`on_high_water`](crate::Protocol::on_high_water) does unless overridden.
+    pub fn throttle(&mut self, id: ConnId) {
+        self.ask(Request::Ask(id, Asked::THROTTLE));
+    }
+
+    /// Reads from a throttled connection again, unless it is paused.
+    pub fn unthrottle(&mut self, id: ConnId) {
+        self.ask(Request::TakeBack(id, Asked::THROTTLE));
+    }
+
+    /// Bytes of output that are pending for a connection, those of this callback included, as far as
+    /// the kernel had not taken them when the callback began.
+    #[must_use]
+    pub fn queued(&self, id: ConnId) -> usize {
+        let parcel = self.index_of(id).map(|index| &self.parcels[index]);
+        match parcel.filter(|parcel| !parcel.is_empty()) {
+            Some(parcel) => parcel.queued,
+            None => self.pending.get(id).copied().unwrap_or(0),
+        }
+    }
+
+    /// Asks for [`on_again`](crate::Protocol::on_again): in the next turn, or as soon as no more than
+    /// half of the high-water mark is pending. With [`Outbox::queued`] a protocol that has much to say
+    /// says as much as is enough, and goes on later.
+    pub fn again(&mut self, id: ConnId) {
+        self.ask(Request::Ask(id, Asked::AGAIN));
+    }
+
+    /// A reply to this connection is being computed, say in another thread. Until
+    /// [`Outbox::release`] the connection is not idle, [`Outbox::finish`] waits, and so does a stop,
+    /// within the grace period. Holding twice is holding once.
+    pub fn hold(&mut self, id: ConnId) {
+        self.ask(Request::Ask(id, Asked::HOLD));
+    }
+
+    /// Ends what [`Outbox::hold`] began: a finish or a stop that waited for it goes on.
+    pub fn release(&mut self, id: ConnId) {
+        self.ask(Request::TakeBack(id, Asked::HOLD));
     }
 
     /// Sets the connection's timer, replacing what was set before: `on_timer` follows once, `after`
-    /// at the earliest.
+    /// at the earliest. Zero is the next turn.
     pub fn set_timer(&mut self, id: ConnId, after: Duration) {
-        self.ask(Request::Timer(id, Some(millis(after))));
+        self.ask(Request::Timer(id, Timer::After(millis(after))));
+    }
+
+    /// Like [`Outbox::set_timer`], for a time on the clock of [`Outbox::now`]. A ticker that adds its
+    /// interval to its last deadline does not drift.
+    pub fn set_timer_at(&mut self, id: ConnId, deadline: Duration) {
+        self.ask(Request::Timer(id, Timer::At(millis(deadline))));
     }
 
     /// Forgets the connection's timer.
     pub fn clear_timer(&mut self, id: ConnId) {
-        self.ask(Request::Timer(id, None));
+        self.ask(Request::Timer(id, Timer::Never));
     }
 
     /// Sets the protocol's own timer, replacing what was set before: `on_service_timer` follows
-    /// once.
+    /// once. Zero is the next turn.
     pub fn set_service_timer(&mut self, after: Duration) {
-        self.ask(Request::ServiceTimer(Some(millis(after))));
+        self.ask(Request::ServiceTimer(Timer::After(millis(after))));
+    }
+
+    /// Like [`Outbox::set_service_timer`], for a time on the clock of [`Outbox::now`].
+    pub fn set_service_timer_at(&mut self, deadline: Duration) {
+        self.ask(Request::ServiceTimer(Timer::At(millis(deadline))));
     }
 
     /// Forgets the protocol's own timer.
     pub fn clear_service_timer(&mut self) {
-        self.ask(Request::ServiceTimer(None));
+        self.ask(Request::ServiceTimer(Timer::Never));
     }
 
     /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not
@@ -294,18 +410,37 @@ impl Outbox {
     /// Adds a piece to a connection's output of this turn.
     #[inline]
     fn add_piece(&mut self, id: ConnId, start: usize, end: usize) {
-        match self.parcel_of(id) {
-            Some(parcel) if parcel.end == start => parcel.end = end,
-            Some(_) => self.chain_piece(id, start, end),
-            None => self.add_parcel(id, start, end),
+        if let Some(index) = self.index_of(id) {
+            let parcel = &mut self.parcels[index];
+            let queued = parcel.queued.saturating_add(end - start);
+            if parcel.end == start && queued <= self.limit {
+                (parcel.end, parcel.queued) = (end, queued);
+            } else {
+                self.chain_piece(index, start, end);
+            }
+        } else {
+            let index = self.add_parcel(id);
+            self.chain_piece(index, start, end);
         }
     }
 
-    /// A piece that does not continue the parcel's last one becomes the last.
-    fn chain_piece(&mut self, id: ConnId, start: usize, end: usize) {
+    /// Adds a piece that does not continue the parcel's last one, or that has no room.
+    fn chain_piece(&mut self, index: usize, start: usize, end: usize) {
         let added = self.pieces.len() as u32;
-        let index = self.parcel_of[id.slot()] as usize;
         let parcel = &mut self.parcels[index];
+        if parcel.is_empty() {
+            parcel.queued = self.pending.get(parcel.id).copied().unwrap_or(0);
+        }
+        parcel.queued = parcel.queued.saturating_add(end - start);
+        let is_over = parcel.queued > self.limit && !self.unlimited.contains(&parcel.id);
+        if parcel.is_cut || is_over {
+            let (id, was_cut) = (parcel.id, mem::replace(&mut parcel.is_cut, true));
+            parcel.queued = usize::MAX;
+            if !was_cut {
+                self.ask(Request::Overflow(id));
+            }
+            return;
+        }
         if !parcel.is_empty() {
             match self.pieces.get_mut(parcel.tail as usize) {
                 Some(tail) => tail.next = added,
@@ -321,28 +456,28 @@ impl Outbox {
         (parcel.start, parcel.end) = (start, end);
     }
 
-    fn add_parcel(&mut self, id: ConnId, start: usize, end: usize) {
+    fn add_parcel(&mut self, id: ConnId) -> usize {
         if self.parcel_of.len() <= id.slot() {
             self.parcel_of.resize(id.slot() + 1, NONE);
         }
-        self.parcel_of[id.slot()] = self.parcels.len() as u32;
-        self.parcels.push(Parcel::new(id, start, end));
+        let index = self.parcels.len();
+        self.parcel_of[id.slot()] = index as u32;
+        self.parcels.push(Parcel::new(id));
+        index
     }
 
-    /// The parcel of a connection in this turn.
+    /// The number of a connection's parcel in this turn.
     #[inline]
-    fn parcel_of(&mut self, id: ConnId) -> Option<&mut Parcel> {
-        let index = *self.parcel_of.get(id.slot())?;
-        let parcel = self.parcels.get_mut(index as usize)?;
-        (parcel.id == id).then_some(parcel)
+    fn index_of(&self, id: ConnId) -> Option<usize> {
+        let index = *self.parcel_of.get(id.slot())? as usize;
+        (self.parcels.get(index)?.id == id).then_some(index)
     }
 
     /// Whether this callback has asked for anything, or this turn has output for the connection.
     #[inline]
-    fn is_said_before(&mut self, id: ConnId) -> bool {
-        self.pressing
-            || !self.parcels.is_empty()
-                && self.parcel_of(id).is_some_and(|parcel| !parcel.is_empty())
+    fn is_said_before(&self, id: ConnId) -> bool {
+        let has_output = |index: usize| !self.parcels[index].is_empty();
+        self.pressing || !self.parcels.is_empty() && self.index_of(id).is_some_and(has_output)
     }
 }
 
@@ -351,8 +486,10 @@ impl Outbox {
 const FULL_BYTES: usize = 256 * 1024;
 /// Flush early at this many pieces: a chatty turn makes many small ones.
 const FULL_PIECES: usize = 64 * 1024;
-/// The memory an empty outbox may keep.
+/// The memory that an empty outbox keeps in any case.
 const KEEP_BYTES: usize = 2 * FULL_BYTES;
+/// About so many turns after a large one, its memory is given back.
+const PEAK_TURNS: usize = 256;
 /// Pieces handed to one system call; more take another one.
 const SLICES: usize = 64;
 
@@ -360,6 +497,25 @@ const SLICES: usize = 64;
 impl Outbox {
     pub(crate) fn set_now(&mut self, now: Millis) {
         self.now = now;
+    }
+
+    /// The limit does not apply to this connection.
+    pub(crate) fn set_unlimited(&mut self, id: ConnId) {
+        self.unlimited.push(id);
+    }
+
+    /// A connection is gone.
+    pub(crate) fn forget(&mut self, id: ConnId) {
+        self.pending.remove(id);
+        self.unlimited.retain(|unlimited| *unlimited != id);
+    }
+
+    /// Notes the bytes that wait for a peer now.
+    pub(crate) fn set_pending(&mut self, id: ConnId, bytes: usize) {
+        match bytes {
+            0 => self.pending.remove(id),
+            bytes => self.pending.insert(id, bytes),
+        };
     }
 
     /// A callback begins.
@@ -423,7 +579,7 @@ impl Outbox {
     /// Takes what parcel number `index` holds so far; pieces added later make a new chain.
     pub(crate) fn take_parcel(&mut self, index: usize) -> Option<Parcel> {
         let parcel = self.parcels.get_mut(index)?;
-        Some(mem::replace(parcel, Parcel::new(parcel.id, 0, 0)))
+        Some(mem::replace(parcel, Parcel::new(parcel.id)))
     }
 
     /// Takes what was said to the current connection after what goes back to it, unless a request
@@ -438,8 +594,8 @@ impl Outbox {
     /// Takes what was said to this connection while the outbox was shorter than `until`, and forgets
     /// the rest.
     pub(crate) fn take_parcel_until(&mut self, id: ConnId, until: usize) -> Option<Parcel> {
-        let parcel = self.parcel_of(id)?;
-        let mut taken = mem::replace(parcel, Parcel::new(id, 0, 0));
+        let index = self.index_of(id)?;
+        let mut taken = mem::replace(&mut self.parcels[index], Parcel::new(id));
         let cut = |start: &mut usize, end: &mut usize| {
             (*start, *end) = ((*start).min(until), (*end).min(until));
             start < end
@@ -492,9 +648,13 @@ impl Outbox {
     pub(crate) fn clear(&mut self) {
         self.parcels.clear();
         self.pieces.clear();
+        self.peak_bytes -= self.peak_bytes / PEAK_TURNS;
+        self.peak_bytes = self.peak_bytes.max(self.bytes.len());
         self.bytes.clear();
-        if self.bytes.capacity() > KEEP_BYTES {
-            self.bytes.shrink_to(KEEP_BYTES);
+        // Memory that is given back in one turn and needed again in the next costs page faults.
+        let keep = KEEP_BYTES.max(2 * self.peak_bytes);
+        if self.bytes.capacity() > keep {
+            self.bytes.shrink_to(keep);
         }
         if self.pieces.capacity() > 2 * FULL_PIECES {
             self.pieces.shrink_to(2 * FULL_PIECES);

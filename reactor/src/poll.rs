@@ -8,6 +8,8 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bitflags::bitflags;
@@ -140,6 +142,8 @@ impl fmt::Debug for Events {
 #[derive(Debug)]
 pub struct Poll {
     epoll: OwnedFd,
+    /// There is no epoll_pwait2(2).
+    is_coarse: AtomicBool,
 }
 
 impl Poll {
@@ -148,6 +152,7 @@ impl Poll {
     pub fn new() -> Result<Poll> {
         Ok(Poll {
             epoll: sys::epoll_create()?,
+            is_coarse: AtomicBool::new(false),
         })
     }
 
@@ -187,16 +192,28 @@ impl Poll {
     /// Waits until something happens or `timeout` has passed, `None` meaning for ever
     /// (epoll_wait(2)).
     ///
-    /// The timeout is rounded up to whole milliseconds: rounded down, the last fraction before a
-    /// deadline would be spent spinning. A signal (also SIGSTOP and SIGCONT, signal(7)) ends the
-    /// wait early with no events.
+    /// A timeout that is not whole milliseconds takes epoll_pwait2(2). Where the kernel or a sandbox
+    /// has none (`ENOSYS`, `EPERM`), it is rounded up to milliseconds: rounded down, the last fraction
+    /// before a deadline would be spent spinning. A signal (also SIGSTOP and SIGCONT, signal(7)) ends
+    /// the wait early with no events.
     pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
-        events.count =
-            match sys::epoll_wait(self.epoll.as_fd(), &mut events.room, timeout_ms(timeout)) {
-                Err(Errno::EINTR) => 0,
-                result => result?,
-            };
+        events.count = match self.wait_for(&mut events.room, timeout) {
+            Err(Errno::EINTR) => 0,
+            result => result?,
+        };
         Ok(())
+    }
+
+    fn wait_for(&self, room: &mut [libc::epoll_event], timeout: Option<Duration>) -> Result<usize> {
+        let epoll = self.epoll.as_fd();
+        let fine = timeout.filter(|left| left.subsec_nanos() % 1_000_000 > 0);
+        if let Some(left) = fine.filter(|_| !self.is_coarse.load(Relaxed)) {
+            match sys::epoll_pwait2(epoll, room, left) {
+                Err(Errno::ENOSYS | Errno::EPERM) => self.is_coarse.store(true, Relaxed),
+                result => return result,
+            }
+        }
+        sys::epoll_wait(epoll, room, timeout_ms(timeout))
     }
 }
 

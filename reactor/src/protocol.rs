@@ -139,12 +139,18 @@ pub trait Protocol {
     /// peer: two programs that each stop reading because the other does would wait for each other
     /// for ever.
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
-        out.pause(id);
+        out.throttle(id);
     }
 
     /// After [`Protocol::on_high_water`]: no more than half of the high-water mark waits any more.
     fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
-        out.resume(id);
+        out.unthrottle(id);
+    }
+
+    /// After [`Outbox::again`]: no more than half of the high-water mark is pending, so that there is
+    /// room for more.
+    fn on_again(&mut self, id: ConnId, out: &mut Outbox) {
+        let _ = (id, out);
     }
 
     /// A connect with this tag failed; there is no connection. For a connected UDP socket, the network

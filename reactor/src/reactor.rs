@@ -167,7 +167,7 @@ impl<P: Protocol> Reactor<P> {
 
     fn add_udp(&mut self, udp: Udp) -> nix::Result<()> {
         let source = Source::Udp(self.udp.len());
-        self.poll.add(&udp, source.token(), Interest::IN)?;
+        self.control(&udp, source, Interest::IN)?;
         self.udp.push(udp);
         Ok(())
     }
@@ -398,15 +398,16 @@ impl<P: Protocol> Reactor<P> {
         self.started.elapsed().as_millis() as Millis
     }
 
-    /// Waits for events, until the next deadline; not at all if there is work left. The clock is
-    /// read once a turn.
+    /// Waits for events, until the next deadline; not at all if there is work left.
+    ///
+    /// The clock is read twice a turn, after the wait and before it: callbacks take time too, and a
+    /// wait that did not count it would be late by as much.
     fn wait(&mut self) -> io::Result<()> {
-        let next = match self.core.has_work() {
-            true => Some(self.core.shared.now),
-            false => self.core.timers.next(),
+        let left = |at: Millis| Duration::from_millis(at).saturating_sub(self.started.elapsed());
+        let timeout = match self.core.has_work() {
+            true => Some(Duration::ZERO),
+            false => self.core.timers.next().map(left),
         };
-        let left = |at: Millis| at.saturating_sub(self.core.shared.now);
-        let timeout = next.map(|at| Duration::from_millis(left(at)));
         self.poll.wait(&mut self.events, timeout)?;
         self.core.begin_turn(self.clock());
         self.core.shared.stats.turns += 1;
@@ -603,8 +604,9 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Adds one of the reactor's own descriptors to the interest list.
-    fn control(&self, fd: &impl AsFd, source: Source, interest: Interest) -> io::Result<()> {
-        Ok(self.poll.add(fd, source.token(), interest)?)
+    fn control(&mut self, fd: &impl AsFd, source: Source, interest: Interest) -> nix::Result<()> {
+        self.core.shared.stats.controls += 1;
+        self.poll.add(fd, source.token(), interest)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
 use crate::core::timers::millis;
 use crate::id::{ConnId, Data};
-use crate::outbox::{Command, Outbox};
+use crate::outbox::{Asked, Command, Outbox};
 use crate::poll::Ready;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
 use crate::sources::address::Peer;
@@ -53,6 +53,9 @@ pub struct Script<P> {
     stopped: bool,
 }
 
+/// Turns of the loop that one event can bring about.
+const TURNS: usize = 1_000;
+
 /// A connection in memory: what the far end has sent, cut as it was, and what it has received. It
 /// takes everything at once.
 #[derive(Debug, Default)]
@@ -61,13 +64,14 @@ struct Memory {
     ended: bool,
     output: Vec<u8>,
     is_peer: bool,
+    was_reset: bool,
 }
 
 /// The remains of a connection that was closed.
 #[derive(Debug)]
 struct Gone {
     why: Closed,
-    output: Vec<u8>,
+    memory: Memory,
 }
 
 impl Stream for Memory {
@@ -90,6 +94,10 @@ impl Stream for Memory {
     fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
         slices.iter().for_each(|slice| self.output.extend(&**slice));
         Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn reset(&mut self) {
+        self.was_reset = true;
     }
 
     fn shutdown_write(&mut self) -> Result<()> {
@@ -254,9 +262,6 @@ impl<P: Protocol> Script<P> {
         let end = self.core.shared.now.saturating_add(millis(time));
         while let Some(at) = self.core.timers.next().filter(|&at| at <= end) {
             self.core.set_now(at);
-            while let Some(key) = self.core.timers.expire(at) {
-                self.core.run_timer(key);
-            }
             self.settle();
         }
         self.core.set_now(end);
@@ -265,7 +270,7 @@ impl<P: Protocol> Script<P> {
     /// Takes what was sent to a client since the last call.
     pub fn take_output(&mut self, id: ConnId) -> Vec<u8> {
         let output = match self.gone.get_mut(&id) {
-            Some(gone) => Some(&mut gone.output),
+            Some(gone) => Some(&mut gone.memory.output),
             None => self.core.stream_mut(id).map(|memory| &mut memory.output),
         };
         output.map(std::mem::take).unwrap_or_default()
@@ -280,13 +285,19 @@ impl<P: Protocol> Script<P> {
     /// Whether the protocol has paused the input of a connection.
     #[must_use]
     pub fn is_paused(&self, id: ConnId) -> bool {
-        self.core.is(id, State::PAUSED)
+        self.core.is_asked(id, Asked::PAUSED)
     }
 
     /// Whether the protocol has ended its side of a connection, and hears on.
     #[must_use]
     pub fn is_half_closed(&self, id: ConnId) -> bool {
         self.core.is(id, State::HALF_CLOSED)
+    }
+
+    /// Whether a connection was closed by a reset, so that its peer knows that output may be missing.
+    #[must_use]
+    pub fn was_reset(&self, id: ConnId) -> bool {
+        self.gone.get(&id).is_some_and(|gone| gone.memory.was_reset)
     }
 
     /// Takes the datagrams that were sent.
@@ -321,24 +332,30 @@ impl<P: Protocol> Script<P> {
         self.settle();
     }
 
-    /// Turns of the loop, without waits, until nothing is left to do. A far end ends as soon as we
-    /// have.
+    /// Turns of the loop, without waits, until nothing is left to do; no more than [`TURNS`], so that a
+    /// protocol which always goes on comes back. A far end ends as soon as we have.
     fn settle(&mut self) {
-        loop {
+        for _ in 0..TURNS {
             self.core.begin_turn(self.core.shared.now);
+            self.run_timers();
             while let Some(token) = self.core.lists.next() {
                 self.core.resume(ConnId::from_token(token));
             }
             self.run_commands();
             let gone = &mut self.gone;
             self.core.settle(|id, why, memory| {
-                let output = memory.output;
-                gone.insert(id, Gone { why, output });
+                gone.insert(id, Gone { why, memory });
             });
             self.core.close_settled();
             if !self.core.has_work() {
                 return;
             }
+        }
+    }
+
+    fn run_timers(&mut self) {
+        while let Some(key) = self.core.timers.expire(self.core.shared.now) {
+            self.core.run_timer(key);
         }
     }
 

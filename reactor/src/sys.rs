@@ -17,11 +17,13 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::socket::MsgFlags;
+use nix::sys::time::TimeSpec;
 
 /// `epoll_create1(2)` with `EPOLL_CLOEXEC`.
 pub(crate) fn epoll_create() -> Result<OwnedFd> {
@@ -63,6 +65,30 @@ pub(crate) fn epoll_wait(
     // SAFETY: the kernel writes at most `room` events, which is no more than the slice holds.
     Errno::result(unsafe {
         libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, timeout_ms)
+    })
+    .map(|count| count as usize)
+}
+
+/// `epoll_pwait2(2)` without a signal mask: as [`epoll_wait`], with a timeout in nanoseconds.
+pub(crate) fn epoll_pwait2(
+    epoll: BorrowedFd,
+    events: &mut [libc::epoll_event],
+    timeout: Duration,
+) -> Result<usize> {
+    let room = libc::c_long::try_from(events.len()).unwrap_or(i32::MAX.into());
+    let timeout = TimeSpec::from(timeout);
+    // SAFETY: the kernel reads the timeout and writes at most `room` events, which is no more than the
+    // slice holds; without a mask its size is not looked at.
+    Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll.as_raw_fd(),
+            events.as_mut_ptr(),
+            room,
+            &raw const timeout,
+            ptr::null::<libc::sigset_t>(),
+            0,
+        )
     })
     .map(|count| count as usize)
 }

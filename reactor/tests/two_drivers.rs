@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -120,7 +120,12 @@ fn what_is_sent_before_an_abort_is_offered_to_the_kernel() {
         let mut real = Real::new();
         real.say(b"a");
         real.until(|notes| notes.closed == Some(Closed::Aborted));
-        assert_eq!(real.received(), b"bye");
+        let mut bye = [0; 3];
+        real.peer.read_exact(&mut bye).unwrap();
+        assert_eq!(&bye, b"bye");
+        let end = real.peer.read(&mut bye).unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+        assert!(script.was_reset(client));
     });
 }
 

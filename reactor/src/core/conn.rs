@@ -34,6 +34,7 @@ use nix::errno::Errno;
 use super::buffer::{Buffer, BufferPool, Drain};
 use super::stats::Stats;
 use super::timers::Millis;
+use crate::outbox::Asked;
 use crate::poll::Ready;
 use crate::protocol::Closed;
 
@@ -47,6 +48,8 @@ pub(crate) trait Stream {
     fn send_one(&mut self, bytes: &[u8]) -> Result<usize> {
         self.send(&[IoSlice::new(bytes)])
     }
+    /// Makes the close that follows a reset, if the kind of stream has one.
+    fn reset(&mut self);
     /// Tells the peer that nothing more will come; an error if that cannot be told without closing.
     fn shutdown_write(&mut self) -> Result<()>;
     /// How a connect ended.
@@ -86,20 +89,18 @@ bitflags! {
         const EOF = 1 << 6;
         /// There is no peer that could end: `EOF` was set from the start.
         const WRITE_ONLY = 1 << 7;
-        /// The protocol has paused the connection: nothing is read from it.
-        const PAUSED = 1 << 8;
         /// The protocol has ended our side only; pending output is still to be sent.
-        const HALF_CLOSED = 1 << 9;
+        const HALF_CLOSED = 1 << 8;
         /// The peer was told that nothing more will come.
-        const SHUT = 1 << 10;
+        const SHUT = 1 << 9;
         /// More was pending than the high-water mark, and the protocol was told.
-        const HIGH_WATER = 1 << 11;
+        const HIGH_WATER = 1 << 10;
         /// On the ready list: there is more to do than its budget allowed.
-        const LISTED = 1 << 12;
+        const LISTED = 1 << 11;
         /// On the starved list: the kernel had no memory for the last call.
-        const STARVED = 1 << 14;
+        const STARVED = 1 << 12;
         /// Sent bytes were under way when the reactor last looked for vanished peers.
-        const UNACKNOWLEDGED = 1 << 15;
+        const UNACKNOWLEDGED = 1 << 14;
 
         /// A short read does not show that the stream is drained: rule 2.
         const STICKY = Self::URGENT.bits() | Self::OVER.bits() | Self::UNSURE.bits();
@@ -151,6 +152,7 @@ pub(crate) struct Conn<S> {
     pub(crate) generation: u32,
     pub(crate) state: State,
     pub(crate) phase: Phase,
+    pub(crate) asked: Asked,
     /// Pending output; absent while the kernel takes everything.
     pub(super) unsent: Option<Box<Buffer>>,
     /// When a byte last went either way: milliseconds, the lower half.
@@ -175,6 +177,7 @@ impl<S: Stream> Conn<S> {
             generation,
             state,
             phase: Phase::Open,
+            asked: Asked::empty(),
             unsent: None,
             active_ms: now as u32,
             since_ms: now as u32,
@@ -203,8 +206,11 @@ impl<S: Stream> Conn<S> {
     /// the connection after its turn: the case of nearly every message.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        let not = State::EOF | State::PAUSED | State::HALF_CLOSED | State::LISTED | State::STARVED;
-        self.phase == Phase::Open && self.unsent.is_none() && !self.state.intersects(not)
+        let not = State::EOF | State::HALF_CLOSED | State::LISTED | State::STARVED;
+        self.phase == Phase::Open
+            && self.unsent.is_none()
+            && self.asked.is_empty()
+            && !self.state.intersects(not)
     }
 
     /// Bytes that wait for the peer.
@@ -215,8 +221,10 @@ impl<S: Stream> Conn<S> {
     /// Rule 5: whether to read for the protocol.
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {
-        let facts = State::READABLE | State::EOF | State::PAUSED;
-        self.phase == Phase::Open && self.state & facts == State::READABLE
+        let facts = State::READABLE | State::EOF;
+        self.phase == Phase::Open
+            && self.state & facts == State::READABLE
+            && !self.asked.intersects(Asked::PAUSED)
     }
 
     /// Rule 6: whether a paused connection is over, and what is known of that.
@@ -225,7 +233,8 @@ impl<S: Stream> Conn<S> {
     /// them. After an error, they do so only if they are promised to the peer.
     pub(crate) fn hidden_end(&mut self, keeps_unread: bool) -> Option<HiddenEnd> {
         if self.phase != Phase::Open
-            || self.state & (State::PAUSED | State::EOF) != State::PAUSED
+            || !self.asked.intersects(Asked::PAUSED)
+            || self.state.contains(State::EOF)
             || !self.state.intersects(State::OVER)
             || !self.stream.is_peer()
         {
@@ -404,6 +413,16 @@ impl<S: Stream> Conn<S> {
             self.unsent = Some(unsent);
         }
         Ok(None)
+    }
+
+    /// Whether the end is none that the peer should take for a regular one: it failed, or output is
+    /// lost.
+    pub(crate) fn is_cut_off(&self, why: Closed) -> bool {
+        let is_failure = matches!(
+            why,
+            Closed::Aborted | Closed::SlowConsumer | Closed::Stalled | Closed::Error(_)
+        );
+        is_failure || self.unsent.is_some()
     }
 
     /// The protocol has done with it.

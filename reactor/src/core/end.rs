@@ -9,13 +9,20 @@ use super::conn::{Conn, Phase, State, Stream};
 use super::timers::TimerKey;
 use super::{Core, id_of, live};
 use crate::id::ConnId;
-use crate::outbox::End;
+use crate::outbox::{Asked, End};
 use crate::protocol::{Closed, Protocol};
 
 impl<S: Stream, P: Protocol> Core<S, P> {
     /// Ends a connection as its protocol asks. What was said to it before, while the outbox was
     /// shorter than `until`, still leaves; what is said from here on is ignored.
     pub(super) fn begin_end(&mut self, id: ConnId, end: End, until: usize) {
+        if let Some(conn) = live(&mut self.slots, id)
+            && conn.asked.contains(Asked::HOLD)
+            && end == End::Finish
+        {
+            conn.asked |= Asked::FINISH;
+            return;
+        }
         if let Some(parcel) = self.voice.outbox.take_parcel_until(id, until) {
             self.send_parcel(parcel);
         }
@@ -24,6 +31,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         };
         match end {
             End::Abort => return self.doom(id, Closed::Aborted),
+            End::Close => return self.doom(id, Closed::Finished),
             End::HalfClose => conn.state |= State::HALF_CLOSED,
             End::Finish => conn.finish(),
         }
@@ -65,7 +73,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         for id in ids {
             let Some(conn) = self.live(id) else { continue };
             let is_done = conn.unsent_bytes() == 0 && conn.is_settled();
-            if conn.phase == Phase::Connecting || is_done {
+            if conn.asked.contains(Asked::HOLD) {
+                conn.asked |= Asked::FINISH;
+            } else if conn.phase == Phase::Connecting || is_done {
                 self.doom(id, Closed::Shutdown);
             } else {
                 conn.finish();
@@ -110,7 +120,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let mut doomed = mem::take(&mut self.doomed);
         for (id, why) in doomed.drain(..) {
             self.timers.cancel(TimerKey::Protocol(id.slot));
-            let conn = self.slots.remove(id.slot());
+            self.voice.outbox.forget(id);
+            let mut conn = self.slots.remove(id.slot());
+            if conn.is_cut_off(why) {
+                conn.stream.reset();
+            }
             let was_peer = conn.stream.is_peer();
             closing(id, why, conn.stream);
             if let Some(connecting) = self.connecting.remove(id) {

@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::timers::{Millis, TimerKey, millis};
 use super::{Core, live};
 use crate::id::ConnId;
+use crate::outbox::Asked;
 use crate::protocol::{Closed, Protocol};
 
 /// Silence of a lingering peer that is taken for its end, in ms.
@@ -127,6 +128,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 }
 
 impl<S: Stream> Conn<S> {
+    /// The reply that was computed is there: the peer was not idle meanwhile.
+    pub(super) fn released(&mut self, now: Millis) {
+        self.active_ms = now as u32;
+    }
+
     /// The wait that is measured began then, before this connection did.
     pub(super) fn wait_since(&mut self, began: Millis) {
         self.since_ms = began as u32;
@@ -149,7 +155,7 @@ impl<S: Stream> Conn<S> {
             add(left(since, timeout_ms), Deadline::Close(Closed::TimedOut));
             return earliest;
         }
-        if self.stream.is_peer() {
+        if self.stream.is_peer() && !self.asked.contains(Asked::HOLD) {
             let idle = left(active, timeout_ms(limits.idle_timeout));
             add(idle, Deadline::Close(Closed::Idle));
         }

@@ -7,7 +7,7 @@
 use super::conn::{Phase, State, Stream};
 use super::{Core, live};
 use crate::id::ConnId;
-use crate::outbox::{Current, Parcel, Said};
+use crate::outbox::{Asked, Current, Parcel, Said};
 use crate::protocol::{Closed, Protocol};
 
 impl<S: Stream, P: Protocol> Core<S, P> {
@@ -82,7 +82,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         if conn.unsent_bytes() > bound && conn.stream.is_peer() {
             return self.doom(id, Closed::SlowConsumer);
         }
-        if conn.unsent_bytes() > 0 {
+        let pending = conn.unsent_bytes();
+        if pending > 0 {
+            if conn.stream.is_peer() {
+                self.voice.outbox.set_pending(id, pending);
+            }
             self.arm(id);
             self.list_if_starved(id);
             self.note_high_water(id);
@@ -123,6 +127,20 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
+    /// Tells the protocol that it may go on with what it has to say, if it asked for that.
+    pub(super) fn tell_again(&mut self, id: ConnId) {
+        let low_water = self.limits.high_water / 2;
+        if let Some(conn) = live(&mut self.slots, id)
+            && conn.asked.contains(Asked::AGAIN)
+            && conn.unsent_bytes() <= low_water
+        {
+            conn.asked -= Asked::AGAIN;
+            if !conn.has_ended() {
+                self.tell(|protocol, out| protocol.on_again(id, out));
+            }
+        }
+    }
+
     /// Sends pending output, if there may be room for it.
     pub(super) fn flush(&mut self, id: ConnId) {
         let low_water = self.limits.high_water / 2;
@@ -133,7 +151,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             let why = conn.closed_by(errno);
             return self.doom(id, why);
         }
-        if !conn.state.contains(State::HIGH_WATER) || conn.unsent_bytes() > low_water {
+        let pending = conn.unsent_bytes();
+        if conn.stream.is_peer() {
+            self.voice.outbox.set_pending(id, pending);
+        }
+        if !conn.state.contains(State::HIGH_WATER) || pending > low_water {
             return;
         }
         conn.state -= State::HIGH_WATER;

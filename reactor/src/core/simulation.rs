@@ -76,7 +76,7 @@ impl Protocol for Echo {
 
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
         self.over_high_water += 1;
-        out.pause(id);
+        out.throttle(id);
     }
 }
 

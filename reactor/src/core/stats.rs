@@ -1,6 +1,6 @@
 //! Counters of the loop: plain additions, so cheap that they are always on.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use nix::errno::Errno;
 
@@ -147,15 +147,15 @@ impl Stats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut space = "";
-        for (name, value) in self.iter() {
-            // There are many, and most are rare.
-            if value > 0 || !name.contains('_') {
-                write!(out, "{space}{name}={value}")?;
-                space = " ";
-            }
+        // Written in one piece: standard error has no buffer, and each piece is a write(2) there.
+        let mut text = String::new();
+        // There are many counters, and most are rare.
+        let shown = |(name, value): &(&str, u64)| *value > 0 || !name.contains('_');
+        for (name, value) in self.iter().filter(shown) {
+            write!(text, "{name}={value} ")?;
         }
         let per_wait = self.events as f64 / self.turns.max(1) as f64;
-        write!(out, " events/wait={per_wait:.1}")
+        write!(text, "events/wait={per_wait:.1}")?;
+        out.pad(&text)
     }
 }

@@ -119,6 +119,10 @@ pub(crate) struct Timers {
     /// Where in the heap each key's entry is: even keys in the first table, odd ones in the second,
     /// which stays empty as long as no protocol sets a timer.
     position: [Vec<u32>; 2],
+    /// Keys that are due in the next turn, whatever its time.
+    next_turn: Vec<TimerKey>,
+    /// Keys of that kind that are due in this turn, the last first.
+    this_turn: Vec<TimerKey>,
 }
 
 impl Timers {
@@ -128,11 +132,14 @@ impl Timers {
         Timers {
             heap: Vec::with_capacity(keys),
             position: [Vec::with_capacity(keys), Vec::new()],
+            next_turn: Vec::new(),
+            this_turn: Vec::new(),
         }
     }
 
     /// Sets the deadline of `key`, moving it if there was one.
     pub(crate) fn arm(&mut self, key: TimerKey, at: Millis) {
+        self.forget_turns(key);
         let entry = Entry::new(at, key.index());
         let (table, row) = place_of(key.index());
         if self.position[table].len() <= row {
@@ -155,8 +162,32 @@ impl Timers {
         }
     }
 
+    /// Makes `key` due in the next turn, replacing its deadline.
+    pub(crate) fn arm_next_turn(&mut self, key: TimerKey) {
+        self.cancel(key);
+        self.next_turn.push(key);
+    }
+
+    /// A turn begins: keys that were to wait for it are due.
+    pub(crate) fn begin_turn(&mut self) {
+        self.this_turn.splice(0..0, self.next_turn.drain(..).rev());
+    }
+
+    /// Whether a key waits for the next turn.
+    pub(crate) fn has_next_turn(&self) -> bool {
+        !self.next_turn.is_empty()
+    }
+
+    fn forget_turns(&mut self, key: TimerKey) {
+        if self.next_turn.len() + self.this_turn.len() > 0 {
+            self.next_turn.retain(|other| *other != key);
+            self.this_turn.retain(|other| *other != key);
+        }
+    }
+
     /// Forgets the deadline of `key`, if there is one.
     pub(crate) fn cancel(&mut self, key: TimerKey) {
+        self.forget_turns(key);
         let Some(place) = self.find(key) else { return };
         let (table, row) = place_of(key.index());
         self.position[table][row] = ABSENT;
@@ -171,7 +202,7 @@ impl Timers {
 
     /// Whether `key` has a deadline.
     pub(crate) fn is_armed(&self, key: TimerKey) -> bool {
-        self.deadline(key).is_some()
+        self.deadline(key).is_some() || self.next_turn.contains(&key)
     }
 
     /// The earliest deadline.
@@ -181,6 +212,9 @@ impl Timers {
 
     /// Takes out one key whose deadline is `now` or earlier, the earliest first.
     pub(crate) fn expire(&mut self, now: Millis) -> Option<TimerKey> {
+        if let Some(key) = self.this_turn.pop() {
+            return Some(key);
+        }
         let entry = *self.heap.first().filter(|entry| entry.at() <= now)?;
         let key = TimerKey::from_index(entry.index());
         self.cancel(key);

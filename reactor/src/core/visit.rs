@@ -55,6 +55,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(crate) fn begin_turn(&mut self, now: Millis) {
         self.set_now(now);
         self.lists.begin_turn();
+        self.timers.begin_turn();
     }
 
     /// A connection from one of the lists goes on, with a new budget.
@@ -80,6 +81,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                         return;
                     }
                     self.flush(id);
+                    self.tell_again(id);
                 }
                 Next::SeeTo => self.see_to(),
                 Next::Written(written) => {

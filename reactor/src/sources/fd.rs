@@ -259,6 +259,17 @@ impl Stream for Fd {
         }
     }
 
+    /// `SO_LINGER` of zero (socket(7)). On standard streams and Unix sockets it means nothing.
+    fn reset(&mut self) {
+        if self.kind == Kind::Socket && self.is_peer() {
+            let at_once = libc::linger {
+                l_onoff: 1,
+                l_linger: 0,
+            };
+            let _ = setsockopt(&self.descriptor, sockopt::Linger, &at_once);
+        }
+    }
+
     fn shutdown_write(&mut self) -> Result<()> {
         // Standard input and output may be the same socket, as under inetd(8): to end one is not to
         // end the other.

@@ -47,6 +47,8 @@ pub(super) struct Wire {
     /// What the next event says besides the truth.
     pub(super) spurious: Ready,
     pub(super) we_shut: bool,
+    /// Our close is a reset.
+    pub(super) we_reset: bool,
     pub(super) closed: bool,
     /// Closed with unread input while bytes were in flight: the reset destroys them.
     pub(super) destroyed: bool,
@@ -69,6 +71,7 @@ impl Wire {
             urgent: false,
             spurious: Ready::empty(),
             we_shut: false,
+            we_reset: false,
             closed: false,
             destroyed: false,
             faults: VecDeque::new(),
@@ -162,6 +165,10 @@ impl Stream for Fake {
         // Like Linux: a write that was cut for want of room is a refusal of the rest.
         wire.refused |= count == room;
         Ok(count)
+    }
+
+    fn reset(&mut self) {
+        self.0.borrow_mut().we_reset = true;
     }
 
     fn shutdown_write(&mut self) -> Result<()> {
