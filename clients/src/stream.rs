@@ -153,7 +153,7 @@ impl StreamClient {
     fn end(&mut self, out: &mut Outbox) {
         // Output pending for the server is dropped with the connection.
         let open = [self.stdin.take(), self.server.take()];
-        open.into_iter().flatten().for_each(|id| out.abort(id));
+        open.into_iter().flatten().for_each(|id| out.close(id));
         self.output.end_text(out);
         out.clear_service_timer();
         out.stop();
@@ -394,8 +394,8 @@ mod tests {
             script.data(stdin, b"question");
             script.eof(server);
             failed(&script, GONE);
-            assert_eq!(script.closed(server), Some(Closed::Aborted));
-            assert_eq!(script.closed(stdin), Some(Closed::Aborted));
+            assert_eq!(script.closed(server), Some(Closed::Finished));
+            assert_eq!(script.closed(stdin), Some(Closed::Finished));
         }
     }
 
@@ -423,7 +423,7 @@ mod tests {
         failed(&script, "no answer from unix:/server in time");
         assert_eq!(
             script.closed(server),
-            Some(Closed::Aborted),
+            Some(Closed::Finished),
             "what it does not take is not waited for"
         );
     }
@@ -624,7 +624,7 @@ mod tests {
         let [stdout, _, server] = open(&mut script);
         script.close(stdout, Closed::Reset);
         assert!(is_a_success(&script));
-        assert_eq!(script.closed(server), Some(Closed::Aborted));
+        assert_eq!(script.closed(server), Some(Closed::Finished));
     }
 
     #[test]

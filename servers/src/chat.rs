@@ -180,7 +180,7 @@ impl Chat {
         if !self.addresses.admit(id, &peer) {
             log::info!("refused {peer}: too many connections from its address");
             self.reply(id, "too many connections from your address", out);
-            return out.abort(id);
+            return out.close(id);
         }
         self.members.insert(id, Member::new(peer));
         out.send(id, WELCOME);
