@@ -331,5 +331,8 @@ impl Connection {
 }
 
 #[cfg(test)]
+#[path = "../../tests/ladder/pending.rs"]
+mod pending;
+#[cfg(test)]
 #[path = "../../tests/ladder/stale.rs"]
 mod stale;
