@@ -1,4 +1,4 @@
-//! The last rung: a chat for `nc` on [`Reactor`]. A client's first line is its name, and each line
+//! Rung 7: a chat for `nc` on [`Reactor`]. A client's first line is its name, and each line
 //! after it goes to all others. Try it with `cargo run -p edgeloop-reactor --example chat`, and in
 //! two more terminals `nc 127.0.0.1 9876`. TCP knows no lines: half a line waits in its member for
 //! the rest, and is dropped if the member leaves. Output for a member that reads slowly waits in

@@ -5,6 +5,11 @@
 //! `cargo test` builds the rungs first; `cargo test --test ladder` does not, and runs old ones unless
 //! `cargo build --examples` comes before it.
 
+#![allow(
+    clippy::duplicate_mod,
+    reason = "a test of what several rungs have in common runs in each"
+)]
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -107,7 +112,7 @@ fn a_client_that_sends_more_than_a_budget_at_once_gets_all_of_it_back() {
         rung.pause();
         client.write_all(&vec![1; AT_ONCE]).unwrap();
         rung.resume();
-        client.read_exact(&mut [0; AT_ONCE]).unwrap();
+        client.read_exact(&mut vec![0; AT_ONCE]).unwrap();
     }
 }
 

@@ -1,8 +1,8 @@
 //! Rung 5: the server of rung 4 (`with_timers`), with a protocol that does no I/O.
 //!
-//! What this rung adds: the loop no longer knows that it echoes. A [`Protocol`] (`protocol.rs`) is a
+//! What this rung adds: the loop no longer knows that it echoes. A `Protocol` (`protocol.rs`) is a
 //! state machine, one for each connection: it is told what arrived, and writes what is to be sent into
-//! an [`Outbox`]. It sees no socket, no edge and no clock, so it is tested without them. The loop calls
+//! an `Outbox`. It sees no socket, no edge and no clock, so it is tested without them. The loop calls
 //! it in one place, and carries out what is in the outbox when the callback has returned.
 //!
 //! Try it, in two terminals; the third argument is `echo` (unless given), `upper` or `count`:
