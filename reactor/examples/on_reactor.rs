@@ -1,9 +1,9 @@
-//! Rung 2: the echo server of the rungs below (`raw_epoll`, `on_poll`), on [`Reactor`].
+//! Rung 6: the echo server of the rungs below (`raw_epoll` to `with_protocol`), on [`Reactor`].
 //!
 //! What this rung adds: everything but the protocol has gone into the reactor. Fair turns,
 //! backpressure, half-close, limits and timeouts, stale events, running out of descriptors, signals
-//! and an orderly end come with it; what is left to write is what makes an echo server an echo
-//! server, and it can be tested without a socket.
+//! and an orderly end come with it. The protocol is all that is left to write, and it is tested
+//! without a socket. Its outbox leads to every connection, which `chat` makes use of.
 //!
 //! ```sh
 //! cargo run -p edgeloop-reactor --example on_reactor

@@ -1,8 +1,8 @@
 //! Rung 0: a TCP echo server on bare system calls, in one file.
 //!
-//! An edge says, once, that something *changed*. Whoever does not act on it until the kernel
-//! answers `EAGAIN` ("no more for now") is not told again. Three habits follow, and this program is
-//! made of them:
+//! An edge says, once, that something *changed*. A program that does not act on it until
+//! the kernel answers `EAGAIN` ("no more for now") is not told again. Three habits follow, and this
+//! program is made of them:
 //!
 //! 1. Accept until `EAGAIN`, read until `EAGAIN`, write until `EAGAIN`.
 //! 2. Keep what the kernel refuses to send, and read no more until it is gone: TCP then slows the
@@ -18,19 +18,20 @@
 //! nc -N 127.0.0.1 9876
 //! ```
 //!
-//! What is missing, and what the rungs above this one, `on_poll` and `on_reactor`, are for:
+//! What is still missing, and the rung that adds it:
 //!
-//! - *Fairness.* A client that sends and reads without a pause has the loop to itself; so has a
-//!   storm of new ones.
-//! - *Limits.* A connection keeps one read at most, but the number of connections has no bound.
-//! - *Out of descriptors.* Clients that wait when `accept` fails are stranded: only yet another
-//!   client is an edge, a descriptor that becomes free is not.
-//! - *Timers.* A client that is silent, or never reads its answers, stays forever.
-//! - *Stale events.* The token is the descriptor, and a closed descriptor's number is used again.
-//!   No harm is done while a handler closes no connection but its own. In a chat, where one may end
-//!   another, an event later in the same batch could reach a stranger.
-//! - *An orderly end.* Ctrl-C drops the answers that are under way.
-//! - *Anything but echo.* The protocol is welded into the loop.
+//! - *Fairness* (next, `on_poll`): a client that sends and reads without a pause has the loop to
+//!   itself, and so has a storm of new clients.
+//! - *Out of descriptors* (`on_poll`): clients that wait when `accept` fails are stranded. Only
+//!   another client is an edge on the listener; a descriptor that becomes free is not.
+//! - *Stale events* (`with_generations`): the token is the descriptor, and the number of a closed
+//!   descriptor is reused. It does no harm while a handler closes no connection but its own. In a
+//!   chat, where one member may end another, a later event of the same batch could reach a stranger.
+//! - *A queue* (`with_queue`): one refused byte stops all reading from that client.
+//! - *Timers* (`with_timers`): a client that is silent, or never reads its replies, stays for ever.
+//! - *A protocol* (`with_protocol`): echo is welded into the loop.
+//! - *An orderly end* (`on_reactor`): Ctrl-C drops the replies that are under way. And *a limit* on
+//!   connections: each keeps one read at most, but their number has no bound.
 
 #![allow(unsafe_code)] // System calls are what this file is about. They stand together at its end.
 #![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)] // C counts with signed numbers.

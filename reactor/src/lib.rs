@@ -62,8 +62,21 @@
 //!
 //! # Where to read
 //!
-//! Begin with the ladder in `examples/`: the same server on bare system calls (`raw_epoll`), on
-//! [`Poll`] (`on_poll`) and on [`Reactor`] (`on_reactor`). Then, from the bottom up:
+//! Begin with the ladder in `examples/`: one echo server, a whole program on each rung, which adds
+//! one idea to the rung before it. Compare two neighbours with `diff`:
+//!
+//! | rung | its one idea |
+//! |---|---|
+//! | `raw_epoll.rs` | bare system calls: what an edge is, and three habits that follow |
+//! | `on_poll.rs` | [`Poll`], and fairness: a budget for each turn, and a ready list |
+//! | `with_generations.rs` | a table with generations: a stale event reaches no connection |
+//! | `with_queue.rs` | a queue for pending output, and a high-water mark: backpressure |
+//! | `with_timers.rs` | deadlines: the next one bounds the wait, and activity moves none |
+//! | `with_protocol/` | a protocol without I/O, and an outbox |
+//! | `on_reactor.rs` | [`Reactor`]: the protocol is all that is left |
+//! | `chat.rs` | connections that speak to each other: a chat for `nc` in 80 lines |
+//!
+//! Then, from the bottom up:
 //!
 //! | file | subject |
 //! |---|---|

@@ -1,8 +1,14 @@
-//! Each rung of the ladder in `examples/` is an echo server, and each has to pass the same tests:
-//! as a process of its own, over real sockets.
+//! The ladder in `examples/`: each rung is an echo server, and each has to pass the same tests, as a
+//! process of its own, over real sockets. After these come the tests of what one rung adds to the
+//! rung before it, and in `ladder/chat.rs` those of the chat.
 //!
-//! `cargo test` builds the rungs first; `cargo test --test ladder` does not, and runs old ones
-//! unless `--examples` is added.
+//! `cargo test` builds the rungs first; `cargo test --test ladder` does not, and runs old ones unless
+//! `cargo build --examples` comes before it.
+
+#![allow(
+    clippy::duplicate_mod,
+    reason = "a test of what several rungs have in common runs in each"
+)]
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,16 +16,41 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
-use std::{env, thread};
+use std::sync::{LazyLock, mpsc};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-const RUNGS: [&str; 3] = ["raw_epoll", "on_poll", "on_reactor"];
+#[path = "ladder/chat.rs"]
+mod chat;
+
+// The rungs with tests of their own.
+#[path = "../examples/with_generations.rs"]
+#[expect(dead_code, reason = "no test calls a program's `main`")]
+mod with_generations;
+#[path = "../examples/with_protocol/main.rs"]
+#[expect(dead_code, reason = "no test calls a program's `main`")]
+mod with_protocol;
+#[path = "../examples/with_queue.rs"]
+#[expect(dead_code, reason = "no test calls a program's `main`")]
+mod with_queue;
+#[path = "../examples/with_timers.rs"]
+#[expect(dead_code, reason = "no test calls a program's `main`")]
+mod with_timers;
+
+const RUNGS: [&str; 7] = [
+    "raw_epoll",
+    "on_poll",
+    "with_generations",
+    "with_queue",
+    "with_timers",
+    "with_protocol",
+    "on_reactor",
+];
 
 /// Nothing here takes long; whatever takes this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,13 +79,40 @@ fn a_client_that_does_not_read_is_paused_and_loses_nothing() {
     const REST: u64 = 8 * 1024 * 1024;
     for rung in RUNGS.map(Server::start) {
         let client = rung.connect();
-        let paused_at = send_until_refused(&client, 1, TOO_MUCH);
+        let paused_at = send_until_refused(&client, |part| bytes(1, part));
         assert!(paused_at < TOO_MUCH, "{}: takes without end", rung.name);
         let total = paused_at + REST;
         thread::scope(|scope| {
             scope.spawn(|| send(&client, 1, paused_at..total));
             assert_eq!(receive_to_eof(&client, 1), total, "{}", rung.name);
         });
+    }
+}
+
+#[test]
+fn a_client_that_ends_before_it_reads_loses_nothing() {
+    for rung in RUNGS.map(Server::start) {
+        let client = rung.connect();
+        let sent = send_until_refused(&client, |part| bytes(1, part));
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(receive_to_eof(&client, 1), sent, "{}", rung.name);
+    }
+}
+
+/// More than one turn's budget waits in the kernel, and it was one edge: no other will come.
+#[test]
+fn a_client_that_sends_more_than_a_budget_at_once_gets_all_of_it_back() {
+    const AT_ONCE: usize = 700 * 1024;
+    for rung in RUNGS.map(Server::start) {
+        let mut client = rung.connect();
+        // The kernel gives a socket more room once it has seen that it is needed.
+        let mut under_way = vec![0; flood(&client, 64 * AT_ONCE)];
+        client.set_nonblocking(false).unwrap();
+        client.read_exact(&mut under_way).unwrap();
+        rung.pause();
+        client.write_all(&vec![1; AT_ONCE]).unwrap();
+        rung.resume();
+        client.read_exact(&mut vec![0; AT_ONCE]).unwrap();
     }
 }
 
@@ -86,7 +144,7 @@ fn a_reset_ends_nobody_else() {
         for seed in 1..4 {
             let (reading, writing) = (rung.connect(), rung.connect());
             round_trip(&reading, seed);
-            send_until_refused(&writing, seed, TOO_MUCH);
+            send_until_refused(&writing, zeros);
             rung.pause();
             reset(reading);
             reset(writing);
@@ -127,6 +185,142 @@ fn a_fin_in_one_edge_with_data_is_seen_after_the_data() {
     }
 }
 
+/// Such a connection may have an edge and a place on the ready list, when it ends. A second visit
+/// would find its slot empty.
+#[test]
+fn a_reset_in_the_middle_of_a_flood_ends_no_other_connection() {
+    for rung in RUNGS.map(Server::start) {
+        let bystander = rung.connect();
+        for seed in 1..20 {
+            let client = rung.connect();
+            flood(&client, 2 * 1024 * 1024);
+            reset(client);
+            round_trip(&rung.connect(), seed);
+        }
+        round_trip(&bystander, 1);
+    }
+}
+
+/// One edge stands for all of them, and they are more than a loop accepts in one turn.
+#[test]
+fn clients_that_come_all_at_once_are_all_accepted() {
+    for rung in RUNGS.map(Server::start) {
+        rung.pause();
+        let clients: [TcpStream; 100] = std::array::from_fn(|_| rung.connect());
+        rung.resume();
+        for client in clients.iter().rev() {
+            round_trip(client, 1);
+        }
+    }
+}
+
+/// Descriptors become free because their clients leave, which is an event, though not one of the
+/// listener's; or because the limit is raised, which is no event at all.
+#[test]
+fn clients_that_wait_for_a_descriptor_are_served_when_there_is_one() {
+    let rungs = RUNGS.iter().filter(|name| name.starts_with("with_"));
+    for name in rungs.chain(&["on_poll"]) {
+        let mut command = Command::new("sh");
+        let script = "ulimit -Sn 16; exec \"$@\"";
+        command.args(["-c", script, "sh"]).arg(example(name));
+        let rung = Server::run(name, command.arg("127.0.0.1:0"));
+        let mut clients: Vec<TcpStream> = (0..16).map(|_| rung.connect()).collect();
+        for served in &clients[..8] {
+            round_trip(served, 1);
+        }
+        let mut last = rung.connect();
+        last.write_all(b"x").unwrap();
+        assert!(!has_reply_soon(&last), "{name}: is served without any");
+        drop(clients.drain(..8));
+        assert_eq!(last.read(&mut [0]).unwrap(), 1, "{name}");
+
+        clients.extend((0..8).map(|_| rung.connect()));
+        let mut last = rung.connect();
+        last.write_all(b"x").unwrap();
+        assert!(!has_reply_soon(&last), "{name}: is served without any");
+        let process = rung.process.0.id().to_string();
+        let mut prlimit = Command::new("prlimit");
+        let raised = prlimit.args(["--pid", &process, "--nofile=64:"]).status();
+        assert!(raised.unwrap().success());
+        assert_eq!(last.read(&mut [0]).unwrap(), 1, "{name}");
+    }
+}
+
+/// With a queue, what a server holds for a client is bounded by the high-water mark, and not only
+/// by what the kernel refuses.
+#[test]
+fn pending_output_is_bounded_by_the_high_water_mark() {
+    const CLIENTS: usize = 8;
+    const HIGH_WATER_AND_ONE_READ: usize = (256 + 64) * 1024;
+    for rung in ["with_queue", "with_timers", "with_protocol"].map(Server::start) {
+        let before = rung.resident_bytes();
+        let clients: [TcpStream; CLIENTS] = std::array::from_fn(|_| rung.connect());
+        thread::scope(|scope| {
+            for client in &clients {
+                scope.spawn(|| send_until_refused(client, zeros));
+            }
+        });
+        let grown = rung.resident_bytes() - before;
+        let bound = CLIENTS * HIGH_WATER_AND_ONE_READ;
+        assert!(grown > bound / 2, "{}: queues only {grown}", rung.name);
+        assert!(grown < bound * 3 / 2, "{}: queues {grown}", rung.name);
+    }
+}
+
+#[test]
+fn idle_clients_are_ended_in_time_and_busy_ones_are_not() {
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+    for name in ["with_timers", "with_protocol"] {
+        let rung = Server::start_with(name, &["2"]);
+        let (busy, idle, silent) = (rung.connect(), rung.connect(), rung.connect());
+        let stalled = rung.connect();
+        send_until_refused(&stalled, zeros);
+        thread::scope(|scope| {
+            let idle = scope.spawn(|| {
+                round_trip(&idle, 1);
+                let start = Instant::now();
+                assert_eq!(receive_to_eof(&idle, 2), 0, "{name}");
+                start.elapsed()
+            });
+            let silent = scope.spawn(|| receive_to_eof(&silent, 1));
+            while !idle.is_finished() || !silent.is_finished() {
+                round_trip(&busy, 3);
+            }
+            let after = idle.join().unwrap();
+            // A deadline that starts anew when it is due takes twice the time.
+            assert!(after < 2 * IDLE_TIMEOUT, "{name}: ends after {after:?}");
+            // The server saw the bytes a little before the client saw them come back.
+            let margin = Duration::from_millis(200);
+            assert!(after + margin > IDLE_TIMEOUT, "{name}: after {after:?}");
+            assert_eq!(silent.join().unwrap(), 0, "{name}");
+        });
+        // It may look active for a while: the kernel probes the full window, and finds some room.
+        // What it sent lies unread in the server, so its end is a reset.
+        let start = Instant::now();
+        while stalled.take_error().unwrap().is_none() {
+            round_trip(&busy, 3);
+            assert!(start.elapsed() < PATIENCE, "{name}: a full queue stays");
+        }
+    }
+}
+
+#[test]
+fn the_loop_serves_any_protocol() {
+    let upper = Server::start_with("with_protocol", &["60", "upper"]);
+    let mut client = upper.connect();
+    client.write_all(b"shout\n").unwrap();
+    let mut reply = [0; 6];
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"SHOUT\n");
+
+    let count = Server::start_with("with_protocol", &["60", "count"]);
+    let mut client = count.connect();
+    send(&client, 1, 0..1_000_000);
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply, "1000000 bytes\n");
+}
+
 struct Server {
     name: &'static str,
     address: SocketAddr,
@@ -135,11 +329,18 @@ struct Server {
 
 impl Server {
     fn start(name: &'static str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    fn start_with(name: &'static str, arguments: &[&str]) -> Self {
         let mut command = Command::new(example(name));
-        command.arg("127.0.0.1:0").stderr(Stdio::piped());
-        let mut process = match command.spawn() {
+        Self::run(name, command.arg("127.0.0.1:0").args(arguments))
+    }
+
+    fn run(name: &'static str, command: &mut Command) -> Self {
+        let mut process = match command.stderr(Stdio::piped()).spawn() {
             Ok(child) => Process(child),
-            Err(error) => panic!("{name} (`cargo test --examples` builds it): {error}"),
+            Err(error) => panic!("{name} (`cargo build --examples` builds it): {error}"),
         };
         let banner = first_line(process.0.stderr.take().unwrap());
         let address = banner.strip_prefix("listening on tcp://");
@@ -171,6 +372,15 @@ impl Server {
     fn resume(&self) {
         let process = Pid::from_raw(self.process.0.id().cast_signed());
         kill(process, Signal::SIGCONT).unwrap();
+    }
+
+    /// The memory that the process has touched.
+    fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.process.0.id());
+        let status = fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.unwrap().parse::<usize>().unwrap() * 1024
     }
 }
 
@@ -216,14 +426,14 @@ fn send(mut client: &TcpStream, seed: u64, part: Range<u64>) {
     client.shutdown(Shutdown::Write).unwrap();
 }
 
-/// Sends, and reads nothing, until no byte is taken any more or `limit` is reached; returns how
-/// many were taken. Were this wait too short, the test would be weaker, but not wrong.
-fn send_until_refused(mut client: &TcpStream, seed: u64, limit: u64) -> u64 {
+/// Sends, and reads nothing, until no byte is taken any more or it is too much; returns how many
+/// were taken. Were this wait too short, the test would be weaker, but not wrong.
+fn send_until_refused(mut client: &TcpStream, bytes: impl Fn(Range<u64>) -> Vec<u8>) -> u64 {
     let refused_after = Some(Duration::from_millis(300));
     client.set_write_timeout(refused_after).unwrap();
     let mut sent = 0;
-    while sent < limit {
-        match client.write(&bytes(seed, sent..limit.min(sent + 64 * 1024))) {
+    while sent < TOO_MUCH {
+        match client.write(&bytes(sent..TOO_MUCH.min(sent + 64 * 1024))) {
             Ok(length) => sent += length as u64,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => panic!("{error}"),
@@ -231,6 +441,11 @@ fn send_until_refused(mut client: &TcpStream, seed: u64, limit: u64) -> u64 {
     }
     client.set_write_timeout(Some(PATIENCE)).unwrap();
     sent
+}
+
+/// Takes less time than [`bytes`].
+fn zeros(part: Range<u64>) -> Vec<u8> {
+    vec![0; (part.end - part.start) as usize]
 }
 
 /// Reads to the end, and compares with the seed's bytes as they come; returns how many came.
@@ -247,6 +462,43 @@ fn receive_to_eof(mut client: &TcpStream, seed: u64) -> u64 {
         assert!(same, "a wrong byte between {received} and {end}");
         received = end;
     }
+}
+
+/// Fills the buffers and empties them, until so many bytes have come back; returns how many others
+/// are under way. The client does not wait for its socket any more.
+fn flood(mut client: &TcpStream, enough: usize) -> usize {
+    client.set_nonblocking(true).unwrap();
+    let (question, mut answer) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let (mut sent, mut received, end) = (0, 0, Instant::now() + PATIENCE);
+    while received < enough {
+        assert!(Instant::now() < end, "the flood has dried up");
+        while is_done(client.read(&mut answer), &mut received) {}
+        while is_done(client.write(&question), &mut sent) {}
+        thread::yield_now();
+    }
+    sent - received
+}
+
+/// Adds up what was read or written; false if it would have had to wait.
+fn is_done(result: io::Result<usize>, sum: &mut usize) -> bool {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+        result => {
+            *sum += result.unwrap();
+            true
+        }
+    }
+}
+
+/// Whether a byte comes within a moment. Were the moment too short, the test would be weaker, but
+/// not wrong.
+fn has_reply_soon(client: &TcpStream) -> bool {
+    client
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let has_reply = client.peek(&mut [0]).is_ok();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    has_reply
 }
 
 fn round_trip(mut client: &TcpStream, seed: u64) {
@@ -269,9 +521,21 @@ fn reset(client: TcpStream) {
     .unwrap();
 }
 
-/// A part of the endless bytes that belong to a seed.
+/// A part of the endless bytes that belong to a seed: noise from another place for each. It repeats
+/// after a prime number of bytes, so that no loss of a whole buffer goes unnoticed.
 fn bytes(seed: u64, part: Range<u64>) -> Vec<u8> {
-    part.map(|position| noise(seed, position) as u8).collect()
+    const PERIOD: u64 = 1_048_573;
+    static NOISE: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..PERIOD).map(|place| noise(1, place) as u8).collect());
+    let mut place = ((seed * 7919 + part.start) % PERIOD) as usize;
+    let length = (part.end - part.start) as usize;
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let end = NOISE.len().min(place + length - bytes.len());
+        bytes.extend(&NOISE[place..end]);
+        place = 0;
+    }
+    bytes
 }
 
 /// One xorshift step from a mix of both, so that a value needs none of those before it.
