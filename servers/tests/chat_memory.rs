@@ -22,7 +22,7 @@ const ROUNDS: usize = 300;
 
 #[test]
 fn a_line_that_is_heard_by_all_allocates_nothing() {
-    // With a rate limit, so that pace is accounted for, and text that is checked character by character.
+    // With a rate limit, so that the pace is counted, and with text that is not plain ASCII.
     let settings = Settings {
         rate: 1_000_000,
         burst: 1_000_000,

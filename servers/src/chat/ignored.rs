@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_has_a_longest_length() {
+    fn a_full_list_takes_no_more_names() {
         let (mut names, mut list) = (IgnoredNames::default(), IgnoreList::default());
         for number in 0..NAMES_MAX {
             let name = number.to_string();

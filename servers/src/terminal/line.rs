@@ -153,8 +153,8 @@ impl Line {
         deleted
     }
 
-    /// Moves the cursor to the end of a character that an edit has formed around it, such as of a letter
-    /// and an accent.
+    /// Moves the cursor to the end of a character that an edit has formed around it, such as of a
+    /// letter and an accent.
     fn settle(&mut self) {
         if self.at_cursor().is_boundary(&self.text, 0) == Ok(false) {
             self.cursor = self.boundary_after();

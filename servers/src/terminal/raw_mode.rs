@@ -41,8 +41,8 @@ pub struct RawMode {
 }
 
 impl RawMode {
-    /// Puts a terminal into raw mode. It is an error if `terminal` is no terminal, or belongs to another
-    /// job.
+    /// Puts a terminal into raw mode. It is an error if `terminal` is no terminal, or belongs to
+    /// another job.
     pub fn enter(terminal: impl AsFd) -> io::Result<RawMode> {
         if is_anothers(&terminal) {
             return Err(Errno::EAGAIN.into());

@@ -1,4 +1,8 @@
-//! Hostile clients.
+//! Hostile clients: endless lines, bytes that are no text, Telnet floods, and streams that are made
+//! up at random or by mutation.
+//!
+//! Whatever a client sends, every other client must see harmless text only, in whole lines, and the
+//! same text however the stream is cut.
 
 use edgeloop_reactor::ConnId;
 use proptest::prelude::*;

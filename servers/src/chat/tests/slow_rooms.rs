@@ -1,4 +1,7 @@
 //! Rooms with members that lag behind: talkers wait for them in a queue, and none stays in it.
+//!
+//! `Script::high_water` plays the reactor's part: it says that a member has risen above the high-water
+//! mark, or has fallen below it. Time passes only by `Party::seconds_pass`, so rates are exact.
 
 use std::time::Duration;
 
