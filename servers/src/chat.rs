@@ -5,8 +5,15 @@
 //! Only lines of the server begin with `* `.
 //!
 //! The chat is one state machine on one thread. So a room has one order of lines, which all its
-//! members see, and a member enters or leaves between two lines. A line is put together once and
-//! stored once, however many members it is for.
+//! members see, and a member enters or leaves between two lines. A line is formatted once, in
+//! `Chat::page`, and stored once, however many members it is for.
+//!
+//! [`Chat`] is the only [`Protocol`] here: the other files add methods to it, or hold one part of
+//! its state. Each callback below finds the member by its [`ConnId`] and hands the event on: bytes
+//! to `input.rs`, a timer to whatever the member waits for (its room's queue, the next piece of
+//! the message of the day, its pace, or its name), a crossed high-water mark to `queue.rs`.
+//! A connection is a *newcomer* until it has given a legal name, and a *member* from then on; both
+//! have an entry in `Chat::members`.
 //!
 //! | file | subject |
 //! |---|---|
@@ -79,39 +86,43 @@ use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
 
-/// The tags of the operator's terminal.
+/// Tags of the operator's terminal; every other connection is tagged [`CLIENT`].
 const STDIN: u32 = 1;
 const STDOUT: u32 = 2;
 
 /// The room that every member enters first.
 const LOBBY: &str = "lobby";
-/// Number of the lobby, which is made first, and never ends.
+/// Number of the lobby, which is the first room and never ends.
 const LOBBY_NUMBER: u32 = 0;
 /// Time before another attempt to write the transcript while its pipe is full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
 
-/// The protocol.
+/// The protocol: every connection, room and name of one server.
+///
+/// A room is known by its number, its slot in `rooms`. A member holds the number of its room and its
+/// place there; the room holds the [`ConnId`]s of its members.
 #[derive(Debug)]
 pub struct Chat {
     settings: Settings,
     /// The rules by which names are read and compared.
     name_rules: Rules,
     bounds: Bounds,
+    /// Rate limit of each member; `None` if there is none.
     rates: Option<Rates>,
     /// The message of the day, as it is shown.
     motd: Arc<[u8]>,
     /// Connections that have not left, with or without a name.
     members: ConnMap<Member>,
-    /// The member of each name.
+    /// The member that has each name.
     names: Directory<ConnId>,
-    /// Names that some member does not hear.
+    /// Names on at least one ignore list.
     ignored: IgnoredNames,
     rooms: Slab<Room>,
     room_by_name: Directory<u32>,
-    /// Rooms in which comings and goings are yet to be told.
+    /// Rooms with steps that are yet to be summed up.
     crowded: Vec<u32>,
-    /// Time when comings and goings were told last.
+    /// Time of the last summary.
     summed_up_at: Duration,
     addresses: Addresses,
     bans: Bans,
@@ -119,9 +130,9 @@ pub struct Chat {
     transcript: Option<Transcript>,
     /// The service timer is set.
     ticking: bool,
-    /// Cost of the present callback so far: bytes of replies, and lines times hearers.
+    /// Cost of the current callback so far: bytes of replies, and lines times hearers.
     effort: usize,
-    /// Lines being put together; kept, so that its memory is reused.
+    /// Output being formatted, one or more whole lines. It is a field so that its memory is reused.
     page: Vec<u8>,
 }
 
@@ -160,7 +171,7 @@ impl Chat {
         chat
     }
 
-    /// Reads the message of the day again, if it came from a file.
+    /// Reads the message of the day again, if it came from a file. On an error the old one stays.
     fn reload_motd(&mut self) {
         let Some(path) = &self.settings.motd_file else {
             return;
@@ -213,16 +224,16 @@ impl Chat {
         self.dismiss(id, "you gave no name in time", out);
     }
 
-    /// Gives the reason, and ends the connection of a newcomer that has not joined. The reason has
-    /// to arrive, so the connection lingers, and counts as one until it is closed.
+    /// Tells a newcomer the reason, and ends its connection. The reason has to arrive, so the
+    /// connection lingers; until it is closed it counts against the limits.
     fn dismiss(&mut self, id: ConnId, why: &str, out: &mut Outbox) {
         self.reply(id, why, out);
         out.finish(id);
         self.forget(id, out);
     }
 
-    /// The name that a line asks for, if member `id` may have it. `address`: the newcomer's,
-    /// against which bans are checked too.
+    /// The name that a line asks for, if member `id` may have it. `address`: address of a newcomer,
+    /// which may be banned too.
     fn free_name<'a>(
         &mut self,
         line: &'a [u8],
@@ -252,7 +263,7 @@ impl Chat {
         self.show_motd(id, out);
     }
 
-    /// Enters a room. The member is sent the names of those present, and the last lines.
+    /// Moves a member into a room, and sends it the names of the members there and the last lines.
     fn enter(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
         let number = self.room(name);
         let room = &mut self.rooms[number as usize];
@@ -287,7 +298,7 @@ impl Chat {
         self.announce(id, Step::In, b"", out);
     }
 
-    /// The number of a room, which is made if there is none of this name.
+    /// The number of the room with this name. A missing room is created.
     fn room(&mut self, name: &str) -> u32 {
         if let Some(number) = self.room_by_name.get(name) {
             return number;
@@ -297,7 +308,7 @@ impl Chat {
         number
     }
 
-    /// Leaves the room, which ends with its last member.
+    /// Takes a member out of its room. A room ends with its last member, except for the lobby.
     fn leave(&mut self, id: ConnId, out: &mut Outbox) {
         let Some(member) = self.members.get(id).filter(|member| member.has_joined()) else {
             return;
@@ -317,9 +328,9 @@ impl Chat {
         }
     }
 
-    /// Tells the others that a member has left. From here on no member has this id.
+    /// Tells the room that a member has left, and forgets the member.
     fn part(&mut self, id: ConnId, why: &str, farewell: &[u8], out: &mut Outbox) {
-        // From here on the room does not wait for this member; it may have waited for no other.
+        // Before the announcement: if only this member held the room back, the room is open now.
         self.fall(id, out);
         if let Some(member) = self.members.get(id).filter(|member| member.has_joined()) {
             let told = format!("{} has left: {why}", member.name());
@@ -329,6 +340,7 @@ impl Chat {
         self.forget(id, out);
     }
 
+    /// Removes a member from the queue, its room, the names and the ignore lists.
     fn forget(&mut self, id: ConnId, out: &mut Outbox) {
         self.fall(id, out);
         self.leave_queue(id, out);
@@ -445,7 +457,8 @@ impl Server for Chat {
         }
     }
 
-    /// A member's pending output comes from other members, whose input waits for it in turn.
+    /// Sets the limits from the chat's own bounds: a member's pending output comes from other
+    /// members, and it is their input that waits for it.
     fn adjust(&self, limits: &mut Limits) {
         if let lines @ 1.. = self.settings.history {
             let most = history::BYTES_MAX / 1024;

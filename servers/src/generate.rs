@@ -12,7 +12,7 @@ use crate::print::print_text;
 /// The kind of file to generate, and its place.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// What to generate
+    /// The kind of file to generate
     what: What,
     /// For `man`: write a page for each subcommand into this directory, rather than the main one to
     /// standard output

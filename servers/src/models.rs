@@ -50,7 +50,7 @@ pub(crate) fn fork<C: Conversation>(
 ) -> Result<(), String> {
     raise_limit()?;
     let doors = open::<C>(options, addresses)?;
-    // A client takes no descriptor of the server's. fork(2) reports whatever else runs out.
+    // A client takes no descriptor of the server. If another resource runs out, fork(2) fails.
     let max_connections = options.max_connections.unwrap_or(usize::MAX);
     Acceptor::new(doors, Processes::<C>::new()?, options, max_connections).run()
 }

@@ -20,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "reactor")]
     pub(crate) model: Model,
 
-    /// So many reactors, a thread for each, that share the clients and nothing else; 1024 at the
+    /// Number of reactors, a thread for each, that share the clients and nothing else; 1024 at the
     /// most, and one for chat and talk
     #[arg(long, value_name = "N", default_value = "1", value_parser = workers)]
     pub(crate) workers: usize,

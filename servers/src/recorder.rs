@@ -121,7 +121,7 @@ impl Recorder {
             pipe,
             lost: Arc::clone(&lost),
             bell,
-            // There is no thread to ask: whatever is asked is answered.
+            // Without a writer thread every request counts as answered.
             answer: Arc::new(EventFd::from_value(1).unwrap()),
             file: None,
         };

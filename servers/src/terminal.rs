@@ -1,14 +1,14 @@
-//! Line editing for a person who types at a terminal while lines from a peer arrive.
+//! Line editing at a terminal on which lines from a peer arrive meanwhile.
 //!
-//! The kernel edits a line by itself as long as a terminal is in canonical mode (termios(3)), but
-//! it does not know of other output meanwhile: incoming text lands in the middle of the line being
-//! typed. So [`RawMode`] takes the editing from the kernel, and an [`Editor`] does it, which
-//! puts incoming text above the line and draws the line again below.
+//! In canonical mode (termios(3)) the kernel edits a line, but it knows nothing of other output:
+//! incoming text lands in the middle of the line being typed. So [`RawMode`] turns the kernel's
+//! editing off, and an [`Editor`] does it instead, which prints incoming text above the line and draws
+//! the line again below.
 //!
-//! No crate for line editing fits: rustyline and reedline read the keyboard themselves and wait
-//! there for the next key; neither takes bytes that the program's one loop has read, among those of
-//! its sockets. An [`Editor`] is a state machine without I/O, like a protocol: bytes from the
-//! keyboard go in, bytes for the screen come out.
+//! No crate for line editing fits: rustyline and reedline read the keyboard themselves and block
+//! until the next key; neither takes bytes that the program's one loop has read, as it reads its
+//! sockets. An [`Editor`] is a state machine without I/O, like a protocol: bytes from the keyboard go
+//! in, bytes for the screen come out.
 
 mod editor;
 mod history;
@@ -29,11 +29,11 @@ pub use self::history::HISTORY_LIMIT;
 pub use self::line::LINE_LIMIT;
 pub use self::raw_mode::RawMode;
 
-/// Columns of a terminal that does not say how many it has.
+/// Assumed width of a terminal that does not report one, in columns.
 const USUAL_WIDTH: usize = 80;
 
-/// Whether an [`Editor`] can work between these two: both are terminals, and `term`, the value of
-/// the environment variable `TERM` (environ(7)), names one that can move its cursor.
+/// Whether an [`Editor`] can work between these two streams: both are terminals, and `term`, the value
+/// of the environment variable `TERM` (environ(7)), names a terminal that can move its cursor.
 ///
 /// ```no_run
 /// # use std::{env, io};
@@ -45,15 +45,15 @@ pub fn is_capable(input: &impl IsTerminal, output: &impl IsTerminal, term: Optio
     moves_its_cursor && input.is_terminal() && output.is_terminal()
 }
 
-/// As [`is_capable`], of standard input and output and the variable `TERM`.
+/// [`is_capable`] for standard input, standard output and the variable `TERM`.
 #[must_use]
 pub fn is_process_capable() -> bool {
     let (input, output) = (io::stdin(), io::stdout());
     is_capable(&input, &output, env::var_os("TERM").as_deref())
 }
 
-/// The columns a terminal has now (TIOCGWINSZ(2const)); 80 if it does not say, or is no terminal.
-/// A change is announced by SIGWINCH.
+/// The current width of a terminal in columns (TIOCGWINSZ(2const)); 80 if the terminal does not report
+/// one, or is none. SIGWINCH announces a change.
 pub fn width(terminal: impl AsFd) -> usize {
     terminal_size_of(terminal).map_or(USUAL_WIDTH, |(width, _)| width.0.into())
 }

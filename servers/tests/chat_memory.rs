@@ -1,4 +1,5 @@
-//! A chat that is warm does not allocate, an idle member is small, and nobody makes it grow.
+//! Memory of the chat: a warm chat does not allocate, an idle member is small, and no client can make
+//! the chat grow.
 
 #![allow(
     unsafe_code,
@@ -21,7 +22,7 @@ const ROUNDS: usize = 300;
 
 #[test]
 fn a_line_that_is_heard_by_all_allocates_nothing() {
-    // With a rate, so that it is watched; and words that are looked at closely.
+    // With a rate limit, so that the pace is counted, and with text that is not plain ASCII.
     let settings = Settings {
         rate: 1_000_000,
         burst: 1_000_000,
@@ -52,8 +53,7 @@ fn a_line_that_is_heard_by_all_allocates_nothing() {
     assert_eq!(allocations, 0);
 }
 
-/// With what the reactor keeps in order to tell all of them something at once, and what tables are
-/// larger than they need be.
+/// The bound includes the reactor's state for a broadcast to all members, and spare room of tables.
 #[test]
 fn a_joined_and_idle_member_costs_no_more_than_256_bytes() {
     const MANY: usize = 1_000;
@@ -100,7 +100,7 @@ fn ten_mebibytes_without_a_newline_take_the_memory_of_a_line() {
     assert_eq!(party.next_line(&mut alice), "[mallory] still here");
 }
 
-/// Reads and drops what is there.
+/// Reads and drops the output that has arrived. Returns its length.
 fn skip(client: &mut Client) -> usize {
     let mut buffer = [0; 4096];
     let mut skipped = 0;
@@ -110,7 +110,7 @@ fn skip(client: &mut Client) -> usize {
     skipped
 }
 
-/// Everybody has read everything.
+/// Lets all clients read until there is nothing left.
 fn skip_all(party: &mut Party, clients: &mut [Client]) {
     party.turn();
     for client in clients {
@@ -118,7 +118,7 @@ fn skip_all(party: &mut Party, clients: &mut [Client]) {
     }
 }
 
-/// What remained allocated of what a call allocated, in bytes.
+/// Calls `call`, and returns its result and the bytes that it has left allocated.
 fn counted<T>(call: impl FnOnce() -> T) -> (T, isize) {
     let before = LIVE_BYTES.get();
     let result = call();
@@ -128,7 +128,7 @@ fn counted<T>(call: impl FnOnce() -> T) -> (T, isize) {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// The system's allocator, and what the current thread asked of it.
+/// The system's allocator, which counts the allocations of the current thread.
 struct Counting;
 
 thread_local! {
@@ -142,12 +142,12 @@ fn count(allocations: u64, before: usize, after: usize) {
     LIVE_BYTES.set(LIVE_BYTES.get() + after.cast_signed() - before.cast_signed());
 }
 
-// SAFETY: everything is passed on to `System` as it came, and its answers are returned. Counting
-// does not allocate: the cells are initialised at compile time and have no destructor.
+// SAFETY: every call is passed on to `System` unchanged, and its result is returned. Counting does
+// not allocate: the cells are initialised at compile time and have no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, 0, layout.size());
-        // SAFETY: what the caller promised to us, it promised to `System`.
+        // SAFETY: the caller's promises to this method are those that `System` needs.
         unsafe { System.alloc(layout) }
     }
 

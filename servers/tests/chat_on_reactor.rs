@@ -1,5 +1,5 @@
-//! The chat where a script cannot go: with slots that are reused, input that is really paused, and
-//! readers that do not read.
+//! The chat on a real reactor, for cases that a script cannot play: slots that are reused, input that
+//! is paused down to TCP, and peers that do not read.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn send(party: &mut Party, client: &mut Client, bytes: &[u8]) {
 }
 
 #[test]
-fn who_takes_the_slot_of_somebody_ignored_is_heard() {
+fn a_member_in_the_slot_of_an_ignored_one_is_heard() {
     let mut party = Party::new(settings(), Limits::default());
     let mut alice = party.join("alice");
     let bob = party.join("bob");
@@ -40,8 +40,8 @@ fn who_takes_the_slot_of_somebody_ignored_is_heard() {
     assert_eq!(party.next_line(&mut alice), "[carol] hello");
 }
 
-/// All that is sent in one go, with the end of the stream behind it, is said in its order and at
-/// its pace, and then comes the leave.
+/// Lines that are sent at once, with the end of the stream behind them, are said in order and at the
+/// member's pace, and then the member leaves.
 #[test]
 fn what_is_sent_too_fast_waits_in_the_network_and_is_said() {
     const LINES: usize = 20_000;
@@ -80,8 +80,8 @@ fn what_is_sent_too_fast_waits_in_the_network_and_is_said() {
 }
 
 #[test]
-fn who_has_ended_has_left_even_if_our_last_words_are_not_read() {
-    // Bob's backlog is to hold up no one.
+fn a_member_that_has_ended_has_left_even_if_its_output_is_not_read() {
+    // Bob's pending output must not hold up the room.
     let limits = Limits {
         high_water: 4 * 1024 * 1024,
         ..Limits::default()
@@ -90,7 +90,7 @@ fn who_has_ended_has_left_even_if_our_last_words_are_not_read() {
     let mut alice = party.join("alice");
     let mut bob = party.join("bob");
     party.next_line(&mut alice);
-    // More than the kernel keeps for bob, who does not read; the answer comes when all is said.
+    // More than the kernel buffers for bob, who does not read; the reply to `/who` comes after it.
     let lines = format!("{}\n", "x".repeat(4000)).repeat(200) + "/who\n";
     send(&mut party, &mut alice, lines.as_bytes());
     assert_eq!(party.next_line(&mut alice), "* in lobby (2): alice, bob");
@@ -102,7 +102,7 @@ fn who_has_ended_has_left_even_if_our_last_words_are_not_read() {
     assert_eq!(party.next_line(&mut alice), "* in lobby (1): alice");
     let mut other = party.join("bob");
     assert_eq!(party.next_line(&mut alice), "* bob has entered the room");
-    // What the first bob had coming is still there for it, and nothing newer.
+    // The first bob can still read its pending output, and nothing newer.
     for _ in 0..200 {
         assert!(party.next_line(&mut bob).starts_with("[alice] xxx"));
     }
@@ -111,7 +111,7 @@ fn who_has_ended_has_left_even_if_our_last_words_are_not_read() {
 }
 
 #[test]
-fn who_reaches_the_hard_limit_is_cut_off_and_the_others_are_told() {
+fn a_member_at_the_hard_limit_is_cut_off_and_the_others_are_told() {
     let limits = Limits {
         high_water: 256 * 1024,
         queue_limit: Some(256 * 1024),

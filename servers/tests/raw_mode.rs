@@ -1,7 +1,7 @@
 //! `RawMode` and its neighbours on pseudo-terminals.
 //!
-//! In a program of their own: a panic restores every terminal of the program, so tests that panic
-//! on purpose, here or beside them, would disturb the others.
+//! These tests are a program of their own: a panic restores every terminal of the program, so a test
+//! that panics on purpose would disturb others.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -17,7 +17,7 @@ use nix::sys::termios::{
     tcsetattr,
 };
 
-/// Held by each test that enters raw mode.
+/// The lock that each test holds while it is in raw mode.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {

@@ -32,7 +32,7 @@ pub(super) struct Hearing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     InTurn,
-    /// So many lines before it are missing.
+    /// This number of lines before it is missing.
     After(u32),
     Not(Mismatch),
 }

@@ -1,4 +1,4 @@
-//! How many connections may come from one address.
+//! The limit on connections from one address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,11 +8,14 @@ use edgeloop_reactor::{ConnId, ConnMap, Peer};
 /// The addresses of the connections. They are kept if there is a limit, or if bans need them.
 #[derive(Debug)]
 pub(super) struct Addresses {
+    /// Most connections from one address; `None` for no limit.
     max: Option<usize>,
     /// Bans need the address of a member.
     is_asked: bool,
+    /// Number of open connections from each address.
     counts: HashMap<IpAddr, usize>,
-    /// Until they are closed: who has left and is slow to read our last words counts too.
+    /// Address of each connection until it is closed, which may be later than its member's leave: a
+    /// connection that lingers counts too.
     known: ConnMap<IpAddr>,
 }
 
@@ -26,7 +29,7 @@ impl Addresses {
         }
     }
 
-    /// Whether one more may come from there. If so, it is counted until it is closed.
+    /// Whether the limit allows a connection from this peer. If so, it is counted until it is closed.
     pub(super) fn admit(&mut self, id: ConnId, peer: &Peer) -> bool {
         let Some(address) = counted(peer).filter(|_| self.max.is_some() || self.is_asked) else {
             return true;
@@ -40,6 +43,7 @@ impl Addresses {
         true
     }
 
+    /// Discounts a connection that has closed.
     pub(super) fn closed(&mut self, id: ConnId) {
         let Some(address) = self.known.remove(id) else {
             return;
@@ -65,8 +69,8 @@ impl Addresses {
     }
 }
 
-/// The address of a peer, if it may be banned. Peers behind a local proxy share the loopback address,
-/// so that one may not.
+/// The address of a peer, if it may be banned. The loopback address may not: all peers behind a local
+/// proxy have it.
 pub(super) fn banned(peer: &Peer) -> Option<IpAddr> {
     match peer {
         Peer::Inet(at) if at.ip().is_loopback() => None,
@@ -74,8 +78,8 @@ pub(super) fn banned(peer: &Peer) -> Option<IpAddr> {
     }
 }
 
-/// What counts as one address. An IPv6 host has the whole of its /64 to choose from, so that is one
-/// (RFC 4291, section 2.5.1).
+/// The address that a peer counts under. An IPv6 host may choose any address of its /64, so the whole
+/// /64 counts as one (RFC 4291, section 2.5.1).
 fn counted(peer: &Peer) -> Option<IpAddr> {
     match peer {
         Peer::Inet(at) => Some(match at.ip() {

@@ -1,11 +1,14 @@
 //! Bans: names and addresses that may not join, for a while or for good.
+//!
+//! A ban has the name of a member and, if it is known and not shared, its address. Bans that have
+//! ended are removed by the next method that looks at the list.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Bans at one time.
+/// Largest number of bans.
 const MAX: usize = 1000;
-/// Bans that are listed; the others are counted.
+/// Number of bans that `/who` lists; the others are counted.
 const LISTED_MAX: usize = 100;
 
 /// The bans, the latest last.
@@ -16,7 +19,7 @@ pub(super) struct Bans {
 
 #[derive(Debug)]
 pub(super) struct Ban {
-    /// The name as it is written.
+    /// The name as it is shown.
     pub(super) name: Box<str>,
     /// The name as it is compared.
     pub(super) fold: Box<str>,
@@ -27,7 +30,7 @@ pub(super) struct Ban {
 }
 
 impl Bans {
-    /// Whether a newcomer is banned, by its name or by its address.
+    /// Whether a ban holds for a newcomer, by its name or by its address.
     pub(super) fn hold(&mut self, fold: &str, address: Option<IpAddr>, now: Duration) -> bool {
         self.expire(now);
         let is_meant =
@@ -39,7 +42,7 @@ impl Bans {
     pub(super) fn add(&mut self, mut ban: Ban, now: Duration) -> bool {
         self.expire(now);
         if let Some(at) = self.list.iter().position(|known| known.fold == ban.fold) {
-            // The bearer may have left meanwhile: the address known earlier stays.
+            // The member may have left since the earlier ban, whose address is then the only one known.
             ban.address = ban.address.or(self.list.remove(at).address);
         }
         let has_room = self.list.len() < MAX;
@@ -49,7 +52,7 @@ impl Bans {
         has_room
     }
 
-    /// Takes a name off the list; false if it was not there.
+    /// Removes the ban of a name; false if there is none.
     pub(super) fn lift(&mut self, fold: &str) -> bool {
         let before = self.list.len();
         self.list.retain(|ban| *ban.fold != *fold);

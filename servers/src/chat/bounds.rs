@@ -1,4 +1,9 @@
-//! How much may wait for a member, and what follows from that for those who talk.
+//! The bounds of a member's pending output, and the rates of talkers that follow from them.
+//!
+//! `--high-water` is a soft limit: above it a room is told its minimum rate only. The reactor's hard
+//! limit, `Limits::queue_limit`, is computed here as the sum of everything that can be queued before
+//! and while the soft limit takes effect. So a member that accepts the minimum rate never reaches the
+//! hard limit, and any other member costs no more memory than that.
 
 use std::time::Duration;
 
@@ -11,41 +16,41 @@ use super::reading;
 use super::room::LISTED_MAX;
 use super::settings::Settings;
 
-/// The longest name, in bytes, and what stands between two of them.
+/// Bytes of the longest name with the comma after it.
 const NAME_MAX: usize = 32 * 4 + ", ".len();
-/// What a line of a member's is told with at the most: two names, as in a whisper, and signs.
+/// Most bytes that are added to a member's line: two names, as in a whisper, and brackets.
 pub(super) const FRAME_MAX: usize = 2 * NAME_MAX + 8;
-/// A byte that is no UTF-8 is told as U+FFFD, which has three.
+/// Factor by which a line may grow: a byte that is not UTF-8 becomes U+FFFD, which has three bytes.
 const GROWTH: usize = 3;
-/// The reactor's window for the minimum rate, in seconds.
+/// Window in which the reactor measures the minimum rate, in seconds.
 const WINDOW: usize = 30;
-/// Bytes a second that a room which is behind is told at least, whatever the minimum rate.
+/// Bytes a second that a room which is behind is told even if the minimum rate is lower.
 const SLOWEST: usize = 1024;
-/// Bytes read from a member at once: what is held back of a member is no more lines than that.
+/// Bytes read from a member at once, and so the most that is held of its input.
 pub(super) const READ_BUDGET: usize = 4 * 1024;
-/// What one member may cause in one callback, in bytes of answers and lines times hearers, before
-/// the others have their turn and what was said is sent.
+/// Most effort of one callback, in bytes of replies and lines times hearers. Above it the member
+/// waits, so that other connections have their turn and the output is flushed.
 pub(super) const EFFORT_MAX: usize = 256 * 1024;
-/// How long it waits then.
+/// Wait of a member above [`EFFORT_MAX`].
 pub(super) const OTHERS_TURN: Duration = Duration::from_millis(1);
-/// The longest line of the operator's, in bytes.
+/// The longest line of the operator, in bytes.
 pub(super) const OPERATOR_LINE_MAX: usize = 4096;
-/// What stands before each line of the operator's.
+/// The beginning of each line of the operator.
 pub(super) const OPERATOR_PREFIX: &str = "* operator: ";
-/// What the members are told of one read, at the most: lines of one byte, and a line that was begun
-/// before. A byte that is no UTF-8 is told as three.
+/// Most bytes that a member is told after one read from the operator: lines of one byte, and one line
+/// that was begun before.
 const OPERATOR_TOLD_MAX: usize =
     READ_BUDGET / 2 * (OPERATOR_PREFIX.len() + 4) + 3 * OPERATOR_LINE_MAX;
 
-/// What the settings allow.
+/// The bounds that follow from the settings.
 #[derive(Debug)]
 pub(super) struct Bounds {
     pub(super) allowance: Allowance,
-    /// The pace of a member; `None` if there is no limit.
+    /// Rate limit of each member; `None` if there is none.
     pub(super) rates: Option<Rates>,
-    /// Bytes of the longest line that others are told.
+    /// The longest line as it is sent, in bytes.
     longest: usize,
-    /// Bytes a second that a room is told however far behind it is.
+    /// Bytes a second that a room which is behind is told.
     slowest: usize,
 }
 
@@ -71,17 +76,18 @@ impl Bounds {
         }
     }
 
-    /// Sets the limits so that a member which keeps to the minimum rate never reaches the hard one.
+    /// Sets the reactor's limits so that a member that accepts the minimum rate never reaches the hard
+    /// limit.
     pub(super) fn adjust(&self, settings: &Settings, limits: &mut Limits) {
         limits.min_rate = settings.min_rate;
         limits.read_budget = READ_BUDGET;
-        // A chat owes nothing to what it has not read of a member that is gone.
+        // A lost member is announced at once; input of it that was not read yet is dropped.
         limits.keeps_unread = false;
         let members = limits.max_connections;
         limits.queue_limit = Some(self.hard_limit(settings, limits.high_water, members));
     }
 
-    /// The most that can come to wait for a member that accepts the minimum rate.
+    /// Most pending output of a member that accepts the minimum rate, in bytes.
     fn hard_limit(&self, settings: &Settings, high_water: usize, members: usize) -> usize {
         let (listed, leave_at_once) = match settings.plain {
             true => (members, members),
@@ -89,26 +95,27 @@ impl Bounds {
         };
         let names = listed.saturating_mul(NAME_MAX);
         let parts = [
-            // The chat learns of more than this at the end of a turn. The turn may be told by two
-            // rooms, the member's old one and its new one, each up to its allowance and one line.
+            // The chat learns at the end of a turn that a member is above the high-water mark. In that
+            // turn two rooms, the member's old one and its new one, may each have told it their
+            // allowance and one line.
             high_water,
             self.allowance.at_once.saturating_mul(2),
             2 * self.longest,
-            // Then its room is behind: what that is told while the member is given time, with one
-            // line that the bucket may be ahead, and one that it may be in debt.
+            // From then on the room is behind: its rate over the whole window, one line by which the
+            // bucket may be ahead, and one by which it may be in debt.
             WINDOW.saturating_mul(self.slowest),
             2 * self.longest,
-            // The greeting: the names, the last lines with their ages, a piece of the message.
+            // The greeting: the names, the history with its ages, a piece of the message of the day.
             names,
             history::TOLD_MAX,
             reading::PIECE,
-            // Its own answers: as much as one callback gives, before and after a timer, with the
-            // longest answer begun before that is known.
+            // Replies to its own commands: the effort of one callback before a timer and of one after
+            // it, and the longest reply, which may have been begun just below the limit.
             2 * EFFORT_MAX,
             names,
-            // The operator's lines out of one read.
+            // The operator's lines from one read.
             OPERATOR_TOLD_MAX,
-            // Where each step is announced by itself: all others leave at once.
+            // With `--plain` each step is announced: all others may leave at once.
             leave_at_once.saturating_mul(NAME_MAX + "*  has left the room\n".len()),
         ];
         parts.into_iter().fold(0, usize::saturating_add)

@@ -1,8 +1,8 @@
-//! What a line that begins with `/` asks for.
+//! The syntax of commands: lines that begin with `/`.
 
 use super::text::is_blank;
 
-/// A command, and its words.
+/// A command with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
     Join(&'a str),
@@ -17,14 +17,14 @@ pub(super) enum Command<'a> {
     Help,
     Quit(&'a [u8]),
     Ignore(&'a str),
-    /// No command: a line to be said, which begins with `/`.
+    /// No command but a line to be said, which may begin with `/`.
     Say(&'a [u8]),
-    /// A command without what it needs: how it is written.
+    /// A command that lacks an argument; the text is its syntax.
     Usage(&'static str),
     Unknown,
 }
 
-/// What `/help` says.
+/// The reply to `/help`.
 pub(super) const HELP: &str = "\
 * /who               who is in this room
 * /rooms             the rooms, and how many are in each
@@ -38,7 +38,7 @@ pub(super) const HELP: &str = "\
 ";
 
 impl<'a> Command<'a> {
-    /// What a line means that begins with `/`.
+    /// Parses a line that begins with `/`.
     pub(super) fn parse(line: &'a [u8]) -> Command<'a> {
         let line = line.strip_prefix(b"/").unwrap_or(line);
         if line.starts_with(b"/") {
@@ -69,7 +69,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// The first word, and what follows the blanks after it.
+/// Splits a line into its first word and the text after the blanks that follow.
 pub(super) fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let end = line.iter().position(is_blank).unwrap_or(line.len());

@@ -1,4 +1,8 @@
-//! What commands do.
+//! The effect of each command; `command.rs` has the syntax.
+//!
+//! A command that concerns its author only is answered with [`Chat::reply`], or with a page of lines
+//! and `Chat::answer`. Commands that others see go through `telling.rs`; when they may run has been
+//! decided in `input.rs` and `queue.rs` before they get here.
 
 use std::cmp::Reverse;
 use std::io::Write;
@@ -11,7 +15,7 @@ use super::name::Illegal;
 use super::room::Step;
 use super::{Chat, text};
 
-/// Rooms that `/rooms` lists; the others are counted.
+/// Number of rooms that `/rooms` lists; the others are counted.
 const ROOMS_LISTED_MAX: usize = 100;
 
 impl Chat {
@@ -50,7 +54,7 @@ impl Chat {
         if let Err(illegal) = self.room_by_name.check(&room, known) {
             return self.reply(id, illegal.reason(), out);
         }
-        // A room keeps the spelling of its name that it was made with.
+        // The first member of a room decides how its name is spelt.
         let room = match known {
             Some(number) => self.rooms[number as usize].name.to_string(),
             None => room.into_owned(),
@@ -71,7 +75,7 @@ impl Chat {
             .collect();
         let count = rooms.len();
         if count > ROOMS_LISTED_MAX {
-            // To sort thousands for the sake of a hundred would take its time.
+            // Selecting is O(rooms); sorting thousands to list a hundred is not.
             rooms.select_nth_unstable(ROOMS_LISTED_MAX);
             rooms.truncate(ROOMS_LISTED_MAX);
         }
@@ -115,7 +119,7 @@ impl Chat {
             return;
         };
         let to = target.name();
-        // Who is ignored does not learn of it.
+        // The author gets the normal reply, so an ignored member does not learn that it is ignored.
         if !self.ignores(other, id) {
             write_whisper(&mut self.page, member.name(), "you", words);
             out.send(other, &self.page);
@@ -155,7 +159,7 @@ impl Chat {
         self.reply(id, &format!("you are now known as {new}"), out);
     }
 
-    /// Ignore lists that have the old name of a member get its new name too.
+    /// Adds the new name of a member to each ignore list that has its old name.
     fn follow(&mut self, old: u32, new: &str) {
         let ignoring = self.members.iter();
         let ignoring = ignoring.filter(|(_, member)| member.ignores(old).is_some());
@@ -178,8 +182,8 @@ impl Chat {
         self.part(id, "quit", farewell, out);
     }
 
-    /// Puts a name on the member's ignore list, or takes it off. The name need not be in use: its
-    /// bearer may have left, and may come back.
+    /// Puts a name on the member's ignore list, or takes it off. The name need not be in use: the
+    /// member that had it may have left, and may come back.
     fn ignore(&mut self, id: ConnId, wanted: &str, out: &mut Outbox) {
         let name = match self.name_rules.legal(wanted.as_bytes()) {
             Ok(name) => name,
@@ -213,8 +217,8 @@ impl Chat {
         self.reply(id, &told, out);
     }
 
-    /// Everybody, room by room.
-    pub(super) fn everybody(&self) -> Vec<u8> {
+    /// A list of all members, one line for each room.
+    pub(super) fn all_members(&self) -> Vec<u8> {
         let mut page = Vec::new();
         for (_, room) in &self.rooms {
             let _ = write!(page, "{} ({}): ", room.name, room.members().len());

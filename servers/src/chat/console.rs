@@ -1,8 +1,8 @@
 //! The server's own terminal: its output.
 //!
 //! The operator sees the lines of all rooms, or of the one room that the operator has joined; whispers
-//! are not shown. Members do not wait for the terminal: while it takes no more, or was given enough in
-//! this turn, or while it is another job's, lines are left out and counted.
+//! are not shown. Members do not wait for the terminal: lines are left out and counted while standard
+//! output takes no more, after its allowance of this turn, and while the terminal is another job's.
 
 use edgeloop_reactor::Outbox;
 use log::{Level, log_enabled};
@@ -10,7 +10,7 @@ use log::{Level, log_enabled};
 use super::Chat;
 
 impl Chat {
-    /// The line on the page was said in a room.
+    /// Shows the page, a line that was said in a room.
     pub(super) fn show_said(&mut self, room: u32, out: &mut Outbox) {
         if self.operator.room.is_some() {
             return self.show_step(room, false, out);
@@ -20,8 +20,8 @@ impl Chat {
         self.show_line(&line, out);
     }
 
-    /// The line on the page is a step of a member in its room: the log has it already, unless there
-    /// are words with it.
+    /// Shows the page, a step of a member in its room. An operator that sees all rooms has the step
+    /// in the log already, unless a farewell comes with it (`has_words`).
     pub(super) fn show_step(&mut self, room: u32, has_words: bool, out: &mut Outbox) {
         match &self.operator.room {
             Some(name) if self.room_by_name.get(name) == Some(room) => {
@@ -46,14 +46,14 @@ impl Chat {
         }
     }
 
-    /// An answer to the operator, in whole lines.
+    /// Prints a reply to the operator, in whole lines.
     pub(super) fn print(&mut self, text: &str, out: &mut Outbox) {
         let mut shown = Vec::new();
         self.operator.screen.show(text.as_bytes(), &mut shown);
         self.operator.put(&shown, out);
     }
 
-    /// Shows a line if standard output takes it now.
+    /// Shows a line if standard output takes it now, and counts it as missing otherwise.
     fn show_line(&mut self, line: &[u8], out: &mut Outbox) {
         let (operator, now) = (&mut self.operator, out.now());
         if operator.stdout.is_none() {
@@ -73,7 +73,7 @@ impl Chat {
         operator.put(&shown, out);
     }
 
-    /// Tells how many lines were left out, once standard output takes more.
+    /// Prints the number of lines that were left out, once standard output takes more.
     pub(super) fn tell_operator_what_is_missing(&mut self, out: &mut Outbox) {
         if self.operator.may_show()
             && let lines @ 1.. = std::mem::take(&mut self.operator.missing)

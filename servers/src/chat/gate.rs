@@ -1,15 +1,16 @@
-//! How much a room may be told at a time, so that none of its members is told more than it can take.
+//! Flow control of a room: how much it may be told, so that no member is told more than it can take.
 //!
-//! A member is *above* while more than the high-water mark waits for it, and a room is *behind* while
-//! one of its members is. The chat learns that at the end of a turn only, when the kernel was offered
-//! what the turn has said. So a room that is not behind is told so much in a turn and no more; one
-//! that is behind is told as many bytes a second as a member must be able to take.
+//! A member is *above* while its pending output exceeds the high-water mark, and a room is *behind*
+//! while one of its members is above. The chat learns that only at the end of a turn, when the output
+//! of the turn has been offered to the kernel. So a room that is not behind is told at most
+//! [`Allowance::at_once`] bytes and one line in a turn, and a room that is behind is told
+//! [`Allowance::behind`] bytes a second, a rate that each member must be able to take.
 
 use std::time::Duration;
 
 use super::pace::{Bucket, Rate};
 
-/// How long a room waits that has been told as much as it may be in one turn.
+/// Wait for the next turn, in a room that has been told its allowance.
 const NEXT_TURN: Duration = Duration::from_millis(1);
 
 /// The rule for all rooms.
@@ -21,15 +22,16 @@ pub(super) struct Allowance {
     pub(super) behind: Rate,
 }
 
-/// What one room has been told lately.
+/// The state of one room's flow control.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    /// Members that are above.
+    /// Number of members that are above.
     above: usize,
-    /// What it may be told while it is behind.
+    /// Bytes that the room may be told while it is behind.
     bucket: Bucket,
-    /// The time of the turn in which it was told something last, and so many bytes in that turn.
+    /// Time of the last turn in which the room was told something.
     turn: Duration,
+    /// Bytes that the room was told in that turn.
     told: usize,
 }
 
@@ -38,24 +40,24 @@ impl Gate {
         self.above > 0
     }
 
-    /// A member rises above the high-water mark, or one that is above enters.
+    /// Counts a member that rises above the high-water mark, or enters the room above it.
     pub(super) fn rise(&mut self) {
         self.above += 1;
     }
 
-    /// A member has caught up, or one that is above leaves. Returns whether the room is not behind
-    /// any more.
+    /// Discounts a member that falls below the high-water mark, or leaves the room above it. Returns
+    /// whether the room is no longer behind.
     pub(super) fn fall(&mut self) -> bool {
         self.above -= 1;
         self.above == 0
     }
 
-    /// Sets whether it is behind, where no members are counted.
+    /// Sets whether a gate that counts no members, the operator's, is behind.
     pub(super) fn set_behind(&mut self, is_behind: bool) {
         self.above = usize::from(is_behind);
     }
 
-    /// How long the next line has to wait; zero if not at all.
+    /// Wait of the next line; zero if it may be told now.
     pub(super) fn wait(&self, allowance: &Allowance, now: Duration) -> Duration {
         if self.is_behind() {
             self.bucket.wait(allowance.behind, 0, now)
@@ -66,7 +68,7 @@ impl Gate {
         }
     }
 
-    /// The room is told so many bytes.
+    /// Counts bytes that the room is told.
     pub(super) fn spend(&mut self, allowance: &Allowance, bytes: usize, now: Duration) {
         if self.turn != now {
             (self.turn, self.told) = (now, 0);
@@ -93,7 +95,7 @@ mod tests {
     };
 
     #[test]
-    fn in_one_turn_a_room_is_told_so_much_and_one_line() {
+    fn in_one_turn_a_room_is_told_its_allowance_and_one_line() {
         let (mut gate, allowance) = (Gate::default(), ALLOWANCE());
         let now = Duration::from_secs(7);
         for _ in 0..2 {

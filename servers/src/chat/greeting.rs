@@ -1,11 +1,11 @@
-//! The message of the day, which may be long.
+//! The message of the day, shown to a member that has joined.
 //!
-//! A long one is shown in pieces of whole lines, while the newcomer takes them: it would otherwise be
-//! more than may wait for a member. What others say meanwhile comes between the lines. The text is
-//! shared by all who read it.
+//! A long message is sent in pieces of whole lines as the member takes them, since all of it could
+//! exceed the limit of pending output. Lines of other members may come between two pieces. All
+//! readers share one copy of the text.
 //!
-//! While too much waits for the newcomer, its room is behind. So that this is not for long, pieces
-//! come about as fast as the newcomer was seen to take them.
+//! While the reader is above the high-water mark, its room is behind. To keep such times short,
+//! pieces are sent about as fast as the member was seen to take them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::Chat;
 use super::reading::{PIECE, Reading};
 
 impl Chat {
-    /// Begins to show a newcomer the message of the day.
+    /// Sends the message of the day, or its first piece.
     pub(super) fn show_motd(&mut self, id: ConnId, out: &mut Outbox) {
         if self.motd.len() <= PIECE {
             return out.send(id, &self.motd);
@@ -27,7 +27,7 @@ impl Chat {
         }
     }
 
-    /// A newcomer that has caught up reads on.
+    /// Goes on with the message after the reader has fallen below the high-water mark.
     pub(super) fn read_on(&mut self, id: ConnId, out: &mut Outbox) {
         if let Some(member) = self.members.get_mut(id)
             && let Some(reading) = &mut member.extra_mut().reading
@@ -37,8 +37,8 @@ impl Chat {
         }
     }
 
-    /// Shows the next piece, unless too much waits for the newcomer. After the last one its input
-    /// goes on.
+    /// Sends the next piece, unless the reader is above the high-water mark. After the last piece the
+    /// member's input is resumed.
     pub(super) fn show_more(&mut self, id: ConnId, out: &mut Outbox) {
         let Some(member) = self.members.get_mut(id).filter(|member| !member.is_above()) else {
             return;

@@ -1,4 +1,4 @@
-//! What was said in a room, for those who come later.
+//! The last lines of a room, which a member is sent when it enters.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use super::text::whole_characters;
 
-/// What is kept of one room, in bytes: a newcomer is sent all of it at once, and is no slow reader
-/// for that.
+/// Size of one room's history, in bytes. A member that enters is sent all of it at once, which must
+/// not make it a slow reader.
 pub(super) const BYTES_MAX: usize = 64 * 1024;
-/// Bytes that are kept of one line, so that a long one does not displace all others.
+/// Bytes that are kept of one line, so that a long line does not displace all others.
 const LINE_MAX: usize = BYTES_MAX / 8;
-/// The end of a line that is kept in part.
+/// The end of a line that was cut.
 const CUT: &str = "…\n";
-/// The same as it is told, with an age before each line: the shortest line is `[a] ` and its end.
+/// Size of the history as it is sent, in bytes: [`BYTES_MAX`] and an age before each line, of which the
+/// shortest is `[a] ` with its newline.
 pub(super) const TOLD_MAX: usize = BYTES_MAX + BYTES_MAX / "[a] \n".len() * "* 1000d ago ".len();
 
 /// The last lines, the oldest first.
@@ -39,7 +40,8 @@ impl Said {
 }
 
 impl History {
-    /// Keeps a line, in which the author's name is at `name`; of all that were kept the last `limit`.
+    /// Appends a line, and drops the oldest above `limit` lines. `name`: range of the author's name in
+    /// the line.
     pub(super) fn keep(&mut self, at: Duration, line: &[u8], name: Range<usize>, limit: usize) {
         if limit == 0 {
             return;

@@ -1,7 +1,8 @@
 //! Ignore lists.
 //!
-//! An ignore list holds names rather than connections. So it covers lines of the past, and a member that
-//! comes back. When a member changes its name, each list that has the old name gets the new one.
+//! An ignore list holds names rather than connections. So it covers lines in the history, and a
+//! member that comes back. When a member changes its name, each list that has the old name gets the
+//! new one as an alias.
 //!
 //! Each name on any list has a number, and a list is a sorted vector of numbers. A broadcast looks up
 //! the author's number once; for each hearer it takes a binary search among a few numbers, and no
@@ -11,9 +12,9 @@ use std::collections::HashMap;
 
 use slab::Slab;
 
-/// Names that one member may put on its list.
+/// Longest ignore list of one member, in names without aliases.
 pub(super) const NAMES_MAX: usize = 100;
-/// Later names of one ignored person that a list keeps.
+/// Aliases that a list keeps for each of its names.
 const ALIASES_MAX: usize = 8;
 
 /// The names on all lists.
@@ -25,11 +26,11 @@ pub(super) struct IgnoredNames {
 
 #[derive(Debug)]
 struct IgnoredName {
-    /// The name as it was written first.
+    /// The name as the first list spelt it.
     name: Box<str>,
     /// The name as it is compared.
     fold: Box<str>,
-    /// The number of lists that have it.
+    /// Number of lists that have the name.
     lists: usize,
 }
 
@@ -62,7 +63,7 @@ impl IgnoredNames {
         number
     }
 
-    /// Counts one list less. The name is forgotten with the last.
+    /// Counts one list less. The last release removes the name.
     fn release(&mut self, number: u32) {
         let name = &mut self.names[number as usize];
         name.lists -= 1;
@@ -79,7 +80,7 @@ impl IgnoredNames {
     }
 }
 
-/// The names that one member does not hear.
+/// The names that one member ignores.
 #[derive(Debug, Default)]
 pub(super) struct IgnoreList {
     /// Sorted by number.
@@ -89,7 +90,8 @@ pub(super) struct IgnoreList {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     number: u32,
-    /// The name that the member has written: this one, or an earlier name of its bearer.
+    /// The number of the name that the member has typed: equal to `number`, unless this entry is an
+    /// alias.
     written: u32,
 }
 
@@ -98,7 +100,7 @@ impl IgnoreList {
         self.entries.is_empty()
     }
 
-    /// The name under which the member ignores this one, if it does.
+    /// If a name is ignored: the number of the name that was typed, of which it may be an alias.
     pub(super) fn find(&self, number: u32) -> Option<u32> {
         let found = self
             .entries
@@ -106,7 +108,7 @@ impl IgnoreList {
         found.ok().map(|at| self.entries[at].written)
     }
 
-    /// Puts a name on the list, or takes off all names of one person. `None`: the list is full.
+    /// Puts a name on the list, or takes it off with its aliases. `None`: the list is full.
     pub(super) fn toggle(
         &mut self,
         name: &str,
@@ -130,8 +132,9 @@ impl IgnoreList {
         Some(Toggled::On)
     }
 
-    /// The bearer of the name `old`, which is on the list, has the name `new` now. If it has had many,
-    /// one of those that nobody has (`is_free`) is forgotten.
+    /// Adds `name` as an alias of `old`, which is on the list: a member has changed its name. If the
+    /// list has all the aliases it may have, it drops one, preferably one that no member uses
+    /// (`is_free`).
     pub(super) fn follow(
         &mut self,
         old: u32,
@@ -157,7 +160,7 @@ impl IgnoreList {
         self.insert(number, written);
     }
 
-    /// Takes off all names.
+    /// Empties the list.
     pub(super) fn clear(&mut self, names: &mut IgnoredNames) {
         self.retain(names, |_| false);
     }
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_takes_the_list_along_and_has_all_names_off_it_at_once() {
+    fn aliases_follow_a_member_and_leave_the_list_together() {
         let (mut names, mut list) = (IgnoredNames::default(), IgnoreList::default());
         list.toggle("eve", "eve", &mut names);
         list.toggle("mal", "mal", &mut names);
@@ -224,19 +227,19 @@ mod tests {
         for name in ["eve", "zoe", "pat"] {
             assert!(!ignores(&list, &names, name), "{name}");
         }
-        assert!(ignores(&list, &names, "mal"), "somebody else");
+        assert!(ignores(&list, &names, "mal"), "another member");
         assert_eq!(names.len(), 1);
     }
 
     #[test]
-    fn however_many_names_a_person_takes_the_list_stays_short() {
+    fn however_many_names_a_member_takes_the_list_stays_short() {
         let (mut names, mut list) = (IgnoredNames::default(), IgnoreList::default());
         list.toggle("eve", "eve", &mut names);
         let mut old = "eve".to_owned();
         for number in 0..1000 {
             let new = format!("e{number}");
             let from = names.number(&old).unwrap();
-            // One of the first is the name of somebody who is there.
+            // One of the first aliases is in use by another member.
             let is_free = |fold: &str| fold != "e3";
             list.follow(from, (&new, &new), &mut names, is_free);
             assert!(ignores(&list, &names, &new));
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_has_so_many_names() {
+    fn a_full_list_takes_no_more_names() {
         let (mut names, mut list) = (IgnoredNames::default(), IgnoreList::default());
         for number in 0..NAMES_MAX {
             let name = number.to_string();

@@ -1,15 +1,18 @@
-//! From bytes to lines, no faster than one may talk.
+//! From bytes to lines, no faster than a member may talk.
 //!
-//! The input of a member rests, and TCP makes the member wait, while
+//! The input of a member is paused, and so TCP pauses the member, while
 //!
-//! - it is ahead of its pace, or has caused much in this callback: a timer lets it go on;
-//! - a line of it waits for its room (`queue.rs`), until the room calls it up;
-//! - more than the high-water mark waits for it, so that its own questions do not make that more;
+//! - the member is ahead of its pace, or has caused much in this callback: a timer resumes it;
+//! - one of its lines waits for a room (`queue.rs`): the room calls it up;
+//! - its pending output is above the high-water mark, so that its own commands do not add to it;
 //! - it is being shown a long message of the day.
 //!
-//! Bytes that were read already are held as they came and have their turn later, in their order, so
-//! nothing is dropped; they are no more than one read. A member that is lost meanwhile is silent at
-//! once: what is still held, or with the kernel, is not said.
+//! Bytes that were read before the pause are *held*, at most one read of them, and are processed
+//! later, in order, so nothing is dropped. If a paused member disconnects, its held lines are
+//! dropped.
+//!
+//! A line goes through `read`, `take_in`, `take_line` and `attempt`; `go_on` enters the same path
+//! when a pause ends, and `wait` is the one place that decides whether the next line may be taken.
 
 use std::time::Duration;
 
@@ -24,18 +27,19 @@ use super::text::{is_blank, whole_characters};
 use super::{Chat, LOBBY_NUMBER};
 use crate::line::Line;
 
-/// What a member's next line has to wait for.
+/// The wait of a member's next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
-    /// For so long, which may be no time.
+    /// For a time, which may be zero.
     For(Duration),
-    /// For something to happen, which will let it go on.
+    /// For an event whose handler calls `go_on`: a call of the room, or output that was taken.
     Event,
 }
 
 impl Chat {
+    /// Processes bytes that a member has sent, and holds those whose lines have to wait.
     pub(super) fn read(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) {
-        // What came before has its turn first.
+        // Bytes that are held come first.
         let waits = |member: &Member| member.is_held() || member.is_above();
         let waited = self.members.get(id).is_some_and(waits);
         let mut rest = bytes;
@@ -54,7 +58,7 @@ impl Chat {
         }
     }
 
-    /// A line that was kept and what was held have their turn, as far as the pace and the rooms
+    /// Processes the kept line of a member and then its held bytes, as far as its pace and the rooms
     /// allow. `called`: the room that has called the member up.
     pub(super) fn go_on(&mut self, id: ConnId, called: Option<u32>, out: &mut Outbox) {
         self.effort = 0;
@@ -68,7 +72,7 @@ impl Chat {
         let mut held = member.take_held();
         let left = self.take_in(id, held.rest(), out).len();
         held.keep_last(left);
-        // It may have left meanwhile.
+        // One of these lines may have been `/quit`.
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -84,7 +88,7 @@ impl Chat {
         }
     }
 
-    /// Lets the input of a member rest until its next line may be taken.
+    /// Pauses the input of a member until its next line may be taken.
     fn rest(&self, id: ConnId, out: &mut Outbox) {
         out.pause(id);
         if let Some(Wait::For(wait)) = self.wait(id, out.now()) {
@@ -92,7 +96,7 @@ impl Chat {
         }
     }
 
-    /// The stream has ended.
+    /// Handles the end of a member's stream, which waits for bytes that are held.
     pub(super) fn read_end(&mut self, id: ConnId, out: &mut Outbox) {
         match self.members.get_mut(id).filter(|member| member.is_held()) {
             Some(member) => member.extra_mut().ended = true,
@@ -100,14 +104,14 @@ impl Chat {
         }
     }
 
-    /// Everything that was sent has had its turn, but for a last line that lacks its newline.
+    /// Ends a member whose input has been processed, but for a last line that lacks its newline.
     fn end(&mut self, id: ConnId, out: &mut Outbox) {
         if let Some(member) = self.members.get_mut(id) {
             let mut lines = member.take_input().lines;
             let max = self.settings.max_line;
             lines.finish(max, |line| self.take_line(id, line, out));
         }
-        // That line, or the message of the day for a newcomer whose name it was, may have to wait.
+        // That line may have to wait; so may a newcomer whose name it was, for the message of the day.
         if let Some(member) = self.members.get_mut(id).filter(|member| member.is_held()) {
             member.extra_mut().ended = true;
         } else {
@@ -116,13 +120,13 @@ impl Chat {
         }
     }
 
-    /// Takes bytes apart into lines, and these one after another, until one has to wait. Returns
-    /// what is left.
+    /// Splits bytes into lines and takes one line after another until one has to wait. Returns the
+    /// bytes that are left.
     fn take_in<'a>(&mut self, id: ConnId, mut bytes: &'a [u8], out: &mut Outbox) -> &'a [u8] {
         let Some(member) = self.members.get_mut(id) else {
             return &[];
         };
-        // Taken out of the member, so that both can be used at once.
+        // `take_line` borrows the whole chat, so the assembler cannot stay in the member meanwhile.
         let mut input = member.take_input();
         let max = self.settings.max_line;
         let plain = self.settings.plain;
@@ -145,7 +149,7 @@ impl Chat {
         bytes
     }
 
-    /// What the next line of a member has to wait for; `None` if the member is gone.
+    /// The wait of a member's next line; `None` if the member has left.
     fn wait(&self, id: ConnId, now: Duration) -> Option<Wait> {
         let member = self.members.get(id)?;
         if member.rests() {
@@ -160,7 +164,7 @@ impl Chat {
     }
 
     fn take_line(&mut self, id: ConnId, line: Line<'_>, out: &mut Outbox) {
-        // What follows the leave is heard by nobody.
+        // Lines after `/quit` are dropped.
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -186,8 +190,8 @@ impl Chat {
         self.attempt(id, text, None, out);
     }
 
-    /// A line does what it does, or has to wait for the room that hears it. `called`: the room that
-    /// has called its author up.
+    /// Executes a line, or puts its author into the queue of the room that hears it. `called`: the
+    /// room that has called the author up.
     fn attempt(&mut self, id: ConnId, line: &[u8], called: Option<u32>, out: &mut Outbox) {
         let Some(member) = self.members.get(id) else {
             return;
@@ -198,7 +202,7 @@ impl Chat {
             false => Command::Say(line),
         };
         let audience = match is_name {
-            // Where each step is announced by itself, a newcomer waits as a line does.
+            // With `--plain` each step is announced, so a newcomer waits for the lobby as a line does.
             true => self.settings.plain.then_some(LOBBY_NUMBER),
             false => self.audience(id, &command),
         };

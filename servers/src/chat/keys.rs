@@ -13,10 +13,10 @@ use crate::telnet::{Part, Telnet};
 const BACKSPACE: u8 = 0x08;
 const DELETE: u8 = 0x7f;
 
-/// A part of what a member sends, with the end of one line at the most.
+/// A part of a member's input that contains at most one end of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key<'a> {
-    /// A Telnet command that is to be answered with this.
+    /// The reply to a Telnet command.
     Answer([u8; 3]),
     /// With `--plain`: text, with a newline only at its end.
     Raw(&'a [u8]),
@@ -28,7 +28,7 @@ pub(super) enum Key<'a> {
     Erase,
 }
 
-/// What is remembered of a stream between two reads.
+/// The state of a member's input between two reads.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     telnet: Telnet,
@@ -43,17 +43,18 @@ impl Input {
         let text = match self.telnet.next(bytes)? {
             Part::Answer(answer) => return Some(Key::Answer(answer)),
             Part::Text(text) if plain => return Some(Key::Raw(text)),
-            // The CR before it has ended the line.
+            // The CR before this LF has ended the line.
             Part::Text(b"\n") if after_cr => return Some(Key::Text(b"")),
             Part::Text(text) => text,
         };
         let (key, rest) = first_key(text);
-        // The rest lies just before the bytes that Telnet has not taken.
+        // `rest` lies directly before the bytes that Telnet has not taken; both are left for later.
         *bytes = &all[all.len() - bytes.len() - rest.len()..];
         Some(key)
     }
 
-    /// Whether nothing has to be remembered.
+    /// Whether the input is at the beginning of a line and of a Telnet command, so that a member need
+    /// not keep it.
     pub(super) fn is_idle(&self) -> bool {
         self.lines.is_empty() && self.telnet.is_idle()
     }
@@ -87,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    /// The lines of a stream that comes in chunks of this size, with what is begun at its end.
+    /// The lines of a stream that comes in chunks of this size, with the incomplete line at its end.
     fn lines(input: &[u8], chunk: usize, plain: bool) -> Vec<Vec<u8>> {
         let (mut typed, mut seen) = (Input::default(), Vec::new());
         for mut bytes in input.chunks(chunk) {

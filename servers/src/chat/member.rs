@@ -1,7 +1,13 @@
-//! What is known of one connection.
+//! The state of one connection.
 //!
-//! There may be thousands that say nothing for hours: what not everybody needs is kept apart, and
-//! given back as soon as it is empty.
+//! Thousands of members may say nothing for hours, so the size of an idle member matters. Every
+//! member has the few fields of [`Member`]. The state that a member needs only for a while is in a
+//! boxed [`Extra`], which is allocated when one of its fields is first needed, and freed by
+//! [`Member::put_input`], at the end of each read, if all of them are empty.
+//!
+//! The fields of [`Extra`] are also the reasons why a member's input may rest: bytes are held, a line
+//! is kept for its room, the message of the day is being shown, or the pending output is above the
+//! high-water mark. `input.rs` acts on them.
 
 use edgeloop_reactor::Peer;
 
@@ -13,30 +19,32 @@ use super::reading::Reading;
 /// A connection, before and after it has a name.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Empty as long as it has none.
+    /// Empty until the member has joined.
     name: Box<str>,
     pub(super) pace: Pace,
+    /// Number of the member's room, once it has joined.
     pub(super) room: u32,
-    /// Where in the room's list of members.
+    /// Index in the room's list of members.
     pub(super) place: u32,
     extra: Option<Box<Extra>>,
 }
 
-/// What a member needs for a while, or never.
+/// The state that a member needs for a while, or never.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
+    /// An incomplete line or Telnet command.
     input: Input,
     pub(super) held: Held,
-    /// A line that waits for its room.
+    /// A line that waits for a room.
     pub(super) kept: Option<Kept>,
-    /// What the member has yet to be shown of a long message of the day.
+    /// The rest of a long message of the day.
     pub(super) reading: Option<Reading>,
-    /// More than the high-water mark waits for the member.
+    /// The pending output is above the high-water mark.
     pub(super) above: bool,
-    /// The stream has ended; what is held comes first.
+    /// The stream has ended; held bytes and a kept line are processed first.
     pub(super) ended: bool,
     ignored: IgnoreList,
-    /// Where it comes from, for the log, until it has a name.
+    /// The peer, for the log, until the member has a name.
     peer: Option<Peer>,
 }
 
@@ -44,7 +52,7 @@ pub(super) struct Extra {
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) line: Box<[u8]>,
-    /// The room in whose queue the member stands.
+    /// The room in whose queue the member stands; `None` if that room has ended.
     pub(super) room: Option<u32>,
 }
 
@@ -52,7 +60,7 @@ pub(super) struct Kept {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     bytes: Vec<u8>,
-    /// So many of them have had their turn.
+    /// Number of `bytes` that have been processed.
     done: usize,
 }
 
@@ -65,7 +73,7 @@ impl Held {
         &self.bytes[self.done..]
     }
 
-    /// All but the last `left` bytes have had their turn.
+    /// Notes that all but the last `left` bytes have been processed.
     pub(super) fn keep_last(&mut self, left: usize) {
         self.done = self.bytes.len() - left;
     }
@@ -76,7 +84,7 @@ impl Held {
 }
 
 impl Extra {
-    /// Whether a line waits for its room, or the message of the day is not shown to its end.
+    /// Whether a line waits for a room, or the message of the day is being shown.
     fn is_busy(&self) -> bool {
         self.kept.is_some() || self.reading.is_some()
     }
@@ -94,7 +102,7 @@ impl Extra {
 }
 
 impl Member {
-    /// Somebody who has no name yet, and comes from there.
+    /// A newcomer, which has no name yet.
     pub(super) fn new(peer: Peer) -> Member {
         Member {
             name: Box::default(),
@@ -112,12 +120,12 @@ impl Member {
         &self.name
     }
 
-    /// Gives it a name, and returns the one it had.
+    /// Sets the name, and returns the old one.
     pub(super) fn set_name(&mut self, name: &str) -> Box<str> {
         std::mem::replace(&mut self.name, name.into())
     }
 
-    /// Whether it has a name, and so is in a room.
+    /// Whether the member has a name, and so is in a room.
     pub(super) fn has_joined(&self) -> bool {
         !self.name.is_empty()
     }
@@ -138,15 +146,15 @@ impl Member {
         self.extra.as_deref()
     }
 
-    /// Whether the end of its stream has to wait: something that it sent, or that it is to be shown,
-    /// comes first.
+    /// Whether the end of the member's stream has to wait: held bytes, a kept line or the message of
+    /// the day come first.
     pub(super) fn is_held(&self) -> bool {
         self.extra()
             .is_some_and(|extra| !extra.held.is_empty() || extra.is_busy())
     }
 
-    /// Whether its input rests until something happens: its room calls it up, or it takes what waits
-    /// for it.
+    /// Whether the member's input is paused until an event: a room calls the member up, or the member
+    /// takes its pending output.
     pub(super) fn rests(&self) -> bool {
         self.extra()
             .is_some_and(|extra| extra.above || extra.is_busy())
@@ -156,7 +164,7 @@ impl Member {
         self.extra().is_some_and(|extra| extra.above)
     }
 
-    /// Notes whether more than the high-water mark waits for it, and returns whether that is new.
+    /// Sets whether the pending output is above the high-water mark, and returns whether that changed.
     pub(super) fn set_above(&mut self, above: bool) -> bool {
         let is_new = self.is_above() != above;
         if is_new {
@@ -177,7 +185,7 @@ impl Member {
         self.extra.as_mut().and_then(|extra| extra.kept.take())
     }
 
-    /// Whether its stream has ended.
+    /// Whether the member's stream has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| extra.ended)
     }
@@ -187,13 +195,13 @@ impl Member {
         held.map(std::mem::take).unwrap_or_default()
     }
 
-    /// Takes out what is needed to read, so that it can be used while the member is.
+    /// Takes out the state of the input, so that it can be used together with the chat.
     pub(super) fn take_input(&mut self) -> Input {
         let input = self.extra.as_mut().map(|extra| &mut extra.input);
         input.map(std::mem::take).unwrap_or_default()
     }
 
-    /// Puts it back, if there is anything to remember, and gives back what is empty.
+    /// Puts the state of the input back, unless there is none, and frees an empty [`Extra`].
     pub(super) fn put_input(&mut self, input: Input) {
         if self.extra.is_some() || !input.is_idle() {
             self.extra_mut().input = input;
@@ -201,12 +209,13 @@ impl Member {
         self.extra.take_if(|extra| extra.is_empty());
     }
 
-    /// If the member ignores the bearer of a name: the number of the name that the member has written.
+    /// If the member ignores the name with this number: the number of the name that the member typed,
+    /// of which it may be an alias.
     pub(super) fn ignores(&self, number: u32) -> Option<u32> {
         self.extra().and_then(|extra| extra.ignored.find(number))
     }
 
-    /// Takes out its ignore list, so that it can be changed while the member is used.
+    /// Takes out the ignore list, so that it can be changed together with the chat's names.
     pub(super) fn take_ignored(&mut self) -> IgnoreList {
         let ignored = self.extra.as_mut().map(|extra| &mut extra.ignored);
         ignored.map(std::mem::take).unwrap_or_default()
@@ -216,7 +225,7 @@ impl Member {
         self.extra_mut().ignored = ignored;
     }
 
-    /// Whether it ignores anybody.
+    /// Whether the ignore list has a name.
     pub(super) fn ignores_some(&self) -> bool {
         self.extra
             .as_ref()
@@ -229,7 +238,7 @@ impl Member {
         held.unwrap_or_default()
     }
 
-    /// Whether it needs nothing but what everybody needs.
+    /// Whether the member has no [`Extra`].
     #[cfg(test)]
     pub(super) fn is_small(&self) -> bool {
         self.extra.is_none()
@@ -244,12 +253,12 @@ mod tests {
 
     #[test]
     fn a_member_is_small() {
-        // As the table of members has it, with the generation of its slot.
+        // The entry in the table of members: a generation, and the member.
         assert_eq!(size_of::<(u32, Option<Member>)>(), 56);
     }
 
     #[test]
-    fn what_is_not_needed_is_given_back() {
+    fn empty_state_is_freed() {
         let mut member = Member::new(Peer::Unix);
         member.set_name("alice");
         assert!(!member.is_small());

@@ -1,4 +1,4 @@
-//! The message of the day: a text, or what a file says.
+//! Finding the message of the day: a text, or the content of a file.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -12,12 +12,12 @@ use nix::libc::O_NONBLOCK;
 
 use super::text::clean;
 
-/// Bytes of the longest message. A newcomer has to take it in before anything else.
+/// The longest message, in bytes: a member has to receive all of it before it can talk.
 const LEN_MAX: u64 = 1024 * 1024;
-/// What names of files for people to read end in.
+/// Endings of a file name by which a text is taken for the name of a missing file.
 const ENDINGS: [&str; 4] = [".txt", ".text", ".md", ".motd"];
 
-/// The message that an option asks for, and the file that it is in, if it is in one. Errors: in one
+/// The message that an option asks for, and the path of its file if it is in one. Errors: in one
 /// line, why the file cannot be read.
 pub(crate) fn find(option: &OsStr) -> Result<(String, Option<PathBuf>), String> {
     let path = Path::new(option);
@@ -25,7 +25,7 @@ pub(crate) fn find(option: &OsStr) -> Result<(String, Option<PathBuf>), String> 
         false if !looks_like_path(&option.to_string_lossy()) => {
             Ok((harmless_lines(option.as_bytes()), None))
         }
-        // The program waits for a FIFO to be written, as `<(command)` is one.
+        // Opened without O_NONBLOCK: `<(command)` is a FIFO, and the start waits for the command.
         true => Ok((read(path, File::open(path))?, Some(path.into()))),
         false => read(path, File::open(path))
             .map(|text| (text, Some(path.into())))
@@ -33,8 +33,8 @@ pub(crate) fn find(option: &OsStr) -> Result<(String, Option<PathBuf>), String> 
     }
 }
 
-/// What a file says now, while the server runs. Only a regular file is read: anything else could make
-/// the loop wait. Errors: in one line, why it cannot be read.
+/// The content of a file now, while the server runs. Only a regular file is read: anything else could
+/// block the loop. Errors: in one line, why it cannot be read.
 pub(super) fn reread(path: &Path) -> Result<String, String> {
     let options = File::options().read(true).custom_flags(O_NONBLOCK).clone();
     let file = options.open(path);
@@ -56,7 +56,7 @@ fn read(path: &Path, file: io::Result<File>) -> Result<String, String> {
     }
 }
 
-/// Whether there is anything at this path, be it out of our reach.
+/// Whether there is anything at this path, readable or not.
 fn is_there(path: &Path) -> bool {
     let absent = [
         ErrorKind::NotFound,
@@ -66,8 +66,8 @@ fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).map_or_else(|error| !absent.contains(&error.kind()), |_| true)
 }
 
-/// Whether a text is rather the name of a file that is missing than a message. Visitors would be
-/// shown the one who mistypes it.
+/// Whether a text is more likely the name of a missing file than a message. Without this check a
+/// mistyped path would be shown to all members.
 fn looks_like_path(text: &str) -> bool {
     let is_word = !text.contains(char::is_whitespace);
     let is_line = !text.contains('\n');
@@ -79,8 +79,7 @@ fn looks_like_path(text: &str) -> bool {
         || is_word && (text.starts_with('.') || text.contains('/') && !text.contains("://"))
 }
 
-/// The lines of a text of any origin as visitors may see them: in UTF-8, what is none as U+FFFD, with
-/// nothing that a terminal would obey. Lines end in LF, CR LF or CR.
+/// The lines of any text, each made harmless by [`clean`]. A line ends in LF, CR LF or CR.
 fn harmless_lines(text: &[u8]) -> String {
     if text.is_empty() {
         return String::new();

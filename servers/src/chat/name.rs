@@ -1,9 +1,13 @@
-//! What may be a name, and which names count as one.
+//! Legal names, and which names count as one.
 //!
 //! A name has letters and digits: of ASCII, or with `--unicode-names` of any script, after the
 //! Unicode identifier profile (UAX #31) in the normal form NFC. Two names that differ in case only
-//! are one name. With `--unicode-names` a name that looks like one that is taken may not be had
-//! either: both have one skeleton (UTS #39). With `--plain` a name is its bytes.
+//! are one name. With `--unicode-names` a name is refused as well if it looks like one that is taken:
+//! both have one skeleton (UTS #39). With `--plain` a name is its bytes.
+//!
+//! So a name has three forms: the name as it is shown, its *fold*, which is compared, and its *look*,
+//! which is compared too where look-alikes count. [`Rules`] derives them; a [`Directory`] has the names
+//! in use, of members or of rooms, under their folds and looks.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,15 +21,15 @@ use crate::harmless::must_be_shown;
 
 /// The longest name, in characters.
 const MAX: usize = 32;
-/// Bytes of a name before it is brought into its normal form, which may be shorter. A longer one is
-/// not looked at.
+/// The longest name before it is brought into its normal form, in bytes. The normal form may be
+/// shorter; a longer name is refused without computing it.
 const BYTES_MAX: usize = 1024;
-/// Marks on one letter: as many as any language needs, and no tower of them (UTS #39, section 5.4).
+/// Most marks on one letter: as many as any language needs (UTS #39, section 5.4).
 const MARKS_MAX: usize = 4;
 /// Names that the server uses for itself, for its operator, and for the member it speaks to.
 const RESERVED: [&str; 4] = ["operator", "you", "server", "edgeloop"];
 
-/// What is wrong with a name, said to whoever wants it.
+/// The reason why a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Illegal {
     Empty,
@@ -60,14 +64,14 @@ impl Illegal {
 /// How names are read and compared.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rules {
-    /// Letters of any script.
+    /// Letters of any script are allowed.
     pub(super) unicode: bool,
-    /// Names are taken as they come.
+    /// Names are compared byte by byte.
     pub(super) plain: bool,
 }
 
 impl Rules {
-    /// The name that a line asks for, if it may be one.
+    /// The name that a line asks for, if it is legal.
     pub(super) fn legal(self, line: &[u8]) -> Result<Cow<'_, str>, Illegal> {
         let name = str::from_utf8(line).map_err(|_| Illegal::Characters)?;
         let name = match self.plain {
@@ -81,25 +85,25 @@ impl Rules {
         }
     }
 
-    /// The name of a room, which may have hyphens and underscores too. A `#` in front is what people
-    /// are used to from elsewhere, and means nothing.
+    /// The name of a room, which may have hyphens and underscores too. A `#` in front, as in IRC, is
+    /// dropped.
     pub(super) fn legal_room(self, name: &str) -> Result<Cow<'_, str>, Illegal> {
         let name = name.strip_prefix('#').unwrap_or(name);
         self.letters(name, |char| matches!(char, '-' | '_'))
     }
 
-    /// The form of a name that is compared.
+    /// The fold of a name: the form that is compared.
     pub(super) fn fold(self, name: &str) -> Cow<'_, str> {
         let is_folded = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
         if self.plain || name.bytes().all(is_folded) {
             return Cow::Borrowed(name);
         }
-        // By way of uppercase, so that `ς` and `σ` are one letter, and `ß` is `ss`.
+        // First to uppercase, so that `ς` and `σ` are one letter, and `ß` is `ss`.
         let upper = name.nfc().flat_map(char::to_uppercase);
         Cow::Owned(upper.flat_map(char::to_lowercase).nfc().collect())
     }
 
-    /// The look of a name, if looks count: look-alikes have the same.
+    /// The look of a name, which it shares with all look-alikes; `None` if looks do not count.
     fn look(self, name: &str) -> Option<String> {
         let look = |name| self.fold(&skeleton(name).collect::<String>()).into_owned();
         self.unicode.then(|| look(name))
@@ -111,7 +115,8 @@ impl Rules {
         !self.plain && RESERVED.iter().any(|&word| word == name || is_like(word))
     }
 
-    /// Checks that a name has letters and digits, or what else is allowed.
+    /// Checks that a name has letters, digits and `allowed` characters only, and returns its normal
+    /// form.
     fn letters(self, name: &str, allowed: fn(char) -> bool) -> Result<Cow<'_, str>, Illegal> {
         if name.len() > BYTES_MAX {
             return Err(Illegal::TooLong);
@@ -136,9 +141,9 @@ impl Rules {
     }
 }
 
-/// Checks that a name is an identifier, in which digits may come first, of letters and digits.
+/// Checks that a name is an identifier (UAX #31) of letters and digits, of which a digit may be first.
 fn identify(name: &str, allowed: fn(char) -> bool) -> Result<(), Illegal> {
-    // Marks that the letter before may still get.
+    // Number of marks that the letter before may still get.
     let mut room = 0;
     for (at, char) in name.char_indices() {
         let is_mark = is_combining_mark(char);
@@ -150,7 +155,7 @@ fn identify(name: &str, allowed: fn(char) -> bool) -> Result<(), Illegal> {
         } else if !is_letter && !allowed(char) {
             return Err(Illegal::Characters);
         } else if at == 0 && is_letter && !is_xid_start(char) && !char.is_numeric() {
-            // A vowel sign that is no combining mark, as Thai and Lao have.
+            // Thai and Lao have vowel signs that are no combining marks.
             return Err(Illegal::Marks);
         } else {
             room = match char.is_alphabetic() {
@@ -173,7 +178,7 @@ pub(super) fn is_unseen(char: char) -> bool {
     !char.is_ascii() && skeleton(char.encode_utf8(&mut [0; 4])).next().is_none()
 }
 
-/// Names in use, each with its holder: a member or a room.
+/// The names in use, each with its holder: a member or a room.
 #[derive(Debug)]
 pub(super) struct Directory<T> {
     rules: Rules,
@@ -195,7 +200,7 @@ impl<T: Copy + PartialEq> Directory<T> {
         self.by_fold.get(&*self.rules.fold(name)).copied()
     }
 
-    /// Whether a name is free for `holder`, which may have it already, in other letters.
+    /// Checks that a name is free, or is a variant of the name that `holder` has.
     pub(super) fn check(&self, name: &str, holder: Option<T>) -> Result<(), Illegal> {
         if self.get(name).is_some_and(|other| Some(other) != holder) {
             return Err(Illegal::Taken);

@@ -1,4 +1,4 @@
-//! The server's own terminal, and what is known of it.
+//! The state of the server's own terminal.
 
 use edgeloop_reactor::{ConnId, Outbox};
 
@@ -6,25 +6,27 @@ use super::gate::Gate;
 use crate::line::LineAssembler;
 use crate::screen::Screen;
 
-/// Standard input and output, if they are used.
+/// Standard input and output, if they are used: the operator speaks through one, and reads the lines
+/// of rooms and the replies to its commands on the other.
 #[derive(Debug)]
 pub(super) struct Operator {
     pub(super) stdin: Option<ConnId>,
     pub(super) stdout: Option<ConnId>,
+    /// The terminal, with the line that is being edited on it.
     pub(super) screen: Screen,
     /// The log does not go to the terminal.
     pub(super) has_log: bool,
+    /// An incomplete line of standard input.
     pub(super) lines: LineAssembler,
     /// The room that the operator has joined; `None` for all rooms.
     pub(super) room: Option<String>,
-    /// What all rooms may be told by the operator, who does not stand in their queues: all of them
-    /// would have to be open at one time.
+    /// Bytes that the operator may tell all rooms.
     pub(super) gate: Gate,
     /// Standard output takes no more for now.
     pub(super) is_full: bool,
     /// Bytes that standard output is given in one turn.
     pub(super) shown: Gate,
-    /// Lines left out since a line was shown last.
+    /// Number of lines left out since the last line that was shown.
     pub(super) missing: usize,
 }
 
@@ -44,7 +46,7 @@ impl Operator {
         }
     }
 
-    /// Standard input is open.
+    /// Notes that standard input is open, and prepares the terminal.
     pub(super) fn sits_down(&mut self, id: ConnId, out: &mut Outbox) {
         self.stdin = Some(id);
         let mut opening = Vec::new();
@@ -57,7 +59,7 @@ impl Operator {
         !self.is_full && !self.screen.is_anothers()
     }
 
-    /// Leaves the terminal as it was found.
+    /// Restores the terminal.
     pub(super) fn gets_up(&mut self, out: &mut Outbox) {
         let mut rest = Vec::new();
         self.screen.close(&mut rest);
@@ -70,7 +72,7 @@ impl Operator {
         self.put(&drawn, out);
     }
 
-    /// Ends both, and with them the program if there is nobody else.
+    /// Ends both streams, and with them the program if there is no other connection.
     pub(super) fn leave(&mut self, out: &mut Outbox) {
         self.gets_up(out);
         let streams = [self.stdin, self.stdout];

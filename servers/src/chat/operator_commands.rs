@@ -1,5 +1,9 @@
 //! The server's own terminal: its input. A line is told to all members, or to those of one room; lines
 //! that begin with `/` are commands.
+//!
+//! The operator does not stand in the queue of a room, since a line for all rooms would need all of
+//! them open at one time. Instead it has a gate of its own, and standard input is paused while that
+//! gate is shut or standard output is full.
 
 use std::time::Duration;
 
@@ -25,11 +29,11 @@ TEXT                   is said to all, or to the room that was joined
 const NOBODY: &str = "nobody has this name";
 /// How long a kick keeps a member out.
 const KICKED_FOR: Duration = Duration::from_secs(5 * 60);
-/// What stands in the transcript for a room, where something is said in all of them.
+/// The room that the transcript names for a line to all rooms.
 const ALL_ROOMS: &str = "*";
 
 impl Chat {
-    /// What was typed at the server's terminal.
+    /// Processes bytes that were typed at the server's terminal.
     pub(super) fn operate(&mut self, bytes: &[u8], out: &mut Outbox) {
         let (mut echo, mut words) = (Vec::new(), Vec::new());
         let ended = self.operator.screen.typed(bytes, &mut echo, &mut words);
@@ -44,7 +48,7 @@ impl Chat {
         self.tell_operator_what_is_missing(out);
     }
 
-    /// Standard output takes no more for now, or has caught up.
+    /// Notes that standard output takes no more for now, or has caught up.
     pub(super) fn operator_is_full(&mut self, id: ConnId, is_full: bool, out: &mut Outbox) {
         if self.operator.stdout == Some(id) {
             self.operator.is_full = is_full;
@@ -53,8 +57,8 @@ impl Chat {
         }
     }
 
-    /// Reads on from standard input, unless a room that is behind was told enough, or the answers are
-    /// not taken: then it rests.
+    /// Pauses standard input while a room that is behind was told enough or standard output is full,
+    /// and resumes it otherwise.
     pub(super) fn let_operator_go_on(&mut self, out: &mut Outbox) {
         let Some(stdin) = self.operator.stdin else {
             return;
@@ -70,8 +74,8 @@ impl Chat {
         }
     }
 
-    /// The end of standard input. The last line may lack its newline. From here on the terminal is
-    /// only written to.
+    /// Handles the end of standard input: executes a last line without newline, and leaves the
+    /// terminal's line mode. Lines are still shown.
     pub(super) fn operator_has_ended(&mut self, out: &mut Outbox) {
         let mut lines = std::mem::take(&mut self.operator.lines);
         lines.finish(OPERATOR_LINE_MAX, |line| self.obey(line.text, out));
@@ -89,7 +93,7 @@ impl Chat {
         let rest = String::from_utf8_lossy(rest);
         let (word, more) = rest.split_once([' ', '\t']).unwrap_or((&rest, ""));
         match verb {
-            b"/who" => self.show_everybody(out),
+            b"/who" => self.show_all_members(out),
             b"/join" => self.operator_joins(word, out),
             b"/kick" => self.kick(word, out),
             b"/ban" => self.ban(word, more.trim(), out),
@@ -100,15 +104,15 @@ impl Chat {
         }
     }
 
-    fn show_everybody(&mut self, out: &mut Outbox) {
-        let mut page = self.everybody();
+    fn show_all_members(&mut self, out: &mut Outbox) {
+        let mut page = self.all_members();
         if let Some(banned) = self.bans.describe(out.now()) {
             page.extend_from_slice(format!("banned: {banned}\n").as_bytes());
         }
         self.print(&String::from_utf8_lossy(&page), out);
     }
 
-    /// Joins one room, which need not exist yet, or all rooms.
+    /// Makes the operator speak to one room, which need not exist yet, or to all rooms.
     fn operator_joins(&mut self, wanted: &str, out: &mut Outbox) {
         if wanted.is_empty() {
             self.operator.room = None;
@@ -149,7 +153,7 @@ impl Chat {
         let until = match how_long {
             "" | "0" => None,
             how_long => match duration(how_long) {
-                // An end beyond the range of the clock is none.
+                // A ban that would end beyond the range of the clock is for good.
                 Ok(duration) => out.now().checked_add(duration),
                 Err(error) => return self.print(&format!("{error}\n"), out),
             },
@@ -161,7 +165,7 @@ impl Chat {
         }
     }
 
-    /// Bans a name, and the address of its bearer if there is one, and tells the operator.
+    /// Bans a name, and the address of the member that has it, and tells the operator.
     fn keep_out(
         &mut self,
         name: &str,
@@ -191,7 +195,7 @@ impl Chat {
         self.print(&told, out);
     }
 
-    /// Ends the visit of a member.
+    /// Ends a member's connection. `told`: the reason for the member; `why`: the one for its room.
     fn send_away(&mut self, id: ConnId, told: &str, why: &str, out: &mut Outbox) {
         self.reply(id, told, out);
         out.finish(id);
@@ -222,7 +226,7 @@ impl Chat {
         self.spend(is_told, out);
     }
 
-    /// Counts the page against the allowance of these rooms.
+    /// Counts the page against the allowance of these rooms and of the operator.
     fn spend(&mut self, is_told: impl Fn(usize) -> bool, out: &Outbox) {
         let (allowance, bytes, now) = (&self.bounds.allowance, self.page.len(), out.now());
         let mut is_behind = false;

@@ -27,7 +27,7 @@ Example:
   edgeloop chat 0.0.0.0:7777 --history 20 --operator
   nc 127.0.0.1 7777";
 
-/// One conversation for everybody who connects, over TCP and Unix sockets
+/// One conversation for all clients, over TCP and Unix sockets
 #[derive(Debug, Args)]
 #[command(
     next_help_heading = "Options of chat",
@@ -39,12 +39,12 @@ pub(crate) struct ChatCommand {
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = line_size)]
     max_line: usize,
 
-    /// Lines a second that one may say for long, and as many times --max-line bytes; above it one's
-    /// input is paused; 0 is no limit
+    /// Lines a second that a member may say for long, and as many times --max-line bytes; above it the
+    /// member's input is paused; 0 is no limit
     #[arg(long, value_name = "N", default_value = "100", value_parser = number::<u32>)]
     rate: u32,
 
-    /// Lines that one may say at once before the rate counts; 0 is as good as 1
+    /// Lines that a member may say at once before the rate counts; 0 is as good as 1
     #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<u32>)]
     burst: u32,
 
@@ -53,16 +53,16 @@ pub(crate) struct ChatCommand {
     #[arg(long, value_name = "SIZE", default_value = "8KiB", value_parser = size)]
     min_rate: usize,
 
-    /// Show the last N lines of a room to who enters it, 64 KiB of them at the most; 0 is none
+    /// Show the last N lines of a room to a member that enters, 64 KiB of them at the most; 0 is none
     #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
     history: usize,
 
-    /// Show this to who has joined: what a file says (up to 1 MiB, UTF-8, read again on SIGHUP), or
-    /// this text, if there is no such file and it does not look like the name of one
+    /// Show this to each member that joins: the content of a file (up to 1 MiB, UTF-8, read again on
+    /// SIGHUP), or this text, if there is no such file and it does not look like the name of one
     #[arg(long, value_name = "FILE|TEXT")]
     motd: Option<OsString>,
 
-    /// How long one may take to give a name; 0 is for ever
+    /// How long a client may take to give a name; 0 is for ever
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     login_timeout: Duration,
 
@@ -86,13 +86,13 @@ pub(crate) struct ChatCommand {
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
 
-    // The last, since its heading is that of all that follows.
+    // The last field, since its help heading applies to all fields that follow.
     #[command(flatten)]
     common: Options,
 }
 
 impl ChatCommand {
-    /// The chat that these ask for, with its files open.
+    /// The chat with these options, with its files open.
     fn chat(&self) -> Result<Chat, String> {
         let motd = self.motd.as_deref().map(motd::find).transpose();
         let motd = motd.map_err(|why| format!("cannot read the message of the day {why}"))?;
@@ -144,10 +144,11 @@ impl ServerCommand for ChatCommand {
     }
 }
 
-/// Three times as much, which is what a line can become, can still be counted in 32 bits.
+/// Bound of `--max-line`, in bytes: a line may grow to three times its length when it is made harmless,
+/// which still fits in 32 bits.
 const LINE_MAX: usize = 1 << 30;
 
-/// A line that has room for a name, of which a character may take four bytes.
+/// Parses the longest line, in bytes: at least a name of 32 characters with four bytes each.
 fn line_size(text: &str) -> Result<usize, String> {
     match size(text)? {
         0..128 => Err("a line needs room for 128 bytes at least".into()),

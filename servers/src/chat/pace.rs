@@ -1,12 +1,16 @@
 //! How fast a member may talk: token buckets, kept as one number each.
 //!
 //! Instead of counting tokens, a [`Bucket`] remembers when it will be full again (the generic cell
-//! rate algorithm, as ATM networks call it): each spending moves that time further away, and it may
-//! not be further than the whole bucket takes to fill.
+//! rate algorithm of ATM networks): each spending moves that time further away, and a line may pass
+//! while that time is no further away than an empty bucket takes to fill.
+//!
+//! [`Rate`] is the rule, the same for all members; [`Bucket`] is the state of one member. [`Pace`] has
+//! two buckets: one of lines, which must have a token before the line, and one of bytes, which may go
+//! into debt, since the length of a line with its prefix is known only when it is sent.
 
 use std::time::Duration;
 
-/// The shortest wait that is worth a timer: a paced member waits for several lines at once.
+/// The shortest wait that is worth a timer: a paced member then waits once for several lines.
 const WAIT: Duration = Duration::from_millis(50);
 const NANOS_A_SECOND: u128 = 1_000_000_000;
 
@@ -17,7 +21,7 @@ pub(super) struct Rate {
     tokens_per_second: u64,
     /// Time in which an empty bucket fills.
     depth: Duration,
-    /// The shortest wait: not so long that the bucket would run over meanwhile.
+    /// The shortest wait, at most half of `depth`, so that the bucket does not run over meanwhile.
     wait: Duration,
 }
 
@@ -34,23 +38,23 @@ impl Rate {
     }
 }
 
-/// Time in which so many tokens come in.
+/// Time in which a number of tokens comes in.
 fn time(tokens: u64, per_second: u64) -> Duration {
     let nanos = u128::from(tokens) * NANOS_A_SECOND / u128::from(per_second);
-    // A fourth of what the clock can count, so that sums do not run over.
+    // A quarter of the largest time, so that sums do not overflow.
     Duration::from_nanos(nanos.min(u128::from(u64::MAX / 4)) as u64)
 }
 
-/// What is left to spend.
+/// A token bucket.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bucket {
-    /// When the bucket is full again, in nanoseconds of the reactor's clock.
+    /// Time when the bucket is full again, in nanoseconds of the reactor's clock.
     full_at_ns: u64,
 }
 
 impl Bucket {
-    /// How long it takes until `tokens` may be spent; zero if they may be spent now. With `tokens`
-    /// of 0, the bucket need only be out of debt.
+    /// Wait until `tokens` may be spent; zero if they may be spent now. With `tokens` of 0, the bucket
+    /// need only be out of debt.
     pub(super) fn wait(self, rate: Rate, tokens: u64, now: Duration) -> Duration {
         let owed = self.debt(now) + time(tokens, rate.tokens_per_second);
         let excess = owed.saturating_sub(rate.depth);
@@ -60,7 +64,7 @@ impl Bucket {
         }
     }
 
-    /// Spends tokens, whether they are there or not.
+    /// Spends tokens, if need be into debt.
     pub(super) fn spend(&mut self, rate: Rate, tokens: u64, now: Duration) {
         let full_at = now + self.debt(now) + time(tokens, rate.tokens_per_second);
         self.full_at_ns = full_at.as_nanos() as u64;
@@ -78,7 +82,7 @@ pub(super) struct Rates {
     pub(super) bytes: Rate,
 }
 
-/// What one member has left to say.
+/// The state of one member's rate limits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     lines: Bucket,
@@ -86,18 +90,18 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// How long the next line has to wait; zero if not at all.
+    /// Wait of the next line; zero if it may be said now.
     pub(super) fn wait(self, rates: Rates, now: Duration) -> Duration {
         let lines = self.lines.wait(rates.lines, 1, now);
         lines.max(self.bytes.wait(rates.bytes, 0, now))
     }
 
-    /// The member has sent a line.
+    /// Counts a line that the member has sent.
     pub(super) fn spend_line(&mut self, rates: Rates, now: Duration) {
         self.lines.spend(rates.lines, 1, now);
     }
 
-    /// Others are told so many bytes by the member.
+    /// Counts bytes that the member has told others.
     pub(super) fn spend_bytes(&mut self, rates: Rates, bytes: usize, now: Duration) {
         self.bytes.spend(rates.bytes, bytes as u64, now);
     }
@@ -111,7 +115,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// How many lines may be said at once.
+    /// Number of lines that may be said at once.
     fn lines(bucket: &mut Bucket, rate: Rate, now: Duration) -> usize {
         let may_go_on = |bucket: &mut Bucket| bucket.wait(rate, 1, now).is_zero();
         std::iter::repeat_with(|| may_go_on(bucket).then(|| bucket.spend(rate, 1, now)))

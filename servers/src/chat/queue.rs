@@ -1,9 +1,13 @@
-//! Talkers that wait for their room.
+//! Members that wait for a room to take their line.
 //!
-//! A line that may not be said yet is kept, the input of its author rests, and the author stands in
-//! the queue of the room that the line is for: its own room, or that of the member to whom it is
-//! said. The room calls its queue up in order, a line of each at a time, as its [`Gate`] allows.
-//! Only the first in the queue has a timer, so that thousands who wait cost nothing.
+//! A line that may not be said yet is kept, the input of its author is paused, and the author stands
+//! in the queue of the room that is to hear the line: its own room, or that of the member to whom the
+//! line is said. The room calls its queue up in order, one line of each member at a time, as its
+//! [`Gate`] allows. Only the first member of a queue has a timer, so thousands of waiting members cost
+//! nothing until their turn.
+//!
+//! `rise` and `fall` are here too: a member that crosses the high-water mark shuts or opens the gate
+//! of its room, and thereby moves the queue.
 //!
 //! [`Gate`]: super::gate::Gate
 
@@ -17,8 +21,8 @@ use super::command::Command;
 use super::member::Kept;
 
 impl Chat {
-    /// The room that hears a command, unless its author alone does. Announcements are not meant: they
-    /// are summed up if there is no room for them.
+    /// The room that hears a command; `None` if only its author does. Announcements do not count: they
+    /// are summed up where the room may not be told.
     pub(super) fn audience(&self, id: ConnId, command: &Command<'_>) -> Option<u32> {
         let member = self.members.get(id)?;
         match command {
@@ -33,8 +37,8 @@ impl Chat {
         }
     }
 
-    /// Whether a room may be told something now: by a member that it has called up, or otherwise by
-    /// one that comes after all in its queue.
+    /// Whether a room may be told a line now. While its queue is not empty, only the member that it
+    /// has called up (`called`) may tell it one.
     pub(super) fn is_open(&self, number: u32, called: Option<u32>, now: Duration) -> bool {
         let room = &self.rooms[number as usize];
         let is_next = room.queue.is_empty() || called == Some(number);
@@ -61,7 +65,7 @@ impl Chat {
         }
     }
 
-    /// A member is about to go, and does not wait any more.
+    /// Takes a member that is about to leave out of the queue, and drops its line.
     pub(super) fn leave_queue(&mut self, id: ConnId, out: &mut Outbox) {
         let kept = self
             .members
@@ -78,8 +82,8 @@ impl Chat {
         }
     }
 
-    /// A room ends. Each line in its queue has lost its hearer, and what becomes of it is to be found
-    /// out anew.
+    /// Empties the queue of a room that ends. Each line in it has lost its hearer, so a timer makes
+    /// its author attempt it again.
     pub(super) fn dissolve_queue(&mut self, number: u32, out: &mut Outbox) {
         for id in std::mem::take(&mut self.rooms[number as usize].queue) {
             if let Some(member) = self.members.get_mut(id)
@@ -91,7 +95,7 @@ impl Chat {
         }
     }
 
-    /// Sets the timer of the first in a queue to when its line may be said.
+    /// Sets the timer of the first member of a queue to when its line may be said.
     pub(super) fn set_queue_timer(&self, number: u32, out: &mut Outbox) {
         let room = &self.rooms[number as usize];
         if let Some(&first) = room.queue.front() {
@@ -99,7 +103,7 @@ impl Chat {
         }
     }
 
-    /// Lets those in a queue go on one after another, as far as their room allows.
+    /// Resumes the members of a queue one after another, as far as the room allows.
     pub(super) fn call_up(&mut self, number: u32, out: &mut Outbox) {
         let mut effort = 0;
         while let Some(room) = self.rooms.get_mut(number as usize)
@@ -119,8 +123,8 @@ impl Chat {
         }
     }
 
-    /// More than the high-water mark waits for a member: its room is behind, and its own input, which
-    /// may ask for more, rests.
+    /// Notes that a member has risen above the high-water mark: its room is behind from now on, and
+    /// its own input, which may ask for more output, is paused.
     pub(super) fn rise(&mut self, id: ConnId, out: &mut Outbox) {
         if let Some(member) = self.members.get_mut(id)
             && member.set_above(true)
@@ -135,7 +139,8 @@ impl Chat {
         }
     }
 
-    /// A member that has caught up goes on to read the message of the day, or to talk.
+    /// Resumes a member that has fallen below the high-water mark: its message of the day, or its
+    /// input.
     pub(super) fn catch_up(&mut self, id: ConnId, out: &mut Outbox) {
         let Some(member) = self.members.get(id) else {
             return;
@@ -148,7 +153,8 @@ impl Chat {
         }
     }
 
-    /// A member has caught up, or is about to go. Returns whether it was above.
+    /// Notes that a member has fallen below the high-water mark or is about to leave. Returns whether
+    /// it was above.
     pub(super) fn fall(&mut self, id: ConnId, out: &mut Outbox) -> bool {
         let Some(member) = self.members.get_mut(id) else {
             return false;

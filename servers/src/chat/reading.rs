@@ -1,24 +1,25 @@
-//! A message of the day that is longer than a piece, and how far a newcomer has read it.
+//! A message of the day that is longer than a piece, and how far it has been shown to one member.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::text;
 
-/// Bytes that are shown at once; a longer line of the message is shown as several.
+/// Largest piece, in bytes; a longer line of the message is split.
 pub(super) const PIECE: usize = 4 * 1024;
-/// Between two pieces: what was sent before is with the kernel by then, or is known to wait.
+/// Shortest time between two pieces: by then the kernel has taken the previous one, or the member is
+/// known to be above the high-water mark.
 const NEXT_PIECE: Duration = Duration::from_millis(1);
 
-/// What a newcomer has yet to be shown.
+/// Progress of one member through the message of the day.
 #[derive(Debug)]
 pub(super) struct Reading {
     text: Arc<[u8]>,
-    /// So many bytes were shown.
+    /// Bytes of `text` that were shown.
     shown: usize,
-    /// Between two pieces.
+    /// Time between two pieces.
     pub(super) interval: Duration,
-    /// When the newcomer rose above the high-water mark last.
+    /// Time when the member last rose above the high-water mark.
     risen_at: Duration,
 }
 
@@ -32,19 +33,20 @@ impl Reading {
         }
     }
 
-    /// More than the high-water mark waits for the newcomer.
+    /// Notes that the member has risen above the high-water mark.
     pub(super) fn rise(&mut self, now: Duration) {
         self.risen_at = now;
     }
 
-    /// The newcomer has taken half of the mark since then: that is how fast it reads.
+    /// Sets the interval from how fast the member reads: since `rise` it has taken half of
+    /// `high_water` bytes.
     pub(super) fn fall(&mut self, high_water: usize, now: Duration) {
         let pieces = (high_water / 2 / PIECE).clamp(1, u32::MAX as usize);
         let interval = (now.saturating_sub(self.risen_at)) / pieces as u32;
         self.interval = interval.max(NEXT_PIECE);
     }
 
-    /// The next lines, of about a piece in all.
+    /// Takes the next whole lines, at most a piece.
     pub(super) fn next(&mut self) -> &[u8] {
         let rest = &self.text[self.shown..];
         let end = match rest.get(..PIECE) {
@@ -55,7 +57,7 @@ impl Reading {
             }
         };
         self.shown += end;
-        // It may read faster by now.
+        // The interval shrinks a little each time, in case the member reads faster by now.
         self.interval = (self.interval * 31 / 32).max(NEXT_PIECE);
         &rest[..end]
     }
@@ -65,7 +67,7 @@ impl Reading {
     }
 }
 
-/// The message as it is shown.
+/// The message of the day as it is shown: each line with `* ` in front, none longer than a piece.
 pub(super) fn message(text: &str) -> Arc<[u8]> {
     text::notice(text, PIECE).into()
 }

@@ -1,4 +1,10 @@
-//! Rooms: who is in one, and how much is announced there.
+//! Rooms: the members of each, and how many of their steps are announced.
+//!
+//! A *step* is the coming or going of a member. Announcing each step to each member of a large room
+//! is quadratic: a thousand members that come at once would make a million lines. So a room counts
+//! the announcements it has delivered in each [`WINDOW`]; steps above [`ANNOUNCED_MAX`], and all
+//! steps while the room is behind, go into the [`Crowd`], and the room is told a summary of it at
+//! the end of the window.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -10,17 +16,16 @@ use super::history::History;
 use super::member::Member;
 use super::text;
 
-/// Names that are listed to who enters; the others are counted.
+/// Number of names that are listed to a member that enters; the others are counted.
 pub(super) const LISTED_MAX: usize = 1000;
-/// How many times a second announcements may reach somebody in one room. What goes beyond is summed
-/// up, so that a thousand people coming at once are no million lines.
+/// Most announcements in one room and [`WINDOW`], counted once for each member that is told.
 pub(super) const ANNOUNCED_MAX: usize = 100_000;
-/// Steps that are told one by one in a summary; more are counted.
+/// Number of steps that a summary tells one by one; more steps are counted only.
 const TOLD_BY_NAME: usize = 8;
-/// How long announcements are counted together.
+/// Time over which announcements are counted.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
 
-/// Whether somebody comes or goes.
+/// A member's coming or going.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     In,
@@ -37,22 +42,26 @@ impl Step {
     }
 }
 
-/// A room, as long as anybody is in it.
+/// A room, which exists as long as it has members.
 #[derive(Debug)]
 pub(super) struct Room {
+    /// The name as the first member spelt it.
     pub(super) name: Box<str>,
+    /// The members in no order; each of them knows its place here.
     members: Vec<ConnId>,
-    /// How many of them ignore somebody, so that others need not be asked.
+    /// Number of members with an ignore list. While it is 0, a broadcast looks at no list.
     pub(super) ignoring: usize,
     pub(super) history: History,
-    /// How much it may be told.
+    /// Flow control: how much the room may be told now.
     pub(super) gate: Gate,
-    /// Members, of this room or another, of whom each has a line that waits to be said here. Only
-    /// the first of them has a timer for that.
+    /// Members, of this room or another, that have a line waiting to be said here. Only the first of
+    /// them has a timer for that.
     pub(super) queue: VecDeque<ConnId>,
-    /// When the present window of announcements began, and what was announced in it.
+    /// Start of the current window of announcements.
     window: Duration,
+    /// Announcements in the current window, counted once for each member.
     announced: usize,
+    /// Steps that were not announced.
     crowd: Crowd,
 }
 
@@ -75,7 +84,7 @@ impl Room {
         &self.members
     }
 
-    /// Everybody but one.
+    /// All members but one.
     pub(super) fn others(&self, id: ConnId) -> impl Iterator<Item = ConnId> + '_ {
         self.members
             .iter()
@@ -83,19 +92,20 @@ impl Room {
             .filter(move |&other| other != id)
     }
 
-    /// Lets somebody in, and returns the place that is to be remembered.
+    /// Adds a member, and returns its place, which [`Room::leave`] needs.
     pub(super) fn enter(&mut self, id: ConnId) -> u32 {
         self.members.push(id);
         self.members.len() as u32 - 1
     }
 
-    /// Lets somebody out. Whoever takes the place that became free is returned.
+    /// Removes the member at a place, and returns the member that takes this place, if any.
     pub(super) fn leave(&mut self, place: u32) -> Option<ConnId> {
         self.members.swap_remove(place as usize);
         self.members.get(place as usize).copied()
     }
 
-    /// The names of those who are in the room, and the number of those beyond what can be listed.
+    /// Appends the names of the members. Unless `all` is set, names after the first [`LISTED_MAX`] are
+    /// counted only.
     pub(super) fn list(&self, members: &ConnMap<Member>, all: bool, out: &mut Vec<u8>) {
         let listed = if all { usize::MAX } else { LISTED_MAX };
         let names = self.members.iter().filter_map(|&id| members.get(id));
@@ -110,8 +120,8 @@ impl Room {
         }
     }
 
-    /// Whether a step of a member is to be announced at once. Otherwise, and if there is no room for it,
-    /// it is kept to be summed up at the end of the window; `line`: how it may be told to all then.
+    /// Whether a step of a member may be announced now. If not, it joins the crowd. `line`: the
+    /// announcement, unless a summary must not contain it; `has_room`: the room's gate is open.
     pub(super) fn may_announce(
         &mut self,
         id: ConnId,
@@ -124,7 +134,7 @@ impl Room {
             (self.window, self.announced) = (now, 0);
         }
         self.announced += self.members.len();
-        // What was held back is to be told before anything newer.
+        // Steps that were held back are told before newer ones.
         let may = has_room && self.announced <= ANNOUNCED_MAX && self.crowd.is_empty();
         if !may {
             self.crowd.count(id, step, line);
@@ -132,22 +142,23 @@ impl Room {
         may
     }
 
-    /// Those who came and went without being announced, once.
+    /// Takes the steps that were not announced, and starts a new crowd.
     pub(super) fn take_crowd(&mut self) -> Crowd {
         std::mem::take(&mut self.crowd)
     }
 }
 
-/// Those who came and went without being announced.
+/// Steps that were not announced.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
+    /// Number of steps, by `Step`.
     steps: [usize; 2],
-    /// The announcements, as long as they are few and may be told.
+    /// The announcements, one for each step, while they are few and may be told.
     lines: Vec<Box<[u8]>>,
-    /// Steps are told by their numbers only.
+    /// The summary has numbers only.
     is_counted: bool,
-    /// Who of them came, and the steps until then. They saw who was there, and are told of those
-    /// only who came and went later.
+    /// Members that came, and `steps` up to and with their coming. Such a member has seen the list of
+    /// those before it, so its summary has the later steps only.
     came: HashMap<ConnId, [usize; 2]>,
 }
 
@@ -171,12 +182,12 @@ impl Crowd {
         }
     }
 
-    /// Whether somebody was there before the first of them.
+    /// Whether a member was in the room before the first step.
     pub(super) fn hears_all(&self, id: ConnId) -> bool {
         !self.came.contains_key(&id)
     }
 
-    /// What a member is told of them that was there before the first, or else came as one of them.
+    /// The summary for one member: all steps, or those after its own coming.
     pub(super) fn summary_for(&self, id: ConnId) -> Vec<u8> {
         let [entered_before, left_before] = self.came.get(&id).copied().unwrap_or_default();
         if let Some(later @ [_, ..]) = self.lines.get(entered_before + left_before..) {
@@ -194,7 +205,7 @@ mod tests {
     use super::*;
     use crate::echo::Echo;
 
-    /// As many connections as one likes.
+    /// Ids of new connections.
     fn ids() -> impl Iterator<Item = ConnId> {
         let mut script = Script::new(Echo {
             answers_low_ports: false,
@@ -220,7 +231,7 @@ mod tests {
         let later = now + 5 * WINDOW;
         assert!(
             !room.may_announce(first, Step::Out, Some(b""), true, later),
-            "what was counted is told first"
+            "the crowd is told first"
         );
         let crowd = room.take_crowd();
         assert_eq!(crowd.steps, [2000 - announced, 2]);
@@ -230,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_in_a_crowd_is_told_of_those_who_come_later() {
+    fn a_member_that_comes_in_a_crowd_is_told_of_later_steps() {
         let ids: Vec<ConnId> = ids().take(TOLD_BY_NAME + 1).collect();
         let mut crowd = Crowd::default();
         let step = |index: usize| if index == 1 { Step::Out } else { Step::In };

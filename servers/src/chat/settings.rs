@@ -1,36 +1,36 @@
-//! What can be chosen.
+//! The settings of a chat.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What can be chosen.
+/// The settings of a chat.
 #[derive(Debug)]
 pub struct Settings {
     /// The longest line, in bytes.
     pub max_line: usize,
-    /// Lines a second that one may say for long, 0 for any number.
+    /// Lines a second that a member may say for long; 0 for any number.
     pub rate: u32,
-    /// Lines that one may say at once before that counts.
+    /// Lines that a member may say at once before `rate` counts.
     pub burst: u32,
-    /// Bytes a second that a member must accept while more than `high_water` waits for it, and that
-    /// a room may be told whatever waits for its members; 0 for any rate.
+    /// Bytes a second that a member must accept while its pending output is above `high_water`, and
+    /// that its room may be told meanwhile; 0 for any rate.
     pub min_rate: usize,
-    /// Bytes waiting for a member above which its room is told no more than that.
+    /// Pending output of a member, in bytes, above which its room is told `min_rate` only.
     pub high_water: usize,
-    /// How many lines of a room are shown to who enters it.
+    /// Number of lines of a room that are shown to a member that enters.
     pub history: usize,
-    /// What is shown to who has joined.
+    /// The message of the day, shown to each member that joins.
     pub motd: Option<String>,
-    /// Where that came from, to be read again on SIGHUP; `None` if it is no file's content.
+    /// The file of the message of the day, read again on SIGHUP; `None` if it has none.
     pub motd_file: Option<PathBuf>,
-    /// How long one may take to give a name; zero is for ever.
+    /// Time in which a client must give a name; zero is for ever.
     pub login_timeout: Duration,
-    /// Connections from one address; `None` for any number.
+    /// Most connections from one address; `None` for any number.
     pub max_per_ip: Option<usize>,
-    /// Letters of any script in names.
+    /// Allow letters of any script in names.
     pub unicode_names: bool,
     /// Budget Chat and nothing else: no commands, and every step announced.
     pub plain: bool,
-    /// Who types at the server's terminal speaks to all.
+    /// Tell all members the lines that are typed at the server's terminal.
     pub operator: bool,
 }

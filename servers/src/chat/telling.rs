@@ -1,4 +1,11 @@
-//! What the others hear.
+//! Output: lines of members to their rooms, replies to one member, and announcements.
+//!
+//! Every text is formatted into `Chat::page` first and sent from there, so a line for a thousand
+//! hearers is formatted once. A member's line is counted three times: against the room's gate
+//! (`gate.rs`), against the author's pace (`pace.rs`), and in the effort of the callback.
+//!
+//! Announcements of steps are the one kind of output that may be replaced by less: above
+//! `ANNOUNCED_MAX`, and while the room is behind, a room is told sums once per [`WINDOW`].
 
 use edgeloop_reactor::{ConnId, Outbox};
 
@@ -6,17 +13,18 @@ use super::room::{Step, WINDOW};
 use super::{Chat, text};
 
 impl Chat {
+    /// Says a line of member `id` to its room.
     pub(super) fn say(&mut self, id: ConnId, words: &[u8], out: &mut Outbox) {
         self.speak(id, b"[", b"] ", words, out);
     }
 
-    /// What somebody does rather than says. It begins unlike anything that the server says: a name
-    /// may be any word, and so make a sentence of the server's.
+    /// Tells the room what member `id` does (`/me`). The line begins with `** `, since after `* ` a
+    /// name that is an ordinary word could forge a sentence of the server.
     pub(super) fn emote(&mut self, id: ConnId, words: &[u8], out: &mut Outbox) {
         self.speak(id, b"** ", b" ", words, out);
     }
 
-    /// A line of somebody's that the others in the room hear, and those who come later.
+    /// Sends a line of member `id` to its room, the history, the transcript and the operator.
     fn speak(&mut self, id: ConnId, before: &[u8], after: &[u8], words: &[u8], out: &mut Outbox) {
         let Some(member) = self.members.get(id) else {
             return;
@@ -75,8 +83,9 @@ impl Chat {
         out.broadcast(room.others(id).filter(cares), &self.page);
     }
 
-    /// Announces a step of member `id`, whose text stands on the page. Members that ignore it are told
-    /// as well, without last words, and by the name that they have written.
+    /// Sends the page, the announcement of a step of member `id`, to the others in its room. Members
+    /// that ignore `id` are told of the step too, but without its farewell, and by the name that is on
+    /// their list.
     fn tell_step(&mut self, id: ConnId, step: Step, out: &mut Outbox) {
         let number = self.ignored_number(id);
         self.tell_who_cares(id, number, out);
@@ -99,7 +108,7 @@ impl Chat {
         }
     }
 
-    /// What stands on the page counts as said by its author.
+    /// Counts the page against the pace of its author.
     pub(super) fn charge(&mut self, id: ConnId, out: &Outbox) {
         if let (Some(rates), Some(member)) = (self.rates, self.members.get_mut(id)) {
             let bytes = self.page.len();
@@ -107,7 +116,7 @@ impl Chat {
         }
     }
 
-    /// A word of the server to one person.
+    /// Sends a line of the server to one member.
     pub(super) fn reply(&mut self, id: ConnId, words: &str, out: &mut Outbox) {
         self.page.clear();
         for part in ["* ", words, "\n"] {
@@ -116,13 +125,13 @@ impl Chat {
         self.answer(id, out);
     }
 
-    /// What stands on the page is an answer to somebody.
+    /// Sends the page to one member as a reply.
     pub(super) fn answer(&mut self, id: ConnId, out: &mut Outbox) {
         self.effort += self.page.len();
         out.send(id, &self.page);
     }
 
-    /// What stands on the page is taken down, if there is a transcript.
+    /// Appends the page to the transcript, if there is one.
     pub(super) fn record(&mut self, room: u32, out: &mut Outbox) {
         if let Some(transcript) = &mut self.transcript {
             transcript.note(&self.rooms[room as usize].name, &self.page);
@@ -130,8 +139,9 @@ impl Chat {
         }
     }
 
-    /// Tells the others in the room, or keeps it for later if they hear too much already. A farewell
-    /// has waited for its room, and needs no more of it.
+    /// Announces a step of member `id` to the others in its room, or counts it for the next summary
+    /// if the room may not be told now. A step with a farewell is announced in any case: it has
+    /// waited in the room's queue.
     pub(super) fn announce(&mut self, id: ConnId, step: Step, farewell: &[u8], out: &mut Outbox) {
         let Some(member) = self.members.get(id) else {
             return;
@@ -148,8 +158,8 @@ impl Chat {
         self.page.push(b'\n');
         let number = member.room;
         self.show_step(number, !farewell.is_empty(), out);
-        // A summary is one text for all hearers, so it must not have the line of a member that some of
-        // them ignore.
+        // A summary is one text for all hearers, so it must not contain the line of a member that
+        // some of them ignore.
         let line = self.ignored_number(id).is_none().then_some(&*self.page);
         let room = &mut self.rooms[number as usize];
         let (allowance, now) = (&self.bounds.allowance, out.now());
@@ -164,19 +174,19 @@ impl Chat {
         self.tick(out);
     }
 
-    /// Lets the service timer run, if it does not.
+    /// Sets the service timer, unless it is set.
     pub(super) fn tick(&mut self, out: &mut Outbox) {
         if !std::mem::replace(&mut self.ticking, true) {
             out.set_service_timer(WINDOW);
         }
     }
 
-    /// Tells rooms how many have come and gone without being announced.
+    /// Tells each crowded room of the steps that were not announced.
     pub(super) fn sum_up(&mut self, out: &mut Outbox) {
         if self.crowded.is_empty() {
             return;
         }
-        // The timer may have been the transcript's, which may be set more often.
+        // The service timer may have been set for the transcript, which needs it more often.
         if out.now().saturating_sub(self.summed_up_at) < WINDOW {
             return self.tick(out);
         }

@@ -1,4 +1,7 @@
-//! The chat server without sockets: what each client sends, and what each must have seen.
+//! The chat server without sockets: the input of each client, and the output that it must have seen.
+//!
+//! [`Party`] drives a [`Chat`] by a [`Script`]. Each file of tests is about one subject; `model.rs`
+//! compares the chat with a small model of it.
 
 mod bans;
 mod budget;
@@ -24,7 +27,7 @@ use super::{Chat, Member, STDIN, STDOUT, Settings, Transcript};
 const WELCOME: &str = "Welcome! What is your name?\n";
 const EMPTY: &str = "* The room is empty\n";
 
-/// What the command line's defaults are.
+/// The defaults of the command line.
 pub(super) fn settings() -> Settings {
     Settings {
         max_line: 4096,
@@ -43,7 +46,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-/// A chat, and people who talk to it.
+/// A chat and its clients.
 struct Party {
     script: Script<Chat>,
 }
@@ -65,14 +68,14 @@ impl Party {
         }
     }
 
-    /// Somebody connects, and was asked for a name.
+    /// Connects a client, which is asked for a name.
     fn connect(&mut self) -> ConnId {
         let id = self.script.open();
         assert_eq!(self.hears(id), WELCOME);
         id
     }
 
-    /// Somebody joins, and has read the names of those present. The others hear of it.
+    /// Connects a client and joins it. Its greeting is read; the announcement to the others is not.
     fn join(&mut self, name: &str) -> ConnId {
         let id = self.connect();
         self.says(id, name);
@@ -81,21 +84,21 @@ impl Party {
         id
     }
 
-    /// Several join, and have read all about it.
+    /// Joins several members, and reads all that they are sent.
     fn join_all<const N: usize>(&mut self, names: [&str; N]) -> [ConnId; N] {
         let ids = names.map(|name| self.join(name));
         ids.iter().for_each(|&id| drop(self.hears(id)));
         ids
     }
 
-    /// The operator's terminal: standard input and standard output.
+    /// Opens the operator's terminal: standard input and standard output.
     fn operator(&mut self) -> (ConnId, ConnId) {
         let peer = Peer::Stream;
         let mut open = |tag| self.script.open_as(Opened { peer, tag });
         (open(STDIN), open(STDOUT))
     }
 
-    /// A line is sent.
+    /// Sends a line.
     fn says(&mut self, id: ConnId, line: &str) {
         self.sends(id, format!("{line}\n").as_bytes());
     }
@@ -104,12 +107,12 @@ impl Party {
         self.script.data(id, bytes);
     }
 
-    /// All that somebody was sent since the last time.
+    /// All text that a connection was sent since the last call.
     fn hears(&mut self, id: ConnId) -> String {
         String::from_utf8(self.script.take_output(id)).expect("UTF-8")
     }
 
-    /// The same of somebody who speaks Telnet, with its commands in words.
+    /// As `hears`, for a client that speaks Telnet: commands are shown in words.
     fn sees(&mut self, id: ConnId) -> String {
         let output = self.script.take_output(id);
         let (mut seen, mut rest) = (Vec::new(), &output[..]);
@@ -120,7 +123,7 @@ impl Party {
                     let verb = match verb {
                         0xfc => "WONT",
                         0xfe => "DONT",
-                        verb => panic!("nobody asked for {verb}"),
+                        verb => panic!("no client asked for {verb}"),
                     };
                     seen.extend(format!("<{verb} {option}>").bytes());
                     rest = more;
@@ -147,7 +150,7 @@ impl Party {
         self.script.protocol()
     }
 
-    /// Everything that is kept in two places is the same in both.
+    /// Checks that state which is kept in two places is equal in both.
     fn check(&self) {
         let chat = self.chat();
         let mut joined = 0;
@@ -183,9 +186,9 @@ impl Party {
         assert_eq!(chat.room_by_name.len(), chat.rooms.len());
     }
 
-    /// Everybody has left, and nothing of them is kept.
+    /// Checks that nothing is kept of members after all of them have left.
     fn check_forgotten(&mut self) {
-        // Whatever was to be summed up has been.
+        // Time for summaries that are due.
         self.seconds_pass(10);
         self.check();
         let chat = self.chat();

@@ -1,13 +1,13 @@
-//! What people may write into other people's terminals.
+//! Text from one member that is safe for the terminals of others, and short texts in words.
 
 use std::time::Duration;
 
 use super::name::is_unseen;
 use crate::harmless::{is_plain, must_be_shown};
 
-/// Appends a line, given without its newline, as the others may see it: in UTF-8, what is none as
-/// U+FFFD, and without anything that a terminal would obey or that would make the text read as what
-/// it is not.
+/// Appends a line, given without its newline, as other members may see it: bytes that are not UTF-8
+/// become U+FFFD; characters that a terminal would obey, or that would make the text read as another,
+/// are left out.
 pub(super) fn clean(line: &[u8], out: &mut Vec<u8>) {
     if is_plain(line) {
         return out.extend_from_slice(line);
@@ -24,7 +24,7 @@ pub(super) fn clean(line: &[u8], out: &mut Vec<u8>) {
 
 /// Whether a line has no visible character.
 pub(super) fn is_blank(line: &[u8]) -> bool {
-    // Most lines need no more than this.
+    // Most lines begin with a visible ASCII character.
     if line.first().is_some_and(u8::is_ascii_graphic) {
         return false;
     }
@@ -35,7 +35,7 @@ pub(super) fn is_blank(line: &[u8]) -> bool {
     chunks.all(|chunk| chunk.invalid().is_empty() && chunk.valid().chars().all(is_blank))
 }
 
-/// A line that was cut, without the beginning of a character at its end.
+/// A line that was cut, without an incomplete character at its end.
 pub(super) fn whole_characters(line: &[u8]) -> &[u8] {
     let begins_a_character = |len: &usize| {
         str::from_utf8(&line[line.len() - len..]).is_err_and(|error| error.error_len().is_none())
@@ -44,7 +44,7 @@ pub(super) fn whole_characters(line: &[u8]) -> &[u8] {
     &line[..line.len() - begun.unwrap_or(0)]
 }
 
-/// How long ago something was, as people say it.
+/// An age in words, in the largest unit that fits.
 pub(super) fn age(ago: Duration) -> String {
     match ago.as_secs() {
         seconds @ 0..60 => format!("{seconds}s ago"),
@@ -54,8 +54,8 @@ pub(super) fn age(ago: Duration) -> String {
     }
 }
 
-/// Lines of the server's that somebody else wrote. One that would be longer than `max` bytes is made
-/// several.
+/// A text as lines of the server, with `* ` in front of each. A line that would be longer than `max`
+/// bytes is split.
 pub(super) fn notice(text: &str, max: usize) -> Vec<u8> {
     const FRAME: usize = "* \n".len();
     let mut notice = Vec::with_capacity(text.len());
@@ -75,7 +75,7 @@ pub(super) fn notice(text: &str, max: usize) -> Vec<u8> {
     notice
 }
 
-/// What is said of people who came and went in such numbers; nothing if nobody did.
+/// The summary of steps that were counted only; empty if both numbers are 0.
 pub(super) fn steps(entered: usize, left: usize) -> String {
     let line = |count, step| match count {
         0 => String::new(),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn people_are_counted_in_words() {
+    fn steps_are_counted_in_words() {
         assert_eq!(steps(0, 0), "");
         assert_eq!(steps(1, 0), "* 1 person has entered\n");
         assert_eq!(steps(0, 2), "* 2 people have left\n");

@@ -1,4 +1,4 @@
-//! The record of what was said: a file, written once a second.
+//! The record of all lines: a file, written once a second.
 
 use std::mem;
 use std::path::Path;
@@ -8,10 +8,9 @@ use humantime::format_rfc3339_seconds;
 
 use crate::recorder::{MARK, Record, Recorder};
 
-/// What waits to be written is no more than this. If the file takes nothing, further lines are
-/// lost, and counted.
+/// Most bytes that wait to be written. If the file takes nothing, further lines are lost, and counted.
 const WAITING_MAX: usize = 4 * 1024 * 1024;
-/// So much is written at once, without waiting for the end of the second.
+/// Bytes that are written at once, without waiting for the end of the second.
 const WRITE_AT: usize = 256 * 1024;
 
 const TRANSCRIPT: Record = Record {
@@ -28,8 +27,9 @@ const TRANSCRIPT: Record = Record {
 #[derive(Debug)]
 pub struct Transcript {
     recorder: Recorder,
+    /// Lines that were not written yet.
     waiting: Vec<u8>,
-    /// It is tried to write when so much waits.
+    /// Length of `waiting` at which the next write is attempted.
     write_at: usize,
 }
 
@@ -47,7 +47,7 @@ impl Transcript {
         }
     }
 
-    /// Takes down a line, which is harmless and has its end.
+    /// Appends a line, which has been made harmless and ends with a newline.
     pub(super) fn note(&mut self, room: &str, line: &[u8]) {
         let now = format_rfc3339_seconds(SystemTime::now()).to_string();
         let parts = [now.as_bytes(), b" ", room.as_bytes(), b" ", line];
@@ -62,19 +62,19 @@ impl Transcript {
         }
     }
 
-    /// Writes as much of what waits as there is room for.
+    /// Writes as many waiting bytes as the recorder takes.
     pub(super) fn flush(&mut self) {
         let count = self.recorder.write(&self.waiting);
         self.waiting.drain(..count);
         self.write_at = self.waiting.len() + WRITE_AT;
     }
 
-    /// Whether there is more to write.
+    /// Whether bytes wait to be written.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Opens the file anew: what was noted so far goes to the one that was open.
+    /// Opens the file anew. Lines that were noted before go to the old file.
     pub(super) fn reopen(&mut self) {
         self.waiting.extend_from_slice(MARK);
         self.flush();

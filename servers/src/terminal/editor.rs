@@ -1,4 +1,9 @@
-//! The line editor: keys in, finished lines and a screen out.
+//! The line editor: bytes from the keyboard in, finished lines and bytes for the screen out.
+//!
+//! Its parts have a file each: `keys.rs` decodes bytes into keys, `line.rs` holds the text and the
+//! cursor and does the edits, `history.rs` has the earlier lines, and `row.rs` draws the line. The
+//! editor puts them together, and adds what needs more than one of them: the text that was deleted
+//! last, and a terminal that becomes narrower.
 
 use std::mem;
 
@@ -10,40 +15,40 @@ use super::row::{self, ERASE};
 /// Moves to the upper left corner and erases the screen.
 const CLEAR_SCREEN: &[u8] = b"\x1b[H\x1b[2J";
 const BELL: u8 = 0x07;
-/// Makes the terminal send the position of its cursor (DSR, ECMA-48).
+/// Asks the terminal for the position of its cursor (DSR, ECMA-48).
 const ASK_FOR_CURSOR: &[u8] = b"\x1b[6n";
-/// Makes the terminal mark what is pasted, so that a [`Editor`] takes it for text and not for keys
-/// (xterm's "bracketed paste mode").
+/// Turns xterm's "bracketed paste mode" on: the terminal marks pasted text, so that an [`Editor`]
+/// takes it as text and not as keys.
 pub const PASTE_ON: &[u8] = b"\x1b[?2004h";
-/// Ends that.
+/// Turns bracketed paste mode off.
 pub const PASTE_OFF: &[u8] = b"\x1b[?2004l";
 
-/// What a person has typed.
+/// Finished input: a line, or its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Typed {
     /// A line, without its newline: at most [`LINE_LIMIT`](super::LINE_LIMIT) bytes, no control
     /// characters other than tabs that were pasted.
     Line(String),
-    /// Ctrl-D on an empty line: there will be no more.
+    /// Ctrl-D on an empty line: the end of the input.
     Eof,
 }
 
 /// A line editor without I/O, for a terminal in [`RawMode`](super::RawMode).
 ///
-/// Each method appends to `screen` what is to be written to the terminal, all of it and in order;
-/// `width` is the number of columns that the terminal has at that moment.
+/// Each method appends bytes to `screen`, which are to be written to the terminal in order; `width` is
+/// the terminal's current width in columns.
 ///
 /// The keys are those of most shells: arrows, Home, End, Delete, Backspace; Ctrl-A, E, B, F, P and
 /// N in their stead; Ctrl with an arrow, Alt-B and Alt-F, which move by a word; Ctrl-U, K and W,
-/// Alt-Backspace and Alt-D, which delete to the start, to the end and a word; Ctrl-Y, which brings
-/// back what they have deleted; Ctrl-L, which clears the screen; Ctrl-D. A tab is taken for a space.
+/// Alt-Backspace and Alt-D, which delete to the start, to the end and a word; Ctrl-Y, which inserts
+/// the text that they have deleted; Ctrl-L, which clears the screen; Ctrl-D. A tab counts as a space.
 ///
-/// What is pasted, in a terminal that says so ([`PASTE_ON`]), is text and no keys: tabs stay, and
-/// each of its lines is a line.
+/// If the terminal marks pasted text ([`PASTE_ON`]), pasted control characters are no keys: tabs
+/// stay, and each pasted line is a line.
 ///
-/// When a window becomes narrower, some terminals break the row of the line in several, and others
-/// cut it off. So the terminal is asked where its cursor has come to be, and the rows above are
-/// taken back if there are any.
+/// When a window becomes narrower, some terminals break the row of the line into several, and others
+/// cut it off. So the editor asks the terminal where its cursor is, and erases the rows above if there
+/// are any.
 ///
 /// ```
 /// use edgeloop::terminal::{Editor, Typed};
@@ -61,24 +66,25 @@ pub struct Editor {
     keys: KeyDecoder,
     line: Line,
     history: History,
-    /// What was deleted last.
+    /// The text that was deleted last.
     killed: String,
-    /// The last key has deleted something, to which more is added.
+    /// The last key was a deletion, so the next one adds to `killed`.
     killing: bool,
-    /// The width at which the line was drawn last, and the column of the cursor.
+    /// Width at the last drawing, and the column of the cursor.
     drawn: (usize, usize),
+    /// The terminal was asked for its cursor, and has not replied: what the reply would mean.
     asked: Option<Broken>,
 }
 
-/// Of the cursor.
+/// A side of the cursor.
 #[derive(Clone, Copy, Debug)]
 enum Side {
     Before,
     After,
 }
 
-/// A row that the terminal may have broken in several: where the cursor is if it has, and how many
-/// rows are above that.
+/// A row that the terminal may have broken into several. If it has, the cursor is in `column`, with
+/// `rows_above` rows of the line above it.
 #[derive(Clone, Copy, Debug)]
 struct Broken {
     column: usize,
@@ -102,8 +108,8 @@ impl Editor {
         }
     }
 
-    /// Takes bytes from the keyboard, cut anywhere, and calls `typed` for each finished line; it
-    /// stays on the screen. Where the line is full, what is typed is dropped, and the bell rings.
+    /// Processes bytes from the keyboard, cut anywhere, and calls `typed` for each finished line, which
+    /// stays on the screen. Characters above the longest line are dropped, and the bell rings.
     pub fn keys(
         &mut self,
         bytes: &[u8],
@@ -127,14 +133,14 @@ impl Editor {
                 key => fits &= self.edit(key),
             }
         }
-        // Once for all of them: a pasted text is no slower than a key.
+        // Once for all bytes, so that a long paste is drawn once.
         self.draw(width, screen);
         if !fits {
             screen.push(BELL);
         }
     }
 
-    /// Shows text, whole lines that are harmless to a terminal, above the line being typed.
+    /// Prints whole lines above the line being typed. The text must be harmless to a terminal.
     pub fn print(&mut self, text: &[u8], width: usize, screen: &mut Vec<u8>) {
         self.asked = None;
         screen.extend_from_slice(ERASE);
@@ -145,8 +151,8 @@ impl Editor {
         self.draw(width, screen);
     }
 
-    /// Draws the line being typed over the row where the cursor is: at the start, when the width
-    /// has changed (SIGWINCH) and when the program goes on after a stop (SIGCONT).
+    /// Draws the line being typed over the row of the cursor. The caller draws at the start, when the
+    /// width has changed (SIGWINCH) and when the program continues after a stop (SIGCONT).
     pub fn draw(&mut self, width: usize, screen: &mut Vec<u8>) {
         let (before, column) = self.drawn;
         if width > 0 && width < before && column >= width {
@@ -160,9 +166,10 @@ impl Editor {
         self.drawn = (width, column);
     }
 
-    /// The terminal has told where its cursor was when it was asked, in a column counted from 1.
+    /// Handles the terminal's reply, the column of its cursor counted from 1: moves up to the first row
+    /// of a broken line.
     fn cursor_is_at(&mut self, column: usize, width: usize, screen: &mut Vec<u8>) {
-        // In the last column it would also be if the row was cut off.
+        // The last column proves nothing: the cursor is there too if the row was cut off.
         if let Some(broken) = self.asked.take()
             && broken.column + 1 == column
             && column < width
@@ -172,7 +179,7 @@ impl Editor {
     }
 
     /// Takes the line being typed off the screen and leaves the cursor at the start of an empty
-    /// row: at the end, or to give the terminal to somebody else for a while. The line is kept.
+    /// row: at the end, or before another program uses the terminal. The line is kept.
     pub fn erase(&self, screen: &mut Vec<u8>) {
         screen.extend_from_slice(ERASE);
     }
@@ -189,7 +196,7 @@ impl Editor {
         line
     }
 
-    /// False if there was no room for a character.
+    /// Applies a key to the line. Returns false if the line had no room for a character.
     fn edit(&mut self, key: Key) -> bool {
         let line = &mut self.line;
         let goes_on = mem::take(&mut self.killing);
@@ -224,7 +231,8 @@ impl Editor {
         true
     }
 
-    /// Deletes something and keeps it, together with what the keys just before have deleted.
+    /// Deletes text and keeps it for Ctrl-Y, joined to the text that the keys before have deleted if
+    /// they were deletions too (`goes_on`).
     fn keep(&mut self, goes_on: bool, kill: fn(&mut Line) -> String, side: Side) {
         if !goes_on {
             self.killed.clear();

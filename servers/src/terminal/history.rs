@@ -1,22 +1,23 @@
-//! The lines typed before, and how far back among them the arrow keys have gone.
+//! The lines typed before, and the position of the arrow keys among them.
 
 use std::collections::VecDeque;
 
-/// How many lines are remembered.
+/// Number of lines that are kept.
 pub const HISTORY_LIMIT: usize = 100;
 
+/// The lines typed before.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// Newest last.
     lines: VecDeque<String>,
-    /// Which line is shown, counted from the newest, which is 1; 0 is the line being typed.
+    /// Position of the line that is shown: 1 for the newest, 0 for the line being typed.
     back: usize,
     /// The line being typed, while an older one is shown.
     draft: String,
 }
 
 impl History {
-    /// A line was finished. Empty ones, and the same one again, are not worth an arrow key.
+    /// Adds a finished line, unless it is empty or equal to the newest.
     pub(super) fn add(&mut self, line: &str) {
         self.back = 0;
         if line.is_empty() || self.lines.back().is_some_and(|newest| newest == line) {
@@ -28,8 +29,8 @@ impl History {
         self.lines.push_back(line.to_owned());
     }
 
-    /// The line before the one shown, `None` if that is the oldest. What was done to a line from
-    /// the history is not kept; the line being typed is.
+    /// Goes to the line before the one shown; `None` if that is the oldest. Edits of a line from the
+    /// history are lost; the line being typed (`shown`) is kept as the draft.
     pub(super) fn older(&mut self, shown: &str) -> Option<&str> {
         if self.back == self.lines.len() {
             return None;
@@ -41,7 +42,7 @@ impl History {
         Some(&self.lines[self.lines.len() - self.back])
     }
 
-    /// The line after the one shown, `None` if that is the line being typed.
+    /// Goes to the line after the one shown; `None` if that is the line being typed.
     pub(super) fn newer(&mut self) -> Option<&str> {
         self.back = self.back.checked_sub(1)?;
         match self.back {

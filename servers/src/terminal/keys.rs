@@ -1,16 +1,20 @@
-//! Which keys the bytes from a keyboard stand for.
+//! From the bytes of a keyboard to keys.
 //!
 //! A character comes as UTF-8, any other key as a control character or as an escape sequence
-//! (console_codes(4), ECMA-48). A read may end within either, so bytes are taken one at a time.
-//! What stands for no key known here is swallowed to its end: half a sequence in the line would be
-//! worse than a key without effect.
+//! (console_codes(4), ECMA-48). A read may end within either, so bytes are decoded one at a time.
+//! A sequence that is no known key is swallowed to its end: a key without effect is better than half
+//! a sequence in the line.
+//!
+//! A byte passes two state machines: [`Utf8Decoder`] makes characters of bytes, and [`KeyDecoder`]
+//! keys of characters; its state, [`Within`], is the part of a sequence that has come so far. Between
+//! the marks of a paste `KeyDecoder::pasted` takes the place of the second.
 
 use std::str;
 
 /// A key with a meaning for the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// Never a control character, but for a tab that was pasted.
+    /// A character; never a control character, except for a pasted tab.
     Char(char),
     Enter,
     Backspace,
@@ -35,33 +39,33 @@ pub(super) enum Key {
     KillWordRight,
     Yank,
     ClearScreen,
-    /// No key: the terminal says that its cursor is in this column, counted from 1.
+    /// No key but the terminal's reply: the column of its cursor, counted from 1.
     CursorAt(u16),
 }
 
-/// Bytes to keys.
+/// Decodes bytes into keys.
 #[derive(Debug, Default)]
 pub(super) struct KeyDecoder {
     utf8: Utf8Decoder,
     within: Within,
-    /// What comes is text that was pasted, and no key.
+    /// The input is pasted text, until the mark that ends it.
     pasting: bool,
 }
 
-/// Where the last character has led.
+/// Position in a sequence after the last character.
 #[derive(Debug, Default)]
 enum Within {
     #[default]
     Text,
     /// After ESC: the Alt key, or the start of more.
     Escape,
-    /// After `ESC [` or `ESC O`, the two ways to say an arrow key.
+    /// After `ESC [` or `ESC O`, either of which begins an arrow key.
     Sequence(Sequence),
     /// After `ESC [ [`, which the Linux console sends for F1 to F5: one more character.
     ConsoleKey,
-    /// In a string for a terminal (OSC, DCS, APC, PM or SOS), such as a late answer to a question
-    /// of the program before us. Any control character ends it, so that somebody who has typed
-    /// Alt-] is not deaf for ever.
+    /// In a control string (OSC, DCS, APC, PM or SOS), such as a late reply of the terminal to the
+    /// previous program. Any control character ends it, so that after Alt-], which begins one, the
+    /// keyboard works again at the next Enter.
     String,
 }
 
@@ -71,12 +75,12 @@ struct Sequence {
     /// 0 if there is none.
     number: u16,
     second: Option<u16>,
-    /// There is more than that.
+    /// There are other parameters, so the sequence is no known key.
     odd: bool,
 }
 
 impl Sequence {
-    /// Takes the next character in; false if that is the last one, which is no parameter.
+    /// Adds a character to the parameters; false if it is none, but the last character of the sequence.
     fn goes_on(&mut self, char: char) -> bool {
         match char {
             '0'..='9' => {
@@ -123,8 +127,8 @@ impl KeyDecoder {
         None
     }
 
-    /// The same for pasted text, up to the sequence that ends it. What else looks like a sequence is
-    /// swallowed.
+    /// The key that a character of pasted text stands for. The sequence that ends the paste is
+    /// recognised, and other sequences are swallowed.
     fn pasted(&mut self, char: char, within: Within) -> Option<Key> {
         match (within, char) {
             (_, '\x1b') => self.within = Within::Escape,
@@ -159,7 +163,7 @@ fn after_escape(char: char) -> Within {
     match char {
         '[' | 'O' => Within::Sequence(Sequence::default()),
         ']' | 'P' | 'X' | '^' | '_' => Within::String,
-        // An intermediate character: the sequence goes on.
+        // An intermediate character: more of the sequence follows.
         ' '..='/' => Within::Escape,
         _ => Within::Text,
     }
@@ -169,7 +173,7 @@ fn control_key(char: char) -> Option<Key> {
     Some(match char {
         '\r' | '\n' => Key::Enter,
         '\x7f' | '\x08' => Key::Backspace,
-        // How wide a tab is depends on where it stands, which is elsewhere on the peer's screen.
+        // The width of a tab depends on its column, which is another on the peer's screen.
         '\t' => Key::Char(' '),
         '\x01' => Key::Home,        // Ctrl-A
         '\x02' => Key::Left,        // Ctrl-B
@@ -187,9 +191,9 @@ fn control_key(char: char) -> Option<Key> {
     })
 }
 
-/// The key that a sequence stands for: with a letter as xterm has it, with a number and `~` as the
-/// VT220, the Linux console, rxvt and others do. Of those with a modifier, xterm's 3 is Alt and 5 is
-/// Ctrl; rxvt has small letters instead.
+/// The key that a sequence stands for. xterm ends its sequences with a letter; the VT220, the Linux
+/// console, rxvt and others send a number and `~`. As modifiers, xterm sends 3 for Alt and 5 for Ctrl;
+/// rxvt sends small letters instead.
 fn sequence_key(sequence: Sequence, last: char) -> Option<Key> {
     if let Some(second) = sequence.second {
         return Some(match (second, last) {
@@ -213,10 +217,10 @@ fn sequence_key(sequence: Sequence, last: char) -> Option<Key> {
     })
 }
 
-/// Bytes to characters. What is not UTF-8 is left out.
+/// Decodes bytes into characters. Bytes that are not UTF-8 are dropped.
 #[derive(Debug, Default)]
 struct Utf8Decoder {
-    /// The start of a character; the last place is for the byte that comes.
+    /// An incomplete character, at most three bytes; the last place is for the next byte.
     bytes: [u8; 4],
     len: usize,
 }
@@ -233,7 +237,7 @@ impl Utf8Decoder {
                 self.len = len;
                 None
             }
-            // The start of a character that never came; this byte may begin another.
+            // The character before stays incomplete and is dropped; this byte may begin another.
             Err(_) if len > 1 => self.next(byte),
             Err(_) => None,
         }
@@ -254,7 +258,7 @@ mod tests {
             .collect()
     }
 
-    /// What the bytes and then an `x` stand for, where the `x` is to be itself.
+    /// The keys of some bytes. An `x` after them must come out as itself, and is not returned.
     fn keys_before_x(bytes: &[u8]) -> Vec<Key> {
         let mut keys = keys(&[bytes, b"x"].concat());
         assert_eq!(keys.pop(), Some(Key::Char('x')), "{bytes:?}");

@@ -1,19 +1,25 @@
 //! The line being typed: a text, and a cursor between two of its characters.
 //!
-//! A character here is what a reader takes for one, a grapheme cluster (Unicode Standard Annex
-//! #29). An `é` may be two code points, a flag is two, a family of emoji seven; the arrow keys step
-//! over all of them at once, and Backspace deletes them whole.
+//! A character here is a grapheme cluster (Unicode Standard Annex #29), which a reader sees as one
+//! character. An `é` may be two code points, a flag is two, a family of emoji seven; the arrow keys
+//! step over all of them at once, and Backspace deletes them whole.
+//!
+//! Every edit moves the cursor to a boundary of two characters: `settle` restores this invariant after
+//! edits that may have joined the characters on both sides. A *word* is a run of letters and digits,
+//! except for Ctrl-W (`kill_word`), whose words are separated by white space, as in the kernel.
 
 use unicode_segmentation::GraphemeCursor;
 
-/// Bytes of the longest line that can be typed; the kernel's own bound in canonical mode
+/// The longest line that can be typed, in bytes; it is the kernel's own bound in canonical mode
 /// (termios(3)).
 pub const LINE_LIMIT: usize = 4096;
 
+/// The line being typed.
 #[derive(Debug, Default)]
 pub(super) struct Line {
+    /// At most [`LINE_LIMIT`] bytes.
     text: String,
-    /// In bytes; always between two characters.
+    /// Position in `text` in bytes; always between two characters.
     cursor: usize,
 }
 
@@ -84,30 +90,30 @@ impl Line {
         self.settle();
     }
 
-    /// To the start of the word at or before the cursor.
+    /// Moves the cursor to the start of the word at or before it.
     pub(super) fn word_left(&mut self) {
         self.cursor = self.word_before();
         self.settle();
     }
 
-    /// To the end of the word at or after the cursor.
+    /// Moves the cursor to the end of the word at or after it.
     pub(super) fn word_right(&mut self) {
         self.cursor = self.word_after();
         self.settle();
     }
 
-    /// Deletes all before the cursor, and returns it.
+    /// Deletes and returns the text before the cursor.
     pub(super) fn kill_before(&mut self) -> String {
         self.delete_back_to(0)
     }
 
-    /// Deletes all after the cursor, and returns it.
+    /// Deletes and returns the text after the cursor.
     pub(super) fn kill_after(&mut self) -> String {
         self.text.split_off(self.cursor)
     }
 
-    /// Deletes what is between white space and the cursor, and the white space between, and returns
-    /// it.
+    /// Deletes and returns the text from the last white space before the cursor to the cursor; white
+    /// space next to the cursor is deleted too.
     pub(super) fn kill_word(&mut self) -> String {
         let before_word = self
             .before_cursor()
@@ -116,12 +122,12 @@ impl Line {
         self.delete_back_to(before_word.len())
     }
 
-    /// Deletes the word before the cursor, and what is between, and returns it.
+    /// Deletes and returns the text from the start of the word before the cursor to the cursor.
     pub(super) fn kill_word_left(&mut self) -> String {
         self.delete_back_to(self.word_before())
     }
 
-    /// Deletes the word after the cursor, and what is between, and returns it.
+    /// Deletes and returns the text from the cursor to the end of the word after it.
     pub(super) fn kill_word_right(&mut self) -> String {
         let killed = self.text.drain(self.cursor..self.word_after()).collect();
         self.settle();
@@ -147,8 +153,8 @@ impl Line {
         deleted
     }
 
-    /// After a change, what stands before and after the cursor may have become one character, such
-    /// as a letter and its accent: the cursor goes behind it.
+    /// Moves the cursor to the end of a character that an edit has formed around it, such as of a
+    /// letter and an accent.
     fn settle(&mut self) {
         if self.at_cursor().is_boundary(&self.text, 0) == Ok(false) {
             self.cursor = self.boundary_after();
@@ -170,7 +176,8 @@ impl Line {
     }
 }
 
-/// Whether a character belongs to a word: letters and digits do, with all that may stand on them.
+/// Whether a character belongs to a word: letters and digits do, and all characters beyond ASCII
+/// except white space, such as accents.
 fn is_of_word(char: char) -> bool {
     char.is_alphanumeric() || !char.is_ascii() && !char.is_whitespace()
 }

@@ -11,9 +11,9 @@ use nix::sys::termios::{
     tcsetattr,
 };
 
-/// The terminals in raw mode, with the mode each had before. They are kept here rather than in the
-/// guards because a panic ends the program without dropping those (`panic = "abort"`), and a shell
-/// on a terminal in raw mode shows nothing of what its user types.
+/// The terminals in raw mode, with the earlier mode of each. They are kept here rather than in the
+/// guards because a panic ends the program without dropping the guards (`panic = "abort"`), and a
+/// shell on a terminal in raw mode does not echo.
 static ENTERED: Mutex<Vec<Entered>> = Mutex::new(Vec::new());
 
 static PANIC_HOOK: Once = Once::new();
@@ -29,11 +29,11 @@ struct Entered {
 /// newline (`ICRNL`) and a newline begins a row (`OPOST`, `ONLCR`). See termios(3).
 ///
 /// The mode is the terminal's, not the program's: it stays when the program ends. Dropping the
-/// guard restores the mode from before, and so does a panic anywhere in the program;
-/// [`std::process::exit`] does not. If the same terminal is entered twice, the guards are to be
-/// dropped in reverse order, as scopes do.
+/// guard restores the earlier mode, and so does a panic anywhere in the program;
+/// [`std::process::exit`] does not. If one terminal is entered twice, the guards must be dropped in
+/// reverse order, as scopes do.
 ///
-/// After a stop (SIGCONT) the shell may have changed the mode: drop the guard, and enter anew.
+/// After a stop (SIGCONT) the shell may have changed the mode: drop the guard, and enter again.
 #[derive(Debug)]
 #[must_use = "the mode ends when the guard is dropped"]
 pub struct RawMode {
@@ -41,7 +41,8 @@ pub struct RawMode {
 }
 
 impl RawMode {
-    /// Puts a terminal into raw mode. An error if `terminal` is none, or is another job's.
+    /// Puts a terminal into raw mode. It is an error if `terminal` is no terminal, or belongs to
+    /// another job.
     pub fn enter(terminal: impl AsFd) -> io::Result<RawMode> {
         if is_anothers(&terminal) {
             return Err(Errno::EAGAIN.into());
@@ -71,8 +72,8 @@ impl Drop for RawMode {
 }
 
 impl Entered {
-    /// Restores the mode from before, unless the program is in the background: then the terminal is
-    /// the shell's, in the mode that the shell has chosen. A terminal that is gone needs nothing.
+    /// Restores the earlier mode, unless the program is in the background: then the terminal is in the
+    /// mode that the shell has chosen. A terminal that is gone needs nothing, so errors are ignored.
     fn restore(&self) {
         if !is_anothers(&self.terminal) {
             let _ = set(&self.terminal, &self.before);
@@ -83,7 +84,7 @@ impl Entered {
 fn raw(mut mode: Termios) -> Termios {
     mode.local_flags
         .remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::IEXTEN);
-    // These are on already, unless another program has left the terminal in disorder.
+    // These flags are on already, unless another program has left the terminal in disorder.
     mode.local_flags.insert(LocalFlags::ISIG);
     mode.input_flags.insert(InputFlags::ICRNL);
     mode.output_flags
@@ -94,14 +95,14 @@ fn raw(mut mode: Termios) -> Termios {
     mode
 }
 
-/// Sets the mode at once. To wait for the output on its way first (`TCSADRAIN`) would be to wait
-/// for ever if the user has stopped the terminal with Ctrl-S, and the mode of output stays as it
-/// is; to throw away the input (`TCSAFLUSH`) would lose what was typed ahead.
+/// Sets the mode at once. Waiting for pending output first (`TCSADRAIN`) would block for ever if the
+/// user has stopped the terminal with Ctrl-S, and is not needed, as the mode of output stays the
+/// same; discarding the input (`TCSAFLUSH`) would lose keys that were typed ahead.
 fn set(terminal: &OwnedFd, mode: &Termios) -> io::Result<()> {
     Ok(tcsetattr(terminal, SetArg::TCSANOW, mode)?)
 }
 
-/// Makes a panic restore all terminals, the latest first, before it is reported.
+/// Installs a panic hook that restores all terminals, the latest first, before the report is printed.
 fn restore_when_the_program_panics() {
     PANIC_HOOK.call_once(|| {
         let report = panic::take_hook();

@@ -1,14 +1,14 @@
 //! The row of the screen on which a line is typed.
 //!
 //! A line of any length is drawn on one row, so that it can be drawn again without knowing how the
-//! terminal breaks lines: what does not fit is cut off, with a `<` or `>` where it was, and the
-//! window moves with the cursor. Which window that is depends on line, cursor and width alone, not
-//! on what was on the screen before.
+//! terminal breaks lines: the row shows a window of the line, which moves with the cursor, with a `<`
+//! or `>` where the line is cut off. The window depends on line, cursor and width alone, not on the
+//! previous content of the screen.
 //!
-//! Terminals disagree on how wide some characters are, emoji of several code points above all. So
-//! each is measured at the widest that a terminal may draw it, which keeps the row within its
-//! bounds everywhere, and the cursor's column is not told to the terminal but saved and restored
-//! where it is: between the same two characters, however wide they are.
+//! Terminals disagree on the width of some characters, above all of emoji with several code points. So
+//! each character is measured at the widest that a terminal may draw it, which keeps the row within
+//! its bounds everywhere. The cursor is not placed by its column, but saved and restored between the
+//! two characters where it belongs, however wide they are.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -23,11 +23,11 @@ const ERASE_REST: &[u8] = b"\x1b[J";
 const SAVE_CURSOR: &[u8] = b"\x1b7";
 const RESTORE_CURSOR: &[u8] = b"\x1b8";
 
-/// Columns without which there is no room for a mark at either end and the cursor between them.
+/// The narrowest row that can be drawn, in columns: a mark at either end and the cursor between them.
 const LEAST_ROOM: usize = 3;
 
-/// Draws `prompt` and `line` over whatever is on the row, and places the cursor. Returns the column
-/// of the cursor, counted from 0.
+/// Draws `prompt` and `line` over the content of the row, and places the cursor. Returns the column of
+/// the cursor, counted from 0.
 pub(super) fn draw(prompt: &str, line: &Line, width: usize, screen: &mut Vec<u8>) -> usize {
     // A character in the last column would make some terminals go on to the next row.
     let room = width.saturating_sub(1);
@@ -57,19 +57,22 @@ pub(super) fn draw(prompt: &str, line: &Line, width: usize, screen: &mut Vec<u8>
 /// The part of a line that is on the screen. Columns are counted from the start of the prompt.
 #[derive(Debug)]
 struct Window {
-    /// The column in the place of the first one of the screen.
+    /// The column of the line at the first column of the screen.
     first: usize,
-    /// The columns shown, without those of the marks.
+    /// Start of the columns that are shown, after a mark.
     start: usize,
+    /// End of the columns that are shown, before a mark.
     end: usize,
+    /// Columns before `start` are cut off.
     cut_left: bool,
+    /// Columns from `end` on are cut off.
     cut_right: bool,
 }
 
 impl Window {
-    /// The window of `room` columns, at least [`LEAST_ROOM`], for a line of `total` with the cursor
-    /// at `cursor`. It moves by half a window, and a third of it is kept for what follows the
-    /// cursor, so far as there is any.
+    /// The window of `room` columns, at least [`LEAST_ROOM`], for a line of `total` columns with the
+    /// cursor at `cursor`. It moves by half a window, and keeps a third of its columns for the text
+    /// after the cursor, if there is so much.
     fn new(cursor: usize, total: usize, room: usize) -> Window {
         let rightmost = room - (total - cursor).min(room / 3);
         let first = cursor.saturating_sub(rightmost).next_multiple_of(room / 2);
@@ -83,17 +86,18 @@ impl Window {
         }
     }
 
-    /// Writes the characters of a text that begins at `column`, and leaves `column` at its end.
+    /// Writes the part of a text within the window. The text begins at `column`, which is moved to its
+    /// end.
     fn write(&self, text: &str, column: &mut usize, screen: &mut Vec<u8>) {
         for character in text.graphemes(true) {
             let start = *column;
             *column += character_width(character);
             if start >= self.start && *column <= self.end {
-                // How wide a tab is depends on where it stands.
+                // The width of a tab depends on its column; it is drawn as a space.
                 let shown = if character == "\t" { " " } else { character };
                 screen.extend_from_slice(shown.as_bytes());
             } else {
-                // A part of it may be within the window: what follows keeps its column.
+                // Blanks for a wide character that is cut in two, so that the next keeps its column.
                 let part = (*column)
                     .min(self.end)
                     .saturating_sub(start.max(self.start));
@@ -103,13 +107,13 @@ impl Window {
     }
 }
 
-/// The columns of a text.
+/// The width of a text, in columns.
 fn columns(text: &str) -> usize {
     text.graphemes(true).map(character_width).sum()
 }
 
-/// The columns of a character: as one, as modern terminals draw it, or as the sum of its code
-/// points, as others do.
+/// The greatest width of a character, in columns: modern terminals draw it as a whole, others draw
+/// its code points one by one.
 fn character_width(character: &str) -> usize {
     let sum = character.chars().filter_map(UnicodeWidthChar::width).sum();
     character.width().max(sum)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use edgeloop::chat::{Chat, Settings};
 use edgeloop_reactor::{ConnId, Direction, Limits, Reactor, Stats, Waker};
 
-/// Nothing here takes long; whatever takes this long has failed.
+/// Longest wait for a condition; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn settings() -> Settings {
@@ -38,7 +38,7 @@ pub(crate) struct Party {
 pub(crate) struct Client {
     pub(crate) id: ConnId,
     pub(crate) stream: UnixStream,
-    /// What came of a line that is not complete yet.
+    /// An incomplete line.
     begun: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ impl Party {
         self.reactor.stats()
     }
 
-    /// One turn, which does not wait if there is nothing to do.
+    /// Turns the reactor once, without waiting for events.
     pub(crate) fn turn(&mut self) {
         self.waker.wake().unwrap();
         self.reactor.turn().unwrap();
@@ -81,7 +81,7 @@ impl Party {
         client
     }
 
-    /// Somebody joins, and has read who is there.
+    /// Joins a member, and reads its list of the room.
     pub(crate) fn join(&mut self, name: &str) -> Client {
         let mut client = self.connect();
         client.says(name);
@@ -105,7 +105,7 @@ impl Client {
         self.stream.write_all(b"\n").unwrap();
     }
 
-    /// Reads one line, if it is there, and nothing beyond.
+    /// Reads one line if it has arrived, and nothing beyond it.
     pub(crate) fn line(&mut self) -> Option<String> {
         let mut byte = [0];
         loop {

@@ -14,7 +14,7 @@ fn with_operator() -> (Party, ConnId, ConnId) {
     (party, stdin, stdout)
 }
 
-/// A newcomer connects from an address and gives a name; returns the answer.
+/// Connects a newcomer from an address and gives a name. Returns the reply.
 fn comes(party: &mut Party, from: &str, name: &str) -> (ConnId, String) {
     let peer = match from {
         "unix" => Peer::Unix,
@@ -27,7 +27,7 @@ fn comes(party: &mut Party, from: &str, name: &str) -> (ConnId, String) {
 }
 
 #[test]
-fn who_is_kicked_may_come_back_after_five_minutes() {
+fn a_kicked_member_may_come_back_after_five_minutes() {
     let (mut party, stdin, stdout) = with_operator();
     let (eve, _) = comes(&mut party, "192.0.2.1:1", "Eve");
     party.says(stdin, "/kick eve");
@@ -53,7 +53,7 @@ fn who_is_kicked_may_come_back_after_five_minutes() {
 }
 
 #[test]
-fn those_of_this_machine_are_banned_by_name_only() {
+fn clients_of_this_machine_are_banned_by_name_only() {
     for from in ["127.0.0.1:1", "127.0.0.9:1", "[::1]:1", "unix"] {
         let (mut party, stdin, stdout) = with_operator();
         let _ = comes(&mut party, from, "eve");

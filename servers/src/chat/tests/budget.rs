@@ -4,7 +4,7 @@ use edgeloop_reactor::{Closed, Errno};
 
 use super::{EMPTY, Party, WELCOME};
 
-/// Every end that a connection can come to.
+/// Every way in which a connection can end.
 const ENDS: [Closed; 7] = [
     Closed::Eof,
     Closed::Reset,
@@ -24,7 +24,7 @@ fn the_server_asks_for_a_name_in_a_single_message() {
 }
 
 #[test]
-fn who_has_no_name_yet_has_not_joined() {
+fn a_client_without_a_name_has_not_joined() {
     let mut party = Party::new();
     let nobody = party.connect();
     let [alice, _] = party.join_all(["alice", "bob"]);
@@ -79,7 +79,7 @@ fn a_name_consists_of_letters_and_digits_only() {
 }
 
 #[test]
-fn who_asks_for_an_illegal_name_is_disconnected_and_nobody_hears_of_it() {
+fn a_client_with_an_illegal_name_is_disconnected_and_not_announced() {
     let mut party = Party::new();
     let [alice] = party.join_all(["alice"]);
     for name in ["no way", "alice"] {
@@ -109,7 +109,7 @@ fn two_users_may_not_have_the_same_name_at_the_same_time() {
 }
 
 #[test]
-fn who_has_joined_is_announced_to_the_others() {
+fn a_member_that_joins_is_announced_to_the_others() {
     let mut party = Party::new();
     let [alice, bob] = party.join_all(["alice", "bob"]);
     let carol = party.join("carol");
@@ -118,7 +118,7 @@ fn who_has_joined_is_announced_to_the_others() {
 }
 
 #[test]
-fn who_has_joined_is_told_the_names_of_all_others_present() {
+fn a_member_that_joins_is_told_the_names_of_all_others_present() {
     let mut party = Party::new();
     let names = ["alice", "bob", "carol", "dave"];
     party.join_all(names);
@@ -131,7 +131,7 @@ fn who_has_joined_is_told_the_names_of_all_others_present() {
 }
 
 #[test]
-fn who_has_left_and_who_has_no_name_is_not_among_them() {
+fn members_that_left_and_clients_without_a_name_are_not_among_them() {
     let mut party = Party::new();
     let [alice, _, _, dave] = party.join_all(["alice", "bob", "carol", "dave"]);
     party.connect();
@@ -249,7 +249,7 @@ fn a_half_closed_client_has_said_its_last_words_and_leaves() {
 }
 
 #[test]
-fn who_types_no_slash_sees_nothing_but_budget_chat() {
+fn a_client_that_types_no_slash_sees_nothing_but_budget_chat() {
     let mut party = Party::new();
     let alice = party.connect();
     party.says(alice, "alice");

@@ -1,4 +1,4 @@
-//! What can be chosen on the command line.
+//! The options of the command line.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use edgeloop_reactor::{Closed, ConnId, Opened, Peer};
 use super::{EMPTY, Party, WELCOME};
 
 #[test]
-fn who_gives_no_name_in_time_is_told_and_closed() {
+fn a_client_without_a_name_in_time_is_told_and_closed() {
     let mut party = Party::with(|settings| settings.login_timeout = Duration::from_secs(5));
     let [alice] = party.join_all(["alice"]);
     let (silent, slow) = (party.connect(), party.connect());
@@ -21,7 +21,7 @@ fn who_gives_no_name_in_time_is_told_and_closed() {
     }
     assert_eq!(party.hears(alice), "");
     party.seconds_pass(3600);
-    assert!(!party.is_closed(alice), "who has joined may be silent");
+    assert!(!party.is_closed(alice), "a member may be silent");
     party.script.eof(alice);
     party.check_forgotten();
 }
@@ -44,7 +44,7 @@ fn connect_from(party: &mut Party, address: &str) -> ConnId {
 }
 
 #[test]
-fn so_many_may_come_from_one_address() {
+fn connections_from_one_address_are_limited() {
     let mut party = Party::with(|settings| settings.max_per_ip = Some(2));
     let one = connect_from(&mut party, "192.0.2.1:1");
     let two = connect_from(&mut party, "192.0.2.1:2");
@@ -89,7 +89,7 @@ fn the_message_of_the_day_follows_the_names() {
 }
 
 #[test]
-fn who_enters_is_shown_the_last_lines_with_their_age() {
+fn a_member_that_enters_is_shown_the_last_lines_with_their_age() {
     let mut party = Party::with(|settings| settings.history = 3);
     let [alice, bob] = party.join_all(["alice", "bob"]);
     party.sends(alice, b"one\ntwo\n");
@@ -121,7 +121,7 @@ fn who_enters_is_shown_the_last_lines_with_their_age() {
          * 1h ago [alice] two\n\
          * 1h ago ** bob waves\n\
          * 5s ago [alice] three\n",
-        "the lobby is there even if nobody is"
+        "the lobby exists without members too"
     );
 }
 

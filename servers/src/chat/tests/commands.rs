@@ -1,10 +1,10 @@
-//! What people can do besides talking.
+//! Commands of members.
 
 use edgeloop_reactor::{Closed, ConnId};
 
 use super::{EMPTY, Party};
 
-/// Three people in the lobby.
+/// Three members in the lobby.
 fn three() -> (Party, [ConnId; 3]) {
     let mut party = Party::new();
     let ids = party.join_all(["alice", "bob", "carol"]);
@@ -49,7 +49,7 @@ fn lines_stay_in_their_room() {
 }
 
 #[test]
-fn where_one_is_one_need_not_go_and_not_every_name_is_a_room_s() {
+fn joining_the_same_room_or_an_illegal_one_is_refused() {
     let (mut party, [alice, bob, _]) = three();
     for (line, told) in [
         ("/join lobby", "* you are in lobby\n"),
@@ -65,7 +65,7 @@ fn where_one_is_one_need_not_go_and_not_every_name_is_a_room_s() {
 }
 
 #[test]
-fn so_many_rooms_are_listed_and_the_others_are_counted() {
+fn a_hundred_rooms_are_listed_and_the_others_are_counted() {
     let mut party = Party::new();
     for number in 0..150 {
         let id = party.join(&format!("n{number}"));
@@ -84,7 +84,7 @@ fn so_many_rooms_are_listed_and_the_others_are_counted() {
 }
 
 #[test]
-fn a_whisper_is_heard_by_one_in_whatever_room() {
+fn a_whisper_is_heard_by_one_member_in_any_room() {
     let (mut party, [alice, bob, carol]) = three();
     party.says(bob, "/join dev");
     party.each_hears([alice, bob, carol]);
@@ -106,7 +106,7 @@ fn a_whisper_is_heard_by_one_in_whatever_room() {
 }
 
 #[test]
-fn who_changes_the_name_is_announced_and_the_old_one_is_free() {
+fn a_change_of_name_is_announced_and_frees_the_old_one() {
     let (mut party, [alice, bob, carol]) = three();
     party.says(alice, "/nick Alice");
     assert_eq!(party.hears(alice), "* you are now known as Alice\n");
@@ -179,9 +179,9 @@ fn two_slashes_say_one_and_other_commands_are_answered_with_a_hint() {
     assert!(help.lines().all(|line| line.starts_with("* /")), "{help}");
 }
 
-/// Names that are words of the server's, and what could be made of them.
+/// Members with words of the server as names try to forge its lines.
 #[test]
-fn nobody_can_speak_for_the_server_or_for_somebody_else() {
+fn no_member_can_speak_for_the_server_or_for_another_member() {
     let (mut party, [alice, ..]) = three();
     for name in [
         "operators",

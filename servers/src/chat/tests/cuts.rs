@@ -1,15 +1,16 @@
-//! However the bytes of a conversation are cut into segments, everybody sees the same.
+//! However the bytes of a conversation are cut into segments, each client sees the same text.
 
 use edgeloop_reactor::ConnId;
 
 use super::Party;
 
-/// Who sends what, one after another. Everybody is connected from the start.
+/// The steps of a conversation: the number of a client, and the bytes that it sends. All clients are
+/// connected from the start.
 type Conversation = &'static [(usize, &'static [u8])];
 
 const CONVERSATION: Conversation = &[
     (0, b"alice\r\n"),
-    // What `telnet` offers and asks for, around its user's words.
+    // Offers and requests of `telnet`, around the text that its user types.
     (1, b"\xff\xfd\x03\xff\xfb\x18bob\r\0/who\r\n\xff\xfb\x1f\xff\xfa\x1f\0\x50\0\x18\xff\xf0hello\xff\xff\r\n"),
     (2, "carol\n/nick Caro\n/me wäveé\x7fs\r//slash\n/msg bob psst \u{202e}\n".as_bytes()),
     (0, b"/join dev\r\0hello?\n/rooms\n/ignore Caro\n/join lobby\n/who\n\0nul\xff\n\xff\xfe\nend\n"),
@@ -19,7 +20,7 @@ const CONVERSATION: Conversation = &[
     (0, b"a line that is too long for this server to be said as it is, \xc3\xa9\n/help\nlast words"),
 ];
 
-/// What each of four people sees, when the bytes of one step are sent in such pieces.
+/// The text that each of four clients sees, if the bytes of one step are sent in pieces.
 fn seen(step: usize, pieces: impl Fn(&'static [u8]) -> Vec<&'static [u8]>) -> [String; 4] {
     let mut party = Party::with(|settings| {
         settings.max_line = 62;
@@ -41,7 +42,7 @@ fn seen(step: usize, pieces: impl Fn(&'static [u8]) -> Vec<&'static [u8]>) -> [S
 }
 
 #[test]
-fn everybody_sees_the_same_wherever_the_input_is_cut() {
+fn each_client_sees_the_same_wherever_the_input_is_cut() {
     let whole = seen(0, |bytes| vec![bytes]);
     for (step, (_, bytes)) in CONVERSATION.iter().enumerate() {
         for cut in 1..bytes.len() {
@@ -57,7 +58,7 @@ fn everybody_sees_the_same_wherever_the_input_is_cut() {
     }
 }
 
-/// So that the test above does not compare nothing with nothing.
+/// Without this test the one above might compare empty texts.
 #[test]
 fn the_conversation_is_what_one_would_expect() {
     let [alice, bob, carol, dave] = seen(0, |bytes| vec![bytes]);

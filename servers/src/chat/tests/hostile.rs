@@ -1,4 +1,8 @@
-//! Those who do not come to talk.
+//! Hostile clients: endless lines, bytes that are no text, Telnet floods, and streams that are made
+//! up at random or by mutation.
+//!
+//! Whatever a client sends, every other client must see harmless text only, in whole lines, and the
+//! same text however the stream is cut.
 
 use edgeloop_reactor::ConnId;
 use proptest::prelude::*;
@@ -7,7 +11,8 @@ use proptest::sample::select;
 use super::Party;
 use crate::harmless::must_be_shown;
 
-/// Nothing but text reaches anybody: UTF-8, in whole lines, without what a terminal would obey.
+/// Asserts that a client was sent harmless text only: UTF-8, in whole lines, without characters that
+/// a terminal would obey.
 fn assert_harmless(heard: &str) {
     assert!(heard.is_empty() || heard.ends_with('\n'), "{heard:?}");
     let obeyed = heard
@@ -114,7 +119,7 @@ fn what_a_terminal_would_obey_is_removed() {
                     .iter()
                     .any(|begin| line.starts_with(begin))
             };
-            // It is not said at all if nothing of it can be seen.
+            // A line without any visible character is not said.
             assert!(
                 heard.lines().count() <= 1 && heard.lines().all(names_mallory),
                 "{heard:?}"
@@ -157,7 +162,7 @@ fn a_flood_of_telnet_commands_is_answered_for_a_while_and_skipped() {
 }
 
 #[test]
-fn who_was_dismissed_is_not_heard_any_more() {
+fn a_dismissed_client_is_not_heard_any_more() {
     let mut party = Party::new();
     let [alice] = party.join_all(["alice"]);
     let mallory = party.connect();
@@ -178,7 +183,7 @@ fn who_was_dismissed_is_not_heard_any_more() {
 }
 
 #[test]
-fn nobody_can_keep_what_is_held_from_being_bounded() {
+fn no_member_can_keep_held_bytes_from_being_bounded() {
     let mut party = Party::with(|settings| (settings.rate, settings.burst) = (1, 1));
     let [alice, mallory] = party.join_all(["alice", "mallory"]);
     party.sends(mallory, &b"x\n".repeat(32 * 1024));
@@ -190,7 +195,7 @@ fn nobody_can_keep_what_is_held_from_being_bounded() {
     assert!(party.script.is_paused(mallory));
 }
 
-/// What several people send, one after the other, in chunks of such a size; what each sees.
+/// The text that each client sees, if one after the other sends its stream in chunks.
 fn seen_by_each(streams: &[Vec<u8>], chunk: usize, plain: bool) -> Vec<String> {
     let mut party = Party::with(|settings| {
         settings.max_line = 40;
@@ -229,7 +234,7 @@ fn check(streams: &[Vec<u8>], chunk: usize, plain: bool) {
     }
 }
 
-/// A line without what was sent before it in answer to Telnet commands.
+/// A line without the replies to Telnet commands before it.
 fn without_answers(mut line: &str) -> &str {
     while let Some(answer) = line.strip_prefix("<WONT ").or(line.strip_prefix("<DONT ")) {
         (_, line) = answer.split_once('>').expect("an answer has an end");
@@ -237,7 +242,7 @@ fn without_answers(mut line: &str) -> &str {
     line
 }
 
-/// What streams are made of, so that everything that means something comes up.
+/// Parts of which streams are made, so that all bytes with a meaning come up.
 const TOKENS: &[&[u8]] = &[
     b"\n",
     b"\n",
@@ -284,7 +289,7 @@ const TOKENS: &[&[u8]] = &[
     b"0123456789012345678901234567890123456789",
 ];
 
-/// What most of them begin with, so that they are heard at all.
+/// The beginnings of most streams: without a legal name no other member hears them.
 const NAMES: &[&[u8]] = &[b"bob\n", b"a\n", b"mallory\r\n", b"\xe5\xb0\x8f\n", b""];
 
 fn stream() -> impl Strategy<Value = Vec<u8>> {
@@ -306,7 +311,7 @@ proptest! {
     }
 }
 
-/// Conversations to start from, among them what has been trouble to some server.
+/// Conversations to mutate, among them input that has been trouble to other servers.
 const CORPUS: &[&[u8]] = &[
     b"bob\nhello\n/who\n/rooms\n/join dev\nhi\n/me waves\n/nick rob\n/msg witness psst\n/quit bye\n",
     b"mallory\r\0/ignore witness\r\n/ignore witness\r\n//etc\r\n/nonsense\r\n/help\r\n",
@@ -318,7 +323,7 @@ const CORPUS: &[&[u8]] = &[
     b"\n", b"witness\n", b"no name\n", b"\xe3\x85\xa4\n", b"\0\0\0\n", b"x",
 ];
 
-/// A xorshift generator: the same seed, the same attack.
+/// A xorshift generator: a seed determines the attack.
 struct Attack(u64);
 
 impl Attack {

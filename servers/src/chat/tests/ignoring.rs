@@ -4,7 +4,7 @@ use edgeloop_reactor::{Closed, ConnId};
 
 use super::Party;
 
-/// Ann does not hear Eve. Bob hears both.
+/// Ann ignores Eve. Bob hears both.
 fn ann_ignores_eve() -> (Party, [ConnId; 3]) {
     let mut party = Party::with(|settings| settings.history = 9);
     let [ann, eve, bob] = party.join_all(["ann", "eve", "bob"]);
@@ -63,13 +63,13 @@ fn a_new_name_is_ignored_too_and_is_not_heard_of() {
     );
     let heard = party.hears(bob);
     assert!(heard.starts_with("* eve is now known as zoe\n[zoe] still me\n* zoe has left"));
-    // The old name is on the list as before, whoever has it.
+    // The old name stays on the list, whichever member has it.
     let mut other = party.join("eve");
     party.says(other, "I am another");
     assert_eq!(party.hears(ann), "* eve has entered the room\n");
     party.script.close(other, Closed::Reset);
     party.hears(ann);
-    // One of the names stands for all.
+    // Taking one of the names off the list takes off all of them.
     party.says(ann, "/ignore Zoe");
     party.says(eve, "hello");
     other = party.join("eve");
@@ -82,7 +82,7 @@ fn a_new_name_is_ignored_too_and_is_not_heard_of() {
 }
 
 #[test]
-fn who_leaves_is_not_heard_and_neither_is_who_comes_back() {
+fn an_ignored_member_is_not_heard_when_it_leaves_and_comes_back() {
     for come_back_as in ["eve", "Eve", "zoe", "ZOE"] {
         let (mut party, [ann, eve, bob]) = ann_ignores_eve();
         party.sends(eve, b"/nick zoe\n/quit last words\n");
@@ -98,7 +98,8 @@ fn who_leaves_is_not_heard_and_neither_is_who_comes_back() {
     }
 }
 
-/// Steps that a room which lags is told later are told to all in one text.
+/// The summary for a room that lags is one text for all members, so it must not have a farewell of a
+/// member that some of them ignore.
 #[test]
 fn what_is_summed_up_has_no_words_either() {
     let (mut party, [ann, eve, bob]) = ann_ignores_eve();
@@ -116,7 +117,7 @@ fn what_is_summed_up_has_no_words_either() {
 }
 
 #[test]
-fn one_can_ignore_a_hundred_names_of_whoever_and_not_oneself() {
+fn a_member_can_ignore_a_hundred_names_but_not_its_own() {
     let mut party = Party::new();
     let [ann] = party.join_all(["ann"]);
     for number in 0..100 {
@@ -149,7 +150,7 @@ fn one_can_ignore_a_hundred_names_of_whoever_and_not_oneself() {
 }
 
 #[test]
-fn where_one_ignores_somebody_the_others_hear_all() {
+fn other_members_hear_a_member_that_one_ignores() {
     let (mut party, [ann, eve, bob]) = ann_ignores_eve();
     let carol = party.join("carol");
     party.each_hears([ann, eve, bob]);

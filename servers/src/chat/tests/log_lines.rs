@@ -1,4 +1,4 @@
-//! What the log says, and how tests see it.
+//! The lines of the log, and a logger by which tests see them.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -12,7 +12,7 @@ thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps what a thread logs, which is what a test logs.
+/// Keeps the lines that each thread logs; a test runs on a thread of its own.
 struct Keeper;
 
 impl Log for Keeper {
@@ -30,7 +30,7 @@ impl Log for Keeper {
     fn flush(&self) {}
 }
 
-/// From now on this thread's log is kept.
+/// Starts to keep the log of this thread.
 pub(super) fn keep() {
     static SET: Once = Once::new();
     SET.call_once(|| {
@@ -40,7 +40,7 @@ pub(super) fn keep() {
     drop(take());
 }
 
-/// What was logged since the last time.
+/// The lines that were logged since the last call.
 pub(super) fn take() -> Vec<String> {
     LINES.take()
 }

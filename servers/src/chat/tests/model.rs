@@ -1,7 +1,8 @@
-//! Whatever people do, and in whatever order: each has seen what a small model of a chat says.
+//! The chat compared with a small model of it, over random steps in any order.
 //!
-//! The model knows no bytes, ids, places or counts. It has people, each with a room and a list of
-//! what it must have seen.
+//! The model knows no bytes, ids, places or counts. It has people, each with a room and the text that
+//! the person must have seen. Each [`Step`] is applied to the chat and to the model (`Both::run`), and
+//! afterwards every connection must have seen exactly the model's text.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,10 +14,10 @@ use proptest::sample::select;
 use super::{EMPTY, Party, WELCOME};
 use crate::chat::text;
 
-/// What somebody, or the world, does.
+/// An action of a client, of the operator, or of time. The number is that of a client's seat.
 #[derive(Clone, Debug)]
 enum Step {
-    /// One of the seats at the party connects, if nobody sits there.
+    /// A client connects, if the seat is free.
     Connect(usize),
     /// A line is sent, whole or without its end.
     Line(usize, Line),
@@ -27,7 +28,7 @@ enum Step {
     Lost(usize, Closed),
     Kick(usize),
     Operator(String),
-    /// So many seconds pass.
+    /// A number of seconds passes.
     Wait(u64),
 }
 
@@ -40,7 +41,7 @@ enum Line {
     Msg(String, String),
     Ignore(String),
     Quit(String),
-    /// A name, legal or not, also of who has one already.
+    /// A name, legal or not; from a member it is an ordinary line.
     Name(String),
     Nonsense,
 }
@@ -61,14 +62,14 @@ impl Line {
     }
 }
 
-/// Somebody who is connected.
+/// A client that is connected.
 #[derive(Clone, Debug, Default)]
 struct Person {
     name: Option<String>,
     room: String,
-    /// Names in small letters, each with the one that was written.
+    /// Ignored names in small letters, each with the name that was typed.
     ignored: BTreeMap<String, String>,
-    /// What it has begun to say.
+    /// An incomplete line.
     begun: String,
     deadline: u64,
 }
@@ -81,13 +82,13 @@ const SEATS: usize = 5;
 struct Model {
     now: u64,
     people: BTreeMap<ConnId, Person>,
-    /// What each must have seen, who has left included.
+    /// The text that each client must have seen, also after it has left.
     seen: BTreeMap<ConnId, String>,
-    /// By room: when, by whom and what.
+    /// The lines of each room: time, author and text.
     history: BTreeMap<String, Vec<(u64, String, String)>>,
-    /// Names on ignore lists, as they were written first.
+    /// Names on ignore lists in small letters, each as the first list spelt it.
     written: BTreeMap<String, String>,
-    /// Names that were kicked, and until when.
+    /// Names that were kicked, with the end of each ban.
     banned: BTreeMap<String, u64>,
 }
 
@@ -110,7 +111,7 @@ impl Model {
         self.seen.entry(id).or_default().push_str(text);
     }
 
-    /// The others in somebody's room.
+    /// The others in the room of `id`.
     fn others(&self, id: ConnId) -> Vec<ConnId> {
         let room = &self.people[&id].room;
         let there = |(other, person): &(&ConnId, &Person)| {
@@ -123,7 +124,7 @@ impl Model {
             .collect()
     }
 
-    /// The others in the room of `id` see a text, but for those that ignore this name.
+    /// Shows a text to the others in the room of `id`, except for those that ignore `name`.
     fn some_see(&mut self, id: ConnId, name: &str, text: &str) {
         for other in self.others(id) {
             if !self.people[&other].ignored.contains_key(&small(name)) {
@@ -217,7 +218,7 @@ impl Model {
         }
     }
 
-    /// Those who ignore somebody see the name that they have written, and no more.
+    /// Shows a step of `id`. A person that ignores it sees the name on its own list, without farewell.
     fn steps(&mut self, id: ConnId, name: &str, step: &str, farewell: &str) {
         for other in self.others(id) {
             let told = match self.people[&other].ignored.get(&small(name)) {
@@ -236,7 +237,7 @@ impl Model {
         }
     }
 
-    /// A line arrives that was begun before, perhaps.
+    /// Processes a line, after the part of it that came before.
     fn line(&mut self, id: ConnId, line: &Line) {
         let Some(person) = self.people.get_mut(&id) else {
             return;
@@ -339,7 +340,7 @@ impl Model {
         self.sees(id, &format!("* {told}\n"));
     }
 
-    /// Lists that have the old name get the new one.
+    /// Adds the new name to the lists that have the old one.
     fn follows(&mut self, old: &str, new: &str) {
         for person in self.people.values_mut() {
             if let Some(written) = person.ignored.get(&small(old)).cloned() {
@@ -359,7 +360,7 @@ impl Model {
         self.written.retain(|name, _| is_ignored(name));
     }
 
-    /// The stream ends; what was begun is said.
+    /// Ends a stream. An incomplete line is said.
     fn ends(&mut self, id: ConnId) {
         if self
             .people
@@ -476,7 +477,7 @@ impl Both {
         }
     }
 
-    /// Everybody has seen what the model says, and nothing else.
+    /// Checks that each client has seen the model's text, and nothing else.
     fn compare(&mut self) {
         self.party.check();
         for (&id, expected) in &mut self.model.seen {
@@ -524,7 +525,7 @@ fn line() -> impl Strategy<Value = Line> {
     prop_oneof![
         6 => words().prop_map(Line::Text),
         1 => words().prop_map(Line::Me),
-        // A word, so that it is there.
+        // A farewell is never empty here.
         2 => name().prop_map(Line::Nick),
         3 => room.prop_map(Line::Join),
         2 => (name(), words()).prop_map(|(to, text)| Line::Msg(to, text)),

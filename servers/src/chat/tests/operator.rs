@@ -29,7 +29,7 @@ fn what_the_operator_types_is_said_to_all_who_have_joined() {
 }
 
 #[test]
-fn the_operator_sees_who_is_there_and_can_kick() {
+fn the_operator_lists_members_and_can_kick() {
     let mut party = Party::new();
     let (stdin, stdout) = party.operator();
     party.says(stdin, "/who");
@@ -78,7 +78,7 @@ fn the_terminal_is_wanted_if_there_is_an_operator() {
     }
 }
 
-/// With `--once` the terminal once kept the program from its end.
+/// With `--once` the terminal once kept the program from ending.
 #[test]
 fn when_the_only_client_has_been_served_the_terminal_is_left() {
     let mut script = Script::new(Front::new(Chat::new(settings(), None), true));
@@ -129,7 +129,7 @@ fn the_operator_joins_a_room_to_speak_there_and_to_see_no_other() {
     );
     assert!(party.hears(bob).starts_with("* operator: to the attic\n"));
     assert!(!party.hears(ann).contains("operator"));
-    // What was meant for one room is not said to all when that room has ended.
+    // A line for one room is not said to all if that room has ended.
     for id in [ann, bob] {
         party.says(id, "/join lobby");
     }
@@ -174,7 +174,7 @@ fn what_one_turn_shows_is_bounded_and_the_count_comes_by_itself() {
         .map(|number| party.join(&format!("n{number}")))
         .collect();
     let line = "x".repeat(4000);
-    // A room of its own for each: what one room is told is bounded too.
+    // Each member has a room of its own, since the output to one room is bounded too.
     for (number, &id) in ids.iter().enumerate() {
         party.says(id, &format!("/join r{number}"));
     }

@@ -1,4 +1,4 @@
-//! Who talks too fast is paused: nothing is dropped, nothing changes its order.
+//! A member that talks too fast is paused: nothing is dropped, nothing changes its order.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::Party;
 use crate::chat::bounds::EFFORT_MAX;
 
-/// A party at which one may say three lines at once and then ten a second; alice listens.
+/// A party with a limit of three lines at once and then ten a second; alice listens.
 fn paced() -> (Party, ConnId, ConnId) {
     let mut party = Party::with(|settings| (settings.rate, settings.burst) = (10, 3));
     let [alice, bob] = party.join_all(["alice", "bob"]);
@@ -47,7 +47,7 @@ fn over_the_rate_the_input_is_paused_and_goes_on_later() {
     assert!(party.chat().members.get(bob).unwrap().is_small());
 }
 
-/// The timer's shortest wait was once longer than a small burst takes to be earned again.
+/// The timer's shortest wait was once longer than a small bucket takes to fill again.
 #[test]
 fn for_long_there_are_as_many_lines_a_second_as_the_rate_says() {
     for burst in [1, 3, 20, 200] {
@@ -76,7 +76,7 @@ fn others_are_not_paused_and_rate_0_is_no_rate() {
     let mut party = Party::with(|settings| settings.rate = 0);
     let [alice, bob] = party.join_all(["alice", "bob"]);
     party.sends(bob, &numbered(0..20_000));
-    // A room is told so much in one turn.
+    // A room is told its allowance in one turn, and no more.
     party.script.advance(Duration::from_millis(10));
     assert!(party.hears(alice) == heard(0..20_000));
 }
@@ -101,7 +101,7 @@ fn a_name_is_no_line_and_the_login_timer_is_not_that_of_the_pace() {
 }
 
 #[test]
-fn who_quits_has_said_what_came_before_and_nothing_after() {
+fn a_member_that_quits_has_said_what_came_before_and_nothing_after() {
     let (mut party, alice, bob) = paced();
     party.sends(bob, b"0\n1\n2\n3\n4\n/quit bye\n5\n");
     party.seconds_pass(10);
@@ -128,7 +128,7 @@ fn the_end_of_the_stream_waits_for_what_is_held() {
 }
 
 #[test]
-fn who_is_kicked_or_lost_says_no_more() {
+fn a_kicked_or_lost_member_says_no_more() {
     for kicked in [true, false] {
         let (mut party, alice, bob) = paced();
         let (stdin, _) = party.operator();
@@ -151,7 +151,7 @@ fn who_is_kicked_or_lost_says_no_more() {
 fn what_is_held_stays_in_its_order_with_what_follows_and_with_answers() {
     let (mut party, alice, bob) = paced();
     party.sends(bob, b"0\n1\n2\n/nick rob\nha");
-    // The reactor reads no more from who is paused; if it did, this would come next.
+    // The reactor does not read from a paused connection; if it did, this would come next.
     party.sends(bob, b"lf\n\xff\xfd\x01/nick bob\n");
     assert_eq!(party.sees(bob), "");
     party.seconds_pass(10);
@@ -176,7 +176,7 @@ fn a_member_that_asks_for_much_at_once_has_its_answers_piece_by_piece() {
     drop(party.hears(bob));
     party.sends(bob, &b"/who\n".repeat(100));
     party.says(alice, "am I heard?");
-    // The reactor reads no more from who is paused; if it did, this would come last.
+    // The reactor does not read from a paused connection; if it did, this would come last.
     party.says(bob, "/join elsewhere");
     let first = party.hears(bob);
     assert!(party.script.is_paused(bob) && first.len() < 2 * EFFORT_MAX);
@@ -202,7 +202,7 @@ proptest! {
             let sent = lines.join("\n").into_bytes();
             let mut pauses = pauses.iter();
             for chunk in sent.chunks(cut) {
-                // As the reactor does, nothing is read from who is paused.
+                // Like the reactor, do not read from a paused connection.
                 while party.script.is_paused(bob) {
                     party.script.advance(Duration::from_millis(20));
                 }

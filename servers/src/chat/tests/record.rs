@@ -1,4 +1,4 @@
-//! The transcript: what is written, and what if there is no room for it.
+//! The transcript: the lines that are written, and lines for which there is no room.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ struct Pipe {
 }
 
 impl Pipe {
-    /// What was written since the last time and is whole, without the times, which are checked.
+    /// Whole lines that were written since the last call. Their times are checked and left out.
     fn lines(&mut self) -> Vec<String> {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = read(&self.reader, &mut buffer) {
@@ -38,7 +38,7 @@ impl Pipe {
     }
 }
 
-/// A chat with a transcript for which a pipe has so much room.
+/// A chat whose transcript goes to a pipe of `room` bytes.
 fn party(room: i32) -> (Party, Pipe) {
     let (recorder, reader, lost) = Recorder::for_test(room);
     let tail = Vec::new();

@@ -1,4 +1,7 @@
-//! Rooms with members that lag behind: talkers wait for them in a queue, and none is left in it.
+//! Rooms with members that lag behind: talkers wait for them in a queue, and none stays in it.
+//!
+//! `Script::high_water` plays the reactor's part: it says that a member has risen above the high-water
+//! mark, or has fallen below it. Time passes only by `Party::seconds_pass`, so rates are exact.
 
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use super::Party;
 /// Bytes a second that a room is told while it is behind.
 const RATE: usize = 2000;
 
-/// A party without a pace; alice listens, bob and carol talk, and what else is changed.
+/// A party without a rate limit; alice listens, bob and carol talk.
 fn party() -> (Party, [ConnId; 3]) {
     let mut party = Party::with(|settings| {
         (settings.rate, settings.min_rate, settings.max_line) = (0, RATE, 128);
@@ -20,7 +23,7 @@ fn party() -> (Party, [ConnId; 3]) {
     (party, ids)
 }
 
-/// The same, and so much was said already that the next line of either has to wait, and does so.
+/// A [`party`] whose room is behind, and in which a line of bob and one of carol wait.
 fn late_party() -> (Party, [ConnId; 3]) {
     let (mut party, ids) = party();
     let [alice, bob, carol] = ids;
@@ -50,7 +53,7 @@ fn a_room_is_told_no_more_than_the_minimum_rate_while_a_member_lags_and_no_less(
         "{}",
         heard.len()
     );
-    // They take turns.
+    // Bob and carol take turns.
     let of_bob = heard
         .lines()
         .filter(|line| line.starts_with("[bob]"))
@@ -69,7 +72,7 @@ fn a_room_is_told_no_more_than_the_minimum_rate_while_a_member_lags_and_no_less(
 }
 
 #[test]
-fn a_room_is_told_so_much_in_one_turn_however_many_talk() {
+fn a_room_is_told_its_allowance_in_one_turn_however_many_talk() {
     let (mut party, [alice, ..]) = party();
     let talkers: Vec<ConnId> = (0..50).map(|n| party.join(&format!("t{n}"))).collect();
     party.seconds_pass(1);
@@ -98,7 +101,7 @@ fn a_whisper_waits_for_the_room_of_its_target() {
     party.says(dave, "/msg bob hello");
     assert!(party.script.is_paused(dave) && party.hears(dave).is_empty());
     party.check();
-    // The target goes: the line finds out when its turn comes.
+    // The target leaves, which the line finds out when its turn comes.
     party.says(carol, "more");
     party.script.close(bob, Closed::Reset);
     party.seconds_pass(60);
@@ -138,7 +141,7 @@ fn a_member_that_waits_may_go_in_any_way() {
         match way {
             0 => party.script.close(bob, Closed::Reset),
             1 => party.says(stdin, "/kick bob"),
-            // What it has said comes first.
+            // The lines that were sent before the end come first.
             _ => party.script.eof(bob),
         }
         party.check();
@@ -304,7 +307,7 @@ fn a_long_message_of_the_day_comes_in_pieces_and_the_newcomer_waits_for_its_end(
     party.check();
 }
 
-/// A room is not to be behind for as long as a newcomer reads.
+/// A room must not be behind for as long as a new member reads the message.
 #[test]
 fn a_long_message_comes_as_fast_as_it_was_read() {
     let message = "a line of the message\n".repeat(100_000);
@@ -312,20 +315,20 @@ fn a_long_message_comes_as_fast_as_it_was_read() {
     let alice = party.connect();
     party.says(alice, "alice");
     party.script.high_water(alice, true);
-    // Half of the mark in four seconds: 32 KiB a second.
+    // Half of the high-water mark in four seconds: 32 KiB a second.
     party.seconds_pass(4);
     party.hears(alice);
     party.script.high_water(alice, false);
     party.seconds_pass(1);
     let told = party.hears(alice).len();
     assert!((32 * 1024..48 * 1024).contains(&told), "{told}");
-    // By and by a little faster.
+    // The pieces come faster by and by.
     party.seconds_pass(2);
     assert!(party.hears(alice).len() > 2 * told);
 }
 
 proptest! {
-    /// Whichever members lag, and whenever: all that is said is heard, each member's lines in their order.
+    /// Whichever members lag, and whenever: all lines are heard, each member's in their order.
     #[test]
     fn nothing_is_lost_and_no_member_is_left_waiting(
         steps in prop::collection::vec((0..4usize, 0..6u8, 1..20usize), 1..80),

@@ -1,11 +1,11 @@
-//! Thousands come and go: what that costs grows with their number and not with its square.
+//! Thousands come and go: the cost grows with their number and not with its square.
 
 use edgeloop_reactor::{Closed, ConnId};
 
 use super::Party;
 use crate::chat::room::ANNOUNCED_MAX;
 
-/// What a witness who was there all the time was told of comings and goings.
+/// The steps that a witness was told of, which was in the room all the time.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
     announced: [usize; 2],
@@ -34,7 +34,8 @@ impl Told {
     }
 }
 
-/// So many come at once and go at once, while a witness looks on. Returns what was sent in all.
+/// A number of members come at once and leave at once, before a witness. Returns the number of bytes
+/// that all of them were sent.
 fn storm(people: usize) -> usize {
     let mut party = Party::new();
     let [witness] = party.join_all(["witness"]);
@@ -67,7 +68,7 @@ fn ten_thousand_joins_and_leaves_cost_no_more_each_than_five_thousand() {
         large < 3 * small,
         "{small} bytes for 5,000, {large} for 10,000"
     );
-    // Most of it are the lists of who is there, of a thousand names at the most.
+    // Most bytes are the lists of members, of at most a thousand names each.
     assert!(large < 10_000 * 1_000 * "n1000, ".len() + 50 * ANNOUNCED_MAX);
 }
 
@@ -87,7 +88,7 @@ fn a_small_party_is_announced_one_by_one() {
 }
 
 #[test]
-fn plain_announces_everybody_and_lists_everybody() {
+fn plain_announces_and_lists_all_members() {
     let mut party = Party::with(|settings| settings.plain = true);
     let [witness] = party.join_all(["witness"]);
     let ids: Vec<ConnId> = (0..1500)
@@ -102,15 +103,15 @@ fn plain_announces_everybody_and_lists_everybody() {
     assert_eq!(party.hears(ids[0]).lines().count(), 1500);
 }
 
-/// Each is told of everybody who came and went while it was there: announced, counted, or listed.
+/// Each member is told of every step while it was in the room: announced, counted, or listed.
 #[test]
-fn each_is_told_of_everybody_once() {
+fn each_member_is_told_of_every_step_once() {
     const PEOPLE: usize = 900;
     let mut party = Party::new();
     let ids: Vec<ConnId> = (0..PEOPLE).map(|_| party.connect()).collect();
     for (number, &id) in ids.iter().enumerate() {
         party.says(id, &format!("n{number}"));
-        // Every tenth time one of those who came before leaves again.
+        // At every tenth join an earlier member leaves.
         if number % 10 == 9 {
             party.script.eof(ids[number - 5]);
         }
@@ -124,7 +125,7 @@ fn each_is_told_of_everybody_once() {
             Some(names) => names.split(", ").count(),
             None => 0,
         };
-        // Of ten who came before, one has left, if it was as late as that.
+        // Of each ten members that came before, one may have left by then.
         assert_eq!(listed, number - number / 10, "{number}");
         let gone = PEOPLE / 10 - number / 10;
         let expected = [PEOPLE - 1 - number, gone];

@@ -1,4 +1,4 @@
-//! What an editor shows, judged by a terminal emulator.
+//! The editor's screen, judged by a terminal emulator.
 
 use std::num::NonZeroU16;
 
@@ -10,7 +10,7 @@ use crate::terminal::{HISTORY_LIMIT, LINE_LIMIT};
 
 const ROWS: u16 = 12;
 
-/// A person, an editor and a terminal.
+/// An editor and its terminal.
 struct Desk {
     editor: Editor,
     emulator: vt100::Parser,
@@ -61,7 +61,7 @@ impl Desk {
         self.redraw();
     }
 
-    /// What the kernel (ONLCR) and the terminal do with output.
+    /// Passes output through the kernel's ONLCR to the terminal.
     fn show(&mut self, output: &[u8]) {
         self.bells += output.split(|&byte| byte == BELL).count() - 1;
         for line in output.split_inclusive(|&byte| byte == b'\n') {
@@ -299,10 +299,10 @@ fn deleted_words_come_back() {
     assert_eq!(desk.row(), "> one |");
     desk.keys("\x19\x19");
     assert_eq!(desk.row(), "> one two three fourtwo three four|");
-    // What other keys have parted is not kept together.
+    // Deletions with another key between them are not joined.
     desk.keys("\x17\x1b[1;5D\x0b\x01\x19");
     assert_eq!(desk.row(), "> three |one two three fourtwo");
-    // What was before and behind the cursor is.
+    // Deletions on both sides of the cursor are joined.
     desk.keys("\x15\x1bd\x19\n");
     assert_eq!(desk.lines(), ["three one two three fourtwo "]);
 }
@@ -386,7 +386,7 @@ fn a_line_taken_off_the_screen_is_not_lost() {
     assert_eq!(desk.row(), "> two|");
 }
 
-/// Anything from a keyboard: text, keys, nonsense.
+/// Bytes from a keyboard: text, keys, nonsense.
 fn any_keys() -> impl Strategy<Value = Vec<u8>> {
     let key = prop_oneof![
         8 => "[a-z ]{1,4}|[é你好世界👍🏽🇩🇪\u{301}\u{200d}]{1,3}".prop_map(String::into_bytes),
@@ -400,7 +400,7 @@ fn any_keys() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(key, 0..40).prop_map(|keys| keys.concat())
 }
 
-/// The same without the keys that finish a line or clear the screen.
+/// [`any_keys`] without those that finish a line or clear the screen.
 fn any_keys_of_one_line() -> impl Strategy<Value = Vec<u8>> {
     any_keys().prop_map(|mut keys| {
         keys.retain(|byte| !b"\r\n\x0c".contains(byte));
@@ -455,7 +455,8 @@ proptest! {
         }
     }
 
-    /// A line on paper, of characters that are one code point each, beside the one on the screen.
+    /// A second copy of the line, of characters that are one code point each, beside the one on the
+    /// screen.
     #[test]
     fn the_cursor_stands_between_the_right_characters(
         edits in prop::collection::vec((0_u8..12, prop::sample::select(vec!['a', 'b', 'é', '你', '好', '😀'])), 0..80),
