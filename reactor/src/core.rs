@@ -266,7 +266,6 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 }
             }
             Request::TakeBack(id, asked) => self.take_back(id, asked),
-            Request::Overflow(id) => self.doom(id, Closed::SlowConsumer),
             Request::Timer(id, timer) => {
                 if self.hears(id) {
                     self.set_timer(TimerKey::Protocol(id.slot), timer);

@@ -97,8 +97,6 @@ pub(crate) enum Request {
     End(ConnId, End, usize),
     Ask(ConnId, Asked),
     TakeBack(ConnId, Asked),
-    /// More was said to the connection in one callback than may wait for it.
-    Overflow(ConnId),
     Timer(ConnId, Timer),
     ServiceTimer(Timer),
 }
@@ -113,13 +111,15 @@ pub(crate) enum Timer {
     At(Millis),
 }
 
-/// The ways in which a protocol ends a connection.
+/// The ways in which a callback ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Finish,
     HalfClose,
     Close,
     Abort,
+    /// By more output than may wait for the peer.
+    Overflow,
 }
 
 /// A request to the reactor as a whole.
@@ -229,8 +229,12 @@ impl Outbox {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let end = self.bytes.len();
+        let mut is_taken = false;
         for id in to {
-            self.add_piece(id, start, end);
+            is_taken |= self.add_piece(id, start, end);
+        }
+        if !is_taken {
+            self.bytes.truncate(start);
         }
         // A reply that lies in the read buffer leaves at once, and these bytes leave with it.
         self.pressing |= self.back.is_some() || self.is_full();
@@ -407,25 +411,26 @@ impl Outbox {
         self.pressing = true;
     }
 
-    /// Adds a piece to a connection's output of this turn.
+    /// Adds a piece to a connection's output of this turn, and returns whether there was room for it.
     #[inline]
-    fn add_piece(&mut self, id: ConnId, start: usize, end: usize) {
+    fn add_piece(&mut self, id: ConnId, start: usize, end: usize) -> bool {
         if let Some(index) = self.index_of(id) {
             let parcel = &mut self.parcels[index];
             let queued = parcel.queued.saturating_add(end - start);
             if parcel.end == start && queued <= self.limit {
                 (parcel.end, parcel.queued) = (end, queued);
+                true
             } else {
-                self.chain_piece(index, start, end);
+                self.chain_piece(index, start, end)
             }
         } else {
             let index = self.add_parcel(id);
-            self.chain_piece(index, start, end);
+            self.chain_piece(index, start, end)
         }
     }
 
     /// Adds a piece that does not continue the parcel's last one, or that has no room.
-    fn chain_piece(&mut self, index: usize, start: usize, end: usize) {
+    fn chain_piece(&mut self, index: usize, start: usize, end: usize) -> bool {
         let added = self.pieces.len() as u32;
         let parcel = &mut self.parcels[index];
         if parcel.is_empty() {
@@ -437,9 +442,9 @@ impl Outbox {
             let (id, was_cut) = (parcel.id, mem::replace(&mut parcel.is_cut, true));
             parcel.queued = usize::MAX;
             if !was_cut {
-                self.ask(Request::Overflow(id));
+                self.end(id, End::Overflow);
             }
-            return;
+            return false;
         }
         if !parcel.is_empty() {
             match self.pieces.get_mut(parcel.tail as usize) {
@@ -454,6 +459,7 @@ impl Outbox {
             });
         }
         (parcel.start, parcel.end) = (start, end);
+        true
     }
 
     fn add_parcel(&mut self, id: ConnId) -> usize {

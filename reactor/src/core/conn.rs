@@ -9,7 +9,7 @@
 //! 2. A short read proves nothing once the peer has hung up or sent urgent data: data and FIN may
 //!    come as one edge, and a reader that stops at the data never hears of the end. Nor does it
 //!    prove anything of a terminal, which gives a line at a time, or of a Unix socket, where a read
-//!    ends at passed descriptors. `STICKY` is sticky, and makes us read on.
+//!    ends at passed descriptors. With any fact in `STICKY` the reading goes on.
 //! 3. `HUP` and `ERR` are hints, never a reason to close: data that came before is still there to
 //!    be read.
 //! 4. What the kernel will not take is queued, and goes out before anything newer. A write is tried
@@ -101,13 +101,13 @@ bitflags! {
         const STARVED = 1 << 12;
         /// Sent bytes were under way when the reactor last looked for vanished peers.
         const UNACKNOWLEDGED = 1 << 14;
-
-        /// A short read does not show that the stream is drained: rule 2.
-        const STICKY = Self::URGENT.bits() | Self::OVER.bits() | Self::UNSURE.bits();
-        /// The peer has ended its side or is gone.
-        const OVER = Self::HUNG_UP.bits() | Self::GONE.bits() | Self::FAILED.bits();
     }
 }
+
+/// Each of these says that the peer has ended its side or is gone.
+const OVER: State = State::HUNG_UP.union(State::GONE).union(State::FAILED);
+/// With each of these a short read does not show that the stream is drained: rule 2.
+const STICKY: State = OVER.union(State::URGENT).union(State::UNSURE);
 
 /// How far a connection has come. It goes through these in order, and may skip some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,7 +189,7 @@ impl<S: Stream> Conn<S> {
     pub(crate) fn note(&mut self, ready: Ready) {
         let said = State::from_bits_retain(ready.bits() as u16);
         self.state |= said;
-        if said.intersects(State::OVER | State::URGENT) {
+        if said.intersects(OVER | State::URGENT) {
             self.note_trouble(said);
         }
     }
@@ -235,7 +235,7 @@ impl<S: Stream> Conn<S> {
         if self.phase != Phase::Open
             || !self.asked.intersects(Asked::PAUSED)
             || self.state.contains(State::EOF)
-            || !self.state.intersects(State::OVER)
+            || !self.state.intersects(OVER)
             || !self.stream.is_peer()
         {
             return None;
@@ -292,7 +292,7 @@ impl<S: Stream> Conn<S> {
                     shared.stats.reads += 1;
                     shared.stats.bytes_in += count as u64;
                     self.active_ms = shared.now as u32;
-                    if count < buffer.len() && !self.state.intersects(State::STICKY) {
+                    if count < buffer.len() && !self.state.intersects(STICKY) {
                         self.state -= State::READABLE;
                     }
                     return Ok(Read::Data(count));

@@ -32,6 +32,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         match end {
             End::Abort => return self.doom(id, Closed::Aborted),
             End::Close => return self.doom(id, Closed::Finished),
+            End::Overflow => return self.doom(id, Closed::SlowConsumer),
             End::HalfClose => conn.state |= State::HALF_CLOSED,
             End::Finish => conn.finish(),
         }

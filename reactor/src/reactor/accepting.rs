@@ -115,7 +115,7 @@ impl<P: Protocol> Reactor<P> {
         let state = match opened.peer {
             Peer::Inet(_) => State::empty(),
             // `Fd::first_state` would find this out by asking the kernel.
-            _ => State::STICKY,
+            _ => State::UNSURE,
         };
         match self.watch(stream, Direction::Both, state) {
             Ok(id) => {
