@@ -19,8 +19,9 @@ pub fn chat(options: &[&str]) -> Launch {
     Launch::new("chat", &["127.0.0.1:0"]).args(options)
 }
 
-/// Connects so that the kernel buffers only about 30 KiB for a client that does not read: the window
-/// is small, and so are the segments, from which the server's kernel derives its own buffer size.
+/// Connects so that the kernel buffers only about 30 KiB for a client that does not read: the
+/// window is small, and so are the segments, from which the server's kernel derives its own buffer
+/// size.
 #[must_use]
 pub fn dial_stingy(server: SocketAddr) -> TcpStream {
     let kind = SockType::Stream;
@@ -170,8 +171,8 @@ pub fn hear_all<'a>(guests: impl IntoIterator<Item = &'a mut Guest>, line: &str)
     guests.into_iter().for_each(|guest| guest.hears(line));
 }
 
-/// Any number of members, numbered from 0. No member blocks another: [`Crowd::turn`] sends and reads
-/// on every connection that is ready.
+/// Any number of members, numbered from 0. No member blocks another: [`Crowd::turn`] sends and
+/// reads on every connection that is ready.
 #[derive(Debug, Default)]
 pub struct Crowd {
     people: Vec<Person>,

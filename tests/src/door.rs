@@ -36,8 +36,8 @@ impl Door {
         [Self::tcp(), Self::unix()]
     }
 
-    /// A listener on a TCP port of 127.0.0.1. Its receive buffer is smaller than any transfer that a
-    /// test has to observe while it runs.
+    /// A listener on a TCP port of 127.0.0.1. Its receive buffer is smaller than any transfer that
+    /// a test has to observe while it runs.
     #[must_use]
     pub fn tcp() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");

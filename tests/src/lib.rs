@@ -1,8 +1,8 @@
 //! The harness that the tests of the servers and clients share.
 //!
-//! The tests run the servers as their users do: as processes, over real sockets, with the real `nc`,
-//! and with the faults that a kernel can produce. The harness does not link against the reactor; it
-//! knows only what the command line and the wire promise.
+//! The tests run the servers as their users do: as processes, over real sockets, with the real
+//! `nc`, and with the faults that a kernel can produce. The harness does not link against the
+//! reactor; it knows only what the command line and the wire promise.
 //!
 //! | module | purpose |
 //! |---|---|
@@ -24,19 +24,19 @@
 //! | [`tmux`] | a real terminal: a shell in a window of `tmux` |
 //! | [`random`] | reproducible random numbers and bytes |
 //!
-//! Three rules keep these tests honest. No test sleeps and hopes: each test waits for the event that
-//! it needs, and [`PATIENCE`] only bounds that wait. No test asserts a speed, except that a stop must
-//! not wait for a timeout of seconds. Every server ends with its [`server::Server`], also when the
-//! test fails.
+//! Three rules keep these tests honest. No test sleeps and hopes: each test waits for the event
+//! that it needs, and [`PATIENCE`] only bounds that wait. No test asserts a speed, except that a
+//! stop must not wait for a timeout of seconds. Every server ends with its [`server::Server`], also
+//! when the test fails.
 //!
-//! No test depends on the machine, that is on the kernel's buffer sizes or on the installed programs.
-//! A test that needs full buffers sets their sizes where it can, and waits until the peer has stopped
-//! reading ([`client::fill`], [`client::pile_up`]). [`command::command`] names a missing program. A
-//! test that needs something that a machine may forbid, such as namespaces, says that it is skipped
-//! ([`skip`]).
+//! No test depends on the machine, that is on the kernel's buffer sizes or on the installed
+//! programs. A test that needs full buffers sets their sizes where it can, and waits until the peer
+//! has stopped reading ([`client::fill`], [`client::pile_up`]). [`command::command`] names a
+//! missing program. A test that needs something that a machine may forbid, such as namespaces, says
+//! that it is skipped ([`skip`]).
 //!
-//! `cargo build` builds the programs under test once per run. Set `EDGELOOP_BIN` or `EDGECALL_BIN` to
-//! the path of a program to test that one instead.
+//! `cargo build` builds the programs under test once per run. Set `EDGELOOP_BIN` or `EDGECALL_BIN`
+//! to the path of a program to test that one instead.
 
 #![allow(
     clippy::missing_panics_doc,

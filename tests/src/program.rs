@@ -259,7 +259,8 @@ impl Output {
         })
     }
 
-    /// Waits until the output satisfies `condition`; false if it ends or [`PATIENCE`] is over first.
+    /// Waits until the output satisfies `condition`; false if it ends or [`PATIENCE`] is over
+    /// first.
     #[must_use]
     pub fn wait_until(&self, mut condition: impl FnMut(&[u8]) -> bool) -> bool {
         let deadline = Instant::now() + PATIENCE;

@@ -87,8 +87,8 @@ impl Launch {
         self
     }
 
-    /// Starts the server through another program, which must become the server (as by `exec`) rather
-    /// than its parent.
+    /// Starts the server through another program, which must become the server (as by `exec`)
+    /// rather than its parent.
     pub fn under<S: AsRef<str>>(mut self, wrapper: &[S]) -> Self {
         self.wrapper
             .extend(wrapper.iter().map(|word| word.as_ref().to_owned()));
@@ -454,7 +454,8 @@ impl Lines {
         self.wait_from(0, patience, wanted).map(|(_, line)| line)
     }
 
-    /// As [`wait_for`](Self::wait_for), from line number `first` on; the line comes with its number.
+    /// As [`wait_for`](Self::wait_for), from line number `first` on; the line comes with its
+    /// number.
     pub fn wait_from(
         &self,
         first: usize,

@@ -137,8 +137,8 @@ impl Window<'_> {
         self.enter(&format!("clear; {}", words.join(" ")));
     }
 
-    /// Makes the shell read a line, which the kernel edits, and print it after `read`. Meanwhile the
-    /// terminal is in the mode in which shells start programs.
+    /// Makes the shell read a line, which the kernel edits, and print it after `read`. Meanwhile
+    /// the terminal is in the mode in which shells start programs.
     pub fn read_line(&self) {
         self.enter("printf 'rea%s\\n' dy; read -r line; echo \"read $line\"");
         self.shows("ready");
