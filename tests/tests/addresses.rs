@@ -92,7 +92,7 @@ fn a_name_without_an_address_of_this_machine_is_a_failure() {
 
 /// An address that exists and cannot be bound is a failure, even if another one can be bound.
 #[test]
-fn a_name_of_which_one_port_is_taken_is_a_failure() {
+fn a_name_with_a_taken_port_is_a_failure() {
     let Some(hosts) = Hosts::new("127.0.0.1 two.test\n127.0.0.2 two.test") else {
         return;
     };

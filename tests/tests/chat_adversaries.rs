@@ -48,7 +48,7 @@ fn around(pattern: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_said() {
+fn lines_of_a_hostile_member() {
     let directory = tempdir().expect("a temporary directory");
     let transcript = directory.path().join("transcript");
     let path = transcript.to_str().expect("a path in UTF-8");

@@ -40,7 +40,7 @@ fn a_line_is_sent_once_to_each() {
 /// One turn of the loop brings four lines from each member. It costs one read for each author and
 /// one write for each member, not a write for each of nearly ten thousand deliveries.
 #[test]
-fn what_a_turn_brings_is_sent_at_once() {
+fn lines_of_one_turn_are_sent_at_once() {
     let (server, mut members) = room();
     for round in 0..10 {
         let before = server.stats();

@@ -72,7 +72,7 @@ fn by_every_route() {
 
 /// Members with full ignore lists still read all other lines.
 #[test]
-fn a_room_in_which_all_ignore_a_hundred() {
+fn full_ignore_lists_of_all_members() {
     let server = chat(&["--rate", "0"]).start();
     let mut talker = Guest::join(server.tcp(), "talker");
     let mut hearers: Vec<Guest> = (0..50)

@@ -16,7 +16,7 @@ use tests::tmux::Tmux;
 use tests::{MIB, PATIENCE};
 
 #[test]
-fn sees_what_is_said_and_types_undisturbed() {
+fn an_operator_sees_all_lines_and_types_undisturbed() {
     let tmux = Tmux::new();
     let host = tmux.window(80, 24);
     host.run("edgeloop chat 127.0.0.1:0 --operator");

@@ -260,7 +260,7 @@ fn five_hundred_members_hear_the_same() {
     let rounds = talk(&mut room, &server);
     let present: Vec<usize> = room.present().collect();
     room.turn_until_the_leaving_are_gone();
-    server.stats_until("all who broke off are gone", |stats| {
+    server.stats_until("all reset members are gone", |stats| {
         stats.get("connections") == present.len() as u64
     });
 

@@ -53,7 +53,7 @@ fn a_member_that_never_reads_is_dropped_and_the_others_hear_everything() {
     let growth = highest - before;
     assert!(growth < 8 * MIB, "{growth} bytes while 24 MiB passed");
     assert_eq!(server.stats().get("closed_stalled"), 1);
-    check_what_the_stalled_one_was_told(&stalled);
+    check_lines_of_the_stalled_member(&stalled);
     // Its name is free again.
     let mut returned = Guest::knock(server.tcp());
     returned.say("stalled");
@@ -61,9 +61,9 @@ fn a_member_that_never_reads_is_dropped_and_the_others_hear_everything() {
 }
 
 /// The dropped member was sent the beginning of the flood, unchanged.
-fn check_what_the_stalled_one_was_told(stalled: &Guest) {
+fn check_lines_of_the_stalled_member(stalled: &Guest) {
     let mut told = Vec::new();
-    // The end may be an RST.
+    // The connection may end with an RST.
     let _ = stalled.stream().read_to_end(&mut told);
     let lines = told.chunks(1000);
     for (number, line) in lines.enumerate() {

@@ -250,7 +250,7 @@ fn a_long_message_of_the_day() {
 
 /// The longest line must fit below the high-water mark of a single member.
 #[test]
-fn lines_that_are_longer_than_what_may_wait_are_refused() {
+fn lines_longer_than_the_high_water_mark_are_refused() {
     for options in [
         &["--max-line", "1MiB"][..],
         &["--max-line", "256KiB"],

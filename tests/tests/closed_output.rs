@@ -23,7 +23,7 @@ fn fails(words: &[&str], output: &str, reason: &str) {
 }
 
 #[test]
-fn help_and_what_is_generated() {
+fn help_and_generated_files() {
     for words in [
         &["edgeloop", "--help"][..],
         &["edgeloop", "-h"],

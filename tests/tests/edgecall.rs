@@ -242,7 +242,7 @@ fn retries_end() {
 }
 
 #[test]
-fn what_was_sent_and_received_is_told_when_asked_for() {
+fn verbose_reports_the_bytes_sent_and_received() {
     for door in Door::each() {
         let call = Call::echo(&[door.address(), "-v"], file_of(b"hello"), Stdio::piped());
         let mut stream = door.accept();
@@ -274,7 +274,7 @@ fn any_input_that_ends_will_do() {
     shell.args(["-c", "exec \"$0\" echo \"$1\" <&-"]);
     shell.arg(edgecall()).arg(&address).stdout(Stdio::piped());
     assert_eq!(Call::spawn(shell).prints(), b"");
-    // A socket.
+    // A socket as stdin.
     let (ours, its) = UnixStream::pair().expect("socketpair");
     let call = Call::echo(&[&address], OwnedFd::from(its), Stdio::piped());
     (&ours).write_all(b"hello").expect("write");

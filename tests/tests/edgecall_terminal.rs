@@ -41,7 +41,7 @@ fn fails(mut child: Child) {
 }
 
 #[test]
-fn what_a_server_sends_is_made_harmless_for_a_terminal() {
+fn bytes_are_made_harmless_for_a_terminal() {
     for arguments in [&["echo"][..], &["upper", "--addr"]] {
         let terminal = Terminal::new();
         let door = Door::tcp();
@@ -99,7 +99,7 @@ fn a_user_types_and_reads() {
         terminal.type_in(line);
         terminal.shows(line);
     }
-    // Ctrl-D at the beginning of a line.
+    // Ctrl-D at the beginning of a line ends the input.
     terminal.type_in("\x04");
     succeeds(child);
     assert_eq!(terminal.finish(), "one\ntwo\n");
@@ -194,7 +194,7 @@ fn there_is_no_progress_bar_where_it_would_not_help() {
         succeeds(child);
         assert_eq!(terminal.finish(), "");
     }
-    // A large file that is not sent.
+    // With a message, a large file on stdin is not sent.
     let (terminal, door) = (Terminal::new(), Door::tcp());
     let arguments = ["upper", "--addr", door.address(), "hello"];
     let child = start(&arguments, file_of(&large), Stdio::null(), terminal.line());

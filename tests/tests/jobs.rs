@@ -200,7 +200,7 @@ fn a_signal_that_was_ignored_stays_ignored() {
     serves_on(&IGNORING, ignored, Signal::SIGTERM, "stats: ");
 }
 
-/// The signal that stops the server reaches its processes, which ignore SIGTERM as it does.
+/// SIGINT also stops the server's child processes, which ignore SIGTERM as the server does.
 #[test]
 fn sigint_stops_a_server_that_ignores_sigterm() {
     const NOT_TERM: [&str; 3] = ["sh", "-c", "trap '' TERM; exec \"$0\" \"$@\""];

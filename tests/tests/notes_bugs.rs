@@ -33,7 +33,7 @@ fn launch(name: &str, model: &str) -> Launch {
 
 /// The notes' clients always write `sizeof buf` bytes, so NULs follow each word.
 #[test]
-fn nothing_is_sent_but_what_was_typed() {
+fn only_the_typed_bytes_are_sent() {
     for client in ["echo", "send", "talk"] {
         let door = Door::tcp();
         let call = Call::start(&[client, door.address()], file_of(b"hi\n"), Stdio::null());
@@ -56,7 +56,7 @@ fn nothing_is_sent_but_what_was_typed() {
 /// The notes' servers print their buffer up to the first NUL: after a short message comes the rest
 /// of an earlier, longer one, and a message with a NUL is cut.
 #[test]
-fn nothing_is_printed_but_what_was_received() {
+fn only_the_received_bytes_are_printed() {
     for model in MODELS {
         let server = launch("sink", model).start();
         let mut stream = dial(server.tcp());
@@ -118,7 +118,7 @@ fn a_slow_reader_gets_every_byte() {
     }
 }
 
-/// Processor time of a server and its children.
+/// The processor time of a server and its children.
 fn cpu_time_of_all(server: &Server) -> Duration {
     let children = children(server.pid());
     let all = children.into_iter().chain([server.pid()]);

@@ -154,7 +154,7 @@ fn row_07_full_duplex_chat() {
     let mut server = Launch::new("talk", TCP).stdin(Stdio::piped()).start();
     let mut keyboard = server.stdin();
     let mut client = call("talk", &server);
-    // Neither waits for the other's answer.
+    // Neither side waits for a reply.
     for line in ["one", "two", "three"] {
         writeln!(keyboard, "{line} from the server").expect("write");
         client.say(format!("{line} from the client\n"));

@@ -94,7 +94,7 @@ fn lines_of_many_clients_are_whole_and_complete() {
 
 /// The printed text is harmless to a terminal, and an endless line is cut.
 #[test]
-fn what_is_printed_is_harmless_and_of_bounded_length() {
+fn printed_text_is_harmless_and_of_bounded_length() {
     for way in WAYS {
         let server = sink(way).start();
         let mut stream = dial(server.tcp());

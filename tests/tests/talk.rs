@@ -545,7 +545,7 @@ fn a_dumb_terminal_will_do() {
         .write_all(b"hello \x1b yourself\n")
         .expect("write");
     terminal.shows("hello \\x1b yourself\n");
-    // Ctrl-D at the beginning of a line.
+    // Ctrl-D at the beginning of a line ends the input.
     terminal.type_in("\x04");
     expect_end(&stream, b"");
     drop(stream);

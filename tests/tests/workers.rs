@@ -223,7 +223,7 @@ fn max_connections() {
 }
 
 #[test]
-fn what_does_not_go_together() {
+fn options_that_do_not_go_together() {
     for (server, options) in [
         ("echo", &["--workers", "2", "--once"][..]),
         ("echo", &["--workers", "2", "--model", "fork"]),

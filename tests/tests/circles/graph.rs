@@ -78,7 +78,7 @@ fn resolve<'a>(modules: &'a Modules, from: usize, path: &[String], hops: usize) 
         name => named(modules, from, name, hops).unwrap_or_default(),
     };
     for name in rest {
-        // Before `::`, a name that is a module's and an item's is the module's.
+        // Before `::`, a name that both a module and an item have means the module.
         if places.iter().any(|place| matches!(place, Place::Module(_))) {
             places.retain(|place| matches!(place, Place::Module(_)));
         }
