@@ -12,7 +12,7 @@ use crate::PATIENCE;
 use crate::process::wait_for_exit;
 use crate::server::{Lines, edgecall};
 
-/// A client that runs. It is killed when dropped.
+/// A running client. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Call {
     child: Child,
@@ -34,7 +34,7 @@ impl Call {
         Self::start(&[&["echo"], arguments].concat(), stdin, stdout)
     }
 
-    /// The client, or what becomes the client. Its stderr is collected.
+    /// Starts a command that is the client or becomes it by `exec`, and collects its stderr.
     #[must_use]
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command
@@ -61,7 +61,7 @@ impl Call {
         self.child.stdout.take().expect("piped")
     }
 
-    /// What it has written to stderr.
+    /// Its stderr so far.
     #[must_use]
     pub fn stderr(&self) -> &Lines {
         &self.stderr
@@ -72,7 +72,7 @@ impl Call {
         wait_for_exit(&mut self.child, within).is_some()
     }
 
-    /// Waits for its end and returns its exit status, and what it has written to stderr.
+    /// Waits for its end, and returns its exit status and its stderr.
     #[must_use]
     pub fn finish(mut self) -> (Option<i32>, String) {
         let status = wait_for_exit(&mut self.child, PATIENCE).expect("edgecall ends");
@@ -80,17 +80,17 @@ impl Call {
         (status.code(), self.stderr.text())
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for its end: status 0, and nothing on stderr.
     pub fn succeeds(self) {
         assert_eq!(self.finish(), (Some(0), String::new()));
     }
 
-    /// Waits for its end, which must be a failure for this reason.
+    /// Waits for its end: status 1, and this reason on stderr.
     pub fn fails(self, reason: &str) {
         assert_eq!(self.finish(), (Some(1), format!("edgecall: {reason}\n")));
     }
 
-    /// Waits for its end, which must be a good one, and returns all that it has printed to a pipe.
+    /// As [`succeeds`](Self::succeeds), and returns its stdout, which must be a pipe.
     #[must_use]
     pub fn prints(mut self) -> Vec<u8> {
         let mut printed = Vec::new();
@@ -103,7 +103,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -118,7 +118,7 @@ pub fn file_of(bytes: &[u8]) -> File {
     file
 }
 
-/// All that a file holds.
+/// The whole content of a file.
 #[must_use]
 pub fn content(mut file: &File) -> Vec<u8> {
     let mut bytes = Vec::new();

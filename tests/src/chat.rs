@@ -1,4 +1,4 @@
-//! People in a chat: one at a time, or hundreds whom one thread keeps talking.
+//! Members of a chat: one blocking client at a time, or hundreds driven by one thread.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::mem;
@@ -19,8 +19,9 @@ pub fn chat(options: &[&str]) -> Launch {
     Launch::new("chat", &["127.0.0.1:0"]).args(options)
 }
 
-/// Connects so that the kernels hold no more than some 30 KiB for a client that does not read: a
-/// small window, and small segments, by which the server's kernel measures its own buffer.
+/// Connects so that the kernel buffers only about 30 KiB for a client that does not read: the
+/// window is small, and so are the segments, from which the server's kernel derives its own buffer
+/// size.
 #[must_use]
 pub fn dial_stingy(server: SocketAddr) -> TcpStream {
     let kind = SockType::Stream;
@@ -31,8 +32,8 @@ pub fn dial_stingy(server: SocketAddr) -> TcpStream {
     with_deadlines(TcpStream::from(socket))
 }
 
-/// Fails if a line would do anything to a terminal but show itself: controls (but the tab), and
-/// characters that change the direction of text or begin another line.
+/// Fails if a line could do more to a terminal than show itself: if it has control characters other
+/// than the tab, or characters that change the direction of text or begin another line.
 pub fn assert_harmless(line: &str) {
     let obeyed = |char: char| {
         let is_bidi = matches!(char, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -42,20 +43,20 @@ pub fn assert_harmless(line: &str) {
     assert!(!line.contains(obeyed), "not harmless: {line:?}");
 }
 
-/// One person, who waits for what is to be heard. All that is heard must be harmless.
+/// One member, with blocking reads. Every line that it reads must be harmless to a terminal.
 #[derive(Debug)]
 pub struct Guest {
     lines: BufReader<TcpStream>,
 }
 
 impl Guest {
-    /// Connects, and is asked for a name.
+    /// Connects, and reads the question for a name.
     #[must_use]
     pub fn knock(server: SocketAddr) -> Self {
         Self::on(dial(server))
     }
 
-    /// The same on this connection.
+    /// As [`knock`](Self::knock), on this connection.
     #[must_use]
     pub fn on(stream: TcpStream) -> Self {
         let lines = BufReader::new(stream);
@@ -65,13 +66,13 @@ impl Guest {
         guest
     }
 
-    /// Connects under this name, and is told who is there.
+    /// Connects, gives this name, and reads the list of members.
     #[must_use]
     pub fn join(server: SocketAddr, name: &str) -> Self {
         Self::knock(server).joined(name)
     }
 
-    /// Gives a name, and is told who is there.
+    /// Gives a name, and reads the list of members.
     #[must_use]
     pub fn joined(mut self, name: &str) -> Self {
         self.say(name);
@@ -80,7 +81,7 @@ impl Guest {
         self
     }
 
-    /// Several who join one after another; each has heard of those who came later.
+    /// Joins several members in turn. Each has read the announcements of the later ones.
     #[must_use]
     pub fn join_all<const N: usize>(server: SocketAddr, names: [&str; N]) -> [Self; N] {
         let mut guests: Vec<Self> = Vec::new();
@@ -101,7 +102,7 @@ impl Guest {
     /// Sends bytes as they are.
     pub fn send(&self, bytes: impl AsRef<[u8]>) {
         let written = self.stream().write_all(bytes.as_ref());
-        written.expect("the server takes what is sent");
+        written.expect("the server accepts the bytes");
     }
 
     /// Sends a line.
@@ -109,14 +110,14 @@ impl Guest {
         self.send([line.as_ref(), b"\n"].concat());
     }
 
-    /// The next line that is heard, without its end.
+    /// Reads the next line, without its newline.
     #[allow(clippy::should_implement_trait, reason = "it does not end, it fails")]
     pub fn next(&mut self) -> String {
         let line = self.read_line();
         line.unwrap_or_else(|| panic!("the connection has ended"))
     }
 
-    /// The same; `None` at the end of the connection.
+    /// As [`next`](Self::next), or `None` at the end of the connection.
     fn read_line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         let read = self.lines.read_until(b'\n', &mut line);
@@ -128,12 +129,12 @@ impl Guest {
         Some(line)
     }
 
-    /// Checks that this line is what is heard next.
+    /// Checks that the next line is this one.
     pub fn hears(&mut self, line: &str) {
         assert_eq!(self.next(), line);
     }
 
-    /// Waits for this line, and returns what was heard before it.
+    /// Waits for this line, and returns the lines before it.
     pub fn hears_at_last(&mut self, line: &str) -> Vec<String> {
         let mut before = Vec::new();
         loop {
@@ -144,34 +145,34 @@ impl Guest {
         }
     }
 
-    /// Checks that the server ends the conversation, without another word.
+    /// Checks that the server closes the connection without another line.
     pub fn hears_the_end(&mut self) {
         assert_eq!(self.read_line(), None);
     }
 
-    /// All that is heard until the server ends the conversation.
+    /// All lines until the server closes the connection.
     pub fn rest(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.read_line()).collect()
     }
 
-    /// Ends our half of the conversation.
+    /// Half-closes the connection.
     pub fn end(&self) {
         self.stream().shutdown(Shutdown::Write).expect("shutdown");
     }
 
-    /// Ends the conversation with an RST.
+    /// Closes the connection with an RST.
     pub fn reset(self) {
         reset(self.lines.into_inner());
     }
 }
 
-/// Checks that this line is what each of these hears next.
+/// Checks that this line is the next one for each of these members.
 pub fn hear_all<'a>(guests: impl IntoIterator<Item = &'a mut Guest>, line: &str) {
     guests.into_iter().for_each(|guest| guest.hears(line));
 }
 
-/// Any number of people, each known by a number from 0. Nobody waits for anybody: what they say is
-/// sent and what they hear is read in [`Crowd::turn`], wherever that is possible.
+/// Any number of members, numbered from 0. No member blocks another: [`Crowd::turn`] sends and
+/// reads on every connection that is ready.
 #[derive(Debug, Default)]
 pub struct Crowd {
     people: Vec<Person>,
@@ -180,14 +181,14 @@ pub struct Crowd {
 
 #[derive(Debug)]
 struct Person {
-    /// `None` when either side has ended it.
+    /// `None` once either side has closed it.
     stream: Option<TcpStream>,
     unsent: Vec<u8>,
-    /// Ends our half of the stream when all is sent.
+    /// Half-close the stream once `unsent` is empty.
     leaves: bool,
-    /// What was read of a line that is not complete.
+    /// The beginning of a line that is not complete yet.
     begun: Vec<u8>,
-    /// The question for the name and the list of those present, which everybody hears first.
+    /// How many of the first lines have arrived: the question for a name and the list of members.
     greetings: u8,
     deaf: bool,
 }
@@ -195,7 +196,7 @@ struct Person {
 const GREETINGS: u8 = 2;
 
 impl Crowd {
-    /// Somebody gives this name on a connection on which nothing was said yet.
+    /// Adds a member: a fresh connection, and the name to give on it. Returns its number.
     pub fn enter(&mut self, stream: TcpStream, name: &str) -> usize {
         stream.set_nonblocking(true).expect("O_NONBLOCK");
         self.people.push(Person {
@@ -209,57 +210,58 @@ impl Crowd {
         self.people.len() - 1
     }
 
-    /// How many have ever entered.
+    /// How many members have ever entered.
     #[must_use]
     pub fn len(&self) -> usize {
         self.people.len()
     }
 
-    /// Whether nobody has ever entered.
+    /// Whether no member has ever entered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.people.is_empty()
     }
 
-    /// Says a line, after all that is to be sent already.
+    /// Queues a line of this member.
     pub fn say(&mut self, number: usize, line: &str) {
         let unsent = &mut self.people[number].unsent;
         unsent.extend_from_slice(line.as_bytes());
         unsent.push(b'\n');
     }
 
-    /// Ends this half of the conversation after all that is to be sent; what is said by others until
-    /// the server ends its half is heard.
+    /// Half-closes the connection once the queued lines are sent. The member still reads until the
+    /// server closes its half.
     pub fn leave(&mut self, number: usize) {
         self.people[number].leaves = true;
     }
 
-    /// Ends the conversation with an RST.
+    /// Closes the connection with an RST.
     pub fn reset(&mut self, number: usize) {
         if let Some(stream) = self.people[number].stream.take() {
             reset(stream);
         }
     }
 
-    /// Does not read what comes, or does so again.
+    /// Makes this member stop reading, or read again.
     pub fn set_deaf(&mut self, number: usize, deaf: bool) {
         self.people[number].deaf = deaf;
     }
 
-    /// Whether the server has told this one who is there.
+    /// Whether this member has read the list of members.
     #[must_use]
     pub fn has_joined(&self, number: usize) -> bool {
         self.people[number].greetings == GREETINGS
     }
 
-    /// Whether either side has ended the conversation.
+    /// Whether either side has closed the connection.
     #[must_use]
     pub fn has_ended(&self, number: usize) -> bool {
         self.people[number].stream.is_none()
     }
 
-    /// Waits until something can be sent or heard, and does so. `hear` is called for each line that
-    /// somebody hears after the list of those present. Fails if nothing happens for [`PATIENCE`].
+    /// Waits until some connection is ready, then sends and reads on all that are. `hear` is called
+    /// for each line that a member reads after the list of members. Fails if no connection becomes
+    /// ready for [`PATIENCE`].
     pub fn turn(&mut self, mut hear: impl FnMut(usize, &str)) {
         let ready = self.wait();
         self.block.resize(64 * 1024, 0);
@@ -274,7 +276,7 @@ impl Crowd {
         }
     }
 
-    /// Those for whom something can be done, and what.
+    /// The members whose connections are ready, and for what.
     fn wait(&self) -> Vec<(usize, PollFlags)> {
         let (numbers, mut descriptors): (Vec<_>, Vec<_>) = self
             .people
@@ -288,7 +290,7 @@ impl Crowd {
             .unzip();
         let patience = PollTimeout::try_from(PATIENCE).expect("some seconds");
         let count = poll(&mut descriptors, patience).expect("poll");
-        assert!(count > 0, "nobody hears anything any more");
+        assert!(count > 0, "no connection becomes ready any more");
         let events = |descriptor: &PollFd| descriptor.revents().unwrap_or(PollFlags::POLLERR);
         let events = descriptors.iter().map(events);
         numbers
@@ -314,11 +316,11 @@ impl Person {
         match stream.write(&self.unsent) {
             Ok(count) => drop(self.unsent.drain(..count)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // Reading will tell.
+            // The next read reports the error.
             Err(_) => self.unsent.clear(),
         }
         if self.unsent.is_empty() && mem::take(&mut self.leaves) {
-            // An error means that the server has ended the stream first.
+            // An error means that the server has closed the stream first.
             let _ = stream.shutdown(Shutdown::Write);
         }
     }

@@ -1,4 +1,4 @@
-//! Connections with deadlines, resets, filling a connection up.
+//! Client connections: deadlines, resets, and filling the buffers on the way.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -19,19 +19,19 @@ use crate::server::Server;
 use crate::sockets::is_left_unread;
 use crate::{PATIENCE, until};
 
-/// Connects to `server`; reading and writing fail after [`PATIENCE`].
+/// Connects to `server`. Reads and writes fail after [`PATIENCE`].
 #[must_use]
 pub fn dial(server: SocketAddr) -> TcpStream {
     with_deadlines(TcpStream::connect_timeout(&server, PATIENCE).expect("connect"))
 }
 
-/// A socket that is not connected yet, so that it can be given options first.
+/// A socket that is not connected yet, so that the caller can set options first.
 fn tcp_socket() -> OwnedFd {
     let kind = SockType::Stream;
     socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None).expect("socket")
 }
 
-/// Connects from the address `source`: each has its own 28,000 ports.
+/// Connects from the address `source`: each source address has its own 28,000 ports.
 #[must_use]
 pub fn dial_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
     let socket = tcp_socket();
@@ -42,7 +42,7 @@ pub fn dial_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
     with_deadlines(TcpStream::from(socket))
 }
 
-/// Connects with a receive buffer of about `bytes`, so that the server's answers soon have to wait.
+/// Connects with a receive buffer of about `bytes`, so that the server's replies soon have to wait.
 #[must_use]
 pub fn dial_narrow(server: SocketAddr, bytes: usize) -> TcpStream {
     let socket = tcp_socket();
@@ -62,13 +62,13 @@ pub(crate) fn with_deadlines(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Leaves a pipe no more room than 64 KiB, whatever the size of the machine's pages.
+/// Limits a pipe to 64 KiB, whatever the page size of the machine.
 pub fn narrow(pipe: impl AsFd) {
-    // It fails only where the pipe has less room, and may not have more.
+    // The call fails only where the pipe is smaller and must not grow.
     let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(64 * 1024));
 }
 
-/// Connects to a Unix socket; reading and writing fail after [`PATIENCE`].
+/// Connects to a Unix socket. Reads and writes fail after [`PATIENCE`].
 #[must_use]
 pub fn dial_unix(path: &Path) -> UnixStream {
     let stream = UnixStream::connect(path).expect("connect");
@@ -81,10 +81,10 @@ pub fn dial_unix(path: &Path) -> UnixStream {
     stream
 }
 
-/// What the buffer of a socket for datagrams is to hold; what the kernel allows may be less.
+/// Requested receive buffer of a UDP socket, in bytes. The kernel may allow less.
 pub(crate) const DATAGRAM_BUFFER: usize = 256 * 1024;
 
-/// A socket for datagrams to and from `server` only; receiving fails after [`PATIENCE`].
+/// A UDP socket connected to `server`. Receiving fails after [`PATIENCE`].
 #[must_use]
 pub fn dial_udp(server: SocketAddr) -> UdpSocket {
     let any: SocketAddr = match server {
@@ -100,7 +100,7 @@ pub fn dial_udp(server: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Sends `message` and checks that it comes back.
+/// Sends `message` and checks that the server echoes it.
 pub fn ping(mut stream: impl Read + AsFd, message: &[u8]) {
     let begun = say(&mut stream, message);
     let mut rest = vec![0; message.len() - begun.len()];
@@ -108,7 +108,8 @@ pub fn ping(mut stream: impl Read + AsFd, message: &[u8]) {
     assert_same(&[begun, rest].concat(), message);
 }
 
-/// Sends `message`, and reads what is answered meanwhile: the kernels may hold less than all of it.
+/// Sends `message` and returns the replies that arrive meanwhile. The kernel may buffer less than
+/// `message`, so a client that does not read could block for ever.
 fn say(stream: &mut (impl Read + AsFd), message: &[u8]) -> Vec<u8> {
     let (mut sent, mut answer, mut block) = (0, Vec::new(), [0; 4096]);
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
@@ -133,21 +134,21 @@ fn say(stream: &mut (impl Read + AsFd), message: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Sends `message` on each connection in turn and checks that it comes back.
+/// [Pings](ping) each connection in turn.
 pub fn ping_all<'a>(streams: impl IntoIterator<Item = &'a TcpStream>, message: &[u8]) {
     for stream in streams {
         ping(stream, message);
     }
 }
 
-/// Checks that `message` is what comes next.
+/// Checks that the next bytes are `message`.
 pub fn expect(mut stream: impl Read, message: &[u8]) {
     let mut answer = vec![0; message.len()];
     stream.read_exact(&mut answer).expect("the server answers");
     assert_same(&answer, message);
 }
 
-/// Checks that `rest` and then the end of the stream is what comes next.
+/// Checks that `rest` and then the end of the stream come next.
 pub fn expect_end(mut stream: impl Read, rest: &[u8]) {
     let mut answer = Vec::new();
     stream
@@ -164,8 +165,8 @@ fn assert_same(answer: &[u8], message: &[u8]) {
     );
 }
 
-/// Sends `message`, ends our half of the stream, checks that all comes back and the server's half
-/// ends.
+/// Sends `message`, half-closes the stream, and checks that the server echoes all of it and then
+/// closes its half.
 pub fn ping_and_end(mut stream: &TcpStream, message: &[u8]) {
     let begun = say(&mut stream, message);
     stream.shutdown(Shutdown::Write).expect("shutdown");
@@ -174,7 +175,7 @@ pub fn ping_and_end(mut stream: &TcpStream, message: &[u8]) {
     expect_end(stream, rest);
 }
 
-/// Where two texts part, in words.
+/// Describes where two byte strings begin to differ.
 #[must_use]
 pub fn difference(answer: &[u8], expected: &[u8]) -> String {
     let common = answer
@@ -189,13 +190,13 @@ pub fn difference(answer: &[u8], expected: &[u8]) -> String {
     )
 }
 
-/// Whether the server has closed the connection: waits for the next thing to happen on it, which
-/// must not be data.
+/// Whether the server has closed the connection. Waits for the next event on it, which must not be
+/// data.
 pub fn is_closed(mut stream: impl Read) -> bool {
     match stream.read(&mut [0]) {
         Ok(count) => count == 0,
         Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-        // A child of another test has ended.
+        // SIGCHLD: a child of another test has ended.
         Err(error) if error.kind() == ErrorKind::Interrupted => is_closed(stream),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -218,17 +219,18 @@ pub fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-/// Waits up to `patience_ms` for `events` on a descriptor; false if there are none.
+/// Waits up to `patience_ms` for `events` on a descriptor; false if none came.
 pub fn ready(descriptor: impl AsFd, events: PollFlags, patience_ms: u16) -> bool {
     let mut descriptors = [PollFd::new(descriptor.as_fd(), events)];
     poll(&mut descriptors, PollTimeout::from(patience_ms)).expect("poll") > 0
 }
 
-/// More than any kernel holds for a connection: a program that takes so much takes anything.
+/// More bytes than any kernel buffers for one connection: a program that reads this many has no
+/// limit.
 pub const ENDLESS: usize = 1 << 30;
 
-/// Sends `block` over and over until the program at the other end has stopped reading, which it
-/// must: however much the kernels hold, it leaves something there. Returns how many bytes went out.
+/// Sends `block` over and over until the peer has stopped reading and leaves bytes in its kernel
+/// buffer. Fails if the peer never stops. Returns how many bytes were sent.
 #[must_use]
 pub fn fill(mut stream: &TcpStream, block: &[u8]) -> usize {
     stream.set_nonblocking(true).expect("O_NONBLOCK");
@@ -251,18 +253,18 @@ pub fn fill(mut stream: &TcpStream, block: &[u8]) -> usize {
 pub fn until_cut_off(mut stream: &TcpStream) {
     let block = vec![b'x'; 65_536];
     let is_cut = (0..ENDLESS / block.len()).any(|_| stream.write_all(&block).is_err());
-    assert!(is_cut, "the server takes whatever is sent");
+    assert!(is_cut, "the server never cuts the connection");
 }
 
-/// A client that reads nothing while the server answers what it sends, block by block, until so
-/// many bytes wait in the server itself. With how many bytes it has sent.
+/// A client that sends block by block and reads no replies, until the server itself holds `pending`
+/// bytes of pending output. Returned with the number of bytes sent.
 #[must_use]
 pub fn pile_up(server: &Server, block: &[u8], pending: usize) -> (TcpStream, usize) {
     let mut stream = dial_narrow(server.tcp(), 64 * 1024);
     let mut sent = 0;
     while sent < ENDLESS {
         let written = stream.write_all(block);
-        written.expect("the server takes all below its high-water mark");
+        written.expect("the server reads below its high-water mark");
         sent += block.len();
         let stats = server.stats_until("the server has read all", |stats| {
             stats.get("bytes_in") == sent as u64
@@ -271,28 +273,28 @@ pub fn pile_up(server: &Server, block: &[u8], pending: usize) -> (TcpStream, usi
             return (stream, sent);
         }
     }
-    panic!("the kernel takes whatever is sent");
+    panic!("the kernel buffers every reply");
 }
 
-/// What became of a client that came when there may have been no room.
+/// Outcome for a client that connected when the server may have been full.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fate {
-    /// It was answered.
+    /// The server answered.
     Served,
     /// The server closed the connection.
     Refused,
-    /// Neither: it is still in the backlog.
+    /// Neither: the connection is still in the backlog.
     Waiting,
 }
 
-/// A client with one question, which must be answered exactly or not at all.
+/// A client with one question, which the server must answer exactly or not at all.
 #[derive(Debug)]
 pub struct Probe {
     /// The connection; non-blocking.
     pub stream: TcpStream,
     question: Vec<u8>,
     answered: usize,
-    /// What became of it so far.
+    /// Its outcome so far.
     pub fate: Fate,
 }
 
@@ -301,7 +303,7 @@ impl Probe {
     #[must_use]
     pub fn ask(server: SocketAddr, question: &str) -> Self {
         let mut stream = dial(server);
-        // An error means that the server has refused already; reading will tell.
+        // An error means that the server has refused already; the next read reports it.
         let _ = stream.write_all(question.as_bytes());
         stream.set_nonblocking(true).expect("O_NONBLOCK");
         Self {
@@ -312,7 +314,7 @@ impl Probe {
         }
     }
 
-    /// Asks the same once more, on the same connection, and waits for the answer.
+    /// Repeats the question on the same connection, and waits for the answer.
     pub fn ask_again(&self) {
         self.stream.set_nonblocking(false).expect("O_NONBLOCK");
         ping(&self.stream, &self.question);
@@ -339,7 +341,7 @@ impl Probe {
     }
 }
 
-/// Watches `probes` until all are served or refused, or nothing has happened for `quiet_ms`.
+/// Watches `probes` until all are served or refused, or none has changed for `quiet_ms`.
 pub fn watch(probes: &mut [Probe], quiet_ms: u16) {
     loop {
         let mut waiting: Vec<_> = probes
@@ -362,7 +364,7 @@ pub fn watch(probes: &mut [Probe], quiet_ms: u16) {
     }
 }
 
-/// How many of `probes` met that fate.
+/// How many of `probes` have this outcome.
 #[must_use]
 pub fn count(probes: &[Probe], fate: Fate) -> usize {
     probes.iter().filter(|probe| probe.fate == fate).count()

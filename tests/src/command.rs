@@ -1,12 +1,12 @@
-//! Which program a name stands for: one of the two under test, or one that is installed.
+//! Programs by name: the two under test, or an installed one.
 
 use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The program of that name: `edgeloop` and `edgecall` are those under test, any other
-/// [must be there](needs).
+/// The program of that name: `edgeloop` and `edgecall` are those under test, any other one
+/// [must be installed](needs).
 #[must_use]
 pub fn command(name: &str) -> Command {
     Command::new(match name {
@@ -19,27 +19,27 @@ pub fn command(name: &str) -> Command {
     })
 }
 
-/// Fails if a program is missing that is no part of every system, and says how to get it.
+/// Fails if this program is not installed, and says how to install it.
 pub fn needs(name: &str) {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Of a path, `join` leaves nothing but that path.
+    // If `name` is an absolute path, `join` returns it as it is.
     let is_there = env::split_paths(&path).any(|directory| directory.join(name).is_file());
     assert!(is_there, "needs `{name}`: run tests/run, which installs it");
 }
 
-/// The server under test: built by the first call, in the profile of the tests.
+/// The server under test. The first call builds it, in the profile of the tests.
 pub fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| find("edgeloop", "EDGELOOP_BIN"))
 }
 
-/// The client under test, found or built as the server is.
+/// The client under test, found or built like the server.
 pub fn edgecall() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| find("edgecall", "EDGECALL_BIN"))
 }
 
-/// The program that the environment names, or else the one of that package.
+/// The program that the environment variable names, or else the freshly built package.
 fn find(package: &str, variable: &str) -> PathBuf {
     env::var_os(variable).map_or_else(|| build(package), PathBuf::from)
 }

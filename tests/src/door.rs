@@ -1,4 +1,4 @@
-//! Where the test itself is the server, or nobody is.
+//! Listeners of the test itself, and ports on which no server listens.
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,12 +14,12 @@ use tempfile::{TempDir, tempdir};
 use crate::PATIENCE;
 use crate::client::DATAGRAM_BUFFER;
 
-/// A listener of any kind, with an address for clients. Accepting fails after [`PATIENCE`].
+/// A TCP or Unix listener, and its address for clients. Accepting fails after [`PATIENCE`].
 #[derive(Debug)]
 pub struct Door {
     listener: Listener,
     address: String,
-    /// Where the Unix socket is; removed when dropped.
+    /// The directory of the Unix socket; removed when dropped.
     _directory: Option<TempDir>,
 }
 
@@ -30,14 +30,14 @@ enum Listener {
 }
 
 impl Door {
-    /// One of each kind: TCP, and a Unix socket.
+    /// One listener of each kind.
     #[must_use]
     pub fn each() -> [Self; 2] {
         [Self::tcp(), Self::unix()]
     }
 
-    /// On a TCP port of 127.0.0.1. What the kernel receives for it is less than any test sends that
-    /// is to be seen while it sends.
+    /// A listener on a TCP port of 127.0.0.1. Its receive buffer is smaller than any transfer that
+    /// a test has to observe while it runs.
     #[must_use]
     pub fn tcp() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -51,7 +51,7 @@ impl Door {
         }
     }
 
-    /// On a Unix socket.
+    /// A listener on a Unix socket.
     #[must_use]
     pub fn unix() -> Self {
         let directory = tempdir().expect("a temporary directory");
@@ -65,18 +65,18 @@ impl Door {
         }
     }
 
-    /// As clients write it.
+    /// Its address as clients write it.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The next client; reading from it and writing to it fail after [`PATIENCE`].
+    /// Accepts the next client. Reads and writes fail after [`PATIENCE`].
     #[must_use]
     pub fn accept(&self) -> TcpStream {
         let stream = match &self.listener {
             Listener::Tcp(listener) => listener.accept().expect("a client").0,
-            // What this test does with it, the standard library does alike for both.
+            // Reading, writing and `shutdown` are the same calls for both kinds.
             Listener::Unix(listener) => {
                 OwnedFd::from(listener.accept().expect("a client").0).into()
             }
@@ -93,7 +93,8 @@ fn limit_patience(socket: &impl AsFd) {
     setsockopt(socket, sockopt::SendTimeout, &patience).expect("SO_SNDTIMEO");
 }
 
-/// A TCP port of 127.0.0.1 that is taken, so that nobody else listens there, and refuses.
+/// A TCP port of 127.0.0.1 that is bound, so that no other process can listen on it, and refuses
+/// connections.
 #[derive(Debug)]
 pub struct ClosedDoor(OwnedFd);
 
@@ -108,14 +109,14 @@ impl ClosedDoor {
         Self(fd)
     }
 
-    /// Where nobody is.
+    /// Its address, on which no server listens.
     #[must_use]
     pub fn at(&self) -> SocketAddr {
         let at: SockaddrIn = getsockname(self.0.as_raw_fd()).expect("getsockname");
         SocketAddr::new(at.ip().into(), at.port())
     }
 
-    /// From now on somebody is.
+    /// Starts listening on the port.
     #[must_use]
     pub fn open(self) -> TcpListener {
         listen(&self.0, Backlog::new(16).expect("a small number")).expect("listen");
@@ -124,7 +125,7 @@ impl ClosedDoor {
     }
 }
 
-/// A UDP socket on 127.0.0.1, and its address as clients write it; receiving fails after
+/// A UDP socket on 127.0.0.1, and its address as clients write it. Receiving fails after
 /// [`PATIENCE`].
 #[must_use]
 pub fn udp_door() -> (UdpSocket, String) {
@@ -135,7 +136,7 @@ pub fn udp_door() -> (UdpSocket, String) {
     (socket, format!("udp://{at}"))
 }
 
-/// A UDP port that is taken and refuses: its socket talks to somebody else.
+/// A UDP port that is bound and refuses datagrams, because its socket is connected to another peer.
 #[must_use]
 pub fn closed_udp_door() -> (UdpSocket, String) {
     let (socket, address) = udp_door();

@@ -1,7 +1,7 @@
-//! Other people's programs that do what ours do: `nc`, `ncat`, `socat`, `telnet`.
+//! Third-party programs in the place of ours: `nc`, `ncat`, `socat`, `telnet`.
 //!
-//! Each is a command for [`Program::line`]. Listeners are given port 0 and asked afterwards, by
-//! [`sockets`](crate::sockets), where they are.
+//! Each is a command for [`Program::line`]. Listeners are given port 0; [`sockets`](crate::sockets)
+//! finds the port that they got.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use crate::program::Program;
 use crate::sockets::{is_listening_at, where_it_listens, where_it_receives};
 use crate::until;
 
-/// How many programs there are that can take a client's place.
+/// Number of programs that can take a client's place.
 pub const CALLERS: usize = 3;
 
-/// Commands that call a server, joining it with standard input and output. At the end of their
-/// input they end their half of the connection, and wait for the server's.
+/// Commands that connect to a server and join the connection with stdin and stdout. At the end of
+/// their input they half-close the connection and wait until the server closes its half.
 #[must_use]
 pub fn callers(address: &str) -> [String; CALLERS] {
     if let Some(path) = address.strip_prefix("unix:") {
@@ -26,7 +26,7 @@ pub fn callers(address: &str) -> [String; CALLERS] {
     let (scheme, at) = address.split_once("://").unwrap_or(("tcp", address));
     let (host, port) = at.rsplit_once(':').expect("HOST:PORT");
     match scheme {
-        // Nothing ends a conversation by datagrams: these have to be killed.
+        // UDP has no end of a connection: the test has to kill these.
         "udp" => [
             format!("nc -u {host} {port}"),
             format!("ncat -u {host} {port}"),
@@ -40,7 +40,7 @@ pub fn callers(address: &str) -> [String; CALLERS] {
     }
 }
 
-/// `telnet`, which adds lines of its own, and hangs up at the end of its input.
+/// `telnet`. It adds lines of its own, and closes the connection at the end of its input.
 #[must_use]
 pub fn telnet(at: std::net::SocketAddr) -> Program {
     let telnet = Program::line(&format!("telnet {} {}", at.ip(), at.port()));
@@ -48,7 +48,7 @@ pub fn telnet(at: std::net::SocketAddr) -> Program {
     telnet
 }
 
-/// Servers for one TCP client, joined with standard input and output; each with its address.
+/// Servers for one TCP client, joined with stdin and stdout; each with its address.
 pub fn tcp_listeners() -> impl Iterator<Item = (Program, String)> {
     [
         "nc -N -l 127.0.0.1 0",
@@ -59,7 +59,7 @@ pub fn tcp_listeners() -> impl Iterator<Item = (Program, String)> {
     .map(tcp_server)
 }
 
-/// Servers that echo whatever any number of TCP clients send.
+/// Echo servers for any number of TCP clients.
 pub fn tcp_echoes() -> impl Iterator<Item = (Program, String)> {
     [
         "ncat -l 127.0.0.1 0 --keep-open --exec /bin/cat",
@@ -69,7 +69,7 @@ pub fn tcp_echoes() -> impl Iterator<Item = (Program, String)> {
     .map(tcp_server)
 }
 
-/// Starts a server and waits until it listens.
+/// Starts a server, waits until it listens, and returns it with its address.
 #[must_use]
 pub fn tcp_server(line: &str) -> (Program, String) {
     let server = Program::line(line);
@@ -77,7 +77,7 @@ pub fn tcp_server(line: &str) -> (Program, String) {
     (server, format!("tcp://{at}"))
 }
 
-/// Programs that print the datagrams of one sender.
+/// Programs that print the datagrams of one sender, each with its address.
 pub fn udp_receivers() -> impl Iterator<Item = (Program, String)> {
     [
         "nc -u -l 127.0.0.1 0",
@@ -88,7 +88,7 @@ pub fn udp_receivers() -> impl Iterator<Item = (Program, String)> {
     .map(udp_server)
 }
 
-/// Servers that send datagrams back.
+/// UDP echo servers.
 pub fn udp_echoes() -> impl Iterator<Item = (Program, String)> {
     [
         "ncat -u -l 127.0.0.1 0 --exec /bin/cat",
@@ -104,7 +104,7 @@ fn udp_server(line: &str) -> (Program, String) {
     (server, format!("udp://{at}"))
 }
 
-/// Servers for one client at a Unix socket, which they make in `directory`.
+/// Servers for one client on a Unix socket, which they create in `directory`.
 pub fn unix_listeners(directory: &Path) -> impl Iterator<Item = (Program, String)> {
     let directory = directory.display().to_string();
     ["nc -N -l -U", "ncat -l -U", "socat -t 30 -"]

@@ -1,42 +1,42 @@
-//! What the tests of the servers share.
+//! The harness that the tests of the servers and clients share.
 //!
-//! The servers are tested as their users meet them: as processes, over real sockets, with real
-//! `nc`, and with the faults that a kernel can produce. Nothing here links against the reactor;
-//! what is known about the servers is what their interface promises.
+//! The tests run the servers as their users do: as processes, over real sockets, with the real
+//! `nc`, and with the faults that a kernel can produce. The harness does not link against the
+//! reactor; it knows only what the command line and the wire promise.
 //!
-//! | module | what it is for |
+//! | module | purpose |
 //! |---|---|
 //! | [`server`] | start a server, learn its addresses, read its log and its counters, end it |
 //! | [`call`] | `edgecall`, the client under test |
-//! | [`chat`] | people in a chat, one at a time or hundreds whom one thread keeps talking |
-//! | [`client`] | connections with deadlines, resets, filling a connection up |
+//! | [`chat`] | members of a chat: one at a time, or hundreds driven by one thread |
+//! | [`client`] | client connections: deadlines, resets, filling the buffers on the way |
 //! | [`command`] | the programs under test, and others by their names |
-//! | [`door`] | where the test itself is the server, or nobody is |
-//! | [`program`] | any program that runs: spoken to, its output collected |
-//! | [`foreign`] | `nc`, `ncat`, `socat` and `telnet`, in the place of our programs |
+//! | [`door`] | listeners of the test itself, and ports on which no server listens |
+//! | [`program`] | a running program: write to its stdin, collect its output |
+//! | [`foreign`] | `nc`, `ncat`, `socat` and `telnet` in the place of our programs |
 //! | [`link`] | a slow link, between two network namespaces |
-//! | [`namespace`] | names of hosts, or a network, of a test's own |
+//! | [`namespace`] | a test's own host names, or its own network |
 //! | [`netcat`] | the real `nc`, fed from a file |
-//! | [`process`] | what `/proc` says about a process; limits; waiting with a deadline |
+//! | [`process`] | a process in `/proc`: memory, descriptors, state; limits; waiting with a deadline |
 //! | [`sockets`] | the sockets of a process, as `ss` and `netstat` show them |
-//! | [`strace`] | let system calls fail, or count them |
-//! | [`terminal`] | a terminal, and what it shows |
-//! | [`tmux`] | the same with real programs around it: shells in windows of a `tmux` |
-//! | [`random`] | numbers and bytes that a seed repeats |
+//! | [`strace`] | make system calls fail, or count them |
+//! | [`terminal`] | a pseudo-terminal: type on it, read its output |
+//! | [`tmux`] | a real terminal: a shell in a window of `tmux` |
+//! | [`random`] | reproducible random numbers and bytes |
 //!
-//! Three rules keep these tests honest. No test sleeps and hopes: each waits for the event it
-//! needs, and [`PATIENCE`] is only how long until it calls that event missing. No test says how
-//! fast something is, but for a stop that must not sit out a timeout of seconds. Every server ends
-//! with its [`server::Server`], also when the test fails.
+//! Three rules keep these tests honest. No test sleeps and hopes: each test waits for the event
+//! that it needs, and [`PATIENCE`] only bounds that wait. No test asserts a speed, except that a
+//! stop must not wait for a timeout of seconds. Every server ends with its [`server::Server`], also
+//! when the test fails.
 //!
-//! Nor does a test depend on the machine: how much its kernel keeps in a socket or a pipe, or what
-//! is installed. A test that needs full buffers sets their sizes where it can and waits until the
-//! other side has stopped ([`client::fill`], [`client::pile_up`]). A program that is missing is
-//! named by [`command::command`]; what a machine may forbid, such as namespaces, is skipped aloud
-//! ([`skip`]).
+//! No test depends on the machine, that is on the kernel's buffer sizes or on the installed
+//! programs. A test that needs full buffers sets their sizes where it can, and waits until the peer
+//! has stopped reading ([`client::fill`], [`client::pile_up`]). [`command::command`] names a
+//! missing program. A test that needs something that a machine may forbid, such as namespaces, says
+//! that it is skipped ([`skip`]).
 //!
-//! The programs under test are built once per run by `cargo build`; set `EDGELOOP_BIN` or
-//! `EDGECALL_BIN` to the path of a program to test that one instead.
+//! `cargo build` builds the programs under test once per run. Set `EDGELOOP_BIN` or `EDGECALL_BIN`
+//! to the path of a program to test that one instead.
 
 #![allow(
     clippy::missing_panics_doc,
@@ -68,12 +68,12 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-/// How long a test waits for something that must happen before it fails.
+/// How long a test waits for an event before it fails.
 ///
-/// Long, because it is never reached by a server that works, however slow the machine.
+/// The time is long, so that a working server never reaches it, however slow the machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Numbers that no option is meant for: 0, 1, 2^31, 2^63 and 2^64 - 1.
+/// Extreme values for numeric options: 0, 1, 2^31, 2^63 and 2^64 - 1.
 pub const ABSURD_NUMBERS: [&str; 5] = [
     "0",
     "1",
@@ -93,7 +93,7 @@ pub fn until(what: &str, condition: impl FnMut() -> bool) {
     );
 }
 
-/// Waits until `condition` holds; false if it does not within this time.
+/// Waits until `condition` holds; false if it does not within `patience`.
 pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + patience;
     while !condition() {
@@ -105,18 +105,18 @@ pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Says that the running test cannot be made here, and why.
+/// Reports that the running test is skipped, and why.
 pub fn skip(why: &str) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("a test");
-    // Not by `eprintln!`: the harness would keep that to itself, since the test does not fail.
+    // Not `eprintln!`: the test harness captures that, and shows it only if the test fails.
     writeln!(std::io::stderr(), "skipped: {name}: {why}").expect("stderr");
 }
 
-/// Lets one test at a time through, of all that ask, in whatever process they run.
+/// A lock between tests, also between those of different processes; dropping it releases it.
 ///
-/// For the tests that open thousands of connections: side by side they would only starve each
-/// other. The turn ends when the returned value is dropped.
+/// It is for the tests that open thousands of connections: run in parallel they would only starve
+/// each other.
 #[must_use]
 pub fn one_at_a_time() -> Flock<File> {
     let path = std::env::temp_dir().join("edgeloop-tests.lock");
@@ -126,8 +126,8 @@ pub fn one_at_a_time() -> Flock<File> {
         .expect("flock")
 }
 
-/// Lowers a flag when dropped, also by a test that fails: whoever works until then ends, and is not
-/// waited for in vain.
+/// Clears a flag when dropped, also when the test fails, so that the threads that run while it is
+/// set end and can be joined.
 #[derive(Debug)]
 pub struct LowerOnDrop<'a>(pub &'a AtomicBool);
 

@@ -1,8 +1,8 @@
 //! A slow link, between two network namespaces of the test's own.
 //!
-//! Over loopback the kernel takes megabytes for a client that reads slowly, and nothing is ever
-//! slow. Here the server runs in one namespace, and clients reach it from another one over a link
-//! whose speed `tc` limits, or from within.
+//! Over loopback the kernel buffers megabytes for a client that reads slowly, and no link is slow.
+//! Here the server runs in one namespace. Clients reach it from another namespace over a link whose
+//! speed `tc` limits, or from its own namespace at full speed.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ use crate::client::dial;
 /// The server's end of the link.
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-/// Two namespaces with a link between them. They are deleted when it is dropped.
+/// Two namespaces with a link between them. Dropping the link deletes them.
 #[derive(Debug)]
 pub struct Link {
     /// The server's namespace.
@@ -26,9 +26,9 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link on which the server can send `rate` (as `tc` writes it: `2mbit`). `None`, and a
-    /// complaint on stderr, where that is not permitted or `ip` and `tc` are not installed: a test
-    /// has to be left out then.
+    /// A link on which the server can send at `rate` (as `tc` writes it: `2mbit`). `None`, and a
+    /// line on stderr, if the machine forbids it or has no `ip` and `tc`: the test has to be left
+    /// out then.
     #[must_use]
     pub fn shaped(rate: &str) -> Option<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -68,18 +68,19 @@ impl Link {
         Ok(())
     }
 
-    /// Cuts the link: from now on, all that is sent over it is lost without a word.
+    /// Cuts the link: from now on, every packet on it is lost silently.
     pub fn cut(&self) {
         run(&format!("ip -n {} link set veth0 down", self.far)).expect("the link goes down");
     }
 
-    /// Loses what the server sends, but not what it is sent.
+    /// Drops the packets from the server, but not those to it.
     pub fn lose_answers(&self) {
         let route = format!("ip -n {} route add blackhole 192.0.2.2/32", self.near);
         run(&route).expect("a route");
     }
 
-    /// What starts a server in the near namespace: see [`Launch::under`](crate::server::Launch).
+    /// The command that starts a server in the near namespace: see
+    /// [`Launch::under`](crate::server::Launch).
     #[must_use]
     pub fn wrapper(&self) -> [&str; 4] {
         ["ip", "netns", "exec", &self.near]
@@ -101,13 +102,14 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         for namespace in [&self.near, &self.far] {
-            // It fails only if there is none.
+            // The command fails only if the namespace does not exist.
             let _ = run(&format!("ip netns del {namespace}"));
         }
     }
 }
 
-/// Connects in a namespace. A socket stays where it was made, and a thread's namespace is its own.
+/// Connects in a namespace. `setns` moves only the calling thread, and the socket stays in the
+/// namespace in which it was created.
 fn within(namespace: &str, server: SocketAddr) -> TcpStream {
     let path = format!("/run/netns/{namespace}");
     let connect = move || {
@@ -118,7 +120,7 @@ fn within(namespace: &str, server: SocketAddr) -> TcpStream {
     thread::spawn(connect).join().expect("a connection")
 }
 
-/// Runs a command written as in a shell without quotes.
+/// Runs a command: words with spaces between them, without quotes.
 fn run(line: &str) -> Result<(), String> {
     let mut words = line.split_whitespace();
     let output = Command::new(words.next().expect("a program"))

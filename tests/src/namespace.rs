@@ -1,6 +1,6 @@
-//! A table of host names, or a network, that is a test's own (namespaces(7), unshare(1)).
+//! A test's own table of host names, or its own network (namespaces(7), unshare(1)).
 //!
-//! Not everywhere is that allowed, and then such a test is left out.
+//! Some machines do not allow namespaces; a test that needs one is skipped there.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -10,12 +10,12 @@ use tempfile::NamedTempFile;
 use crate::program::{self, needs};
 use crate::skip;
 
-/// A table of host names, in place of `/etc/hosts`, for the programs that are started under it.
+/// A table of host names in place of `/etc/hosts`, for the programs that are started under it.
 #[derive(Debug)]
 pub struct Hosts(NamedTempFile);
 
 impl Hosts {
-    /// Lines of an address and a name; `None` where that is not possible.
+    /// A table of these lines, each an address and a name. `None` where namespaces are not allowed.
     #[must_use]
     pub fn new(lines: &str) -> Option<Self> {
         let mut file = NamedTempFile::new().expect("a temporary file");
@@ -24,7 +24,7 @@ impl Hosts {
         is_possible(&hosts.wrapper()).then_some(hosts)
     }
 
-    /// The words before those of a program that is to know these names and no others.
+    /// The words to put before a command, so that it knows these names and no others.
     #[must_use]
     pub fn wrapper(&self) -> Vec<String> {
         let path = self.0.path().to_str().expect("a path in UTF-8");
@@ -40,7 +40,7 @@ impl Hosts {
         ])
     }
 
-    /// A program that knows these names and no others.
+    /// A command that knows these names and no others.
     #[must_use]
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = command(&self.wrapper());
@@ -49,8 +49,8 @@ impl Hosts {
     }
 }
 
-/// The words before those of a program that is to have a network of its own: a loopback device,
-/// which the shell commands `setup` prepare. `None` where that is not possible.
+/// The words to put before a command, so that it has its own network: a loopback device, which the
+/// shell commands `setup` configure. `None` where namespaces are not allowed.
 #[must_use]
 pub fn own_network(setup: &str) -> Option<Vec<String>> {
     needs("ip");
@@ -67,7 +67,7 @@ pub fn own_network(setup: &str) -> Option<Vec<String>> {
     is_possible(&wrapper).then_some(wrapper)
 }
 
-/// The words before those of a program that is to run in the network of a process.
+/// The words to put before a command, so that it runs in the network of this process.
 #[must_use]
 pub fn network_of(pid: u32) -> Vec<String> {
     words(&[
@@ -84,7 +84,7 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// A program that is started with these words, and more.
+/// A command that begins with these words; the caller adds the rest.
 #[must_use]
 pub fn command(words: &[String]) -> Command {
     let mut command = program::command(&words[0]);

@@ -10,9 +10,9 @@ use crate::PATIENCE;
 use crate::process::wait_for_exit;
 use crate::program::command;
 
-/// An `nc` that runs.
+/// A running `nc`.
 ///
-/// Its input is a file and its output another, so that many can run at once and none waits for us.
+/// Its input and its output are files, so that many can run at once and none waits for the test.
 #[derive(Debug)]
 pub struct Netcat {
     child: Child,
@@ -20,7 +20,7 @@ pub struct Netcat {
 }
 
 impl Netcat {
-    /// Starts `nc` with these arguments and this text on stdin.
+    /// Starts `nc` with these arguments and this input.
     #[must_use]
     pub fn start(arguments: &[&str], input: &[u8]) -> Self {
         let mut stdin = tempfile().expect("a temporary file");
@@ -37,13 +37,13 @@ impl Netcat {
         Self { child, output }
     }
 
-    /// Waits for its end and returns what it printed. It must have ended with status 0.
+    /// Waits for its end, which must have status 0, and returns its output.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         let status = wait_for_exit(&mut self.child, PATIENCE).expect("nc ends");
         assert!(status.success(), "nc: {status}");
         let mut output = Vec::new();
-        // The file has one offset for nc and for us.
+        // The file's offset is shared with `nc`, which has left it at the end.
         self.output.rewind().expect("a temporary file");
         self.output
             .read_to_end(&mut output)
@@ -54,13 +54,13 @@ impl Netcat {
 
 impl Drop for Netcat {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs `nc` to its end: what it prints for this text on stdin.
+/// Runs `nc` with this input to its end, and returns its output.
 #[must_use]
 pub fn nc(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     Netcat::start(arguments, input).finish()

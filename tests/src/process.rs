@@ -1,4 +1,4 @@
-//! What `/proc` says about a process; limits; waiting with a deadline.
+//! A process in `/proc`: memory, descriptors, state; limits; waiting with a deadline.
 
 use std::fs;
 use std::process::{Child, ExitStatus};
@@ -9,7 +9,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::command::command;
 
-/// Waits for `child` to end; `None` if it has not within `patience`.
+/// Waits for `child` to end; `None` if it does not within `patience`.
 pub fn wait_for_exit(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + patience;
     loop {
@@ -62,10 +62,10 @@ pub fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 1000 / ticks_per_second.cast_unsigned())
 }
 
-/// The children of a process, zombies among them.
+/// The children of a process, including zombies.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {
-    // A child is listed with the thread that has started it.
+    // The kernel lists a child under the thread that started it.
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("/proc/PID/task");
     let lists =
         tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
@@ -90,7 +90,7 @@ pub fn state(pid: u32) -> char {
     stat_fields(pid)[0].chars().next().expect("state")
 }
 
-/// Whether all threads of a process wait for something to happen.
+/// Whether all threads of a process sleep.
 #[must_use]
 pub fn is_asleep(pid: u32) -> bool {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
@@ -105,14 +105,14 @@ pub fn is_asleep(pid: u32) -> bool {
         .all(|task| state(task.path().join("stat")) == Some('S'))
 }
 
-/// The fields of `/proc/PID/stat` from the state on (the name before it may hold anything).
+/// The fields of `/proc/PID/stat` from the state on. The name before it may contain any character.
 fn stat_fields(pid: u32) -> Vec<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("/proc/PID/stat");
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
     fields.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Sets the soft limit of descriptors of a running process.
+/// Sets the soft limit on descriptors of a running process.
 pub fn limit_descriptors(pid: u32, soft: u64) {
     let status = command("prlimit")
         .args(["--pid", &pid.to_string(), &format!("--nofile={soft}:")])
@@ -121,7 +121,7 @@ pub fn limit_descriptors(pid: u32, soft: u64) {
     assert!(status.success(), "prlimit: {status}");
 }
 
-/// Raises this process's soft limit of descriptors to the hard one and returns it.
+/// Raises this process's soft limit on descriptors to the hard limit, and returns it.
 #[must_use]
 pub fn raise_own_descriptor_limit() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");

@@ -1,4 +1,4 @@
-//! A program that runs, ours or another's: spoken to while it runs, its output collected.
+//! A running program, ours or a third party's: write to its stdin, collect its output.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -15,8 +15,8 @@ pub use crate::command::{command, needs};
 use crate::PATIENCE;
 use crate::process::wait_for_exit;
 
-/// A program with a pipe for its input, unless that is said to be something else. It is killed when
-/// dropped.
+/// A running program. Its stdin is a pipe unless the caller chose otherwise. Dropping it kills the
+/// process.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -27,7 +27,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts a command written as in a shell without quotes: words with spaces between them.
+    /// Starts a command: words with spaces between them, without quotes.
     #[must_use]
     pub fn line(line: &str) -> Self {
         Self::start(&line.split_whitespace().collect::<Vec<_>>())
@@ -39,7 +39,7 @@ impl Program {
         Self::start_with(words, Stdio::piped())
     }
 
-    /// The same with this as standard input.
+    /// As [`start`](Self::start), with this as standard input.
     #[must_use]
     pub fn start_with(words: &[&str], stdin: impl Into<Stdio>) -> Self {
         let mut command = command(words[0]);
@@ -47,7 +47,7 @@ impl Program {
         Self::spawn(command)
     }
 
-    /// Starts a command whose standard input has been chosen already.
+    /// Starts a command whose standard input the caller has set.
     #[must_use]
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command
@@ -81,31 +81,31 @@ impl Program {
         self.stdin = None;
     }
 
-    /// What it has written to stdout.
+    /// Its stdout so far.
     #[must_use]
     pub fn stdout(&self) -> &Output {
         &self.stdout
     }
 
-    /// What it has written to stderr.
+    /// Its stderr so far.
     #[must_use]
     pub fn stderr(&self) -> &Output {
         &self.stderr
     }
 
-    /// Waits until it has written this to stdout.
+    /// Waits until its stdout contains this text.
     pub fn shows(&self, text: &str) {
         let shown = self.stdout.wait_for(text);
         assert!(shown, "no {text:?} on stdout of {self:?}");
     }
 
-    /// Waits until it has written this to stderr.
+    /// Waits until its stderr contains this text.
     pub fn complains(&self, text: &str) {
         let shown = self.stderr.wait_for(text);
         assert!(shown, "no {text:?} on stderr of {self:?}");
     }
 
-    /// Says this, and waits for that on stdout.
+    /// Writes the question to its input, and waits for the answer on its stdout.
     pub fn ask(&mut self, question: &str, answer: &str) {
         self.say(question);
         self.shows(answer);
@@ -121,7 +121,7 @@ impl Program {
         wait_for_exit(&mut self.child, within).is_some()
     }
 
-    /// Waits for its end, without ending its input, and returns what it leaves behind.
+    /// Waits for its end without closing its input, and returns its status and output.
     #[must_use]
     pub fn wait(&mut self) -> Ended {
         let status = wait_for_exit(&mut self.child, PATIENCE)
@@ -135,14 +135,14 @@ impl Program {
         }
     }
 
-    /// Ends its input, waits for its end and returns what it leaves behind.
+    /// Closes its input, waits for its end, and returns its status and output.
     #[must_use]
     pub fn finish(mut self) -> Ended {
         self.end_input();
         self.wait()
     }
 
-    /// The same, but it must have been a good end: returns what it has printed.
+    /// As [`finish`](Self::finish), but the status must be 0; returns its stdout.
     #[must_use]
     pub fn prints(self) -> String {
         let name = self.name.clone();
@@ -154,7 +154,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -166,7 +166,7 @@ pub fn run(words: &[&str], input: impl AsRef<[u8]>) -> Ended {
     Program::start_with(words, file_of(input.as_ref())).finish()
 }
 
-/// The same, but it must have been a good end: returns what it has printed.
+/// As [`run`], but the status must be 0; returns its stdout.
 #[must_use]
 pub fn output_of(words: &[&str], input: impl AsRef<[u8]>) -> String {
     Program::start_with(words, file_of(input.as_ref())).prints()
@@ -180,26 +180,26 @@ fn file_of(bytes: &[u8]) -> File {
     file
 }
 
-/// What a program that has ended left behind.
+/// The status and output of a program that has ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ended {
     /// Its exit status; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// All it printed.
+    /// Its whole stdout.
     pub stdout: Vec<u8>,
-    /// All it complained about.
+    /// Its whole stderr.
     pub stderr: String,
 }
 
 impl Ended {
-    /// All it printed, as text.
+    /// Its stdout, as text.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 }
 
-/// The bytes that a process writes, collected while it runs.
+/// The output of a process, collected while it runs.
 #[derive(Debug, Default)]
 pub struct Output {
     state: Mutex<OutputState>,
@@ -220,7 +220,7 @@ impl Output {
         let collector = Arc::clone(&output);
         thread::spawn(move || {
             let mut block = vec![0; 64 * 1024];
-            // An error is the end of a terminal that nobody has open any more (EIO).
+            // A terminal that no process has open any more ends with an error (EIO).
             while let Ok(count @ 1..) = source.read(&mut block) {
                 collector.change(|state| state.bytes.extend_from_slice(&block[..count]));
             }
@@ -234,7 +234,7 @@ impl Output {
         self.changed.notify_all();
     }
 
-    /// What there is so far.
+    /// The bytes so far.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         self.state
@@ -244,13 +244,13 @@ impl Output {
             .clone()
     }
 
-    /// The same as text.
+    /// The bytes so far, as text.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
-    /// Waits until it contains `text`; false if it does not within [`PATIENCE`] or to the end.
+    /// Waits until the output contains `text`; false if it ends or [`PATIENCE`] is over first.
     #[must_use]
     pub fn wait_for(&self, text: &str) -> bool {
         let text = text.as_bytes();
@@ -259,8 +259,8 @@ impl Output {
         })
     }
 
-    /// Waits until what there is satisfies `condition`; false if it does not within [`PATIENCE`] or
-    /// to the end.
+    /// Waits until the output satisfies `condition`; false if it ends or [`PATIENCE`] is over
+    /// first.
     #[must_use]
     pub fn wait_until(&self, mut condition: impl FnMut(&[u8]) -> bool) -> bool {
         let deadline = Instant::now() + PATIENCE;
@@ -280,7 +280,7 @@ impl Output {
         }
     }
 
-    /// Waits until the process can write no more.
+    /// Waits for the end of the output.
     pub fn wait_for_end(&self) {
         let state = self.state.lock().expect("no test panics in here");
         let (state, _) = self

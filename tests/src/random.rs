@@ -1,6 +1,6 @@
-//! Numbers and bytes that a seed repeats.
+//! Reproducible random numbers and bytes.
 
-/// A xorshift64* generator: the same seed, the same numbers, on every machine.
+/// A xorshift64* generator: a seed gives the same numbers on every machine.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -25,7 +25,7 @@ impl Random {
         (self.bits() % limit as u64) as usize
     }
 
-    /// A length from 1 to `1 << max_bits`: as often below 16 as above a thousand.
+    /// A length from 1 to `1 << max_bits`, with its order of magnitude chosen uniformly.
     pub fn length(&mut self, max_bits: usize) -> usize {
         let limit = 1 << (1 + self.below(max_bits));
         1 + self.below(limit)

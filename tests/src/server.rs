@@ -1,4 +1,4 @@
-//! Start a server, learn its addresses, read its log and its counters, end it.
+//! A server as a process: start it, learn its addresses, read its log and its counters, end it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -17,10 +17,10 @@ use crate::command::command;
 use crate::process::{open_descriptors, state, wait_for_exit};
 use crate::{PATIENCE, until};
 
-/// The ways to serve connections: those of the notes, and ours.
+/// The values of `--model`: ways to serve connections.
 pub const MODELS: [&str; 3] = ["reactor", "fork", "thread"];
 
-/// How a server is to be started.
+/// A builder for the command line and the environment of a server.
 #[derive(Debug)]
 #[must_use]
 pub struct Launch {
@@ -51,51 +51,51 @@ impl Launch {
         Self::new("echo", &["127.0.0.1:0"])
     }
 
-    /// On a name that stands for so many addresses in all, with a banner for each.
+    /// Expects this many banners: one for each address that the names stand for.
     pub fn listeners(mut self, count: usize) -> Self {
         self.listeners = count;
         self
     }
 
-    /// With connections served in this one of the [`MODELS`].
+    /// Serves connections by this one of the [`MODELS`].
     pub fn model(self, model: &str) -> Self {
         self.args(&["--model", model])
     }
 
-    /// With these options too.
+    /// Adds these arguments.
     pub fn args(mut self, arguments: &[&str]) -> Self {
         self.arguments
             .extend(arguments.iter().copied().map(str::to_owned));
         self
     }
 
-    /// With this environment variable.
+    /// Adds this environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With this as standard input, which otherwise is `/dev/null`.
+    /// Sets stdin, which is `/dev/null` by default.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.stdin = stdin.into();
         self
     }
 
-    /// With this as standard output, which otherwise is collected.
+    /// Sets stdout, which is collected by default.
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.stdout = stdout.into();
         self
     }
 
-    /// Started by another program, which must become the server (as `exec` does) and not its
-    /// parent.
+    /// Starts the server through another program, which must become the server (as by `exec`)
+    /// rather than its parent.
     pub fn under<S: AsRef<str>>(mut self, wrapper: &[S]) -> Self {
         self.wrapper
             .extend(wrapper.iter().map(|word| word.as_ref().to_owned()));
         self
     }
 
-    /// With this many descriptors and no right to more.
+    /// Limits the server to this many descriptors (soft and hard limit).
     pub fn descriptors(self, limit: usize) -> Self {
         self.under(&[
             "prlimit".to_owned(),
@@ -122,7 +122,7 @@ impl Launch {
         server
     }
 
-    /// Starts the server and waits for nothing.
+    /// Starts the server without waiting for banners.
     #[must_use]
     pub fn spawn(self) -> Server {
         let mut words = self.wrapper.iter().map(String::as_str);
@@ -158,19 +158,19 @@ impl Launch {
     }
 }
 
-/// What a program that ran to its end left behind.
+/// The status and output of a server that has ended.
 #[derive(Debug)]
 pub struct Finished {
     /// Its exit status; -1 if a signal ended it.
     pub code: i32,
-    /// All it printed.
+    /// Its whole stdout.
     pub stdout: String,
-    /// All it complained about.
+    /// Its whole stderr.
     pub stderr: String,
 }
 
 impl Finished {
-    /// The one line of stderr in which the program says why it failed; above it may stand its log.
+    /// The one line of stderr that says why the program failed. Log lines may precede it.
     #[must_use]
     pub fn complaint(&self) -> &str {
         let complaints = self
@@ -184,14 +184,14 @@ impl Finished {
     }
 }
 
-/// A server that runs. It is killed when dropped.
+/// A running server. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     stdout: Arc<Lines>,
     stderr: Arc<Lines>,
     addresses: Vec<String>,
-    /// The lines of stderr in which banners were looked for already.
+    /// How many lines of stderr were already searched for banners.
     banner_lines: usize,
 }
 
@@ -202,7 +202,7 @@ impl Server {
         self.child.id()
     }
 
-    /// The addresses that its banners named, in their order.
+    /// The addresses in its banners, in order.
     #[must_use]
     pub fn addresses(&self) -> &[String] {
         &self.addresses
@@ -238,7 +238,7 @@ impl Server {
         self.child.stdin.take().expect("piped")
     }
 
-    /// What it has written to stdout, unless that is something of the test's own.
+    /// Its stdout so far; empty if the test has set another stdout.
     #[must_use]
     pub fn stdout(&self) -> &Lines {
         &self.stdout
@@ -260,20 +260,20 @@ impl Server {
         found.unwrap_or_else(|| panic!("no {wanted:?} on stderr:\n{}", self.stderr.text()))
     }
 
-    /// What it has written to stderr.
+    /// Its stderr so far.
     #[must_use]
     pub fn stderr(&self) -> &Lines {
         &self.stderr
     }
 
-    /// How many descriptors it has open, now that its loop runs and has all that it opens at start.
+    /// How many descriptors it has open, once its loop runs and has opened those of the start.
     #[must_use]
     pub fn open_descriptors(&self) -> usize {
         let _ = self.stats();
         open_descriptors(self.pid())
     }
 
-    /// Waits until no more than that many are open, and fails if there are fewer.
+    /// Waits until at most `baseline` descriptors are open, and fails if there are fewer.
     pub fn descriptors_return_to(&self, baseline: usize) {
         until("all descriptors are closed", || {
             open_descriptors(self.pid()) <= baseline
@@ -299,7 +299,7 @@ impl Server {
         self.signal(Signal::SIGCONT);
     }
 
-    /// Waits for it to end; `None` if it has not within `patience`.
+    /// Waits for it to end; `None` if it does not within `patience`.
     pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         wait_for_exit(&mut self.child, patience)
     }
@@ -312,7 +312,7 @@ impl Server {
         status.code().unwrap_or(-1)
     }
 
-    /// Waits for it to end, and returns what it leaves behind.
+    /// Waits for it to end, and returns its status and output.
     pub fn finish(&mut self) -> Finished {
         let code = self.exit_code();
         self.stdout.wait_for_end();
@@ -350,7 +350,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -364,7 +364,7 @@ impl Drop for Server {
 pub struct Stats(BTreeMap<String, u64>);
 
 impl Stats {
-    /// All `name=number` in a line.
+    /// Parses all `name=number` pairs in a line.
     fn parse(line: &str) -> Self {
         let pairs = line.split_whitespace().filter_map(|word| {
             let (name, value) = word.trim_end_matches(',').split_once('=')?;
@@ -373,7 +373,7 @@ impl Stats {
         Self(pairs.collect())
     }
 
-    /// The counter `name`; one that was not printed is zero.
+    /// The counter `name`; zero if the line did not have it.
     #[must_use]
     pub fn get(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
@@ -416,7 +416,7 @@ impl Lines {
         lines
     }
 
-    /// None, and there will be none.
+    /// An output that is empty and has ended.
     fn ended() -> Arc<Self> {
         let lines = Self::default();
         lines.change(|state| state.ended = true);
@@ -449,12 +449,13 @@ impl Lines {
             .collect()
     }
 
-    /// Waits for a line that is `wanted`; `None` if there is none within `patience` or to the end.
+    /// Waits for a line that is `wanted`; `None` if the output ends or `patience` is over first.
     pub fn wait_for(&self, patience: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
         self.wait_from(0, patience, wanted).map(|(_, line)| line)
     }
 
-    /// The same, but from line number `first` on; the line comes with its number.
+    /// As [`wait_for`](Self::wait_for), from line number `first` on; the line comes with its
+    /// number.
     pub fn wait_from(
         &self,
         first: usize,
@@ -482,7 +483,7 @@ impl Lines {
         }
     }
 
-    /// Waits until the process can write no more.
+    /// Waits for the end of the output.
     pub fn wait_for_end(&self) {
         let state = self.state.lock().expect("no test panics in here");
         let (state, _) = self

@@ -1,4 +1,4 @@
-//! The sockets of a process, as `ss -tlnp` and `netstat -apn` show them: read from `/proc`.
+//! The sockets of a process, read from `/proc`, as `ss -tlnp` and `netstat -apn` show them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,34 +8,34 @@ use std::path::Path;
 use crate::process::is_asleep;
 use crate::until;
 
-/// What a TCP socket is doing, as far as the tests care: the numbers of the kernel's
-/// `include/net/tcp_states.h`, which proc_net_tcp.rst calls "st".
+/// The states of a TCP socket that the tests distinguish. The numbers are those of the kernel's
+/// `include/net/tcp_states.h`; proc_net_tcp.rst calls the field "st".
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
     /// Both sides can send.
     Established,
-    /// Closed by us first: the kernel keeps the five-tuple for a minute.
+    /// This end closed first: the kernel keeps the five-tuple for a minute.
     TimeWait,
-    /// Waits for connections.
+    /// A listener.
     Listen,
-    /// Anything else; a UDP socket, too.
+    /// Any other state, including that of a UDP socket.
     Other,
 }
 
 /// One line of `/proc/net/tcp` and its relatives.
 #[derive(Clone, Copy, Debug)]
 pub struct Socket {
-    /// Our end.
+    /// This end.
     pub local: SocketAddr,
     /// The other end; port 0 if there is none.
     pub remote: SocketAddr,
-    /// What it is doing.
+    /// Its state.
     pub state: State,
     /// Bytes that the other end has not acknowledged.
     pub unacknowledged: usize,
-    /// Whether some of them are on their way: those that wait for the other end's window are not.
+    /// Whether some of those bytes are on their way, rather than waiting for the peer's window.
     pub in_flight: bool,
-    /// Bytes that have arrived, and that the program has not read.
+    /// Bytes that have arrived and that the program has not read.
     pub unread: usize,
     inode: u64,
 }
@@ -49,16 +49,16 @@ pub fn tcp_sockets() -> Vec<Socket> {
 /// Waits until a server has accepted this connection.
 pub fn until_accepted(stream: &TcpStream) {
     let (here, there) = ends(stream);
-    // What waits in the backlog is nobody's file yet.
+    // A connection in the backlog has no file, and so no inode, yet.
     until("the connection is accepted", || {
         has(there, here, |theirs| theirs.inode != 0)
     });
 }
 
-/// Waits until whoever has the other end of a connection has read all that was sent to it.
+/// Waits until the peer of a connection has read all bytes that were sent to it.
 pub fn until_read(stream: &TcpStream) {
     let (here, there) = ends(stream);
-    // First the one, then the other: the table is no picture of a single moment.
+    // One after the other: the table is not a snapshot of a single moment.
     until("everything has arrived", || {
         has(here, there, |ours| ours.unacknowledged == 0)
     });
@@ -69,20 +69,20 @@ pub fn until_read(stream: &TcpStream) {
     });
 }
 
-/// Whether the program at the other end of a connection has stopped reading: it sleeps although
-/// bytes that we have sent wait for it.
+/// Whether the peer of a connection has stopped reading: its process sleeps although unread bytes
+/// wait for it.
 #[must_use]
 pub fn is_left_unread(stream: &TcpStream) -> bool {
     let theirs = || both_ends(stream).map(|[_, theirs]| theirs);
     let Some(before) = theirs().filter(|theirs| theirs.inode != 0 && theirs.unread > 0) else {
         return false;
     };
-    // Between two looks at the table, so that no reader was asleep only for want of these bytes.
+    // The bytes must wait before and after: a reader may have slept only because they had not come.
     holders(before.inode).into_iter().all(is_asleep)
         && theirs().is_some_and(|after| after.unread == before.unread)
 }
 
-/// Our socket of a connection, and that at the other end; `None` if one of them is closed.
+/// The local socket of a connection and its peer's; `None` if one of them is closed.
 #[must_use]
 pub fn both_ends(stream: &TcpStream) -> Option<[Socket; 2]> {
     let (here, there) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
@@ -103,14 +103,14 @@ fn holders(inode: u64) -> Vec<u32> {
         .collect()
 }
 
-/// Our end of a connection, and the other.
+/// The local and the peer address of a connection.
 fn ends(stream: &TcpStream) -> (SocketAddr, SocketAddr) {
     let here = stream.local_addr().expect("getsockname");
     let there = stream.peer_addr().expect("getpeername");
     (here, there)
 }
 
-/// Whether there is a TCP socket with these ends of which this is true.
+/// Whether there is a TCP socket with these ends for which `condition` holds.
 fn has(local: SocketAddr, remote: SocketAddr, condition: fn(&Socket) -> bool) -> bool {
     let is_it = |socket: &Socket| socket.local == local && socket.remote == remote;
     let sockets = tcp_sockets();
@@ -144,16 +144,16 @@ pub fn udp_addresses(pid: u32) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Waits until a process listens, and returns where.
+/// Waits until a process listens, and returns its address.
 ///
-/// So programs that do not tell can be given port 0, and no test takes a port that another is about
-/// to use.
+/// Programs that do not print their address can so be given port 0, and no test takes a port that
+/// another test is about to use.
 #[must_use]
 pub fn where_it_listens(pid: u32) -> SocketAddr {
     first(pid, tcp_listeners)
 }
 
-/// Waits until a process has a UDP socket that is bound, and returns to what.
+/// Waits until a process has a bound UDP socket, and returns its address.
 #[must_use]
 pub fn where_it_receives(pid: u32) -> SocketAddr {
     first(pid, udp_addresses)
@@ -188,7 +188,7 @@ fn of_process(pid: u32, sockets: Vec<Socket>) -> impl Iterator<Item = Socket> {
         .filter(move |socket| inodes.contains(&socket.inode))
 }
 
-/// The inodes of the sockets that a process has open. None if it has ended.
+/// The inodes of the sockets that a process has open; empty if it has ended.
 fn socket_inodes(pid: u32) -> BTreeSet<u64> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd"));
     let links = entries.into_iter().flatten().filter_map(|entry| {

@@ -1,4 +1,4 @@
-//! Let system calls fail, or count them.
+//! Make system calls fail, or count them, with `strace`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,10 +27,10 @@ impl Trace {
         self.directory.path().join("log")
     }
 
-    /// The words before the server's own on the command line.
+    /// The words to put before the server's command line.
     ///
-    /// `-D` makes the server our child and `strace` a grandchild, so that signals and exit status
-    /// are the server's own.
+    /// `-D` makes the server the child of the test and `strace` a grandchild, so that signals and
+    /// exit status are the server's.
     #[must_use]
     pub fn wrapper(&self, options: &[&str]) -> Vec<String> {
         let path = self.path();
@@ -42,7 +42,7 @@ impl Trace {
             .collect()
     }
 
-    /// What has been written so far.
+    /// The log so far.
     #[must_use]
     pub fn text(&self) -> String {
         fs::read_to_string(self.path()).unwrap_or_default()
@@ -54,8 +54,8 @@ impl Trace {
         self.text().matches("(INJECTED)").count()
     }
 
-    /// Waits for the summary of `-c`, which comes when the server has ended, and returns the number
-    /// of all system calls in it.
+    /// Waits for the summary of `-c`, which `strace` writes when the server has ended, and returns
+    /// the total number of system calls.
     #[must_use]
     pub fn total_calls(&self) -> u64 {
         until("strace has written its summary", || {

@@ -1,4 +1,4 @@
-//! A terminal, and what it shows.
+//! A pseudo-terminal: programs run on it, and the test types on it and reads its output.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,20 +23,20 @@ use crate::program::command;
 /// A pseudo-terminal: pty(7).
 #[derive(Debug)]
 pub struct Terminal {
-    /// What programs open.
+    /// The end that programs open.
     line: OwnedFd,
-    /// What a user types on.
+    /// The end on which a user types.
     keyboard: File,
     shown: Arc<Mutex<Vec<u8>>>,
     watcher: JoinHandle<()>,
 }
 
 impl Terminal {
-    /// A terminal that shows what is written to it byte for byte, and not what is typed.
+    /// A terminal that shows output byte for byte and does not echo input.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it opens a device")]
     pub fn new() -> Self {
-        // No program that another test starts meanwhile is to inherit either end.
+        // CLOEXEC: a program that another test starts meanwhile must inherit neither end.
         let keyboard = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC);
         let keyboard = keyboard.expect("posix_openpt");
         grantpt(&keyboard).expect("grantpt");
@@ -56,7 +56,7 @@ impl Terminal {
         let screen_content = Arc::clone(&shown);
         let watcher = thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // EIO when nobody has it open any more.
+            // Reading fails with EIO once no process has the terminal open.
             while let Ok(count @ 1..) = screen.read(&mut bytes) {
                 let mut shown = screen_content.lock().expect("no test panics in here");
                 shown.extend_from_slice(&bytes[..count]);
@@ -70,7 +70,7 @@ impl Terminal {
         }
     }
 
-    /// For a program's stdin, stdout or stderr.
+    /// The terminal as a program's stdin, stdout or stderr.
     #[must_use]
     pub fn line(&self) -> Stdio {
         self.line.try_clone().expect("dup").into()
@@ -82,14 +82,15 @@ impl Terminal {
         tcgetattr(&self.line).expect("tcgetattr")
     }
 
-    /// Whether a program edits the line that is typed, so that the kernel does not.
+    /// Whether a program edits the typed line, and not the kernel.
     #[must_use]
     pub fn is_edited(&self) -> bool {
         !self.mode().local_flags.contains(LocalFlags::ICANON)
     }
 
-    /// Runs a program as a shell does, which has the terminal for its own: Ctrl-C reaches it. When
-    /// it has ended, the shell shows `status N` and waits, so that the terminal is as it was left.
+    /// Runs a program from a shell whose controlling terminal this is, so that Ctrl-C reaches it.
+    /// When the program has ended, the shell shows `status N` and waits, so that the terminal stays
+    /// as the program left it.
     #[must_use]
     pub fn run(&self, words: &[&str]) -> Session {
         let script = "trap : INT; \"$@\"; echo \"status $?\"; read -r line";
@@ -107,29 +108,29 @@ impl Terminal {
         Session { child }
     }
 
-    /// Stops what is written to it, as Ctrl-S does: tcflow(3).
+    /// Suspends output, as Ctrl-S does: tcflow(3).
     pub fn stop(&self) {
         tcflow(&self.line, FlowArg::TCOOFF).expect("tcflow");
     }
 
-    /// Lets it go on, as Ctrl-Q does.
+    /// Resumes output, as Ctrl-Q does.
     pub fn go_on(&self) {
         tcflow(&self.line, FlowArg::TCOON).expect("tcflow");
     }
 
-    /// Types.
+    /// Types this text.
     pub fn type_in(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).expect("write");
     }
 
-    /// What was written to it so far.
+    /// The output so far.
     #[must_use]
     pub fn shown(&self) -> String {
         let shown = self.shown.lock().expect("no test panics in here");
         String::from_utf8_lossy(&shown).into_owned()
     }
 
-    /// Waits until this was written to it.
+    /// Waits until the output contains this text.
     pub fn shows(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.shown().contains(text) {
@@ -139,7 +140,7 @@ impl Terminal {
         }
     }
 
-    /// All that was written to it, when nobody has it open any more.
+    /// Waits until no program has the terminal open, and returns the whole output.
     #[must_use]
     pub fn finish(self) -> String {
         drop(self.line);
@@ -149,7 +150,7 @@ impl Terminal {
     }
 }
 
-/// A shell on a terminal, and what it runs: all of it is killed when dropped.
+/// A shell on a terminal, and the program it runs. Dropping it kills both.
 #[derive(Debug)]
 pub struct Session {
     child: Child,
@@ -165,7 +166,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the process has ended already.
         let _ = killpg(
             Pid::from_raw(self.child.id().cast_signed()),
             Signal::SIGKILL,

@@ -1,4 +1,4 @@
-//! Real terminals, as a person has them: windows of a `tmux` that nobody looks at but the test.
+//! Real terminals, as a user has them: windows of a `tmux` server that belongs to the test.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use tempfile::TempDir;
 use crate::PATIENCE;
 use crate::program::command;
 
-/// A `tmux` of our own, known by its socket to nobody else. With it ends all that runs in it.
+/// A `tmux` server on a private socket. Dropping it kills all programs that run in it.
 #[derive(Debug)]
 pub struct Tmux {
     directory: TempDir,
 }
 
 impl Tmux {
-    /// Starts it, with nothing in it yet.
+    /// A server without windows; the first window starts it.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it starts a program")]
     pub fn new() -> Self {
@@ -27,7 +27,7 @@ impl Tmux {
         }
     }
 
-    /// Opens a window with a shell in it, which greets with `$`.
+    /// Opens a window with a shell, whose prompt is `$`.
     #[must_use]
     pub fn window(&self, columns: u16, rows: u16) -> Window<'_> {
         let (columns, rows) = (columns.to_string(), rows.to_string());
@@ -60,7 +60,7 @@ impl Tmux {
 
 impl Drop for Tmux {
     fn drop(&mut self) {
-        // A window that closes sends SIGHUP, which not everything in it obeys.
+        // A window that closes sends SIGHUP, which some programs ignore.
         let leaders = self
             .command(&["list-panes", "-a", "-F", "#{pane_pid}"])
             .output();
@@ -73,7 +73,7 @@ impl Drop for Tmux {
                 .into_iter()
                 .for_each(kill_session);
         }
-        // It fails if nothing was ever opened.
+        // The command fails if no window was ever opened.
         let _ = self.command(&["kill-server"]).output();
     }
 }
@@ -88,14 +88,14 @@ fn kill_session(leader: i32) {
     }
 }
 
-/// The session of a process, if that still is there: proc_pid_stat(5).
+/// The session of a process, if it still exists: proc_pid_stat(5).
 fn session_of(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(3)?.parse().ok()
 }
 
-/// A window, with a shell in it.
+/// A window with a shell.
 #[derive(Debug)]
 pub struct Window<'a> {
     tmux: &'a Tmux,
@@ -115,7 +115,7 @@ impl Window<'_> {
         self.tmux.tell(&[&words[..], keys].concat());
     }
 
-    /// Pastes this text, as with a mouse: marked as pasted if the program has asked for that.
+    /// Pastes this text, as with a mouse: bracketed if the program has asked for that.
     pub fn paste(&self, text: &str) {
         self.tmux.tell(&["set-buffer", "--", text]);
         self.tmux.tell(&["paste-buffer", "-p", "-t", &self.id]);
@@ -127,7 +127,7 @@ impl Window<'_> {
         self.press(&["Enter"]);
     }
 
-    /// Types a command for the shell. `edgeloop` and `edgecall` are those under test.
+    /// Types a command for the shell. `edgeloop` and `edgecall` are the programs under test.
     pub fn run(&self, line: &str) {
         let word = |word: &str| match word {
             "edgeloop" | "edgecall" => command(word).get_program().display().to_string(),
@@ -137,14 +137,14 @@ impl Window<'_> {
         self.enter(&format!("clear; {}", words.join(" ")));
     }
 
-    /// Lets the shell read a line, which the kernel edits, and show it behind `read`. From here on
-    /// the terminal is in the mode that shells leave to their programs.
+    /// Makes the shell read a line, which the kernel edits, and print it after `read`. Meanwhile
+    /// the terminal is in the mode in which shells start programs.
     pub fn read_line(&self) {
         self.enter("printf 'rea%s\\n' dy; read -r line; echo \"read $line\"");
         self.shows("ready");
     }
 
-    /// The rows that are on the screen, without blank ones at the end.
+    /// The rows of the screen, without blank rows at the end.
     #[must_use]
     pub fn rows(&self) -> Vec<String> {
         let screen = self.tmux.tell(&["capture-pane", "-p", "-t", &self.id]);
@@ -152,7 +152,7 @@ impl Window<'_> {
         rows.map(|row| row.trim_end().to_owned()).collect()
     }
 
-    /// Waits until these rows are on the screen, and nothing below them.
+    /// Waits until these are the last rows of the screen.
     pub fn ends_in(&self, rows: &[&str]) {
         self.wait(&format!("{rows:#?} at the end"), |screen| {
             screen.ends_with(&rows.iter().map(|&row| row.to_owned()).collect::<Vec<_>>())
@@ -179,7 +179,7 @@ impl Window<'_> {
         }
     }
 
-    /// Gives it another size.
+    /// Resizes it.
     pub fn resize(&self, columns: u16, rows: u16) {
         let (columns, rows) = (columns.to_string(), rows.to_string());
         let size = ["-x", &columns, "-y", &rows];

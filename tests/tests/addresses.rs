@@ -1,5 +1,5 @@
-//! The addresses of servers: names, both families, zones, Unix names, broadcast and multicast; and
-//! what is said of an address that is none.
+//! Addresses: names, both families, zones, Unix names, broadcast and multicast work as documented,
+//! and a word that is not an address is refused with a hint.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -15,13 +15,13 @@ use tests::server::{Launch, MODELS, Server, edgecall};
 use tests::sockets::{tcp_listeners, udp_addresses};
 use tests::{PATIENCE, skip};
 
-/// `edgecall echo` has its line back from this address.
+/// Checks that `edgecall echo` gets its line back from this address.
 fn answers(address: &str) {
     let call = Call::echo(&[address], file_of(b"hello\n"), Stdio::piped());
     assert_eq!(call.prints(), b"hello\n", "{address}");
 }
 
-/// The addresses in a server's banners, as the kernel has them.
+/// The addresses in a server's banners, parsed.
 fn numbers(server: &Server) -> Vec<SocketAddr> {
     let number = |address: &String| {
         let (_, at) = address.split_once("://").expect("a scheme");
@@ -30,7 +30,7 @@ fn numbers(server: &Server) -> Vec<SocketAddr> {
     server.addresses().iter().map(number).collect()
 }
 
-/// Waits until a server's counters come, and returns how many banners it has printed until then.
+/// Waits for a server's counters, and returns how many banners it has printed by then.
 fn banners(server: &Server) -> usize {
     let _ = server.stats();
     server.stderr().text().matches("listening on ").count()
@@ -46,7 +46,7 @@ fn free_port() -> SocketAddr {
 
 #[test]
 fn a_name_is_listened_on_where_it_can_be() {
-    // No machine has an address that is for documents (RFC 3849).
+    // No machine has an address of the block for documentation (RFC 3849).
     let lines = "2001:db8::1 partly.test\n127.0.0.1 partly.test";
     let Some(hosts) = Hosts::new(lines) else {
         return;
@@ -72,7 +72,7 @@ fn a_name_is_listened_on_where_it_can_be() {
 }
 
 #[test]
-fn a_name_of_which_nothing_can_be_listened_on_is_a_failure() {
+fn a_name_without_an_address_of_this_machine_is_a_failure() {
     let lines = "2001:db8::1 nowhere.test\n2001:db8::2 nowhere.test";
     let Some(hosts) = Hosts::new(lines) else {
         return;
@@ -90,9 +90,9 @@ fn a_name_of_which_nothing_can_be_listened_on_is_a_failure() {
     );
 }
 
-/// A family that is there and cannot be used is a failure all the same.
+/// An address that exists and cannot be bound is a failure, even if another one can be bound.
 #[test]
-fn a_name_of_which_one_port_is_taken_is_a_failure() {
+fn a_name_with_a_taken_port_is_a_failure() {
     let Some(hosts) = Hosts::new("127.0.0.1 two.test\n127.0.0.2 two.test") else {
         return;
     };
@@ -139,7 +139,7 @@ fn an_address_that_comes_twice_is_one_listener() {
     assert_eq!(udp_addresses(server.pid()), [at]);
 }
 
-/// Each port that the kernel is to pick is another one.
+/// Equal addresses with port 0 are not duplicates: the kernel picks a port for each.
 #[test]
 fn two_ports_that_the_kernel_picks_are_two_listeners() {
     let server = Launch::new("echo", &["127.0.0.1:0", "127.0.0.1:0"]).start();
@@ -175,7 +175,8 @@ fn one_port_serves_both_families() {
     }
 }
 
-/// Of two ports that there are, one is taken on one of the addresses: the other is chosen.
+/// The kernel has two ports to pick from, and one is taken on one of the addresses: the server uses
+/// the other port.
 #[test]
 fn a_port_that_only_some_of_the_addresses_have_is_not_used() {
     let range = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -222,7 +223,7 @@ fn link_local() -> Option<(String, String)> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let bits = u128::from_str_radix(fields[0], 16).ok()?;
         let ip = Ipv6Addr::from_bits(bits);
-        // Not while it is looked whether another machine has it (IFA_F_TENTATIVE).
+        // The kernel may still check whether another machine has the address (IFA_F_TENTATIVE).
         let flags = u32::from_str_radix(fields[4], 16).ok()?;
         let usable = ip.is_unicast_link_local() && flags & 0x40 == 0;
         usable.then(|| (ip.to_string(), fields[5].to_owned()))
@@ -233,7 +234,8 @@ fn link_local() -> Option<(String, String)> {
     found
 }
 
-/// A packet to one of the machine's own addresses does not leave the machine.
+/// A packet to one of the machine's own addresses does not leave the machine, so the zone cannot be
+/// observed on the wire.
 #[test]
 fn a_zone_is_understood_and_shown() {
     let Some((ip, interface)) = link_local() else {
@@ -254,7 +256,7 @@ fn a_zone_is_understood_and_shown() {
 }
 
 #[test]
-fn a_zone_that_says_nothing_new_is_understood() {
+fn a_zone_of_the_loopback_address_is_understood() {
     for address in ["[::1%lo]:0", "[::1%1]:0", "udp://[::1%lo]:0"] {
         let server = Launch::new("echo", &[address]).start();
         let shown = &server.addresses()[0];
@@ -300,21 +302,21 @@ fn an_abstract_unix_socket() {
         let connect = format!("ABSTRACT-CONNECT:{name}");
         let words = ["socat", "-t", "30", "-", &connect];
         assert_eq!(output_of(&words, "by socat\n"), "by socat\n");
-        // The name is taken, and no file.
+        // The name is taken, and is not a file.
         let finished = Launch::new("upper", &[&address]).run();
         let expected = format!("edgeloop: cannot listen on {address}: Address already in use");
         assert_eq!((finished.code, finished.complaint()), (1, &*expected));
         assert!(!fs::exists(format!("@{name}")).expect("a directory"));
         server.signal(Signal::SIGTERM);
         assert_eq!(server.exit_code(), 0);
-        // It goes with the server, and can be had again.
+        // The name disappears with the server, and another server can take it.
         let call = Call::echo(&[&address], Stdio::null(), Stdio::null());
         call.fails(&format!("cannot reach {address}: Connection refused"));
         let _again = Launch::new("upper", &[&address]).start();
     }
 }
 
-/// All of 127.0.0.0/8 hears it.
+/// The broadcast address of 127.0.0.0/8.
 const BROADCAST: &str = "127.255.255.255";
 
 #[test]
@@ -332,7 +334,7 @@ fn broadcast_is_sent_and_answered() {
     assert!(sink.stdout().wait_for(PATIENCE, hello).is_some());
 }
 
-/// However many sockets it has, it hears each datagram once.
+/// The server receives each datagram once, however many sockets it has.
 #[test]
 fn a_multicast_group_is_joined() {
     let Some(network) = own_network("ip route add 239.0.0.0/8 dev lo") else {
@@ -356,7 +358,7 @@ fn a_multicast_group_is_joined() {
 }
 
 #[test]
-fn a_group_to_which_no_way_leads_is_a_failure() {
+fn a_group_without_a_route_is_a_failure() {
     let Some(network) = own_network("true") else {
         return;
     };
@@ -402,7 +404,7 @@ const NONE: [(&str, &str); 12] = [
 ];
 
 #[test]
-fn what_is_no_address_is_refused_with_what_to_write() {
+fn a_word_that_is_no_address_is_refused_with_a_hint() {
     for (address, reason) in NONE {
         let finished = Launch::new("echo", &[address]).run();
         assert_eq!(finished.code, 2, "{address}");

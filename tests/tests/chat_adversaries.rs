@@ -1,7 +1,7 @@
-//! People who mean no good: whatever they send, others see text and no more, and the server goes on
-//! with no more memory than before.
+//! Hostile members: whatever bytes they send, the other members see only text, and the server
+//! neither fails nor uses more memory.
 //!
-//! [`Guest`] checks each line that it hears: it must be UTF-8, and harmless to a terminal.
+//! [`Guest`] checks that each line it reads is UTF-8 and harmless to a terminal.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,8 +14,8 @@ use tests::chat::{Guest, assert_harmless, chat};
 use tests::client::dial;
 use tests::process::resident_bytes;
 
-/// What terminals obey, and what is no text, within a line. The byte 255 is Telnet's, and stands for
-/// itself when it is doubled; CR, BS and DEL are keys (`chat_keys.rs`).
+/// Bytes within a line that are commands to a terminal or are not text. The byte 255 begins a
+/// Telnet command, and stands for itself when doubled; CR, BS and DEL are keys (`chat_keys.rs`).
 const PATTERNS: [&[u8]; 23] = [
     b"\x1b[2J\x1b[H",
     b"\x1b]0;a title\x07",
@@ -48,7 +48,7 @@ fn around(pattern: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_said() {
+fn lines_of_a_hostile_member() {
     let directory = tempdir().expect("a temporary directory");
     let transcript = directory.path().join("transcript");
     let path = transcript.to_str().expect("a path in UTF-8");
@@ -88,7 +88,7 @@ fn what_is_said() {
     transcript.lines().for_each(assert_harmless);
 }
 
-/// A name is refused for one of these reasons, and nobody else hears of it.
+/// The reasons for which the server refuses a name. No other member is told of a refusal.
 const REASONS: [&str; 5] = [
     "* a name needs at least one letter or digit",
     "* a name has letters and digits only",
@@ -126,7 +126,7 @@ fn names() {
         let mut ann = Guest::join(server.tcp(), "ann");
         for name in &illegal {
             let mut stranger = Guest::knock(server.tcp());
-            // The server may have gone before a long one is sent.
+            // The server may close the connection before a long name is sent.
             let _ = stranger
                 .stream()
                 .write_all(&[name, &b"\nand a line\n"[..]].concat());
@@ -134,7 +134,7 @@ fn names() {
             assert!(REASONS.contains(&reason.as_str()), "{name:?}: {reason:?}");
             stranger.hears_the_end();
         }
-        // Whom this lets in differs.
+        // The option decides whether these names are legal.
         for name in ["\u{e9}", "\u{5c0f}\u{660e}", "\u{41e}\u{43b}\u{44f}"] {
             let mut stranger = Guest::knock(server.tcp());
             stranger.say(name);
@@ -155,7 +155,8 @@ fn names() {
     }
 }
 
-/// Who has no name yet hears nothing, and is not heard of, also when it goes.
+/// A client without a name reads no lines of the room, and the members are told neither of its
+/// arrival nor of its end.
 #[test]
 fn strangers() {
     let server = chat(&[]).start();
@@ -187,7 +188,7 @@ fn lines_without_end() {
         mallory.send(byte.repeat(count));
         mallory.say("");
         mallory.hears("* your line was cut after 4096 bytes");
-        // Nothing would be seen of the others.
+        // The other bytes are removed, so the line would be empty.
         if byte == "x" {
             let heard = listener.next();
             assert!(
@@ -198,11 +199,11 @@ fn lines_without_end() {
         mallory.say("that is all");
         listener.hears("[mallory] that is all");
     }
-    // One that would become longer than it was, byte for byte.
+    // Each invalid byte becomes a character of three bytes.
     mallory.send(b"\x80".repeat(MIB));
     mallory.say("");
     listener.hears(&format!("[mallory] {}", "\u{fffd}".repeat(4096)));
-    // Nor does a stranger get more.
+    // A client without a name gets no more memory either.
     let stranger = dial(server.tcp());
     let _ = (&stranger).write_all(&vec![b'x'; 10 * MIB]);
     let growth = resident_bytes(server.pid()).saturating_sub(before);
@@ -211,7 +212,7 @@ fn lines_without_end() {
 
 const IAC: u8 = 255;
 
-/// Sends this, then a line. Returns what is heard before the line.
+/// Sends these bytes, then a line. Returns the lines that the listener reads before that line.
 fn flood(listener: &mut Guest, mut mallory: &TcpStream, bytes: &[u8]) -> Vec<String> {
     let all = [bytes, b"\nthat is all\n"].concat();
     mallory.write_all(&all).expect("the server takes it");
@@ -245,7 +246,7 @@ fn floods_of_telnet() {
         let heard = flood(&mut listener, &mallory, &commands);
         assert_eq!(heard, [""; 0], "after {:x?}", &commands[..6]);
     }
-    // What has no end, or stands for the byte itself, becomes text some time.
+    // A subnegotiation that never ends, and a doubled byte 255, become text in the end.
     for text in [
         b"\xff\xff".repeat(MIB),
         [b"\xff\xfa".to_vec(), vec![b'x'; MIB]].concat(),
@@ -260,15 +261,15 @@ fn floods_of_telnet() {
     mallory.write_all(b"/quit\n").expect("the server takes it");
     let mut answers = Vec::new();
     mallory.read_to_end(&mut answers).expect("the end");
-    // No more than a refusal of each offer and request there is, and a few lines.
+    // At most a refusal of every possible offer and request, and a few lines.
     assert!(answers.len() < 2 * 3 * 256 + 1000, "{}", answers.len());
 }
 
-/// A storm of short lines: each is delivered, and the memory does not grow with them.
+/// Each line of a storm is delivered, and the server's memory does not grow with their number.
 #[test]
 fn a_storm_of_short_lines() {
     const LINES: usize = 100_000;
-    // All of them may wait for the listener.
+    // The high-water mark is above the size of all lines.
     let server = chat(&["--rate", "0", "--high-water", "4MiB"]).start();
     let [mut listener, mallory] = Guest::join_all(server.tcp(), ["listener", "mallory"]);
     let before = resident_bytes(server.pid());

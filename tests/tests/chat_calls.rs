@@ -1,4 +1,4 @@
-//! What a line costs, in system calls: figures that must come out exactly, on any machine.
+//! The cost of a chat line in system calls. The counts are exact, on any machine.
 
 use tests::chat::{Guest, chat, hear_all};
 use tests::process::state;
@@ -8,7 +8,7 @@ use tests::until;
 const MEMBERS: usize = 50;
 const LINES: usize = 4;
 
-/// The chat, and so many people in it; the server has nothing left to do.
+/// An idle chat with all its members.
 fn room() -> (Server, [Guest; MEMBERS]) {
     let server = chat(&["--quiet"]).start();
     let names: [String; MEMBERS] = std::array::from_fn(|number| format!("m{number}"));
@@ -16,13 +16,13 @@ fn room() -> (Server, [Guest; MEMBERS]) {
     (server, members)
 }
 
-/// How many calls were made since then, of those that are counted by these names.
+/// How many reads, writes and refused writes (`again`) the server has made since then.
 fn calls(server: &Server, since: &Stats) -> [u64; 3] {
     let now = server.stats();
     ["reads", "writes", "again"].map(|name| now.since(since, name))
 }
 
-/// One read for the line, and one write for each of the others.
+/// A line costs one read, and one write for each other member.
 #[test]
 fn a_line_is_sent_once_to_each() {
     let (server, mut members) = room();
@@ -37,10 +37,10 @@ fn a_line_is_sent_once_to_each() {
     }
 }
 
-/// A turn brings four lines from everybody: one read for each author, and one write for each
-/// member, not one for each of nearly ten thousand deliveries.
+/// One turn of the loop brings four lines from each member. It costs one read for each author and
+/// one write for each member, not a write for each of nearly ten thousand deliveries.
 #[test]
-fn what_a_turn_brings_is_sent_at_once() {
+fn lines_of_one_turn_are_sent_at_once() {
     let (server, mut members) = room();
     for round in 0..10 {
         let before = server.stats();
@@ -53,7 +53,7 @@ fn what_a_turn_brings_is_sent_at_once() {
         }
         server.resume();
         for (listener, member) in members.iter_mut().enumerate() {
-            // In the order in which they came, since that is how the kernel lists them.
+            // epoll reports the connections in the order in which they became ready.
             for speaker in (0..MEMBERS).filter(|speaker| *speaker != listener) {
                 for line in 0..LINES {
                     member.hears(&format!("[m{speaker}] line {line} of round {round}"));
@@ -64,7 +64,7 @@ fn what_a_turn_brings_is_sent_at_once() {
     }
 }
 
-/// Who comes or goes is announced with one write to each, too.
+/// An announcement that a member has entered or left costs one write for each member, too.
 #[test]
 fn coming_and_going() {
     let (server, mut members) = room();

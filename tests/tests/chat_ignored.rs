@@ -1,14 +1,14 @@
-//! Ignore lists, by every route that a line can take.
+//! Ignore lists: no line of an ignored member reaches the member that ignores it, by any route.
 
 use tests::chat::{Guest, chat};
 
-/// The lines that ann hears before a word of bob's, which comes after all that eve has done.
+/// The lines that ann reads before a word of bob's, which comes after all of eve's.
 fn heard(ann: &mut Guest, bob: &Guest, word: &str) -> Vec<String> {
     bob.say(word);
     ann.hears_at_last(&format!("[bob] {word}"))
 }
 
-/// Waits until the server has done what eve has asked for.
+/// Waits until the server has processed all of eve's lines.
 fn done(eve: &mut Guest) {
     eve.say("/nonsense");
     eve.hears_at_last("* unknown command: /help lists them");
@@ -26,7 +26,7 @@ fn by_every_route() {
     done(&mut eve);
     assert_eq!(heard(&mut ann, &bob, "one"), [""; 0]);
 
-    // What was said before is shown to those who enter.
+    // The history is shown to each member that enters.
     ann.say("/join attic");
     ann.say("/join lobby");
     let past = heard(&mut ann, &bob, "two");
@@ -43,7 +43,7 @@ fn by_every_route() {
     carol.hears_at_last("* eve is now known as INSULT1");
     carol.hears("[INSULT1] INSULT");
 
-    // That somebody leaves is told, and nothing else.
+    // ann is told that eve leaves, but not why.
     eve.say("/quit INSULT");
     eve.rest();
     assert_eq!(heard(&mut ann, &bob, "four"), ["* eve has left the room"]);
@@ -61,7 +61,7 @@ fn by_every_route() {
             ["* eve has entered the room", "* eve has left the room"]
         );
     }
-    // One word, and all of it is heard again.
+    // One command ends it, whichever of eve's names it gives.
     ann.say("/ignore insult1");
     ann.hears("* you hear insult1 again (nobody has this name now)");
     let eve = Guest::join(server.tcp(), "eve");
@@ -70,9 +70,9 @@ fn by_every_route() {
     ann.hears("[eve] hello");
 }
 
-/// A room in which every member has a full ignore list still hears all lines in order.
+/// Members with full ignore lists still read all other lines.
 #[test]
-fn a_room_in_which_all_ignore_a_hundred() {
+fn full_ignore_lists_of_all_members() {
     let server = chat(&["--rate", "0"]).start();
     let mut talker = Guest::join(server.tcp(), "talker");
     let mut hearers: Vec<Guest> = (0..50)

@@ -1,11 +1,11 @@
-//! Ends of lines and erased characters, from terminals that send each key as it is pressed.
+//! Line ends and erased characters: terminals that send each key as it is pressed can be used.
 
 use std::thread;
 
 use tests::chat::{Guest, chat};
 use tests::client::dial;
 
-/// The bytes, and the lines that others hear.
+/// Bytes that a member sends, and the lines that others read.
 const LINES: &[(&[u8], &[&str])] = &[
     (b"one\rtwo\r", &["one", "two"]),
     (b"three\r\nfour\r\0", &["three", "four"]),
@@ -21,7 +21,7 @@ const LINES: &[(&[u8], &[&str])] = &[
 fn key_by_key() {
     let server = chat(&[]).start();
     let mut ann = Guest::join(server.tcp(), "ann");
-    // However the bytes are cut into reads: the server waits for no more of them.
+    // The lines must not depend on how the bytes are split into segments.
     for size in [1, 2, usize::MAX] {
         let name = format!("bob{}", size.min(9));
         let mut bob = Guest::on(dial(server.tcp()));
@@ -51,7 +51,7 @@ fn key_by_key() {
 fn plain_takes_bytes_as_they_come() {
     let server = chat(&["--plain"]).start();
     let [mut ann, bob] = Guest::join_all(server.tcp(), ["ann", "bob"]);
-    // Controls are removed from what others see, and that is all.
+    // In plain mode the server only removes control characters.
     for (bytes, heard) in [
         (&b"one\rtwo\r\n"[..], "[bob] onetwo"),
         (b"fife\x08\x7fve\n", "[bob] fifeve"),

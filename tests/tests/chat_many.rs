@@ -1,4 +1,4 @@
-//! Very many people in one room: five thousand connections, a thousand real `nc`.
+//! A very large room: five thousand members, and a thousand real `nc`, read every line.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -18,14 +18,14 @@ use tests::server::Server;
 use tests::{PATIENCE, one_at_a_time, until};
 
 const MEMBERS: usize = 5_000;
-/// Resident memory that a member who listens may cost, in bytes, with a share of all that the
-/// server needs once.
+/// Resident memory that an idle member may cost, in bytes, including its share of the server's
+/// fixed cost.
 const BYTES_PER_MEMBER: usize = 1024;
-/// How many names a newcomer is told; the others are counted.
+/// How many names the list for a new member has; the rest is a count.
 const NAMES_LISTED: usize = 1_000;
 const NETCATS: usize = 1_000;
 
-/// So many people, with the names m0, m1 and so on. The first is there before all others.
+/// A crowd of `count` members, named m0, m1 and so on. m0 joins before all others.
 fn enter(server: &Server, count: usize, mut hear: impl FnMut(usize, &str)) -> Crowd {
     let mut crowd = Crowd::default();
     for number in 0..count {
@@ -41,7 +41,7 @@ fn enter(server: &Server, count: usize, mut hear: impl FnMut(usize, &str)) -> Cr
     crowd
 }
 
-/// How many people came or went by this line, which names one or counts several.
+/// How many members this line announces as entered or left: it names one or counts several.
 fn steps(line: &str, step: &str) -> usize {
     let Some(words) = line.strip_prefix("* ") else {
         return 0;
@@ -61,15 +61,15 @@ fn steps(line: &str, step: &str) -> usize {
         .map_or(0, |count| count.parse().expect("a number"))
 }
 
-/// The first one says something, which everybody else hears, once and in order.
+/// m0 says two lines, and every other member reads them once and in order.
 fn all_hear_the_first(crowd: &mut Crowd) {
     let said = ["hello, all of you", "good night"];
     let mut heard = vec![Vec::new(); crowd.len()];
     said.iter().for_each(|line| crowd.say(0, line));
     while !heard[1..].iter().all(|lines| lines.len() == said.len()) {
-        crowd.turn(|who, line| {
+        crowd.turn(|number, line| {
             if let Some(words) = line.strip_prefix("[m0] ") {
-                heard[who].push(words.to_owned());
+                heard[number].push(words.to_owned());
             }
         });
     }
@@ -77,7 +77,7 @@ fn all_hear_the_first(crowd: &mut Crowd) {
     assert!(heard[1..].iter().all(|lines| *lines == said));
 }
 
-/// The names of the first who came, and the number of the others.
+/// The list has the names of the first members, and the number of the others.
 fn check_names_told_to_a_newcomer(present: &str) {
     let names = present.strip_prefix("* The room contains: ");
     let (names, more) = names
@@ -99,10 +99,10 @@ fn five_thousand_members() {
     let descriptors = server.open_descriptors();
     let before = resident_bytes(server.pid());
 
-    // The first one hears of each of the others, one by one or in numbers.
+    // m0 is told of all others, one by one or in numbers.
     let entered = Cell::new(0);
-    let listen = |who, line: &str| {
-        if who == 0 {
+    let listen = |number, line: &str| {
+        if number == 0 {
             entered.update(|count| count + steps(line, "entered"));
         }
     };
@@ -131,7 +131,7 @@ fn five_thousand_members() {
     server.descriptors_return_to(descriptors);
 }
 
-/// Nobody is told that the others have left, nobody is waited for.
+/// A stop announces no member's leave, and waits for no member.
 #[test]
 fn a_stop_with_a_thousand_members() {
     let _turn = one_at_a_time();
@@ -147,7 +147,7 @@ fn a_stop_with_a_thousand_members() {
     assert_eq!(left, 0);
 }
 
-/// An `nc` that is typed into, and that prints to a file.
+/// An `nc` with a pipe for its input and a file for its output.
 struct Netcat {
     child: Child,
     keyboard: Option<ChildStdin>,
@@ -155,7 +155,7 @@ struct Netcat {
 }
 
 impl Netcat {
-    /// `-N`: the end of its input ends its half of the connection.
+    /// `-N`: `nc` half-closes the connection at the end of its input.
     fn start(server: SocketAddr) -> Self {
         let screen = tempfile().expect("a temporary file");
         let mut child = command("nc")
@@ -177,8 +177,7 @@ impl Netcat {
         writeln!(keyboard, "{line}").expect("nc reads its input");
     }
 
-    /// The lines that people have said, so far as they are printed. The file has one offset for
-    /// `nc` and for us, so that is left where it is.
+    /// The members' lines printed so far. `pread`, because the file's offset is shared with `nc`.
     fn heard(&self) -> Vec<String> {
         let length = self.screen.metadata().expect("fstat").len();
         let mut shown = vec![0; length as usize];
@@ -201,7 +200,7 @@ impl Netcat {
 
 impl Drop for Netcat {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! The message of the day: what is a file and what a text, and what visitors see of either.
+//! The message of the day: a file or a text, shown to each new member as harmless lines.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,13 +16,13 @@ fn chat(motd: &str) -> Launch {
     Launch::new("chat", &["127.0.0.1:0"]).args(&["--motd", motd])
 }
 
-/// What a newcomer is shown after the names.
+/// Checks that a new member is shown exactly these lines after the list of members.
 fn shows(motd: &str, lines: &[&str]) {
     let server = chat(motd).start();
     let mut ann = Guest::join(server.tcp(), "ann");
     lines.iter().for_each(|line| ann.hears(line));
     let _bob = Guest::join(server.tcp(), "bob");
-    // So nothing else was shown.
+    // The next line is another event, so no other line was shown.
     ann.hears("* bob has entered the room");
 }
 
@@ -60,12 +60,12 @@ fn a_text_is_one_that_names_no_file() {
     }
     shows("one\r\ntwo \x1b[31mred", &["* one", "* two [31mred"]);
     shows("", &[]);
-    // Too long for any name.
+    // Longer than any file name can be.
     let long = "long ".repeat(500);
     shows(&long, &[&format!("* {long}")]);
 }
 
-/// A path is never shown: a file that cannot be read ends the start, with one line.
+/// A path is never shown as a text: if the file cannot be read, the server does not start.
 #[test]
 fn a_file_that_cannot_be_read_ends_the_start() {
     let directory = tempdir().expect("a temporary directory");
@@ -99,7 +99,7 @@ fn a_file_that_cannot_be_read_ends_the_start() {
     }
 }
 
-/// As the shell's `<(command)` is one.
+/// The shell's `<(command)` is a FIFO.
 #[test]
 fn a_fifo_is_read_at_the_start() {
     let directory = tempdir().expect("a temporary directory");

@@ -1,9 +1,9 @@
-//! Names: which are legal, and which count as the same.
+//! Names: the server refuses illegal names, and names that equal or imitate a taken one.
 
 use tests::chat::{Guest, chat};
 use tests::server::Server;
 
-/// The answer to a newcomer that asks for a name, if the name is refused.
+/// The reason for which a new member's name is refused; `None` if it is not.
 fn refusal(server: &Server, name: &str) -> Option<String> {
     let mut guest = Guest::knock(server.tcp());
     guest.say(name);
@@ -44,7 +44,7 @@ fn names_differ_by_more_than_case_and_some_are_reserved() {
     ] {
         ann.hears(line);
     }
-    // Rooms too.
+    // Names of rooms ignore case, too.
     ann.say("/join Attic");
     bob.say("/join attic");
     bob.hears_at_last("* you are in Attic now");

@@ -1,4 +1,4 @@
-//! The operator at the server's terminal: the lines of members are shown there; kicks and bans.
+//! The operator at the server's terminal sees the members' lines, can speak, kick and ban.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +16,7 @@ use tests::tmux::Tmux;
 use tests::{MIB, PATIENCE};
 
 #[test]
-fn sees_what_is_said_and_types_undisturbed() {
+fn an_operator_sees_all_lines_and_types_undisturbed() {
     let tmux = Tmux::new();
     let host = tmux.window(80, 24);
     host.run("edgeloop chat 127.0.0.1:0 --operator");
@@ -52,7 +52,7 @@ fn sees_what_is_said_and_types_undisturbed() {
     host.type_in("half a line");
     drop(ann);
     host.ends_in(&["* Anna has left the room", "half a line"]);
-    // The end of what is typed is not the end of what is seen.
+    // After the end of input, the terminal still shows the chat.
     host.press(&["C-u", "C-d"]);
     let _bob = Guest::join(at, "bob");
     host.shows("bob has joined from ");
@@ -62,10 +62,10 @@ fn sees_what_is_said_and_types_undisturbed() {
     host.shows("still here");
 }
 
-/// Members do not wait for a terminal that rests, and the server keeps no lines for it. It is told how
-/// many it has missed when it goes on.
+/// Members do not wait for a suspended terminal, and the server keeps no lines for it. When the
+/// terminal resumes, it shows how many lines it has missed.
 #[test]
-fn a_terminal_that_rests() {
+fn a_suspended_terminal_delays_no_member() {
     let (reader, writer) = pipe().expect("pipe");
     let options = ["--operator", "--rate", "0", "--stall-timeout", "100ms"];
     let server = chat(&options).stdin(Stdio::piped()).stdout(writer).start();
@@ -120,7 +120,7 @@ fn kicks_and_bans() {
     type_line("/ban mal 1h");
     server.prints("banned: mal for 1h");
     refused("MAL");
-    // The loopback address is shared by all, so it is not banned.
+    // All members share the loopback address, so it is not banned.
     let mut zoe = Guest::join(server.tcp(), "zoe");
     ann.hears("* zoe has entered the room");
     type_line("/ban zoe");
@@ -150,7 +150,7 @@ fn kicks_and_bans() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// Over a link, the address is banned as well.
+/// A ban also covers an address that is not loopback.
 #[test]
 fn a_ban_by_address() {
     let Some(link) = Link::shaped("100mbit") else {

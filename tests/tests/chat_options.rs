@@ -1,4 +1,4 @@
-//! The options of the chat, one by one.
+//! Each option of the chat does what its help says.
 
 use std::fs;
 use std::io::Write;
@@ -61,7 +61,7 @@ fn login_timeout() {
         guest.hears_the_end();
     }
     assert!(began.elapsed() >= Duration::from_millis(400), "too early");
-    // Who has a name may be silent.
+    // A member with a name may be silent.
     let other = Guest::join(server.tcp(), "other");
     joined.hears("* other has entered the room");
     drop(other);
@@ -75,7 +75,7 @@ fn connections_per_address() {
     let [mut ann, _bob] = ["ann", "bob"].map(|name| Guest::on(from(1)).joined(name));
     ann.hears("* bob has entered the room");
     let refused = |stream: TcpStream| {
-        // Nothing may be asked of somebody who is refused.
+        // A refused client reads the reason and no question.
         let mut told = String::new();
         std::io::Read::read_to_string(&mut &stream, &mut told).expect("a reason and the end");
         assert_eq!(told, "* too many connections from your address\n");
@@ -83,7 +83,7 @@ fn connections_per_address() {
     refused(from(1));
     let _carol = Guest::on(from(2)).joined("carol");
     ann.hears("* carol has entered the room");
-    // Who has no name counts too.
+    // A client without a name counts, too.
     let stranger = Guest::on(from(2));
     refused(from(2));
     drop(stranger);
@@ -116,7 +116,7 @@ fn message_of_the_day() {
     Guest::join(server.tcp(), "ann").hears("* from outside");
 }
 
-/// Some lines of the past, without their ages.
+/// Reads so many lines of the history, without their ages.
 fn past(guest: &mut Guest, lines: usize) -> Vec<String> {
     let lines = (0..lines).map(|_| guest.next());
     let without_age = |line: String| {
@@ -143,10 +143,10 @@ fn history() {
         past(&mut carol, 3),
         ["[ann] two", "[ann] three", "[ann] four"]
     );
-    // What is new comes after what is old, once.
+    // A new line comes once, after the history.
     bob.say("five");
     carol.hears("[bob] five");
-    // Another room has another past.
+    // Each room has its own history.
     carol.say("/join attic");
     carol.hears("* you are in attic now");
     carol.hears("* The room is empty");
@@ -160,8 +160,8 @@ fn history() {
     );
 }
 
-/// A flood is delivered whole and in order, but no faster than is allowed, and who does not flood
-/// does not notice.
+/// A flood is delivered whole and in order, but no faster than `--rate`, and it does not delay the
+/// other members.
 #[test]
 fn rate() {
     const LINES: usize = 1_500;
@@ -186,7 +186,8 @@ fn rate() {
     assert!(began.elapsed() >= least, "{:?}", began.elapsed());
 }
 
-/// What may not be said yet is left with the kernel, and so with the flooder.
+/// The server does not read lines that exceed the rate: they wait in the kernel, and so at the
+/// flooder.
 #[test]
 fn a_flood_that_has_to_wait_costs_no_memory() {
     let server = chat(&["--rate", "1", "--burst", "1"]).start();
@@ -197,9 +198,9 @@ fn a_flood_that_has_to_wait_costs_no_memory() {
     assert!(taken < MIB as u64, "{taken} bytes were read");
     let growth = resident_bytes(server.pid()).saturating_sub(before);
     assert!(growth < MIB, "{growth} bytes");
-    bob.say("nobody else has to wait");
-    ann.hears_at_last("[bob] nobody else has to wait");
-    // Nobody has to hear the rest of it when it has gone, which is noticed with the next line.
+    bob.say("the others need not wait");
+    ann.hears_at_last("[bob] the others need not wait");
+    // A reset flooder's unread lines are dropped. The server notices the reset with the next line.
     flooder.reset();
     bob.say("good riddance");
     ann.hears_at_last("* flooder has left the room");
@@ -208,7 +209,7 @@ fn a_flood_that_has_to_wait_costs_no_memory() {
 #[test]
 fn no_rate() {
     const LINES: usize = 20_000;
-    // All of them may wait for the listener.
+    // The high-water mark is above the size of all lines.
     let server = chat(&["--rate", "0", "--high-water", "4MiB"]).start();
     let [talker, mut ann] = Guest::join_all(server.tcp(), ["talker", "ann"]);
     talker.send("so it is\n".repeat(LINES));
@@ -217,7 +218,7 @@ fn no_rate() {
     }
 }
 
-/// Budget Chat and nothing else: what begins with a slash is said like everything.
+/// Plain mode is Budget Chat and nothing else: a line that begins with a slash is no command.
 #[test]
 fn plain() {
     let server = chat(&["--plain"]).start();
@@ -250,7 +251,7 @@ fn transcript() {
         server.signal(Signal::SIGTERM);
         assert_eq!(server.exit_code(), 0);
     }
-    // It is appended to. Each line has its time and room.
+    // The second server has appended to the file. Each line has its time and room.
     let content = content();
     let lines: Vec<(&str, &str)> = content
         .lines()
@@ -284,8 +285,8 @@ fn a_transcript_that_cannot_be_written() {
     assert!(complaint.contains("/no/such/directory/file: No such file or directory"));
 }
 
-/// Who has the server's terminal, here a pipe, speaks to all, sees who is there, and can end a
-/// visit.
+/// The operator at the server's terminal (here a pipe) speaks to all members, lists them, and can
+/// kick one.
 #[test]
 fn operator() {
     let mut server = chat(&["--operator"]).stdin(Stdio::piped()).start();
@@ -317,7 +318,7 @@ fn operator() {
     server.logs("bob has left: kicked by the operator");
     type_line("/kick bob");
     server.prints("nobody has this name");
-    // The end of the terminal is the end of its last line, and of nothing else.
+    // The end of the terminal's input completes its last line, and ends nothing else.
     write!(&terminal, "last words").expect("it is read");
     drop(terminal);
     hear_all([&mut ann, &mut carol], "* operator: last words");
@@ -327,7 +328,7 @@ fn operator() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// Several ways into the same room.
+/// Members of a TCP and of a Unix socket meet in one room.
 #[test]
 fn a_room_with_two_doors() {
     let directory = tempdir().expect("a temporary directory");

@@ -1,5 +1,5 @@
-//! One room has one order: everybody in it hears all that is said there, once, and in the order in
-//! which everybody else does, whoever comes, goes or does not listen meanwhile.
+//! A room has one order: each of its members reads every line once, and all in the same order,
+//! while other members come, go or do not read.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -10,24 +10,24 @@ use tests::one_at_a_time;
 use tests::process::raise_own_descriptor_limit;
 use tests::server::Server;
 
-/// Who comes first and says nothing, and so hears all that anybody can.
+/// A member that joins first and says nothing, and so reads every line.
 const OBSERVER: usize = 0;
-/// How many talk from the beginning to the end, and their numbers.
+/// How many members talk from the beginning to the end, and their numbers.
 const TALKERS: usize = 450;
 const TALKING: RangeInclusive<usize> = 1..=TALKERS;
-/// Those of them who do not read before the end.
+/// The talkers that do not read before the end.
 const DEAF: RangeInclusive<usize> = 1..=10;
-/// Who is there at one time of those who come, say something and go.
+/// How many visitors are there at a time. A visitor comes, says a line and goes.
 const VISITORS: usize = 50;
-/// The least number of lines of each talker. Each time all visitors are replaced by others.
+/// The least number of lines of each talker. All visitors are replaced in each round.
 const ROUNDS: usize = 5;
 
-/// How somebody goes.
+/// How a visitor goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// Ends its half of the connection: what it has said reaches everybody.
+    /// By a half-close: its lines reach all members.
     Ends,
-    /// Breaks the connection, so what it has said may be lost.
+    /// By a reset: its lines may be lost.
     Breaks,
 }
 
@@ -35,18 +35,18 @@ enum Way {
 struct Person {
     name: String,
     gone: Option<Way>,
-    /// The numbers of the lines.
+    /// The numbers of the lines that it has read.
     heard: Vec<usize>,
 }
 
-/// Everybody who was ever there, and what they have heard.
+/// All members that were ever there, and the lines that they have read.
 #[derive(Default)]
 struct Room {
     crowd: Crowd,
     people: Vec<Person>,
-    /// Each line that anybody has heard, with a number of its own.
+    /// Each line that some member has read, and its number.
     numbers: HashMap<String, usize>,
-    /// How many of them are sure to be heard.
+    /// How many of those lines are reliable: no reset could have lost them.
     reliable: usize,
 }
 
@@ -63,7 +63,7 @@ impl Room {
     }
 
     fn say(&mut self, who: usize, number: usize) {
-        let words = "and this is for everybody who is here ".repeat(4);
+        let words = "and this line goes to all the members ".repeat(4);
         self.crowd.say(who, &format!("{number}, {words}"));
     }
 
@@ -104,7 +104,8 @@ impl Room {
         }
     }
 
-    /// Those who have ended their half hear the others to the end: only then they are gone.
+    /// A member that has half-closed still reads the others' lines, until the server closes its
+    /// half.
     fn turn_until_the_leaving_are_gone(&mut self) {
         let ends = |who: &usize| self.people[*who].gone == Some(Way::Ends);
         let leaving: Vec<usize> = (0..self.people.len()).filter(ends).collect();
@@ -117,7 +118,7 @@ impl Room {
         (0..self.people.len()).filter(|&who| self.people[who].gone.is_none())
     }
 
-    /// What was said and done in the room, in its order: what the observer has heard.
+    /// The lines of the room in its order, which is that of the observer.
     fn minutes(&self) -> Vec<(usize, &str)> {
         let mut texts = vec![""; self.numbers.len()];
         for (text, number) in &self.numbers {
@@ -128,13 +129,14 @@ impl Room {
     }
 }
 
-/// Whether a line is of somebody who does not break off: the last one is of the leaving.
+/// Whether a line must arrive, because its author does not reset its connection. A visitor's last
+/// such line is the announcement of its leave.
 fn is_reliable(line: &str) -> bool {
     let is_end = line.starts_with("* ends") && line.ends_with(" has left the room");
     line.starts_with("[t") || line.starts_with("[ends") || is_end
 }
 
-/// In the order of the room each talker's lines stand in the order in which they were said.
+/// Each talker's lines have the order in which it said them.
 fn check_talkers(minutes: &[(usize, &str)], rounds: usize) {
     let mut lines_of: HashMap<&str, usize> = HashMap::new();
     for (_, text) in minutes {
@@ -153,8 +155,8 @@ fn check_talkers(minutes: &[(usize, &str)], rounds: usize) {
     assert!(lines_of.values().all(|lines| *lines == rounds));
 }
 
-/// Somebody has heard exactly what stands in the minutes from its own coming on, but for its own
-/// lines; who has gone, the beginning of that.
+/// A member has read exactly the minutes from its own entry on, except its own lines. A member that
+/// has gone has read the beginning of that.
 fn check_listener(person: &Person, minutes: &[(usize, &str)]) {
     let (name, heard) = (&person.name, &person.heard);
     let entered = format!("* {name} has entered the room");
@@ -171,14 +173,14 @@ fn check_listener(person: &Person, minutes: &[(usize, &str)]) {
     }
     assert!(due.starts_with(heard), "{name} has heard something else");
     if person.gone == Some(Way::Ends) {
-        // What was said before its last words was on its way to it before the end.
+        // The lines before its own last line were on their way to it before the half-close.
         let last = since.iter().rposition(|(_, text)| text.starts_with(&own));
         let last = last.expect("what it has said");
         assert!(heard.len() >= last, "{name}: {} of {last}", heard.len());
     }
 }
 
-/// A visitor comes and says something, and the one who came first of those who are there goes.
+/// A visitor comes and says a line, and the oldest of the present visitors goes.
 fn replace_a_visitor(room: &mut Room, server: &Server, visitors: &mut Vec<usize>) {
     if visitors.len() == VISITORS {
         let goes = visitors.remove(0);
@@ -199,7 +201,7 @@ fn replace_a_visitor(room: &mut Room, server: &Server, visitors: &mut Vec<usize>
     visitors.push(comes);
 }
 
-/// The observer, and all talkers. Of these the deaf do not read from now on.
+/// The observer and all talkers. The deaf ones do not read from now on.
 fn gather(server: &Server) -> Room {
     let mut room = Room::default();
     room.enter(server, "observer".into(), false);
@@ -212,9 +214,9 @@ fn gather(server: &Server) -> Room {
     room
 }
 
-/// All talk, visitors come and go, until everything that is sure to be heard was heard, and
-/// something waits for each of the deaf: however much the kernel holds for them, they are told more.
-/// Returns the number of rounds.
+/// All talk, and visitors come and go, until every reliable line was read and the server has
+/// pending output for each deaf member, however much the kernel buffers. Returns the number of
+/// rounds.
 fn talk(room: &mut Room, server: &Server) -> usize {
     let mut visitors = Vec::new();
     (0..ROUNDS).for_each(|round| talk_once(room, server, &mut visitors, round));
@@ -252,13 +254,13 @@ fn turn_until_all_is_heard(room: &mut Room, rounds: usize) {
 fn five_hundred_members_hear_the_same() {
     let _turn = one_at_a_time();
     let _ = raise_own_descriptor_limit();
-    // In plain mode every coming and going is announced by itself.
+    // In plain mode each arrival and leave is announced by itself.
     let server = chat(&["--plain", "--high-water", "1MiB", "--quiet"]).start();
     let mut room = gather(&server);
     let rounds = talk(&mut room, &server);
     let present: Vec<usize> = room.present().collect();
     room.turn_until_the_leaving_are_gone();
-    server.stats_until("all who broke off are gone", |stats| {
+    server.stats_until("all reset members are gone", |stats| {
         stats.get("connections") == present.len() as u64
     });
 
@@ -270,7 +272,7 @@ fn five_hundred_members_hear_the_same() {
         .filter(|who| *who != last)
         .partition(|who| DEAF.contains(who));
     room.turn_until_heard(&the_end, &hearing);
-    // Nothing is lost on those who did not listen.
+    // The members that did not read have lost no line.
     DEAF.for_each(|who| room.crowd.set_deaf(who, false));
     room.turn_until_heard(&the_end, &deaf);
 

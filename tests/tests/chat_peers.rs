@@ -1,5 +1,5 @@
-//! Members who do not read, who break off while they are spoken to, who end in the middle of a
-//! line: the others do not notice more than that somebody has left.
+//! Members that do not read, that reset while lines are on their way to them, or that end in the
+//! middle of a line: the other members lose no line, and are only told that a member has left.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -10,18 +10,18 @@ use tests::process::resident_bytes;
 use tests::server::Server;
 use tests::{MIB, one_at_a_time};
 
-/// Line number `number` of the flood, 1000 bytes with the name before it and the end.
+/// Line `number` of the flood: 1000 bytes, including the name before it and the newline.
 fn flood_line(number: usize) -> String {
     format!("{number:07} {}", "x".repeat(1000 - 8 - "[talker] \n".len()))
 }
 
-/// As long as nobody reads the lines, so many of them wait in the kernel and in the server.
+/// Lines that the talker says before the listeners read them.
 const BLOCK: usize = 64;
 
 #[test]
-fn who_never_reads_is_dropped_and_the_others_hear_everything() {
+fn a_member_that_never_reads_is_dropped_and_the_others_hear_everything() {
     let _turn = one_at_a_time();
-    // Until then the room is told little. The minimum rate would decide after half a minute.
+    // The stall timeout decides, since the minimum rate would take half a minute.
     let server = chat(&["--rate", "0", "--stall-timeout", "5s"]).start();
     let names = ["talker", "ann", "bob"];
     let [talker, mut ann, mut bob] = Guest::join_all(server.tcp(), names);
@@ -53,17 +53,17 @@ fn who_never_reads_is_dropped_and_the_others_hear_everything() {
     let growth = highest - before;
     assert!(growth < 8 * MIB, "{growth} bytes while 24 MiB passed");
     assert_eq!(server.stats().get("closed_stalled"), 1);
-    check_what_the_stalled_one_was_told(&stalled);
-    // Its name can be had again.
+    check_lines_of_the_stalled_member(&stalled);
+    // Its name is free again.
     let mut returned = Guest::knock(server.tcp());
     returned.say("stalled");
     returned.hears("* The room contains: talker, ann, bob");
 }
 
-/// What was sent to somebody who was dropped is the beginning of what was said.
-fn check_what_the_stalled_one_was_told(stalled: &Guest) {
+/// The dropped member was sent the beginning of the flood, unchanged.
+fn check_lines_of_the_stalled_member(stalled: &Guest) {
     let mut told = Vec::new();
-    // The end may be an RST.
+    // The connection may end with an RST.
     let _ = stalled.stream().read_to_end(&mut told);
     let lines = told.chunks(1000);
     for (number, line) in lines.enumerate() {
@@ -72,7 +72,7 @@ fn check_what_the_stalled_one_was_told(stalled: &Guest) {
     }
 }
 
-/// So many members, with names that begin like this. The host hears them come.
+/// Joins 30 members whose names begin with `prefix`. The host reads the announcements.
 fn gather(server: &Server, host: &mut Guest, prefix: &str) -> Vec<(String, Guest)> {
     let mut members: Vec<(String, Guest)> = Vec::new();
     for number in 0..30 {
@@ -86,7 +86,7 @@ fn gather(server: &Server, host: &mut Guest, prefix: &str) -> Vec<(String, Guest
     members
 }
 
-/// All of these lines are heard, in whatever order, but for one's own words.
+/// Checks that a member reads all of these lines except its own, in any order.
 fn hears_all(listener: &mut Guest, name: &str, lines: &[String]) {
     let own = format!("[{name}] ");
     let others = lines.iter().filter(|line| !line.starts_with(&own));
@@ -97,8 +97,8 @@ fn hears_all(listener: &mut Guest, name: &str, lines: &[String]) {
     assert!(heard.iter().eq(due), "{name} has heard {heard:?}");
 }
 
-/// The server finds everything at once when it wakes up: who has broken off, what the others say,
-/// and newcomers who may be given the places of those who are gone.
+/// When the server wakes up, it finds in one batch resets, lines of other members, and new
+/// connections, which may get the slots of the closed ones.
 #[test]
 fn members_break_off_while_they_are_spoken_to() {
     let server = chat(&[]).start();
@@ -144,7 +144,7 @@ fn members_break_off_while_they_are_spoken_to() {
     }
 }
 
-/// They go one by one while somebody talks without a pause.
+/// Members reset one by one while a talker talks without a pause.
 #[test]
 fn members_break_off_at_any_time() {
     const LINES: usize = 20;
@@ -171,7 +171,7 @@ fn members_break_off_at_any_time() {
     assert_eq!(leaves, left);
 }
 
-/// The order in which somebody speaks is that in which it is heard, however much comes at once.
+/// The lines of each member arrive in order, however many arrive in one batch.
 #[test]
 fn lines_that_come_while_it_is_stopped() {
     const SPEAKERS: usize = 20;
@@ -188,7 +188,7 @@ fn lines_that_come_while_it_is_stopped() {
         server.resume();
         for (number, member) in members.iter_mut().enumerate() {
             let mut heard: Vec<String> = (0..3 * (SPEAKERS - 1)).map(|_| member.next()).collect();
-            // A stable sort leaves the lines of each in their order.
+            // A stable sort keeps the order of each member's lines.
             heard.sort_by_key(|line| line.split_once(']').map(|(name, _)| name.to_owned()));
             let mut names: Vec<&String> = names.iter().collect();
             names.remove(number);
@@ -200,7 +200,7 @@ fn lines_that_come_while_it_is_stopped() {
     }
 }
 
-/// The end of a stream is the end of its last line, and what was said comes before the leave.
+/// The end of a stream completes its last line, and that line comes before the announced leave.
 #[test]
 fn last_words() {
     let server = chat(&[]).start();
@@ -219,13 +219,13 @@ fn last_words() {
     }
 }
 
-/// However a conversation is cut into segments, the same is heard.
+/// The lines do not depend on how the bytes are split into segments.
 #[test]
 fn one_byte_at_a_time() {
     let server = chat(&[]).start();
     let mut host = Guest::join(server.tcp(), "host");
     let guest = Guest::knock(server.tcp());
-    // With TCP_NODELAY each is a segment.
+    // With TCP_NODELAY each byte is a segment.
     for byte in "guest\r\nhello\n//slash\r\nna\u{ef}ve \u{1f600}\n".bytes() {
         guest.send([byte]);
     }

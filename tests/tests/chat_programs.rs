@@ -1,4 +1,4 @@
-//! People come with whatever program they have: all of them meet in one room.
+//! `nc`, `ncat`, `socat`, `telnet` and `edgecall talk` can all be used to chat, in one room.
 
 use std::process::Child;
 
@@ -45,7 +45,7 @@ impl Telnet {
     }
 
     fn shows(&self, line: &str) {
-        // telnet ends lines as terminals have it.
+        // The terminal may show either line end.
         let lines = [format!("\n{line}\n"), format!("\n{line}\r\n")];
         until(line, || {
             let shown = self.terminal.shown();
@@ -70,7 +70,7 @@ impl Telnet {
 
 impl Drop for Telnet {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -121,7 +121,7 @@ fn all_in_one_room() {
         telnet.shows(&line);
         others_hear(&mut programs, name, &format!("{line}\n"));
     }
-    // Questions and offers of telnet's, and urgent data: nobody sees any of it.
+    // No member sees any of telnet's requests, offers and urgent data.
     for command in [
         "send ayt",
         "mode character",
@@ -151,7 +151,7 @@ fn all_in_one_room() {
     }
 }
 
-/// Waits until all others show this, and notes that they should have.
+/// Waits until all other programs show this line, and adds it to their expected output.
 fn others_hear(programs: &mut [(&str, Program, String)], name: &str, line: &str) {
     for (listener, program, expected) in programs {
         if *listener != name {
@@ -161,7 +161,7 @@ fn others_hear(programs: &mut [(&str, Program, String)], name: &str, line: &str)
     }
 }
 
-/// All that somebody has to say comes from a file, and the end of it is the end of the visit.
+/// A member's input is a file, and its end is the end of the visit.
 #[test]
 fn from_a_pipe() {
     let server = chat(&[]).start();

@@ -1,5 +1,5 @@
-//! A client that is refused is gone: at once if it is one too many, and otherwise as soon as it can
-//! have read why. Until then it counts as a connection.
+//! A refused client is closed: at once if its address has too many connections, otherwise once it
+//! has had time to read the reason. Until then it counts as a connection.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -13,14 +13,14 @@ use tests::server::Server;
 
 const HOME: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 1);
 
-/// So many connections are open.
+/// Waits until the server has exactly `count` connections.
 fn until_open(server: &Server, count: u64) {
     server.stats_until("refused clients are gone", |stats| {
         stats.get("connections") == count
     });
 }
 
-/// Sends a byte every now and then, until the server does not take it.
+/// Sends a byte now and then, until the server resets the connection.
 fn drip(mut stream: TcpStream) {
     thread::spawn(move || {
         while stream.write_all(b"x").is_ok() {
@@ -40,7 +40,7 @@ fn over_the_limit_of_an_address_it_is_closed_at_once() {
         assert_eq!(told, "* too many connections from your address\n");
         refused
     });
-    // Each still has its own half open, but is no connection any more.
+    // Each client still has its half open, but the server has closed the connection.
     until_open(&server, 1);
     drop(refused);
     assert_eq!(server.stats().get("closed_aborted"), 100);
@@ -61,19 +61,19 @@ fn a_bad_name_is_told_why_and_counts_until_it_is_gone() {
     let mut one_more = String::new();
     let mut stream = dial_from(HOME, server.tcp());
     stream.read_to_string(&mut one_more).expect("the end");
-    // Unless this machine has stood still for as long as they linger.
+    // On a machine that stood still for the linger time, the refused clients are gone already.
     if begun.elapsed() < Duration::from_millis(1500) {
         assert_eq!(open, 3);
         assert_eq!(one_more, "* too many connections from your address\n");
     }
     until_open(&server, 0);
-    // Two seconds are meant, and thirty would be too many.
+    // The linger time is two seconds; the default timeouts would take thirty.
     assert!(begun.elapsed() < Duration::from_secs(20));
     let _ann = Guest::on(dial_from(HOME, server.tcp())).joined("ann");
 }
 
-/// What it still sends is read for a while, since it could not read the reason otherwise, but not
-/// without end.
+/// The server discards the input of a refused client for a while, since a reset could destroy the
+/// reason before the client has read it, but not without end.
 #[test]
 fn a_bad_name_cannot_go_on_sending() {
     let server = chat(&["--quiet"]).start();

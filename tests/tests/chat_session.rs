@@ -1,8 +1,8 @@
-//! The conversation in the README is a real one, held in `tmux` by two `nc`, a `telnet` and an
-//! `edgecall talk`.
+//! The conversation in the README is a real one, recorded in `tmux` from two `nc`, a `telnet` and
+//! an `edgecall talk`.
 //!
-//! With `EDGELOOP_BLESS=1` in the environment it is written there; otherwise what stands there must
-//! be what happens.
+//! With `EDGELOOP_BLESS=1` in the environment the test writes the conversation to the README;
+//! otherwise it compares the two.
 
 use std::env;
 use std::fs;
@@ -18,10 +18,10 @@ const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 const MARK: &str = "<!-- chat-session -->";
 /// Characters in a row of a screen.
 const WIDTH: usize = 48;
-/// Who is there: two screens beside each other, and two below.
+/// The members: two screens side by side, and two below.
 const NAMES: [&str; 4] = ["ann", "carol", "bob", "dave"];
 
-/// Everybody at a terminal of their own.
+/// Each member has its own terminal.
 struct Room<'a> {
     windows: [Window<'a>; 4],
 }
@@ -31,7 +31,7 @@ impl<'a> Room<'a> {
         let programs = edgecall().parent().expect("a directory").display();
         let windows = NAMES.map(|_| {
             let window = tmux.window(WIDTH as u16, 20);
-            // Another prompt shows that this is done.
+            // The other prompt shows that the shell has run the line.
             window.enter(&format!("PATH={programs}:$PATH PS1='> '"));
             window.ends_in(&[">"]);
             window.enter("PS1='$ '; clear");
@@ -46,7 +46,7 @@ impl<'a> Room<'a> {
         &self.windows[number.expect("a name")]
     }
 
-    /// Somebody comes with this program, and learns who is there, as they do of the newcomer.
+    /// A member joins with this program; it sees the list of members, and these see its arrival.
     fn comes(&self, name: &str, command: &str, present: &[&str]) {
         let window = self.of(name);
         window.enter(command);
@@ -56,7 +56,7 @@ impl<'a> Room<'a> {
         self.all_see(present, &format!("* {name} has entered the room"));
     }
 
-    /// Somebody types a line, and these see this.
+    /// A member types a line, and the listeners see `seen`.
     fn types(&self, name: &str, line: &str, listeners: &[&str], seen: &str) {
         self.of(name).enter(line);
         self.all_see(listeners, seen);
@@ -67,7 +67,7 @@ impl<'a> Room<'a> {
     }
 }
 
-/// Everybody's screen at the end of a conversation.
+/// The screen of each member at the end of the conversation.
 fn converse(port: u16) -> [Vec<String>; 4] {
     let tmux = Tmux::new();
     let room = Room::new(&tmux);
@@ -102,7 +102,7 @@ fn converse(port: u16) -> [Vec<String>; 4] {
     room.windows.each_ref().map(Window::rows)
 }
 
-/// A row as it is in every conversation, whatever the port and however long ago things were said.
+/// A row with a fixed port and a fixed age of its line, so that runs can be compared.
 fn normalised(row: &str, port: u16) -> String {
     let row = row.replace(&port.to_string(), "7777");
     match row.split_once("s ago [") {
@@ -111,7 +111,7 @@ fn normalised(row: &str, port: u16) -> String {
     }
 }
 
-/// Two screens beside each other.
+/// Two screens side by side.
 fn beside(left: &[String], right: &[String]) -> Vec<String> {
     let row = |screen: &[String], number| screen.get(number).cloned().unwrap_or_default();
     let rows = 0..left.len().max(right.len());
@@ -128,7 +128,7 @@ fn picture([one, two, three, four]: &[Vec<String>; 4]) -> String {
     rows.iter().flat_map(|row| [row, "\n"]).collect()
 }
 
-/// Where the conversation stands in the README, in bytes.
+/// The byte range of the conversation in the README.
 fn place(readme: &str) -> Range<usize> {
     const FENCE: &str = "```";
     let mark = readme.find(MARK).expect(MARK);

@@ -1,5 +1,5 @@
-//! A member that reads is never dropped for what the others say, however slow its link; talkers wait
-//! for it. One that does not read is dropped, and the others are told.
+//! A member that reads is never dropped, however slow its link: backpressure makes the talkers
+//! wait. A member that does not read is dropped, and the others are told.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use tests::process::resident_bytes;
 use tests::server::{Launch, Server};
 use tests::{MIB, PATIENCE};
 
-/// The longest line, of which the talkers say so many in all.
+/// Bytes of the longest line, and how many such lines the talkers say together.
 const LINE: usize = 4096;
 const LINES: usize = 1000;
 
@@ -26,14 +26,14 @@ fn chat_on(network: &Link, options: &[&str]) -> (Server, u16) {
     (server, port)
 }
 
-/// A line of the longest, which tells its number.
+/// A line of the greatest length that begins with its number.
 fn long_line(number: usize) -> String {
     format!("{number:08} {}", "x".repeat(LINE - 9))
 }
 
-/// Says lines with these numbers, all at once, in a thread of its own: the server makes it wait.
-/// `before` stands before each of them. What the talker hears meanwhile is read and forgotten.
-/// Returns the talker when all is said.
+/// Sends the lines with these numbers, each after `before`, in a thread, since backpressure makes
+/// it wait. Another thread reads and discards the talker's input. The thread returns the talker
+/// once all lines are sent.
 fn talk(
     talker: Guest,
     before: &'static str,
@@ -51,17 +51,17 @@ fn talk(
     })
 }
 
-/// Writes all of it, however long the server makes it wait.
+/// Writes all bytes, however long the server exerts backpressure.
 fn patiently(mut stream: &TcpStream, mut bytes: &[u8]) {
     stream.set_write_timeout(None).expect("SO_SNDTIMEO");
     while !bytes.is_empty() {
-        let count = stream.write(bytes).expect("the server takes what is sent");
+        let count = stream.write(bytes).expect("the server accepts the bytes");
         bytes = &bytes[count..];
     }
 }
 
-/// Hears lines of the talkers until there were so many; each talker's in order. Comings and goings
-/// do not count.
+/// Reads `lines` lines of the talkers, and checks that each talker's lines are in order.
+/// Announcements do not count.
 fn hears_all(listener: &mut Guest, talkers: usize, lines: usize) {
     let mut next = vec![0; talkers];
     let mut heard = 0;
@@ -82,8 +82,8 @@ fn hears_all(listener: &mut Guest, talkers: usize, lines: usize) {
     }
 }
 
-/// Several members who say a thousand lines together, heard by one over a slow link and by one that
-/// is near.
+/// Several members say a thousand lines together. One member reads them over a slow link, another
+/// one at full speed.
 fn many_long_lines(talkers: usize, before: &'static str) {
     let Some(network) = Link::shaped("8mbit") else {
         return;
@@ -129,7 +129,7 @@ fn a_thousand_long_lines_are_said_to_one_member() {
     many_long_lines(1, "/msg slow ");
 }
 
-/// Without a pace, too, and through small buffers.
+/// No line is lost without a rate limit and with small buffers either.
 #[test]
 fn members_with_small_buffers_hear_everything() {
     let server = chat(&["--rate", "0", "--high-water", "32KiB"]).start();
@@ -152,8 +152,8 @@ fn members_with_small_buffers_hear_everything() {
     assert_eq!(server.stats().get("closed_slow_consumer"), 0);
 }
 
-/// Reads `rate` bytes a second, until the connection or the test ends. It catches up with what it
-/// has slept too long.
+/// Reads `rate` bytes a second until the connection or the test ends, on average: it catches up
+/// after it has slept too long.
 fn read_slowly(listener: Guest, rate: usize) {
     thread::spawn(move || {
         let (begun, mut read) = (Instant::now(), 0);
@@ -169,8 +169,8 @@ fn read_slowly(listener: Guest, rate: usize) {
     });
 }
 
-/// The minimum rate decides, averaged over 30 s, and nothing else: the stall timeout is out of
-/// reach. The others are told of those who are dropped by name, also while their room is behind.
+/// The minimum rate, averaged over 30 s, decides alone, since the stall timeout is out of reach.
+/// The other members are told the names of the dropped ones, also while their room is behind.
 #[test]
 fn a_member_that_accepts_the_minimum_rate_stays_and_one_that_does_not_goes() {
     let options = ["--high-water", "16KiB", "--stall-timeout", "1h"];
@@ -187,7 +187,7 @@ fn a_member_that_accepts_the_minimum_rate_stays_and_one_that_does_not_goes() {
             .stream()
             .set_write_timeout(None)
             .expect("SO_SNDTIMEO");
-        // Until the test ends the connection.
+        // The write fails when the test ends the connection.
         while talker.stream().write_all(line.as_bytes()).is_ok() {}
     });
     let deadline = Instant::now() + 4 * PATIENCE;
@@ -207,7 +207,7 @@ fn a_member_that_accepts_the_minimum_rate_stays_and_one_that_does_not_goes() {
     assert_eq!(server.stats().get("closed_slow_consumer"), 2);
 }
 
-/// A message of the day that is far more than may wait for a member.
+/// The message of the day is far larger than the high-water mark.
 #[test]
 fn a_long_message_of_the_day() {
     let Some(network) = Link::shaped("8mbit") else {
@@ -228,7 +228,8 @@ fn a_long_message_of_the_day() {
     let mut slow: Vec<Guest> = (0..3)
         .map(|number| Guest::on(network.dial_far(port)).joined(&format!("slow{number}")))
         .collect();
-    // What is said meanwhile comes between the lines, and one's own words wait for the end.
+    // Lines of other members come between those of the message. A new member's own lines wait until
+    // it has read the message.
     near.say("hello");
     slow[0].say("hello, too");
     for newcomer in &mut slow {
@@ -247,9 +248,9 @@ fn a_long_message_of_the_day() {
     assert!(growth < 4 * MIB, "{growth} bytes");
 }
 
-/// Nothing may be said that cannot wait for a single member.
+/// The longest line must fit below the high-water mark of a single member.
 #[test]
-fn lines_that_are_longer_than_what_may_wait_are_refused() {
+fn lines_longer_than_the_high_water_mark_are_refused() {
     for options in [
         &["--max-line", "1MiB"][..],
         &["--max-line", "256KiB"],
@@ -270,8 +271,8 @@ fn lines_that_are_longer_than_what_may_wait_are_refused() {
     assert!(ann.next() == format!("[talker] {line}"));
 }
 
-/// A member is not heard any more when its connection is reset, whatever it had yet to say: here
-/// eleven minutes of blank lines.
+/// When a member's connection is reset, its backlog of unread lines is dropped. Here the backlog
+/// would have taken hours.
 #[test]
 fn a_member_that_is_reset_is_gone_with_its_backlog() {
     let server = chat(&["--rate", "1", "--burst", "1"]).start();

@@ -1,4 +1,4 @@
-//! The command line: what is accepted, what is printed, how the program ends.
+//! The command line of `edgeloop`: accepted arguments, output and exit status are as documented.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use tests::client::{dial, dial_udp, dial_unix, is_closed, ping, ping_all};
 use tests::server::{Launch, binary, edgecall};
 use tests::{ABSURD_NUMBERS, PATIENCE, until};
 
-/// A directory with a path for a socket in it, and the address that names it.
+/// A directory, a path for a socket in it, and the address of that path.
 fn socket_path() -> (TempDir, PathBuf, String) {
     let directory = tempdir().expect("a temporary directory");
     let path = directory.path().join("echo.sock");
@@ -88,7 +88,7 @@ fn help_names_every_option() {
     assert_eq!(Launch::new("--version", &[]).run().code, 0);
 }
 
-/// At a terminal of the usual width no line is wrapped, and an example says how to begin.
+/// No line of the help wraps at the usual width, and the help has an example.
 #[test]
 fn help_reads_well_at_80_columns() {
     let programs = [
@@ -145,7 +145,7 @@ fn completions_and_manual_pages() {
 
 #[test]
 fn an_address_that_is_not_ours_cannot_be_bound() {
-    // From the block that is reserved for documentation.
+    // The address is from the block reserved for documentation.
     let finished = Launch::new("echo", &["192.0.2.1:9876"]).run();
     assert_eq!(finished.code, 1);
     let complaint =
@@ -184,7 +184,7 @@ fn environment_variables() {
         assert!(finished.stderr.contains(variable), "{}", finished.stderr);
         assert!(finished.stderr.contains(value), "{}", finished.stderr);
     }
-    // Empty ones count as unset, and those of other servers are not heeded.
+    // An empty variable counts as unset, and a variable of another server is ignored.
     for variable in ["EDGELOOP_IDLE_TIMEOUT", "EDGELOOP_VERBOSE", "EDGELOOP_ONCE"] {
         let _ = Launch::echo().env(variable, "").start();
     }
@@ -198,7 +198,7 @@ fn environment_variables() {
         ping_all(&[dial(server.tcp())], b"served");
     }
     drop(server);
-    // The command line has the last word.
+    // The command line overrides the environment.
     let server = Launch::echo()
         .env("EDGELOOP_MAX_CONNECTIONS", "1")
         .args(&["--max-connections", "2"])
@@ -224,7 +224,7 @@ fn the_last_of_an_option_given_twice_counts() {
     ping_all(&[dial(server.tcp())], b"served");
 }
 
-/// The tables of the README have all options that servers and the load generator show.
+/// The README names all options in the help of the servers and of the load generator.
 #[test]
 fn the_readme_names_every_option() {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
@@ -234,7 +234,7 @@ fn the_readme_names_every_option() {
         let help = Command::new(program).args([name, "--help"]).output();
         let help = String::from_utf8(help.expect("it runs").stdout).expect("UTF-8");
         let options = help.lines().filter_map(|line| {
-            // Those with a letter are known by it.
+            // An option with a short form has another prefix, and is skipped.
             line.trim_start().strip_prefix("--")?.split(' ').next()
         });
         let mut count = 0;
@@ -249,7 +249,7 @@ fn the_readme_names_every_option() {
     }
 }
 
-/// Every number gives service or one line that says what is wrong.
+/// For every number the server either works or refuses it with a message.
 #[test]
 fn absurd_numbers_are_served_or_refused() {
     let of_all = [
@@ -292,7 +292,7 @@ fn serves_or_refuses(name: &str, option: &str, value: &str) {
     if let Some((_, at)) = line.split_once("listening on tcp://") {
         let mut client = dial(at.parse().expect("an address"));
         client.write_all(b"ann\n").expect("it reads");
-        // Its own name, or the question for it.
+        // An echo of the name, or the question for it.
         client.read_exact(&mut [0; 4]).expect("it answers");
         server.signal(Signal::SIGTERM);
         server.signal(Signal::SIGTERM);
@@ -326,7 +326,7 @@ fn the_banner_names_the_real_port() {
     assert_eq!(server.tcp().ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
     assert_eq!(server.addresses(), [format!("tcp://{}", server.tcp())]);
     assert_eq!(server.stdout().text(), "");
-    // Hints are for terminals.
+    // The hint to try `nc` is for terminals only.
     assert!(
         !server.stderr().text().contains("nc "),
         "{}",
@@ -408,7 +408,7 @@ fn a_socket_file_is_left_by_sigkill_and_replaced() {
     ping(dial_unix(&path), b"again");
 }
 
-/// The address is refused, with a line that says so; returns the reason in that line.
+/// Checks that the server refuses this address, and returns the reason in its message.
 fn refused(address: &str) -> String {
     let finished = Launch::new("echo", &[address]).run();
     assert_eq!(finished.code, 1, "{finished:?}");
@@ -422,7 +422,7 @@ fn a_socket_in_use_is_refused() {
     let (_directory, path, address) = socket_path();
     let listener = UnixListener::bind(&path).expect("bind");
     assert_eq!(refused(&address), "Address already in use");
-    // It was not even disturbed for long: whoever connected only to look is gone.
+    // The owner of the socket is not disturbed: the server's probing connection is closed.
     let client = UnixStream::connect(&path).expect("connect");
     (&client).write_all(b"to the owner").expect("write");
     drop(client);

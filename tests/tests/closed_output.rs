@@ -1,11 +1,11 @@
-//! What the user has asked for cannot be printed: one line says so, and the status is 1.
+//! If a program cannot print its output, it says so in one line and exits with status 1.
 
 use std::process::Command;
 
 use tests::program::{Ended, Program, command};
 use tests::server::Launch;
 
-/// Runs a program with its standard output somewhere else, in the shell's words.
+/// Runs a program with its stdout redirected, as the shell writes it.
 fn run(words: &[&str], output: &str) -> Ended {
     let program = command(words[0]);
     let mut shell = Command::new("sh");
@@ -23,7 +23,7 @@ fn fails(words: &[&str], output: &str, reason: &str) {
 }
 
 #[test]
-fn help_and_what_is_generated() {
+fn help_and_generated_files() {
     for words in [
         &["edgeloop", "--help"][..],
         &["edgeloop", "-h"],
@@ -45,7 +45,7 @@ fn help_and_what_is_generated() {
             (Some(0), ""),
             "{words:?}"
         );
-        // Also one that may be read from, as other programs open it.
+        // A stdout that is open for reading, too, is no error.
         let heard = run(words, "1<>/dev/null");
         assert_eq!(
             (heard.code, heard.stderr.as_str()),
@@ -87,7 +87,7 @@ fn a_report() {
 #[test]
 fn an_answer() {
     for client in ["echo", "upper", "talk"] {
-        // Nobody is called without a place for the answer.
+        // Without a stdout for the answer, the client does not even connect.
         let address = ["--addr", "127.0.0.1:1"];
         let address = &address[usize::from(client != "upper")..];
         let ended = run(&[&["edgecall", client], address].concat(), ">&-");
@@ -99,7 +99,7 @@ fn an_answer() {
     }
 }
 
-/// A server that prints has nothing to live for without a standard output.
+/// A server that prints its input does not start without a stdout.
 #[test]
 fn a_server_that_prints() {
     for words in [

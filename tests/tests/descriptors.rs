@@ -1,4 +1,4 @@
-//! Descriptors: too few of them, and none that leaks.
+//! Descriptors: the server survives a lack of them without spinning, and leaks none.
 
 use std::fs;
 use std::io::Write;
@@ -15,14 +15,14 @@ use tests::process::{cpu_time, limit_descriptors};
 use tests::server::{Launch, Server};
 use tests::{LowerOnDrop, one_at_a_time, until};
 
-/// Clients number `range`, each with a question of its own.
+/// The clients with these numbers, each with its own question.
 fn ask(server: SocketAddr, range: std::ops::Range<usize>) -> Vec<Probe> {
     range
         .map(|client| Probe::ask(server, &format!("client {client}")))
         .collect()
 }
 
-/// Comes again and again until it is served.
+/// Connects again and again until the server serves a client.
 fn ask_until_served(server: SocketAddr) -> Probe {
     let mut lucky = None;
     until("a new client is served", || {
@@ -34,7 +34,7 @@ fn ask_until_served(server: SocketAddr) -> Probe {
     lucky.expect("served")
 }
 
-/// A second in which nobody does anything must cost next to nothing.
+/// Checks that a second without traffic costs almost no turns and processor time.
 fn assert_at_rest(server: &mut Server) {
     let before = server.stats();
     let cpu_before = cpu_time(server.pid());
@@ -65,13 +65,13 @@ fn out_of_descriptors() {
     );
     assert_at_rest(&mut server);
 
-    // Those inside have noticed nothing.
+    // The accepted clients are not affected.
     let (mut inside, outside): (Vec<_>, Vec<_>) = probes
         .into_iter()
         .partition(|probe| probe.fate == Fate::Served);
     inside.iter().for_each(Probe::ask_again);
 
-    // Nobody waits for ever: of those outside, whoever was not refused is served as others leave.
+    // No client waits for ever: the ones that were not refused are served as others leave.
     let mut outside: Vec<_> = outside
         .into_iter()
         .filter(|probe| probe.fate == Fate::Waiting)
@@ -84,7 +84,7 @@ fn out_of_descriptors() {
     inside.iter().for_each(Probe::ask_again);
 }
 
-/// With the limit lowered below all that is open, not even a descriptor kept in reserve helps: the
+/// With the limit below all open descriptors, not even the server's reserve descriptor helps: the
 /// new clients wait in the backlog, and edge triggering reports them only once.
 #[test]
 fn waiting_clients_are_served_when_the_limit_rises() {
@@ -115,7 +115,7 @@ fn waiting_clients_are_served_when_the_limit_rises() {
     inside.iter().for_each(Probe::ask_again);
 }
 
-/// A descriptor kept in reserve is enough to tell the new clients that there is no room.
+/// With its reserve descriptor the server can accept and refuse the new clients one by one.
 #[test]
 fn clients_are_refused_at_once_and_served_when_others_have_left() {
     let mut server = Launch::echo().start();
@@ -134,7 +134,7 @@ fn clients_are_refused_at_once_and_served_when_others_have_left() {
     assert_at_rest(&mut server);
     inside.iter().for_each(Probe::ask_again);
 
-    // All leave but the last, which has a descriptor above the limit.
+    // All clients leave but the last, whose descriptor is above the limit.
     inside.drain(..19);
     ask_until_served(address).ask_again();
     inside.iter().for_each(Probe::ask_again);
@@ -150,7 +150,8 @@ fn a_thousand_resets() {
         let streams: Vec<_> = (0..100).map(|_| dial(server.tcp())).collect();
         for (index, mut stream) in streams.into_iter().enumerate() {
             match index % 4 {
-                // At once; with a question under way; with an answer unread; with much under way.
+                // Reset at once, with a question under way, after an answer, and with much under
+                // way.
                 0 => {}
                 1 => stream.write_all(b"no answer, please").expect("write"),
                 2 => ping(&stream, b"an answer"),
@@ -165,10 +166,10 @@ fn a_thousand_resets() {
         stats.get("connections") == 1
     });
     ping(&bystander, b"after");
-    ping(dial(server.tcp()), b"somebody new");
+    ping(dial(server.tcp()), b"a new client");
 }
 
-/// When the server wakes, every one of these is an accepted connection that has failed already.
+/// When the server wakes up, each of these connections has been reset before it is accepted.
 #[test]
 fn resets_before_the_accept() {
     let server = Launch::echo().start();
@@ -193,7 +194,7 @@ fn resets_before_the_accept() {
     server.descriptors_return_to(baseline);
 }
 
-/// Slots of connections that ended are reused in the batch in which others end.
+/// The slots of closed connections are reused in the batch in which other connections end.
 #[test]
 fn old_connections_end_and_new_ones_come_in_one_batch() {
     let server = Launch::echo().start();
@@ -216,7 +217,7 @@ fn old_connections_end_and_new_ones_come_in_one_batch() {
     server.descriptors_return_to(baseline);
 }
 
-/// What we start must not inherit our sockets: a connection would stay open in it.
+/// A child process must not inherit the server's sockets: a connection would stay open in it.
 #[test]
 fn every_descriptor_is_closed_on_exec() {
     let addresses = ["127.0.0.1:0", "udp://127.0.0.1:0"];
@@ -231,7 +232,7 @@ fn every_descriptor_is_closed_on_exec() {
         let entry = entry.expect("/proc/PID/fd");
         let target = fs::read_link(entry.path()).expect("/proc/PID/fd/FD");
         let target = target.to_string_lossy();
-        // Whatever else is open, it may have inherited.
+        // The server may have inherited any other descriptor.
         if !target.starts_with("socket:") && !target.starts_with("anon_inode:") {
             continue;
         }
@@ -272,7 +273,7 @@ fn nothing_leaks_over_twenty_thousand_connections() {
                 })
             })
             .collect();
-        // One that stays all the time.
+        // One client stays all the time.
         scope.spawn(|| {
             let stream = dial(address);
             while going.load(Ordering::Relaxed) {
@@ -285,7 +286,7 @@ fn nothing_leaks_over_twenty_thousand_connections() {
         assert!(all_well, "a visitor was not served");
     });
     server.descriptors_return_to(baseline);
-    let stats = server.stats_until("nobody is left", |stats| stats.get("connections") == 0);
+    let stats = server.stats_until("all have left", |stats| stats.get("connections") == 0);
     assert_eq!(stats.get("accepted"), u64::from(THREADS) * EACH as u64 + 1);
     assert_eq!(stats.get("refused"), 0);
 }

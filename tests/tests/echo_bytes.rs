@@ -1,5 +1,5 @@
-//! Every byte comes back: in order, exactly once, however it is cut, and before the end of the
-//! stream.
+//! The echo server returns every byte, in order, exactly once, and before the end of the stream,
+//! however the bytes are split.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -16,7 +16,7 @@ use tests::random::Random;
 use tests::server::Launch;
 use tests::{LowerOnDrop, MIB};
 
-/// One of many connections that one thread drives; its chunks have nothing to do with its messages.
+/// One of many connections that one thread drives. It sends and receives chunks of random sizes.
 struct Talker {
     stream: TcpStream,
     data: Vec<u8>,
@@ -89,7 +89,7 @@ fn two_hundred_connections_in_random_chunks() {
     let mut talkers: Vec<_> = (0..200)
         .map(|seed| Talker::new(dial(server.tcp()), seed))
         .collect();
-    // Those without a byte to send never become writable work: they end at once.
+    // A talker without a byte to send never waits for POLLOUT: it half-closes at once.
     for talker in talkers.iter().filter(|talker| talker.data.is_empty()) {
         talker.stream.shutdown(Shutdown::Write).expect("shutdown");
     }
@@ -121,7 +121,7 @@ fn two_hundred_connections_in_random_chunks() {
     }
 }
 
-/// The writer is stopped by full buffers all the way, and only then does the reader begin.
+/// The client starts to read only when all buffers on the way are full.
 #[test]
 fn sixteen_mebibytes_through_full_buffers_and_a_half_close() {
     let server = Launch::echo().start();
@@ -132,7 +132,7 @@ fn sixteen_mebibytes_through_full_buffers_and_a_half_close() {
         scope.spawn(|| {
             (&stream)
                 .write_all(&data)
-                .expect("the server takes the rest");
+                .expect("the server reads the rest");
             stream.shutdown(Shutdown::Write).expect("shutdown");
         });
         let before = data.iter().copied().cycle().take(sent);
@@ -140,8 +140,8 @@ fn sixteen_mebibytes_through_full_buffers_and_a_half_close() {
     });
 }
 
-/// All is sent and our half is closed before we read a byte: the server sees the end of the stream
-/// while most of its answer still waits.
+/// The client half-closes before it reads a byte: the server sees the end of the stream while most
+/// of its reply is pending output.
 #[test]
 fn sixteen_mebibytes_pending_at_half_close() {
     let server = Launch::echo().args(&["--high-water", "1024MiB"]).start();
@@ -151,7 +151,7 @@ fn sixteen_mebibytes_pending_at_half_close() {
     expect_end(&stream, &block.repeat(sent / block.len()));
 }
 
-/// The FIN arrives at every stage of a write that blocks.
+/// The FIN arrives at every stage of a write that the kernel accepts only in part.
 #[test]
 fn half_close_at_many_sizes() {
     let server = Launch::echo().args(&["--high-water", "4MiB"]).start();
@@ -161,7 +161,7 @@ fn half_close_at_many_sizes() {
             let mut stream = dial_narrow(server.tcp(), 4096);
             stream
                 .write_all(&data[..length])
-                .expect("the server takes all below its high-water mark");
+                .expect("the server reads below its high-water mark");
             stream.shutdown(Shutdown::Write).expect("shutdown");
             expect_end(&stream, &data[..length]);
         }
@@ -169,7 +169,7 @@ fn half_close_at_many_sizes() {
 }
 
 #[test]
-fn clients_that_never_read_cost_bounded_memory_and_delay_nobody() {
+fn clients_that_never_read_cost_bounded_memory_and_delay_no_other_client() {
     const CLIENTS: usize = 10;
     let server = Launch::echo().start();
     let block = Random::new(4).bytes(100_003);
@@ -255,8 +255,8 @@ fn all_byte_values_are_data() {
     ping_and_end(&stream, &[0; 3]);
 }
 
-/// The urgent byte itself travels outside the stream and may be dropped; what stands around it may
-/// not.
+/// The urgent byte itself travels outside the stream and may be dropped. The bytes around it must
+/// arrive.
 #[test]
 fn urgent_data_neither_stalls_nor_swallows() {
     let server = Launch::echo().start();
@@ -279,8 +279,8 @@ fn urgent_data_neither_stalls_nor_swallows() {
     }
 }
 
-/// Data and FIN, both there before the server looks, are one event under edge triggering: a server
-/// that takes a short read for "drained" waits for ever.
+/// Data and a FIN that arrive before the server waits are one event under edge triggering: a server
+/// that takes a short read for "drained" misses the end of the stream.
 #[test]
 fn data_and_fin_in_one_event() {
     let server = Launch::echo().start();
@@ -288,13 +288,13 @@ fn data_and_fin_in_one_event() {
     let lengths = [
         1, 100, 4095, 4096, 16_384, 32_768, 65_535, 65_536, 65_537, 131_072,
     ];
-    // The longest fits into what the kernel keeps for the client.
+    // The longest message fits into the client's send buffer.
     let open = |_| {
         let stream = dial(server.tcp());
         setsockopt(&stream, sockopt::SndBuf, &200_000).expect("SO_SNDBUF");
         stream
     };
-    // Opened before the server stops, and while it is stopped.
+    // Some connections are opened before the server stops, the others while it is stopped.
     let early = lengths.map(open);
     for stream in &early {
         ping(stream, b"open");
@@ -316,10 +316,10 @@ fn data_and_fin_in_one_event() {
     }
 }
 
-/// Clients that say one byte at a time, as an attack on servers with a thread for each does, cost
-/// those who have more to say nothing; and each of their bytes comes back.
+/// Clients that send one byte at a time, as in an attack on servers with a thread per connection,
+/// do not delay the other clients, and each of their bytes comes back.
 #[test]
-fn two_hundred_who_say_one_byte_at_a_time() {
+fn two_hundred_clients_send_one_byte_at_a_time() {
     const WORDS: &[u8] = b"GET / HTTP/1.1\r\n";
     let server = Launch::echo().start();
     let mut slow: Vec<_> = (0..200).map(|_| dial(server.tcp())).collect();

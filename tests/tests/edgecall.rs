@@ -1,4 +1,5 @@
-//! `edgecall`, the client: what goes in comes out, and how it ends.
+//! `edgecall echo` copies its input through the server exactly, and its exit status says whether
+//! the reply is complete.
 
 use std::fs::File;
 use std::io::{Write, pipe};
@@ -38,7 +39,7 @@ fn files_and_pipes_are_copied_exactly() {
             let mut call = Call::echo(&[address], Stdio::piped(), Stdio::piped());
             let (mut stdin, stdout) = (call.stdin(), call.stdout());
             thread::scope(|scope| {
-                scope.spawn(move || stdin.write_all(bytes).expect("edgecall takes it all"));
+                scope.spawn(move || stdin.write_all(bytes).expect("edgecall reads it all"));
                 expect_end(stdout, bytes);
             });
             call.succeeds();
@@ -46,7 +47,7 @@ fn files_and_pipes_are_copied_exactly() {
     }
 }
 
-/// What is said is answered while standard input is still open, word by word.
+/// The server's replies are printed word by word, while stdin is still open.
 #[test]
 fn a_conversation() {
     let server = Launch::echo().start();
@@ -62,14 +63,14 @@ fn a_conversation() {
     call.succeeds();
 }
 
-/// A pager shows one page and waits for its user. No timeout counts that, neither the server's for
-/// its answer nor the reactor's for what is pending when all is over.
+/// A pager shows one page and waits for its user. Neither `--timeout` nor the grace for pending
+/// output at the end counts that time.
 #[test]
 fn a_reader_may_take_its_time() {
     let server = Launch::echo().start();
     let address = server.tcp().to_string();
-    // All of the first is sent, and its answer lies on the way; of the second, there is room for a
-    // part only; with the third all is over but for what the pipe to us does not take.
+    // The first is sent whole, and its reply waits on the way. The buffers hold only a part of the
+    // second. The third is complete except for the output that the pipe does not accept.
     let sizes = [MIB, 40 * MIB, 200_000];
     let mut calls = sizes.map(|size| {
         let data = Random::new(size as u64).bytes(size);
@@ -78,7 +79,7 @@ fn a_reader_may_take_its_time() {
         narrow(&writer);
         (Call::echo(&arguments, file_of(&data), writer), reader, data)
     });
-    // For each longer than the timeout, and for the last, after the others, than the default grace.
+    // The wait exceeds the timeout for each client, and in sum the default grace for the last one.
     for (call, ..) in &mut calls {
         let ended = call.has_ended(Duration::from_secs(2));
         assert!(!ended, "it did not wait for its reader");
@@ -89,13 +90,13 @@ fn a_reader_may_take_its_time() {
     }
 }
 
-/// As in `edgecall echo | head -c 10`: nobody is left to read, which is no failure, and standard
-/// input need not end for it.
+/// As in `edgecall echo | head -c 10`: a reader that closes stdout is no failure, and `edgecall`
+/// then ends without waiting for the end of stdin.
 #[test]
 fn a_reader_that_has_enough_ends_it_quietly() {
     let server = Launch::echo().start();
     let address = server.tcp().to_string();
-    // More than lies on the way: the server has stopped reading when the reader goes.
+    // More than all buffers hold: the server has stopped reading when the reader goes.
     let much = Random::new(2).bytes(40 * MIB);
     let mut call = Call::echo(&[&address], file_of(&much), Stdio::piped());
     expect(call.stdout(), &much[..10]);
@@ -142,7 +143,7 @@ fn a_server_that_goes_is_a_failure() {
     }
 }
 
-/// It hears us to the end, and says nothing.
+/// The server reads to the end of the stream, and does not reply.
 #[test]
 fn a_server_that_is_silent_is_a_failure() {
     for door in Door::each() {
@@ -154,12 +155,12 @@ fn a_server_that_is_silent_is_a_failure() {
     }
 }
 
-/// What it does not take would wait for it for ever.
+/// The rest of the input would wait for ever.
 #[test]
 fn a_server_that_does_not_read_is_a_failure() {
     let door = Door::unix();
     let arguments = [door.address(), "--timeout", "300ms"];
-    // More than its socket holds, little enough to be read to its end.
+    // More than the socket holds, and little enough for `edgecall` to read its input to the end.
     let (like_its, _) = UnixStream::pair().expect("socketpair");
     let held = getsockopt(&like_its, sockopt::SndBuf).expect("SO_SNDBUF");
     let much = Random::new(3).bytes(held + 140_000);
@@ -168,7 +169,7 @@ fn a_server_that_does_not_read_is_a_failure() {
     call.fails(&format!("no answer from {} in time", door.address()));
 }
 
-/// The end of the connection is no end of the answer.
+/// A reset is not the end of a reply.
 #[test]
 fn a_server_that_resets_is_a_failure() {
     let door = Door::tcp();
@@ -178,7 +179,7 @@ fn a_server_that_resets_is_a_failure() {
     stream.write_all(b"the beginning of").expect("write");
     let mut stdout = call.stdout();
     expect(&mut stdout, b"the beginning of");
-    // With something unread, close is a reset (tcp(7)).
+    // A close with unread input sends an RST (tcp(7)).
     drop(stream);
     expect_end(stdout, b"");
     call.fails("server closed the connection");
@@ -193,7 +194,7 @@ fn a_server_that_is_not_there_is_a_failure() {
     ] {
         let call = Call::echo(&[&address], file_of(b"hello"), Stdio::null());
         call.fails(&format!("cannot reach {address}: {reason}"));
-        // Standard input that does not end keeps nobody waiting.
+        // The client does not wait for the end of stdin.
         let mut call = Call::echo(&[&address], Stdio::piped(), Stdio::null());
         let stdin = call.stdin();
         call.fails(&format!("cannot reach {address}: {reason}"));
@@ -202,7 +203,7 @@ fn a_server_that_is_not_there_is_a_failure() {
 }
 
 #[test]
-fn a_name_that_nobody_knows_is_a_failure() {
+fn an_unknown_host_name_is_a_failure() {
     let arguments = ["no-such-host.invalid:9876"];
     let (code, complaint) = Call::echo(&arguments, Stdio::null(), Stdio::null()).finish();
     assert_eq!(code, Some(1));
@@ -241,7 +242,7 @@ fn retries_end() {
 }
 
 #[test]
-fn what_was_sent_and_received_is_told_when_asked_for() {
+fn verbose_reports_the_bytes_sent_and_received() {
     for door in Door::each() {
         let call = Call::echo(&[door.address(), "-v"], file_of(b"hello"), Stdio::piped());
         let mut stream = door.accept();
@@ -268,12 +269,12 @@ fn any_input_that_ends_will_do() {
         Call::echo(&[&address], Stdio::null(), Stdio::piped()).prints(),
         b""
     );
-    // Closed.
+    // A closed stdin.
     let mut shell = Command::new("sh");
     shell.args(["-c", "exec \"$0\" echo \"$1\" <&-"]);
     shell.arg(edgecall()).arg(&address).stdout(Stdio::piped());
     assert_eq!(Call::spawn(shell).prints(), b"");
-    // A socket.
+    // A socket as stdin.
     let (ours, its) = UnixStream::pair().expect("socketpair");
     let call = Call::echo(&[&address], OwnedFd::from(its), Stdio::piped());
     (&ours).write_all(b"hello").expect("write");
@@ -290,7 +291,7 @@ fn input_that_cannot_be_read_is_a_failure() {
     call.fails("cannot read standard input: Is a directory");
 }
 
-/// Input that is not read any more is nobody's to wait for, and not ours to shut down.
+/// At the end `edgecall` neither waits for its input nor shuts down a socket that it shares.
 #[test]
 fn input_is_left_alone_at_the_end() {
     let closed = ClosedDoor::new();
@@ -305,7 +306,7 @@ fn input_is_left_alone_at_the_end() {
 }
 
 #[test]
-fn a_stderr_that_takes_nothing_does_no_harm() {
+fn a_stderr_that_cannot_be_written_does_no_harm() {
     let closed = ClosedDoor::new();
     let full = || {
         File::options()
@@ -324,7 +325,7 @@ fn a_stderr_that_takes_nothing_does_no_harm() {
     assert_eq!(status.code(), Some(1));
 }
 
-/// Many at once, more than the server has in any one turn.
+/// Many clients at once, with more data than the server reads in one turn.
 #[test]
 fn forty_clients_at_once() {
     let server = Launch::echo().start();

@@ -1,5 +1,5 @@
-//! `edgecall echo` and `upper` against servers whose answers are none: longer than the question, or
-//! so slow that they would never be complete. Each is one line and status 1, not endless output.
+//! `edgecall echo` and `upper` against servers with wrong answers: longer than the question, or so
+//! slow that they never complete. Each is a failure with one line and status 1, not endless output.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -21,7 +21,7 @@ fn longer(address: &str, answer: usize, question: usize) -> String {
     format!("the answer from {address} is longer than the question: {answer} bytes for {question}")
 }
 
-/// Waits for a failure for this reason, and returns what was printed before.
+/// Waits for a failure for this reason, and returns the output before it.
 fn fails_after_printing(mut call: Call, reason: &str) -> Vec<u8> {
     let mut printed = Vec::new();
     call.stdout().read_to_end(&mut printed).expect("a pipe");
@@ -50,9 +50,9 @@ fn an_answer_with_a_byte_too_many() {
     }
 }
 
-/// While standard input is open, what counts is what was sent so far.
+/// While stdin is open, the question is the input that was sent so far.
 #[test]
-fn an_answer_to_what_was_not_asked_yet() {
+fn an_answer_to_a_question_not_asked_yet() {
     for door in Door::each() {
         for client in CLIENTS {
             let arguments = [client, &[door.address()]].concat();
@@ -72,7 +72,7 @@ fn an_answer_to_what_was_not_asked_yet() {
     }
 }
 
-/// As of a server of another kind that welcomes its clients.
+/// A server of another kind may greet its clients.
 #[test]
 fn a_greeting() {
     for door in Door::each() {
@@ -85,7 +85,7 @@ fn a_greeting() {
     }
 }
 
-/// Sends bytes until the client has had enough.
+/// Sends bytes until the client closes the connection.
 fn flood(mut stream: TcpStream) {
     while stream.write_all(&[b'x'; 4096]).is_ok() {}
 }
@@ -112,7 +112,7 @@ fn an_answer_without_end() {
     }
 }
 
-/// A user sees the reason, and the terminal is as before.
+/// The user sees the reason, and the terminal's mode is restored.
 #[test]
 fn an_answer_without_end_at_a_terminal() {
     let door = Door::tcp();
@@ -140,7 +140,7 @@ fn an_answer_without_end_at_a_terminal() {
     assert!(shown.contains("is longer than the question"), "{shown}");
 }
 
-/// A byte now and then is no progress: the timeout is for the whole of the answer.
+/// A byte now and then does not renew the timeout, which is for the whole answer.
 #[test]
 fn an_answer_that_drips() {
     let question = vec![b'x'; 20_000];
@@ -189,7 +189,7 @@ fn an_answer_that_does_not_end() {
     }
 }
 
-/// A slow line: the answer takes longer than the timeout, and comes nearer to its end all the time.
+/// On a slow link the answer may take longer than the timeout, as long as it makes progress.
 #[test]
 fn a_long_answer_may_take_longer_than_the_timeout() {
     let door = Door::tcp();

@@ -1,4 +1,4 @@
-//! `edgecall`, the client: its command line.
+//! The command line of `edgecall`: options, environment, help and exit status are as documented.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use tests::{ABSURD_NUMBERS, until};
 
 const CLIENTS: [&str; 3] = ["echo", "upper", "send"];
 
-/// What it prints on a terminal of 80 columns, exit status 0.
+/// The output of `edgecall` for 80 columns; its exit status must be 0.
 fn printed(arguments: &[&str]) -> String {
     let mut command = Command::new(edgecall());
     command.args(arguments).env("COLUMNS", "80");
@@ -80,7 +80,7 @@ fn defaults_are_those_of_the_servers() {
     for (client, port) in [("echo", "9876"), ("upper", "6666"), ("send", "8888")] {
         let default = format!("[default: 127.0.0.1:{port}]");
         let help = printed(&[client, "--help"]);
-        // The words may stand on two lines.
+        // The help may wrap between these words.
         let words: Vec<&str> = help.split_whitespace().collect();
         assert!(words.join(" ").contains(&default), "{help}");
     }
@@ -106,7 +106,7 @@ fn environment_variables() {
     assert_eq!(code, Some(1));
     assert!(told.starts_with("connected to "), "{told}");
     assert!(told.ends_with(&silence), "{told}");
-    // The command line has the last word.
+    // The command line overrides the environment.
     let call = start("1h", &["--timeout", "200ms"]);
     let _silent = door.accept();
     let (code, told) = call.finish();
@@ -115,7 +115,7 @@ fn environment_variables() {
     assert_eq!(start("soon", &[]).finish().0, Some(2));
 }
 
-/// A client that was told to wait for ever does.
+/// With `--timeout 0` the client waits for ever.
 #[test]
 fn a_timeout_of_zero() {
     let door = Door::tcp();
@@ -129,7 +129,7 @@ fn a_timeout_of_zero() {
     assert_eq!(call.prints(), b"");
 }
 
-/// Every number gives service, or one message that says what is wrong.
+/// For every number the client either works or refuses it with a message.
 #[test]
 fn absurd_numbers_are_served_or_refused() {
     let server = Launch::new("echo", &["127.0.0.1:0", "udp://127.0.0.1:0"]).start();
@@ -150,7 +150,7 @@ fn absurd_numbers_are_served_or_refused() {
     }
 }
 
-/// A wrong command line, about which a message says something.
+/// Checks that the command line was refused with a message.
 fn is_refused(code: Option<i32>, complaint: &str, words: &[&str]) {
     assert_eq!(code, Some(2), "{words:?}: {complaint}");
     assert!(complaint.starts_with("error: "), "{words:?}: {complaint}");
@@ -197,7 +197,7 @@ fn absurd_numbers_of_a_load_are_served_or_refused() {
     });
 }
 
-/// A load comes to its end, by itself or by a signal, or is refused.
+/// Checks that a load ends by itself or by a signal, or is refused.
 fn load_runs_or_refuses(words: &[&str]) {
     let usual = ["load", "-v", "-d", "100ms", "--warm-up", "0", "-c", "3"];
     let words = [&usual[..], words].concat();
@@ -209,7 +209,7 @@ fn load_runs_or_refuses(words: &[&str]) {
         runs || call.has_ended(std::time::Duration::ZERO)
     });
     if runs {
-        // It fails if the run has ended meanwhile.
+        // The call fails if the run has ended meanwhile.
         let _ = kill(Pid::from_raw(call.pid().cast_signed()), Signal::SIGINT);
     }
     match call.finish() {

@@ -1,4 +1,5 @@
-//! `edgecall` and names that stand for several addresses, at the last of which the server is.
+//! A name may stand for several addresses: `edgecall` finds the server at the last of them, in
+//! time.
 
 use std::io;
 use std::iter;
@@ -15,7 +16,7 @@ use tests::namespace::Hosts;
 use tests::server::{Launch, Server, edgecall};
 use tests::{PATIENCE, skip};
 
-/// A name with an address of each family, of which the resolver puts the IPv6 one first.
+/// A name with an address of each family. The resolver returns the IPv6 address first.
 const NAME: &str = "both.test";
 
 fn hosts() -> Option<Hosts> {
@@ -29,7 +30,7 @@ fn start(hosts: &Hosts, arguments: &[&str], stdin: &[u8]) -> Call {
     Call::spawn(command)
 }
 
-/// The address of this server, with a name for its number.
+/// A server's address with a name in place of 127.0.0.1.
 fn named(name: &str, address: &str) -> String {
     address.replace("127.0.0.1", name)
 }
@@ -71,9 +72,9 @@ fn send_tries_every_address() {
     assert_eq!(call.prints(), b"");
 }
 
-/// Of all addresses that do not answer, the last one's reason is told.
+/// If no address answers, the client reports the reason of the last one.
 #[test]
-fn nobody_at_any_address_is_a_failure() {
+fn a_name_without_a_server_is_a_failure() {
     let Some(hosts) = hosts() else { return };
     let closed = ClosedDoor::new();
     let (_closed, udp) = closed_udp_door();
@@ -86,8 +87,8 @@ fn nobody_at_any_address_is_a_failure() {
     }
 }
 
-/// A TCP port of an address that does not answer: the queue of its listener is full, so the kernel
-/// drops what comes (listen(2)).
+/// A TCP port that does not answer: the backlog of its listener is full, so the kernel drops new
+/// connections (listen(2)).
 fn silent(at: impl ToSocketAddrs) -> io::Result<(TcpListener, TcpStream)> {
     let listener = TcpListener::bind(at)?;
     listen(&listener, Backlog::new(0).expect("a small number"))?;
@@ -108,7 +109,7 @@ fn half_silent() -> (Server, (TcpListener, TcpStream)) {
         .expect("a port that both families have free")
 }
 
-/// A family that leads nowhere delays a client by less than its timeout.
+/// An address that does not answer delays a client by less than the timeout.
 #[test]
 fn a_silent_address_is_not_waited_for() {
     let Some(hosts) = hosts() else { return };
@@ -131,7 +132,7 @@ fn a_silent_address_is_not_waited_for() {
     assert_eq!(code, Some(0), "{told}");
 }
 
-/// The timeout is not for each of them.
+/// The timeout bounds all attempts together.
 #[test]
 fn one_timeout_bounds_all_addresses() {
     const ADDRESSES: u8 = 40;
@@ -151,13 +152,13 @@ fn one_timeout_bounds_all_addresses() {
     assert!(seconds < ADDRESSES.into(), "{seconds} s");
 }
 
-/// One of a server's addresses takes no datagrams, and does not say so.
+/// One of a server's addresses ignores datagrams silently.
 #[test]
 fn a_silent_address_is_left_for_the_next_over_udp_too() {
     let Some(hosts) = hosts() else { return };
     let server = Launch::new("echo", &["udp://127.0.0.1:0"]).start();
     let port = server.udp().port();
-    // Bound, and never read.
+    // The socket is bound, and never read.
     let Ok(_silent) = UdpSocket::bind((Ipv6Addr::LOCALHOST, port)) else {
         return skip("the port is taken");
     };

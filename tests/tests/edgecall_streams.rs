@@ -1,4 +1,5 @@
-//! `edgecall upper` and `edgecall send` over TCP and Unix sockets.
+//! `edgecall upper` and `edgecall send` transfer every byte over TCP and Unix sockets, and report a
+//! server that ends too early or too late.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,7 +17,7 @@ use tests::door::Door;
 use tests::random::Random;
 use tests::server::edgecall;
 
-/// Answers in capitals as the bytes come, to their end.
+/// Answers in upper case as the bytes come, until the end of the stream.
 fn shout(mut stream: TcpStream) {
     let mut bytes = [0; 4096];
     loop {
@@ -29,7 +30,7 @@ fn shout(mut stream: TcpStream) {
     }
 }
 
-/// Reads once, answers, closes: the least that an upper-case server can do.
+/// Reads once, answers, and closes: a minimal upper-case server.
 fn shout_once(mut stream: TcpStream) {
     let mut bytes = [0; 4096];
     let count = stream.read(&mut bytes).expect("read");
@@ -37,12 +38,12 @@ fn shout_once(mut stream: TcpStream) {
     stream.write_all(&bytes[..count]).expect("write");
 }
 
-/// What `edgecall upper` prints for these words.
+/// The output of `edgecall upper` for these words.
 fn upper(words: &[&[u8]], serve: impl Fn(TcpStream), door: &Door) -> Vec<u8> {
     let mut command = Command::new(edgecall());
     command.args(["upper", "--addr", door.address()]);
     command.args(words.iter().map(|word| OsStr::from_bytes(word)));
-    // Nobody reads from it.
+    // With words, the client never reads stdin; reading a directory would fail.
     command
         .stdin(File::open("/").expect("a directory"))
         .stdout(Stdio::piped());
@@ -73,7 +74,7 @@ fn a_message_is_answered() {
     }
 }
 
-/// Without a newline, and nothing after it.
+/// The message is sent without a newline.
 #[test]
 fn a_message_is_sent_as_it_is() {
     for door in Door::each() {
@@ -82,9 +83,9 @@ fn a_message_is_sent_as_it_is() {
     }
 }
 
-/// The server may say its end before it has heard ours, as long as it hears us out.
+/// The server may half-close before the client does, as long as it reads the whole message.
 #[test]
-fn a_server_that_ends_at_once_hears_the_message() {
+fn a_server_that_half_closes_at_once_gets_the_message() {
     for door in Door::each() {
         let serve = |stream: TcpStream| {
             (&stream).write_all(b"any").expect("write");
@@ -95,13 +96,13 @@ fn a_server_that_ends_at_once_hears_the_message() {
     }
 }
 
-/// The server closes while most of it is still to come.
+/// The server closes the connection while most of the message is still to come.
 #[test]
-fn a_message_that_is_not_heard_out_is_a_failure() {
+fn a_message_that_is_not_read_to_its_end_is_a_failure() {
     for door in Door::each() {
         let word = "x".repeat(100_000);
         let mut arguments = vec!["upper", "--addr", door.address()];
-        // More than is on its way at one time.
+        // The message is longer than the buffers on the way.
         arguments.extend([word.as_str(); 10]);
         let mut call = Call::start(&arguments, Stdio::null(), Stdio::piped());
         shout_once(door.accept());
@@ -127,13 +128,13 @@ fn without_a_message_input_is_streamed() {
     }
 }
 
-/// Its input ends where the pipe does, and the server says when it has it all.
+/// `send` half-closes at the end of its input, and ends once the server has closed its half.
 #[test]
 fn everything_is_sent_and_the_servers_end_awaited() {
     let data = Random::new(2).bytes(3 * MIB + 1);
     for door in Door::each() {
         for bytes in [&data[..], b"x", b""] {
-            // Nothing is printed, so that there is nothing that could not be.
+            // `send` prints nothing, so a full stdout is no error.
             let full = File::options()
                 .write(true)
                 .open("/dev/full")
@@ -167,7 +168,7 @@ fn lines_are_sent_as_they_come() {
     }
 }
 
-/// What it says buys it no time.
+/// Data from the server does not renew the timeout.
 #[test]
 fn a_server_that_does_not_end_is_a_failure() {
     for door in Door::each() {
@@ -195,7 +196,7 @@ fn a_server_that_goes_first_is_a_failure() {
     }
 }
 
-/// A server that takes its time has it: the client reads no more than it can send.
+/// A slow server gets every byte, and the client reads no more input than it can send.
 #[test]
 fn a_slow_server_gets_everything() {
     let data = Random::new(3).bytes(20 * MIB);

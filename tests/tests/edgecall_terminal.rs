@@ -1,4 +1,5 @@
-//! `edgecall` at a terminal: what is shown is harmless, and how far it is.
+//! `edgecall` at a terminal: it makes the server's bytes harmless, and shows the progress of large
+//! transfers.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -16,7 +17,7 @@ use tests::{MIB, PATIENCE};
 const HOSTILE: &[u8] = b"\x1b[2Jcaf\xc3\xa9\x9b1A\r\n";
 const HARMLESS: &str = "\\x1b[2Jcafé\\x9b1A\n";
 
-/// Starts `edgecall`. Its terminal is closed when it and the test have closed it.
+/// Starts `edgecall`. The `Command` is dropped, so that it does not keep the terminal open.
 fn start(
     arguments: &[&str],
     stdin: impl Into<Stdio>,
@@ -40,7 +41,7 @@ fn fails(mut child: Child) {
 }
 
 #[test]
-fn what_a_server_sends_is_made_harmless_for_a_terminal() {
+fn bytes_are_made_harmless_for_a_terminal() {
     for arguments in [&["echo"][..], &["upper", "--addr"]] {
         let terminal = Terminal::new();
         let door = Door::tcp();
@@ -54,7 +55,7 @@ fn what_a_server_sends_is_made_harmless_for_a_terminal() {
         );
         let mut stream = door.accept();
         expect_end(&stream, &question);
-        // Cut where it hurts.
+        // Each byte arrives alone, so that every sequence is split.
         for part in HOSTILE.chunks(1) {
             stream.write_all(part).expect("write");
         }
@@ -65,7 +66,7 @@ fn what_a_server_sends_is_made_harmless_for_a_terminal() {
 }
 
 #[test]
-fn so_are_datagrams() {
+fn datagrams_are_made_harmless_for_a_terminal() {
     let terminal = Terminal::new();
     let (server, address) = udp_door();
     let stdin = file_of(b"hello\n");
@@ -77,7 +78,7 @@ fn so_are_datagrams() {
     );
     let mut question = [0; 100];
     let (_, from) = server.recv_from(&mut question).expect("a datagram");
-    // What begins a character does not go on in the next datagram.
+    // A character that begins in this datagram cannot continue in the next one.
     server.send_to(b"\x1b[2J\xc3", from).expect("send");
     succeeds(child);
     assert_eq!(terminal.finish(), "\\x1b[2J\\xc3\n");
@@ -98,14 +99,14 @@ fn a_user_types_and_reads() {
         terminal.type_in(line);
         terminal.shows(line);
     }
-    // Ctrl-D at the beginning of a line.
+    // Ctrl-D at the beginning of a line ends the input.
     terminal.type_in("\x04");
     succeeds(child);
     assert_eq!(terminal.finish(), "one\ntwo\n");
 }
 
-/// A transfer of a file, watched on a terminal, of which the server has read the first MiB. Where
-/// the answer goes is for the caller.
+/// Starts a transfer of a file, with `terminal` as stderr and `stdout` for the reply. Returns once
+/// the server has read the first MiB.
 fn begin(
     client: &str,
     door: &Door,
@@ -120,8 +121,8 @@ fn begin(
     (child, stream)
 }
 
-/// What is left on a line after all that was written to it, for a terminal that knows carriage
-/// returns and "erase line" (console_codes(4)), and nothing else that moves.
+/// The visible text after this output, for a terminal that knows only carriage returns and "erase
+/// line" (console_codes(4)).
 fn left(shown: &str) -> String {
     let mut lines = vec![String::new()];
     for part in shown.split_inclusive(['\r', '\n']) {
@@ -161,7 +162,7 @@ fn a_large_file_has_a_progress_bar_until_it_is_sent() {
 }
 
 #[test]
-fn it_is_gone_when_the_transfer_fails() {
+fn the_progress_bar_is_erased_when_the_transfer_fails() {
     let data = Random::new(2).bytes(32 * MIB);
     let (terminal, door) = (Terminal::new(), Door::tcp());
     let (child, stream) = begin("echo", &door, &data, &terminal, Stdio::null());
@@ -176,9 +177,9 @@ fn it_is_gone_when_the_transfer_fails() {
     );
 }
 
-/// Neither for a small file nor for a pipe, nor where the answer is printed.
+/// There is no bar for a small file, for a pipe, or if the reply goes to the same terminal.
 #[test]
-fn there_is_none_where_it_would_not_help() {
+fn there_is_no_progress_bar_where_it_would_not_help() {
     let (small, large) = (vec![b'x'; 8 * MIB - 1], vec![b'x'; 9 * MIB]);
     for (data, at_terminal) in [(&small, false), (&large, true)] {
         let (terminal, door) = (Terminal::new(), Door::tcp());
@@ -193,14 +194,14 @@ fn there_is_none_where_it_would_not_help() {
         succeeds(child);
         assert_eq!(terminal.finish(), "");
     }
-    // A large file that is not sent.
+    // With a message, a large file on stdin is not sent.
     let (terminal, door) = (Terminal::new(), Door::tcp());
     let arguments = ["upper", "--addr", door.address(), "hello"];
     let child = start(&arguments, file_of(&large), Stdio::null(), terminal.line());
     expect_end(door.accept(), b"hello");
     succeeds(child);
     assert_eq!(terminal.finish(), "");
-    // A pipe, whatever is in it.
+    // The size of a pipe's content is unknown.
     let (terminal, door) = (Terminal::new(), Door::tcp());
     let mut cat = Command::new("cat")
         .stdin(file_of(&large))
@@ -220,7 +221,7 @@ fn there_is_none_where_it_would_not_help() {
     assert_eq!(terminal.finish(), "");
 }
 
-/// A bar changes nothing of what is copied.
+/// The progress bar does not change the copied bytes.
 #[test]
 fn a_watched_copy_is_exact() {
     let server = Launch::echo().start();

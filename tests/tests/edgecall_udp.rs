@@ -1,4 +1,5 @@
-//! `edgecall` over UDP: a datagram for each line.
+//! `edgecall` over UDP sends a datagram for each line, repeats lost ones, and matches each reply
+//! with its line.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,10 +18,10 @@ use tests::server::{Launch, edgecall};
 use tests::strace::Trace;
 use tests::{LowerOnDrop, until};
 
-/// The longest datagram.
+/// Bytes of the longest datagram.
 const LONGEST: usize = 65_507;
 
-/// The next datagram, and where it came from.
+/// The next datagram and its sender.
 fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut bytes = vec![0; LONGEST + 1];
     let (count, from) = socket.recv_from(&mut bytes).expect("a datagram");
@@ -45,7 +46,7 @@ fn each_line_is_echoed() {
     let server = Launch::new("echo", &["udp://127.0.0.1:0"]).start();
     let address = format!("udp://{}", server.udp());
     let long = [Random::new(2).bytes(LONGEST), b"\n".to_vec()].concat();
-    // What looks like the end of a line is none here.
+    // The random bytes must not contain a line end.
     let long: Vec<u8> = long[..LONGEST]
         .iter()
         .map(|&byte| {
@@ -121,8 +122,8 @@ fn without_a_message_each_line_is_turned_to_upper_case() {
     assert_eq!(call.prints(), b"STRA\xc3\x9fE\n\nLAST\n");
 }
 
-/// What a server sends back, and when, if the network between is a bad one. It serves until the
-/// flag is lowered.
+/// Starts a server that calls `answer` for each datagram, to imitate a bad network. It runs until
+/// the flag is cleared. Returns its address.
 fn serve<'scope>(
     scope: &'scope Scope<'scope, '_>,
     running: &'scope AtomicBool,
@@ -143,7 +144,7 @@ fn serve<'scope>(
     address
 }
 
-/// `words=number` in the last line of what it has told.
+/// The number before `words` in the log of `-v`.
 fn told(line: &str, words: &str) -> u64 {
     let (before, _) = line
         .split_once(words)
@@ -153,7 +154,7 @@ fn told(line: &str, words: &str) -> u64 {
 }
 
 #[test]
-fn what_is_lost_is_sent_again() {
+fn a_lost_datagram_is_sent_again() {
     let running = AtomicBool::new(true);
     thread::scope(|scope| {
         let _end = LowerOnDrop(&running);
@@ -176,9 +177,9 @@ fn what_is_lost_is_sent_again() {
     });
 }
 
-/// Every answer comes once when it is due, once late, and some only late.
+/// Each reply comes twice, in time and late; some come only late.
 #[test]
-fn what_comes_late_or_twice_is_not_taken_for_the_next_answer() {
+fn a_late_or_repeated_reply_is_not_taken_for_the_next_one() {
     let running = AtomicBool::new(true);
     thread::scope(|scope| {
         let _end = LowerOnDrop(&running);
@@ -186,7 +187,7 @@ fn what_comes_late_or_twice_is_not_taken_for_the_next_answer() {
         let mut late: Vec<Vec<u8>> = Vec::new();
         let address = serve(scope, &running, move |server, bytes, from| {
             seen += 1;
-            // Older ones first, so that they are what the client hears first.
+            // The late replies come first, so that the client receives them first.
             for answer in late.drain(..) {
                 server.send_to(&answer, from).expect("send");
             }
@@ -253,9 +254,9 @@ fn a_server_that_is_not_there_is_a_failure() {
         let call = Call::start(arguments, file_of(b"hello\n"), Stdio::null());
         call.fails(&refused);
     }
-    // Nothing to send, nothing to complain about.
+    // Without a datagram to send, there is no error.
     Call::echo(&[&address], Stdio::null(), Stdio::null()).succeeds();
-    // Standard input that does not end keeps nobody waiting.
+    // The client does not wait for the end of stdin.
     let mut call = Call::start(&["send", &address], Stdio::piped(), Stdio::null());
     let mut stdin = call.stdin();
     stdin.write_all(b"hello\n").expect("write");
@@ -282,7 +283,7 @@ fn a_line_that_is_too_long_is_a_failure() {
     }
 }
 
-/// One that has no end needs no more memory than one that is too long.
+/// The client gives up as soon as the line is too long, so an endless line needs no more memory.
 #[test]
 fn a_line_without_end_is_a_failure_at_once() {
     let (_server, address) = udp_door();
@@ -315,7 +316,8 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
     call.fails("cannot write the answer: No space left on device");
 }
 
-/// As many as the receiver's buffer holds, however late it looks.
+/// `send` does not wait for replies: the datagrams lie in the receiver's buffer, however late it
+/// reads.
 #[test]
 fn lines_are_sent_and_nothing_awaited() {
     let (server, address) = udp_door();
@@ -338,7 +340,7 @@ fn lines_are_sent_and_nothing_awaited() {
     assert!(received == lines, "{}", difference(&received, &lines));
 }
 
-/// `edgecall send`, of which some calls to send fail.
+/// `edgecall send` with injected faults of `sendto`.
 fn send_with_faults(trace: &Trace, faults: &str, arguments: &[&str], lines: &[u8]) -> Call {
     let inject = format!("inject=sendto:{faults}");
     let wrapper = trace.wrapper(&["-e", "trace=sendto", "-e", &inject]);
@@ -353,7 +355,7 @@ fn send_with_faults(trace: &Trace, faults: &str, arguments: &[&str], lines: &[u8
 }
 
 #[test]
-fn what_the_kernel_has_no_room_for_is_sent_later() {
+fn a_datagram_without_room_in_the_kernel_is_sent_later() {
     for errno in ["EAGAIN", "ENOBUFS"] {
         let (server, address) = udp_door();
         let trace = Trace::new();

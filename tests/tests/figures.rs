@@ -1,4 +1,5 @@
-//! Figures that must come out exactly, on any machine: system calls and turns of the loop.
+//! The cost of messages and of silence in system calls and turns of the loop. The counts are exact,
+//! on any machine.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -16,8 +17,8 @@ const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 50;
 const MESSAGES: usize = CONNECTIONS * ROUNDS;
 
-/// Two calls for a message, and a batch of 64 shares its wait: at most 2.1, in calls for ten
-/// messages.
+/// Allowed calls for ten messages. A message costs two calls, and a batch of 64 shares one wait:
+/// 2.1 calls at most.
 const CALLS_PER_TEN: usize = 21;
 
 fn assert_two_calls_for_each(calls: u64) {
@@ -38,7 +39,7 @@ fn connect(server: &Server) -> Vec<TcpStream> {
     streams
 }
 
-/// One message on each connection, all of which the server finds at once: it is stopped meanwhile.
+/// Sends a message on each connection while the server is stopped, so that it finds all at once.
 fn round(server: &Server, streams: &mut [TcpStream]) {
     let message = [b'm'; 64];
     until("the server waits for events", || state(server.pid()) == 'S');
@@ -76,7 +77,7 @@ fn two_calls_for_a_message() {
     assert_two_calls_for_each(calls);
 }
 
-/// The same without believing the server: `strace` counts.
+/// `strace` confirms the count independently of the server's counters.
 #[test]
 fn two_calls_for_a_message_as_strace_counts() {
     let calls = |rounds| {
@@ -96,8 +97,9 @@ fn two_calls_for_a_message_as_strace_counts() {
     assert_two_calls_for_each(with.saturating_sub(without));
 }
 
-/// 64 datagrams that are there at once share their calls: a wait, a recvmmsg(2) that brings them and
-/// one that finds no more, a sendmmsg(2): less than 0.1 calls each. The time to live of each answer costs none.
+/// 64 datagrams that arrive at once share their calls: a wait, a recvmmsg(2) that receives them,
+/// one that finds no more, and a sendmmsg(2). That is less than 0.1 calls each. The time to live of
+/// the replies costs no call.
 #[test]
 fn a_batch_of_datagrams_shares_its_calls() {
     const DATAGRAMS: usize = 64;
@@ -128,11 +130,11 @@ fn a_batch_of_datagrams_shares_its_calls() {
 fn one_epoll_ctl_for_a_connection() {
     let server = Launch::echo().start();
     ping(dial(server.tcp()), b"warm");
-    let before = server.stats_until("nobody is here", |stats| stats.get("connections") == 0);
+    let before = server.stats_until("all have left", |stats| stats.get("connections") == 0);
     for _ in 0..10 {
         drop(connect(&server));
     }
-    let after = server.stats_until("nobody is here", |stats| stats.get("connections") == 0);
+    let after = server.stats_until("all have left", |stats| stats.get("connections") == 0);
     assert_eq!(after.since(&before, "accepted"), 10 * CONNECTIONS as u64);
     assert_eq!(
         after.since(&before, "controls"),
@@ -144,7 +146,7 @@ fn one_epoll_ctl_for_a_connection() {
     );
 }
 
-/// A thousand silent connections wake nobody, whatever timeouts watch over them.
+/// A thousand silent connections cost no turn of the loop, with or without timeouts.
 #[test]
 fn silence_costs_no_turn() {
     let _ = raise_own_descriptor_limit();
@@ -158,7 +160,7 @@ fn silence_costs_no_turn() {
         let before = server.stats();
         assert_eq!(before.get("connections"), 1000);
         assert_eq!(server.wait(Duration::from_secs(1)), None);
-        // One turn prints the first line, one the second.
+        // Each of the two lines of counters costs a turn.
         let turns = server.stats().since(&before, "turns");
         assert!(
             turns <= 2,

@@ -1,6 +1,5 @@
-//! System calls that fail although nothing is wrong with the client: `strace` makes them.
-//!
-//! Each test names the failure, lets clients come, and wants every one of them answered exactly.
+//! The server survives failing system calls: `strace` injects the failure that the test names, and
+//! every client must still get an exact reply.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -17,12 +16,13 @@ const WAIT_CALLS: &str = "?epoll_wait,?epoll_pwait,?epoll_pwait2";
 const SEND_CALLS: &str = "sendto,sendmsg,write,writev";
 const RECEIVE_CALLS: &str = "recvfrom,recvmsg";
 
-/// An echo server of which `calls` fail as `how` says, in the words of `strace -e inject`.
+/// An echo server whose system calls `calls` fail as `how` says, in the syntax of `strace -e
+/// inject`.
 fn start(calls: &str, how: &str) -> (Trace, Server) {
     start_on(&["127.0.0.1:0"], calls, how)
 }
 
-/// The same on these addresses.
+/// As [`start`], on these addresses.
 fn start_on(addresses: &[&str], calls: &str, how: &str) -> (Trace, Server) {
     let trace = Trace::new();
     let options = [format!("trace={calls}"), format!("inject={calls}:{how}")];
@@ -31,7 +31,7 @@ fn start_on(addresses: &[&str], calls: &str, how: &str) -> (Trace, Server) {
     (trace, server)
 }
 
-/// Ten clients with a short and a long question each, all connected at once.
+/// Pings from ten clients, all connected at once, with short and long messages.
 fn ten_clients(server: SocketAddr) {
     let clients: Vec<TcpStream> = (0..10).map(|_| dial(server)).collect();
     for (seed, client) in clients.iter().enumerate() {
@@ -41,8 +41,8 @@ fn ten_clients(server: SocketAddr) {
     }
 }
 
-/// Starts with the fault, serves ten clients, checks that it has happened `at_least` so often, and
-/// ends.
+/// Checks that a server with the fault serves ten clients, that the fault has happened `at_least`
+/// so often, and that the server then stops in order.
 fn survives(calls: &str, how: &str, at_least: usize) {
     let (trace, mut server) = start(calls, how);
     ten_clients(server.tcp());
@@ -77,7 +77,7 @@ fn accept_interrupted() {
     survives("accept4", "error=EINTR:when=1..3", 3);
 }
 
-/// The clients wait in the backlog meanwhile, and no event will tell that they do.
+/// The clients wait in the backlog meanwhile, and no further event reports them.
 #[test]
 fn accept_out_of_memory() {
     survives("accept4", "error=ENOMEM:when=1..3", 3);
@@ -98,8 +98,8 @@ fn accept_out_of_descriptors() {
     without_descriptors("error=EMFILE:when=1..3");
 }
 
-/// A fault that stays, as a firewall's no to every accept does: the client waits, the others are
-/// served, and the server tries again now and then but does not spin.
+/// The fault is permanent, like a firewall that forbids every accept: the client waits, the others
+/// are served, and the server retries now and then but does not spin.
 #[test]
 fn accept_that_always_fails() {
     for errno in ["EPERM", "ECONNABORTED", "ENOMEM", "EMFILE"] {
@@ -116,7 +116,7 @@ fn accept_that_always_fails() {
     }
 }
 
-/// The fault outlasts a turn's budget, and then it is over.
+/// The fault lasts longer than a turn's budget, and then ends.
 #[test]
 fn accept_that_fails_for_a_while() {
     for (errno, times) in [("EPERM", 100), ("ECONNABORTED", 100), ("ENOMEM", 10)] {
@@ -124,8 +124,8 @@ fn accept_that_fails_for_a_while() {
     }
 }
 
-/// Counts how often the calls that always fail are made within a second: hundreds are trying again,
-/// tens of thousands would be a loop that does nothing else.
+/// Checks how many failing calls the server makes within a second: hundreds are retries, tens of
+/// thousands would be a busy loop.
 fn does_not_spin(trace: &Trace, server: &mut Server) {
     let before = trace.injected();
     assert_eq!(server.wait(Duration::from_secs(1)), None, "it has ended");
@@ -133,7 +133,7 @@ fn does_not_spin(trace: &Trace, server: &mut Server) {
     assert!(calls < 2_000, "{calls} calls in a second");
 }
 
-/// Without a descriptor a client may be refused or may have to wait, but neither for ever.
+/// Without a descriptor the server may refuse a client or let it wait, but not for ever.
 fn without_descriptors(how: &str) {
     let (trace, mut server) = start("accept4", how);
     let mut probes: Vec<_> = (0..10)
@@ -155,10 +155,10 @@ fn without_descriptors(how: &str) {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// One connection cannot be watched. It must be closed, neither left mute nor leaked.
+/// A connection that cannot be added to epoll is closed, neither left open nor leaked.
 #[test]
 fn epoll_ctl_no_space() {
-    // The call for the first connection is the one after those for the server's own descriptors.
+    // The call for the first connection follows those for the server's own descriptors.
     let trace = Trace::new();
     let server = Launch::echo()
         .under(&trace.wrapper(&["-e", "trace=epoll_ctl"]))
@@ -175,7 +175,7 @@ fn epoll_ctl_no_space() {
     let baseline = server.open_descriptors();
     assert!(
         is_closed(dial(server.tcp())),
-        "a connection that nobody watches was left open"
+        "a connection that is not in epoll was left open"
     );
     assert_eq!(trace.injected(), 1);
     server.descriptors_return_to(baseline);
@@ -194,8 +194,8 @@ fn send_interrupted() {
     survives("sendto,sendmsg,writev", "error=EINTR:when=1+3", 10);
 }
 
-/// No memory for the answer: the bytes are neither lost nor left behind, though no edge will
-/// follow.
+/// The kernel has no memory for the reply. The reply must not be lost or stranded, although no edge
+/// will follow.
 #[test]
 fn send_out_of_buffers() {
     for when in 1..=4 {
@@ -210,7 +210,7 @@ fn send_out_of_memory() {
     }
 }
 
-/// The answer number `when` meets `error` once.
+/// Reply number `when` fails once with `error`.
 fn send_fails(error: &str, when: usize) {
     let (trace, mut server) = start(
         "sendto,sendmsg,writev",
@@ -227,7 +227,8 @@ fn send_fails(error: &str, when: usize) {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// What is sent to this server may be lost, as datagrams may, but those that follow are answered.
+/// Checks that a UDP server with the fault answers again afterwards. Datagrams may be lost
+/// meanwhile.
 fn datagrams_survive(calls: &str, how: &str, at_least: usize) {
     let (trace, mut server) = start_on(&["udp://127.0.0.1:0"], calls, how);
     let socket = dial_udp(server.udp());
@@ -235,7 +236,7 @@ fn datagrams_survive(calls: &str, how: &str, at_least: usize) {
         socket.send(b"perhaps").expect("send");
         trace.injected() >= at_least
     });
-    // Whatever is answered of these comes before the answer to the one that is not the same.
+    // The replies to the earlier datagrams, if there are any, come before this reply.
     socket.send(b"for sure").expect("send");
     let mut answer = receive(&socket);
     while answer == b"perhaps" {
@@ -252,7 +253,7 @@ fn receive(socket: &UdpSocket) -> Vec<u8> {
     datagram[..length].to_vec()
 }
 
-/// What an ICMP message says about an earlier answer, to somebody who is gone.
+/// The error is an ICMP message about an earlier reply to a client that has gone.
 #[test]
 fn datagram_receive_refused() {
     datagrams_survive("recvmmsg", "error=ECONNREFUSED:when=1..2", 2);
@@ -273,8 +274,8 @@ fn datagram_send_interrupted() {
     datagrams_survive("sendmmsg", "error=EINTR:when=1+2", 5);
 }
 
-/// A datagram is there that cannot be fetched: the server tries again, does not spin, and serves
-/// the others.
+/// A datagram has arrived and cannot be received: the server retries, does not spin, and serves the
+/// other clients.
 #[test]
 fn datagram_receive_that_always_fails() {
     for errno in ["ENOMEM", "ECONNREFUSED"] {
@@ -290,7 +291,7 @@ fn datagram_receive_that_always_fails() {
     }
 }
 
-/// The answer that the kernel refuses is lost, and counted; the next one is not held up by it.
+/// A reply that the kernel refuses is lost and counted, and does not block the next one.
 #[test]
 fn datagram_send_refused() {
     for errno in ["ENOBUFS", "EPERM", "ENOMEM", "ECONNREFUSED"] {
@@ -312,7 +313,7 @@ fn wait_interrupted() {
     survives(WAIT_CALLS, "error=EINTR:when=1+2", 10);
 }
 
-/// Several faults at once, all the time.
+/// Several faults at once, throughout the run.
 #[test]
 fn everything_now_and_then() {
     let trace = Trace::new();

@@ -1,5 +1,5 @@
-//! Programs as jobs of a shell and as children of the system: in the background, with signals that
-//! are to be ignored, with children that they did not start.
+//! Programs as jobs of a shell or of an init system: in the background, with ignored signals, and
+//! with children that they did not start, they work as other programs do.
 
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,7 @@ const WAYS: [&[&str]; 4] = [
     &["--workers", "2"],
 ];
 
-/// Starts a program with signals that it is to ignore.
+/// Starts a program with ignored signals.
 const IGNORING: [&str; 3] = ["sh", "-c", "trap '' INT HUP USR1; exec \"$0\" \"$@\""];
 
 fn send(pid: u32, signal: Signal) {
@@ -57,15 +57,15 @@ fn chat_in_background(window: &Window<'_>) -> (u32, SocketAddr) {
     (server, where_it_listens(server))
 }
 
-/// A server in the background leaves the terminal to others, serves on, and takes the terminal up
-/// again when it has it.
+/// A server in the background leaves the terminal to other programs and goes on serving. In the
+/// foreground it uses the terminal again.
 #[test]
 fn an_operator_in_the_background() {
     let tmux = Tmux::new();
     let window = tmux.window(80, 24);
     let (server, at) = chat_in_background(&window);
     let mut alice = Guest::join(at, "alice");
-    // The shell waits for another program, and the terminal has something to read.
+    // The shell reads a line itself, and the server must not take it.
     window.read_line();
     window.enter("/kick alice");
     window.shows("read /kick alice");
@@ -74,13 +74,13 @@ fn an_operator_in_the_background() {
     assert_ne!(state(server), 'T');
     bob.say("not for the shell");
     alice.hears("[bob] not for the shell");
-    // To a job that runs, `fg` sends no signal.
+    // `fg` sends no signal to a running job.
     window.enter("fg");
     window.enter("to all");
     window.shows("lines that were not shown: 1");
     alice.hears("* operator: to all");
     bob.hears("* operator: to all");
-    // Stopped, and on in the background.
+    // The user stops the server and continues it in the background.
     window.press(&["C-z"]);
     window.shows("Stopped");
     window.enter("bg");
@@ -95,7 +95,7 @@ fn an_operator_in_the_background() {
     until("it has ended", || children(window.shell()).is_empty());
 }
 
-/// A terminal that stops all that write to it from the background (`stty tostop`), too.
+/// Under `stty tostop`, a program that writes from the background is stopped; the server is not.
 #[test]
 fn an_operator_may_be_forbidden_to_write() {
     let tmux = Tmux::new();
@@ -112,8 +112,7 @@ fn an_operator_may_be_forbidden_to_write() {
     until("it has ended", || children(window.shell()).is_empty());
 }
 
-/// A conversation stops when it wants the terminal in the background. Whatever it waits for there,
-/// it can be ended.
+/// `talk` in the background is stopped when it uses the terminal. A signal can end it at any time.
 #[test]
 fn a_conversation_in_the_background() {
     let tmux = Tmux::new();
@@ -128,7 +127,7 @@ fn a_conversation_in_the_background() {
             true => dial(where_it_listens(program)),
             false => door.accept(),
         };
-        // At once, since it wants to edit lines.
+        // The program stops at once, since it edits lines.
         start(&window);
         let program = job(&window);
         until_stopped(program);
@@ -138,7 +137,7 @@ fn a_conversation_in_the_background() {
         window.shows("hello");
         window.enter("good evening");
         tests::client::expect(&peer, b"good evening\n");
-        // In the background it goes on until there is something to show.
+        // In the background it runs until it has a line to show.
         window.press(&["C-z"]);
         until_stopped(program);
         window.enter("bg");
@@ -149,7 +148,7 @@ fn a_conversation_in_the_background() {
         window.shows("are you there?");
         window.enter("yes");
         tests::client::expect(&peer, b"yes\n");
-        // The end of it, in whatever order the signals come.
+        // A stopped program ends, in whichever order the signals come.
         window.press(&["C-z"]);
         until_stopped(program);
         let (first, second) = match number {
@@ -160,7 +159,7 @@ fn a_conversation_in_the_background() {
         send(program, second);
         until("it has ended", || children(window.shell()).is_empty());
         expect_end(&peer, b"");
-        // The shell's terminal is in the shell's mode.
+        // The terminal is in the shell's mode again.
         window.read_line();
         window.type_in("ty");
         window.press(&["BSpace"]);
@@ -169,8 +168,8 @@ fn a_conversation_in_the_background() {
     }
 }
 
-/// A server that was started by `starter` serves on after the `ignored` signals, and ends in good
-/// order upon `last`. It says nothing that contains `unsaid`.
+/// Checks that a server started by `starter` goes on serving after the `ignored` signals, and stops
+/// in order upon `last`. Its stderr must not contain `unsaid`.
 fn serves_on(starter: &[&str], ignored: impl Fn(&Server), last: Signal, unsaid: &str) {
     for way in WAYS {
         let mut server = Launch::echo().args(way).under(starter).start();
@@ -187,7 +186,7 @@ fn serves_on(starter: &[&str], ignored: impl Fn(&Server), last: Signal, unsaid: 
     }
 }
 
-/// `nohup`, and a script that starts a command with `&`, want these signals to be ignored.
+/// `nohup`, and a script that starts a command with `&`, set these signals to be ignored.
 #[test]
 fn a_signal_that_was_ignored_stays_ignored() {
     let ignored = |server: &Server| {
@@ -201,7 +200,7 @@ fn a_signal_that_was_ignored_stays_ignored() {
     serves_on(&IGNORING, ignored, Signal::SIGTERM, "stats: ");
 }
 
-/// The signal that stops the server reaches its processes, which ignore SIGTERM as it does.
+/// SIGINT also stops the server's child processes, which ignore SIGTERM as the server does.
 #[test]
 fn sigint_stops_a_server_that_ignores_sigterm() {
     const NOT_TERM: [&str; 3] = ["sh", "-c", "trap '' TERM; exec \"$0\" \"$@\""];
@@ -210,7 +209,7 @@ fn sigint_stops_a_server_that_ignores_sigterm() {
 }
 
 #[test]
-fn clients_ignore_the_signals_that_they_are_to_ignore() {
+fn clients_keep_ignored_signals_ignored() {
     let edgecall = edgecall().to_str().expect("a path in UTF-8");
     for words in [&["talk"][..], &["echo"]] {
         let door = Door::tcp();
@@ -230,8 +229,8 @@ fn clients_ignore_the_signals_that_they_are_to_ignore() {
     }
 }
 
-/// As process 1 of a container a server has the children of others. They are no different from
-/// those of the program that it was before exec(2).
+/// As process 1 of a container a server inherits the children of other processes. Here they are
+/// children of the shell that becomes the server by exec(2).
 #[test]
 fn children_of_others_are_reaped() {
     const WITH_CHILDREN: [&str; 3] = [
@@ -249,7 +248,7 @@ fn children_of_others_are_reaped() {
             .into_iter()
             .for_each(|child| send(child, Signal::SIGKILL));
         until("the others are reaped", || children(pid).is_empty());
-        // Those of the fork model, after that.
+        // The fork model's own children are still reaped after that.
         let clients: Vec<TcpStream> = (0..3).map(|_| dial(server.tcp())).collect();
         clients.iter().for_each(|client| ping(client, b"hello\n"));
         drop(clients);

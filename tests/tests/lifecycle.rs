@@ -1,4 +1,5 @@
-//! Start, stop, and start again: ports, signals, what is pending at the end.
+//! Start, stop, and restart: ports are free again, pending output is delivered, and no signal or
+//! broken log disturbs the clients.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -24,7 +25,7 @@ use tests::random::Random;
 use tests::server::{Launch, Server};
 use tests::{MIB, PATIENCE, until};
 
-/// A client with answers pending that it never reads.
+/// A client that never reads, so that the server has pending output for it.
 fn stalled_client(server: &Server) -> TcpStream {
     let stream = dial_narrow(server.tcp(), 16 * 1024);
     let _ = fill(&stream, &vec![b'x'; 65_536]);
@@ -52,7 +53,7 @@ fn restart_on_the_same_port_after_sigkill() {
     let clients: Vec<_> = (0..5).map(|_| dial(address)).collect();
     ping_all(&clients, b"attached");
     server.signal(Signal::SIGKILL);
-    let status = server.wait(PATIENCE).expect("nobody survives SIGKILL");
+    let status = server.wait(PATIENCE).expect("SIGKILL ends the server");
     assert_eq!(status.signal(), Some(9));
     let again = Launch::new("echo", &[&address.to_string()]).start();
     assert_eq!(again.tcp(), address);
@@ -81,7 +82,7 @@ fn port_in_use_by_another_edgeloop() {
     ping(dial(server.tcp()), b"unharmed");
 }
 
-/// With nothing pending there is nothing to wait for, however long it may wait.
+/// Without pending output the server stops at once, however long the grace.
 #[test]
 fn idle_clients_do_not_delay_the_end() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -92,8 +93,9 @@ fn idle_clients_do_not_delay_the_end() {
         server.signal(signal);
         assert_eq!(server.exit_code(), 0);
         assert!(clients.iter().all(is_closed));
-        // The clients have yet to acknowledge their answers, which takes milliseconds. If nobody
-        // looks for that, it takes the five seconds of silence that count as a peer's end.
+        // The clients have yet to acknowledge their replies, which takes milliseconds. A server
+        // that did not check for that would wait for the five seconds of silence that count as a
+        // peer's end.
         assert!(
             began.elapsed() < Duration::from_secs(4),
             "{:?}",
@@ -110,12 +112,13 @@ fn sigterm_under_load() {
     thread::scope(|scope| {
         for client in 0..16 {
             let ready = &ready;
-            // Before any of them begins: on a busy machine some begin when the server has gone.
+            // All clients connect before the first one sends: on a busy machine the server could be
+            // gone before the last one connects.
             let mut stream = dial(address);
             scope.spawn(move || {
                 let question = [client; 1000];
                 let mut answer = [0; 1000];
-                // Until the server goes away; up to then, no wrong byte.
+                // Every reply is exact until the server goes away.
                 while stream.write_all(&question).is_ok() && stream.read_exact(&mut answer).is_ok()
                 {
                     assert_eq!(answer, question);
@@ -143,8 +146,8 @@ fn pending_output_is_delivered_after_sigterm() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// The server leaves with some of our bytes unread: what it did read, it answers, and no RST
-/// overtakes the answers.
+/// The server stops with some input unread: it answers the bytes that it did read, and no RST
+/// destroys the replies.
 #[test]
 fn unread_input_at_sigterm_does_not_destroy_the_answers() {
     let mut server = Launch::echo().args(&["--grace", "1h"]).start();
@@ -197,7 +200,7 @@ fn a_second_signal_ends_at_once() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// The traffic goes on while signals come as fast as they can be sent.
+/// Signals that arrive as fast as possible do not disturb the traffic.
 #[test]
 fn two_thousand_signals_in_traffic() {
     const SIGNALS: usize = 2_000;
@@ -225,13 +228,13 @@ fn two_thousand_signals_in_traffic() {
         }
         assert!(clients.into_iter().all(|client| client.join().is_ok()));
     });
-    // Counters that the signals before asked for may still be on their way.
+    // Counters for earlier signals may still be on their way.
     server.stats_until("all connections are counted", |stats| {
         stats.get("accepted") == 4
     });
 }
 
-/// From the moment of the banner on, SIGUSR1 asks and does not kill.
+/// From the banner on, SIGUSR1 prints the counters and does not kill.
 #[test]
 fn a_signal_right_after_the_start() {
     for _ in 0..20 {
@@ -261,17 +264,17 @@ fn sigstop_and_sigcont() {
     }
 }
 
-/// The kernel alone receives them, no more than any backlog holds (`net.core.somaxconn` was 128 for
-/// long), and has one event for them all.
+/// The kernel accepts the connections into the backlog, and reports all of them in one event. A
+/// hundred fit into any backlog (`net.core.somaxconn` was 128 for long).
 #[test]
-fn a_hundred_that_come_while_it_is_stopped() {
+fn a_hundred_clients_connect_while_it_is_stopped() {
     let server = Launch::echo().start();
     let baseline = server.open_descriptors();
     for round in 0..3 {
         server.stop();
         let mut clients: Vec<_> = (0..100).map(|_| dial(server.tcp())).collect();
         for (index, client) in clients.iter_mut().enumerate() {
-            // Half of them have something to say already.
+            // Half of them send a message already.
             if index % 2 == 0 {
                 write!(client, "client {index}, round {round}").expect("write");
             }
@@ -292,7 +295,7 @@ fn a_hundred_that_come_while_it_is_stopped() {
     assert_eq!(server.stats().get("refused"), 0);
 }
 
-/// The terminal that it was started from goes, and the server stays.
+/// The server stays when the terminal from which it was started closes.
 #[test]
 fn sighup_changes_nothing() {
     let mut server = Launch::echo().start();
@@ -311,8 +314,8 @@ fn sighup_changes_nothing() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// Whoever starts it may have closed the standard streams: descriptors 0 to 2 are no places for its
-/// own.
+/// If the standard streams are closed at the start, the server must not use descriptors 0 to 2 for
+/// its sockets.
 #[test]
 fn a_start_without_standard_input() {
     let script = ["sh", "-c", "exec \"$@\" <&-", "sh"];
@@ -323,7 +326,8 @@ fn a_start_without_standard_input() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// A server on a Unix socket whose log goes to a pipe that is returned, and that nobody reads.
+/// A server on a Unix socket whose log goes to a pipe. The pipe is returned; the test does not read
+/// it.
 fn with_a_pipe_for_the_log(directory: &Path) -> (Server, PathBuf, File) {
     let (pipe, socket) = (directory.join("log"), directory.join("echo.sock"));
     mkfifo(&pipe, Mode::S_IRWXU).expect("mkfifo");
@@ -341,10 +345,10 @@ fn with_a_pipe_for_the_log(directory: &Path) -> (Server, PathBuf, File) {
     (server, socket, both_ends)
 }
 
-/// Whoever looks at the log cannot stop the server by looking away, as one does who types Ctrl-S in
-/// `edgeloop 2>&1 | less`.
+/// A reader of the log that stops reading, as by Ctrl-S in `edgeloop 2>&1 | less`, does not stop
+/// the server.
 #[test]
-fn a_log_that_nobody_reads() {
+fn a_log_without_a_reader() {
     let directory = tempdir().expect("a temporary directory");
     let (mut server, socket, log) = with_a_pipe_for_the_log(directory.path());
     let bystander = dial_unix(&socket);
@@ -378,7 +382,7 @@ fn a_log_whose_reader_has_gone() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// Nowhere to write the log to: the clients do not notice.
+/// A log that cannot be written does not disturb the clients.
 #[test]
 fn a_log_that_cannot_be_written() {
     for redirection in [">/dev/full 2>/dev/full", ">&- 2>&-"] {

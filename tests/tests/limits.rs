@@ -1,4 +1,5 @@
-//! Limits: time without a byte, peers that accept nothing, too many clients, `--once`.
+//! Limits: idle and stalled peers are closed, too many clients are refused, `--once` serves one
+//! client, and the high-water mark pauses a client.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,18 +35,18 @@ fn idle_timeout_closes_the_silent_and_not_the_active() {
         });
         assert!(is_closed(&silent_from_the_start));
         assert!(is_closed(&silent_later));
-        // Timers may be coarse, but not by half.
+        // Timers may be coarse, but not by half of the timeout.
         assert!(
             opened.elapsed() > Duration::from_millis(500),
             "closed too early"
         );
-        // The active one has by now lived longer than the silent ones; let it live twice as long.
+        // The active client has outlived the silent ones. It must live twice as long as they did.
         thread::sleep(opened.elapsed());
         drop(lower);
         talk.join().expect("the active connection was closed");
     });
     ping(&active, b"still here");
-    // Now it is silent too.
+    // Now it is silent, too.
     assert!(is_closed(&active));
     server.stats_until("all are gone", |stats| stats.get("connections") == 0);
 }
@@ -72,7 +73,7 @@ fn stall_timeout_closes_a_peer_that_accepts_nothing() {
         .collect();
     thread::scope(|scope| {
         for stream in &stalled {
-            // The server takes some, then no more, then cuts the connection.
+            // The server reads up to its high-water mark, and later cuts the connection.
             scope.spawn(|| until_cut_off(stream));
         }
     });
@@ -83,7 +84,7 @@ fn stall_timeout_closes_a_peer_that_accepts_nothing() {
     ping(&bystander, b"silent for long, but nothing waits for it");
 }
 
-/// Slow is not stalled.
+/// A slow reader is not a stalled one: each byte it accepts restarts the timeout.
 #[test]
 fn stall_timeout_spares_a_slow_reader() {
     let server = Launch::echo()
@@ -93,9 +94,9 @@ fn stall_timeout_spares_a_slow_reader() {
     let mut stream = dial_narrow(server.tcp(), 64 * 1024);
     stream
         .write_all(&data)
-        .expect("the server takes all below its high-water mark");
+        .expect("the server reads below its high-water mark");
     let mut answer = vec![0; data.len()];
-    // 150 KiB each 25 ms: at the end of it the timeout has passed.
+    // 150 KiB every 25 ms take longer than the timeout in all.
     for chunk in answer.chunks_mut(150 * 1024) {
         stream.read_exact(chunk).expect("the server goes on");
         thread::sleep(Duration::from_millis(25));
@@ -113,7 +114,7 @@ fn max_connections() {
     watch(&mut probes, 1000);
     assert_eq!(count(&probes, Fate::Served), 3);
     for _ in 0..10 {
-        // At once, that is before it says anything.
+        // The server closes the connection before the client sends a byte.
         assert!(is_closed(dial(server.tcp())));
     }
     assert_eq!(server.stats().get("refused"), 10);
@@ -121,7 +122,7 @@ fn max_connections() {
 
     for _ in 0..5 {
         drop(probes.pop());
-        until("the free place is taken", || {
+        until("the free slot is taken", || {
             probes.push(Probe::ask(server.tcp(), "late come"));
             watch(&mut probes, 1000);
             probes.retain(|probe| probe.fate == Fate::Served);
@@ -184,7 +185,7 @@ fn once_over_udp() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// A client that was paused at the high-water mark goes on where it stopped, as often as need be.
+/// A client that was paused at the high-water mark resumes without loss, repeatedly.
 #[test]
 fn a_paused_client_resumes() {
     let server = Launch::echo().args(&["--high-water", "4096"]).start();
@@ -194,7 +195,7 @@ fn a_paused_client_resumes() {
     let mut scratch = vec![0; 65_536];
     for _ in 0..3 {
         let mut pending = fill(&stream, &block);
-        // What came back so far was a whole number of blocks plus this.
+        // Position in the block at which the next reply begins.
         let mut at = 0;
         while pending > 0 {
             match stream.read(&mut scratch) {

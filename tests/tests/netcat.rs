@@ -1,4 +1,4 @@
-//! What a user with `nc` sees.
+//! A user with `nc` gets every byte back, over TCP, UDP and Unix sockets.
 
 use tempfile::tempdir;
 
@@ -50,7 +50,7 @@ fn datagrams() {
     let server = Launch::new("echo", &["udp://127.0.0.1:0"]).start();
     let port = server.udp().port().to_string();
     for text in ["hello, world\n", "x", "a datagram without a newline"] {
-        // -W 1: end after the first datagram that arrives.
+        // -W 1: `nc` ends after the first datagram that arrives.
         assert_eq!(
             nc(&["-u", "-W", "1", "127.0.0.1", &port], text.as_bytes()),
             text.as_bytes()

@@ -1,4 +1,5 @@
-//! The bugs of the classic notes' programs, a test for each: ours have none of them, in no model.
+//! The classic notes' programs have bugs: a test for each shows that ours do not have it, in any
+//! model. Each test begins with the bug.
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -19,7 +20,7 @@ use tests::sockets::{tcp_listeners, until_read};
 use tests::strace::Trace;
 use tests::{MIB, until};
 
-/// Each server that answers or prints alone, in each model.
+/// Each server that has all models, in each model.
 fn each_server() -> impl Iterator<Item = (&'static str, &'static str)> {
     let servers = ["echo", "upper", "sink"];
     let each_model = |server| MODELS.map(|model| (server, model));
@@ -30,9 +31,9 @@ fn launch(name: &str, model: &str) -> Launch {
     Launch::new(name, &["127.0.0.1:0"]).model(model)
 }
 
-/// Their clients write `sizeof buf` bytes whatever was typed, so NULs follow each word.
+/// The notes' clients always write `sizeof buf` bytes, so NULs follow each word.
 #[test]
-fn nothing_is_sent_but_what_was_typed() {
+fn only_the_typed_bytes_are_sent() {
     for client in ["echo", "send", "talk"] {
         let door = Door::tcp();
         let call = Call::start(&[client, door.address()], file_of(b"hi\n"), Stdio::null());
@@ -52,10 +53,10 @@ fn nothing_is_sent_but_what_was_typed() {
     assert_eq!(socket.recv(&mut datagram).expect("a datagram"), 2);
 }
 
-/// Their servers print what they received up to the first NUL, wherever that is: behind a short
-/// message stands the rest of a longer one before it, and a message that holds a NUL is cut.
+/// The notes' servers print their buffer up to the first NUL: after a short message comes the rest
+/// of an earlier, longer one, and a message with a NUL is cut.
 #[test]
-fn nothing_is_printed_but_what_was_received() {
+fn only_the_received_bytes_are_printed() {
     for model in MODELS {
         let server = launch("sink", model).start();
         let mut stream = dial(server.tcp());
@@ -72,8 +73,8 @@ fn nothing_is_printed_but_what_was_received() {
     }
 }
 
-/// Their clients read words with `scanf("%s")`: a line falls apart at its spaces, and a word that
-/// is longer than the buffer overwrites what lies behind it.
+/// The notes' clients read words with `scanf("%s")`: a line is split at its spaces, and a word
+/// longer than the buffer overwrites the memory behind it.
 #[test]
 fn a_line_is_a_line_with_its_spaces_and_however_long() {
     let line = format!("  two words\tand {}\n", "a long one".repeat(50_000));
@@ -93,7 +94,8 @@ fn a_line_is_a_line_with_its_spaces_and_however_long() {
     }
 }
 
-/// Their servers ignore how much `write` took: what a slow reader has no room for is lost.
+/// The notes' servers ignore the result of `write`: bytes for which a slow reader has no room are
+/// lost.
 #[test]
 fn a_slow_reader_gets_every_byte() {
     let data = Random::new(1).bytes(16 * MIB);
@@ -116,29 +118,29 @@ fn a_slow_reader_gets_every_byte() {
     }
 }
 
-/// Processor time of a server and its children.
+/// The processor time of a server and its children.
 fn cpu_time_of_all(server: &Server) -> Duration {
     let children = children(server.pid());
     let all = children.into_iter().chain([server.pid()]);
     all.map(cpu_time).sum()
 }
 
-/// Their servers do not look whether `read` returned 0 or -1: the one for a single client goes on
-/// reading from nobody, and takes all of a processor.
+/// The notes' servers do not check whether `read` returned 0 or -1: the server for a single client
+/// reads on after the end of the stream, and takes all of a processor.
 #[test]
 fn nothing_spins_when_clients_leave() {
     for (name, model) in each_server() {
         let mut server = launch(name, model).start();
-        let nobody = server.stats().get("connections");
+        let before_all = server.stats().get("connections");
         let stays = dial(server.tcp());
-        for leave in [drop, reset, end_our_half] {
+        for leave in [drop, reset, half_close] {
             let stream = dial(server.tcp());
             (&stream).write_all(b"hello\n").expect("write");
             until_read(&stream);
             leave(stream);
         }
         server.stats_until("one is left", |stats| {
-            stats.get("connections") == nobody + 1
+            stats.get("connections") == before_all + 1
         });
         let before = cpu_time_of_all(&server);
         assert_eq!(server.wait(Duration::from_millis(500)), None);
@@ -151,20 +153,20 @@ fn nothing_spins_when_clients_leave() {
     }
 }
 
-/// The polite way: we are heard out, and hear the server's end.
+/// Half-closes the connection and reads until the server closes its half.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "one of several ways to leave"
 )]
-fn end_our_half(stream: TcpStream) {
+fn half_close(stream: TcpStream) {
     stream.shutdown(Shutdown::Write).expect("shutdown");
     stream.set_nonblocking(false).expect("O_NONBLOCK");
     assert!(std::io::copy(&mut &stream, &mut std::io::sink()).is_ok());
 }
 
-/// A client that does not read blocks its process or thread in `write` for ever.
+/// In the notes, a client that does not read blocks its process or thread in `write` for ever.
 #[test]
-fn a_client_that_stops_reading_is_closed_and_delays_nobody() {
+fn a_client_that_stops_reading_is_closed_and_delays_no_other_client() {
     for model in MODELS {
         let launch = launch("echo", model).args(&["--stall-timeout", "1s"]);
         let server = launch.start();
@@ -174,7 +176,7 @@ fn a_client_that_stops_reading_is_closed_and_delays_nobody() {
             scope.spawn(|| until_cut_off(&stalled));
             for _ in 0..10 {
                 ping(&before, b"meanwhile");
-                ping(dial(server.tcp()), b"and somebody new");
+                ping(dial(server.tcp()), b"and a new client");
             }
         });
         server.stats_until("one is left", |stats| stats.get("connections") == 1);
@@ -182,7 +184,8 @@ fn a_client_that_stops_reading_is_closed_and_delays_nobody() {
     }
 }
 
-/// TCP has no messages: a `read` may return half of what was one `write`, or two of them.
+/// The notes take a `read` for a message. TCP has no messages: a `read` may return half of one
+/// `write`, or two of them.
 #[test]
 fn messages_may_be_split_and_joined() {
     for model in MODELS {
@@ -215,7 +218,7 @@ fn ping_as(mut stream: &TcpStream, question: &[u8], answer: &[u8]) {
     expect(stream, answer);
 }
 
-/// Their accept loops end at the first error, also of a client that has given up meanwhile.
+/// The notes' accept loops end at the first error, even if a client has only given up meanwhile.
 #[test]
 fn a_failed_accept_is_not_the_end() {
     for (name, model) in each_server() {
@@ -224,7 +227,7 @@ fn a_failed_accept_is_not_the_end() {
             let fault = format!("inject=accept4:error={errno}:when=1..3");
             let wrapper = trace.wrapper(&["-e", "trace=accept4", "-e", &fault]);
             let server = launch(name, model).under(&wrapper).start();
-            // Whoever comes while there are no descriptors may be refused.
+            // The server may refuse a client while it has no descriptors.
             until("a client is served", || {
                 let _client = dial(server.tcp());
                 server.stats().get("accepted") > 0
@@ -234,7 +237,7 @@ fn a_failed_accept_is_not_the_end() {
     }
 }
 
-/// Their server with threads has a table of 256 clients, and ends when it is full.
+/// The notes' server with threads has a table of 256 clients, and ends when it is full.
 #[test]
 fn three_hundred_clients_are_not_too_many() {
     for model in MODELS {
@@ -243,12 +246,12 @@ fn three_hundred_clients_are_not_too_many() {
         ping_all(&clients, b"one of three hundred");
         server.stats_until("all are there", |stats| stats.get("connections") == 300);
         drop(clients);
-        server.stats_until("nobody is left", |stats| stats.get("connections") == 0);
+        server.stats_until("all have left", |stats| stats.get("connections") == 0);
         ping(dial(server.tcp()), b"the next");
     }
 }
 
-/// Their servers listen on all interfaces. Ours do if they are told to.
+/// The notes' servers listen on all interfaces. Ours do so only on request.
 #[test]
 fn only_this_machine_is_served_unless_asked_for_more() {
     for (name, model) in each_server().chain([("talk", "reactor"), ("chat", "reactor")]) {
@@ -268,7 +271,8 @@ fn only_this_machine_is_served_unless_asked_for_more() {
     }
 }
 
-/// `inet_addr` knows IPv4 only, and returns for 255.255.255.255 what it returns for nonsense.
+/// The notes use `inet_addr`, which knows IPv4 only, and returns its error value for
+/// 255.255.255.255.
 #[test]
 fn addresses_of_all_kinds_are_understood() {
     for model in MODELS {

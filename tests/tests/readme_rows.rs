@@ -1,5 +1,5 @@
-//! The README's table of the notes' programs: each of its command lines, run as it stands there but
-//! for the ports.
+//! The README's table of the notes' programs: each of its command lines works as printed, except
+//! that the test replaces the ports.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -11,14 +11,14 @@ use nix::sys::signal::Signal;
 use tests::program::{Program, needs};
 use tests::server::edgecall;
 
-/// A row: its number, the server's command line, and the client's.
+/// A row of the table.
 struct Row {
     number: usize,
     server: String,
     client: String,
 }
 
-/// What a server prints to standard output, and what a client does.
+/// The stdout of each row's server, and of its client.
 const EXPECTED: [(&str, &str); 15] = [
     ("client 0: hello\n", ""),
     ("client 0: hello\n", ""),
@@ -48,7 +48,7 @@ fn rows() -> Vec<Row> {
 }
 
 fn row(line: &str) -> Option<Row> {
-    // A bar within a cell is escaped.
+    // A bar within a cell is escaped with a backslash.
     let line = line.replace("\\|", "\u{1}");
     let cells: Vec<&str> = line.split('|').map(str::trim).collect();
     let number = cells.get(1)?.parse().ok()?;
@@ -79,7 +79,7 @@ fn with_port(line: &str, port: u16) -> String {
     line.replace(old[0], &port.to_string())
 }
 
-/// Runs a client's line in a shell that finds our programs first, and returns what it printed.
+/// Runs a client's line in a shell that finds our programs first, and returns its stdout.
 fn run_client(line: &str) -> String {
     let directory = edgecall().parent().expect("a directory");
     let path = std::env::var("PATH").expect("PATH");
@@ -92,8 +92,8 @@ fn run_client(line: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Starts a server and waits until it listens on each of its addresses, which are told apart by
-/// nothing but the scheme.
+/// Starts a server and waits until it listens on each of its addresses, which differ only in the
+/// scheme.
 fn start_server(line: &str, port: u16) -> Program {
     let server = Program::line(line);
     let addresses = line.matches(&port.to_string()).count();

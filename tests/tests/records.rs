@@ -1,6 +1,5 @@
-//! What is written besides the connections, that is log, transcript and standard error, holds
-//! nothing: not with a reader that pauses or has gone, not with a file that may not grow. What is
-//! lost is counted, and a file that was renamed is opened anew.
+//! The log, the transcript and stderr never block the server, whether their reader pauses or has
+//! gone, or their file cannot grow. Lost lines are counted, and SIGHUP reopens a renamed file.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -33,10 +32,10 @@ const WAYS: [&[&str]; 4] = [
     &["--model", "thread"],
 ];
 
-/// What a pipe is to hold, in bytes: the least there is.
+/// Bytes that a pipe holds: the smallest size there is.
 const PIPE_SIZE: i32 = 4096;
 
-/// A FIFO that has a reader, which does not read yet.
+/// A FIFO with a reader that does not read yet.
 struct Paused {
     path: PathBuf,
     reader: File,
@@ -48,7 +47,7 @@ impl Paused {
         let directory = tempdir().expect("a temporary directory");
         let path = directory.path().join("fifo");
         mkfifo(&path, Mode::S_IRWXU).expect("mkfifo");
-        // Both ends, so that to open it waits for no writer.
+        // Opening both ends does not wait for a writer.
         let reader = File::options().read(true).write(true).open(&path);
         let reader = reader.expect("a FIFO");
         fcntl(&reader, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE)).expect("F_SETPIPE_SZ");
@@ -63,9 +62,9 @@ impl Paused {
         name(&self.path)
     }
 
-    /// The reader goes on.
+    /// Starts to read.
     fn go_on(&self) -> Arc<Output> {
-        // Read alone, so that there is an end.
+        // A descriptor without the write end sees the end of the data.
         let reader = File::open(&self.path).expect("a FIFO");
         Output::collect(reader)
     }
@@ -79,7 +78,7 @@ fn echo(options: &[&str], more: &[&str]) -> Launch {
     Launch::echo().args(options).args(more)
 }
 
-/// Lets the pipes within a server hold as little as possible.
+/// Shrinks the pipes within a server to the smallest size.
 fn shrink_pipes(server: &Server) {
     let directory = format!("/proc/{}/fd", server.pid());
     let mut pipes = 0;
@@ -95,7 +94,7 @@ fn shrink_pipes(server: &Server) {
     assert!(pipes > 0, "the server has no pipe");
 }
 
-/// The limit of file sizes of a running process.
+/// Limits the file sizes of a running process.
 fn limit_file_size(pid: u32, limit: &str) {
     let limit = format!("--fsize={limit}:unlimited");
     let status = Command::new("prlimit")
@@ -104,7 +103,7 @@ fn limit_file_size(pid: u32, limit: &str) {
     assert!(status.expect("prlimit").success());
 }
 
-/// Clients come and go until the server says this on stderr. Returns how many.
+/// Connects clients until the server says this on stderr. Returns how many came.
 fn visit_until(server: &Server, said: &str) -> usize {
     let mut visits = 0;
     until(said, || {
@@ -115,7 +114,7 @@ fn visit_until(server: &Server, said: &str) -> usize {
     visits
 }
 
-/// How many lines a text says are missing; 0 if it says nothing.
+/// The sum of the numbers of missing lines that a text reports.
 fn missing(text: &str) -> usize {
     let numbers = text
         .lines()
@@ -126,7 +125,7 @@ fn missing(text: &str) -> usize {
         .sum()
 }
 
-/// The lines about connections, each of which must be whole.
+/// The number of log lines about connections, each of which must be whole.
 fn connection_lines(text: &str) -> usize {
     let is_about_one = |line: &&str| line.contains(" [DEBUG] connection ");
     let lines: Vec<&str> = text.lines().filter(is_about_one).collect();
@@ -166,7 +165,7 @@ fn a_second_signal_ends_a_server_at_once_that_waits_for_the_reader_of_its_log() 
         shrink_pipes(&server);
         visit_until(&server, "cannot write the log");
         server.signal(Signal::SIGTERM);
-        // The listener is closed when it stops.
+        // A stopping server closes its listener.
         let address = server.tcp();
         until("it stops", || TcpStream::connect(address).is_err());
         server.signal(Signal::SIGTERM);
@@ -207,7 +206,7 @@ fn a_log_reader_that_goes_on_finds_whole_lines_and_the_number_of_the_others() {
 }
 
 #[test]
-fn a_transcript_whose_reader_pauses_holds_nobody() {
+fn a_transcript_whose_reader_pauses_delays_no_member() {
     const LINES: usize = 1500;
     let line = "x".repeat(4000);
     let transcript = Paused::new();
@@ -276,7 +275,7 @@ fn a_log_reader_that_has_gone_costs_lines_and_nothing_else() {
         let bystander = dial(server.tcp());
         drop(log.reader);
         visit_until(&server, "cannot write the log: Broken pipe");
-        // A file in its place is what SIGHUP finds.
+        // SIGHUP reopens the path, and so creates a file in place of the FIFO.
         fs::remove_file(&path).expect("remove");
         server.signal(Signal::SIGHUP);
         until("the log is opened anew", || path.exists());
@@ -309,7 +308,7 @@ fn a_log_that_may_not_grow_is_a_full_disk_that_may_have_room_again() {
             let text = text();
             missing(&text) + connection_lines(&text)
         };
-        // Of the line that was cut off, its beginning may be there.
+        // The file may have the beginning of a line that was cut off.
         until("writing resumes", || {
             [0, 1].map(|cut| 2 * visits + cut).contains(&count())
         });
@@ -373,7 +372,7 @@ fn sighup_opens_a_log_anew_that_was_renamed() {
         until("the log is opened anew", || log.exists());
         let lines = |path| connection_lines(&fs::read_to_string(path).expect("a log"));
         assert_eq!(lines(&old), 1, "{way:?}");
-        // A process of its own that was there before writes to the new one, too.
+        // A child of the fork model from before the SIGHUP writes to the new log, too.
         drop(early);
         ping(dial(server.tcp()), b"in the new log");
         until("the new log has the rest", || lines(&log) == 3);
@@ -425,7 +424,7 @@ fn sighup_opens_a_transcript_anew_and_reads_the_message_of_the_day_again() {
     ann.say("after");
     bob.hears("[ann] after");
     Guest::join(server.tcp(), "carol").hears_at_last("* second");
-    // What cannot be read, or is no regular file, changes nothing.
+    // A file that cannot be read, or is not a regular file, does not change the message.
     for spoil in [
         (|path| fs::remove_file(path).expect("remove")) as fn(&Path),
         |path| mkfifo(path, Mode::S_IRWXU).expect("mkfifo"),
@@ -463,7 +462,7 @@ fn lines_that_standard_error_does_not_take_are_counted() {
         }
         let read = stderr.go_on();
         assert!(read.wait_for("listening on tcp://"));
-        until("what is lost is told", || {
+        until("the lost lines are reported", || {
             ping(dial(address), b"one more");
             missing(&read.text()) > 0
         });
@@ -473,7 +472,7 @@ fn lines_that_standard_error_does_not_take_are_counted() {
     }
 }
 
-/// As with Ctrl-S, and Ctrl-Q later.
+/// The user presses Ctrl-S, and later Ctrl-Q.
 #[test]
 fn a_terminal_that_is_stopped_stops_nothing_else() {
     for way in WAYS {
@@ -492,7 +491,7 @@ fn a_terminal_that_is_stopped_stops_nothing_else() {
             ping(dial(address), b"not shown");
         }
         terminal.type_in("\x11");
-        until("what is lost is told", || {
+        until("the lost lines are reported", || {
             ping(dial(address), b"one more");
             missing(&terminal.shown()) > 0
         });
@@ -533,7 +532,7 @@ fn a_client_is_not_held_by_its_standard_error() {
         .expect("write");
     let stdout = Output::collect(call.stdout.take().expect("piped"));
     assert!(stdout.wait_for("answered"));
-    // What it has to say at the end is waited for, like any program's.
+    // At the end `edgecall` waits until its last lines are written, like any program.
     let read = stderr.go_on();
     assert!(read.wait_for("sent 8 bytes, received 8 bytes"));
     let status = wait_for_exit(&mut call, PATIENCE);
@@ -600,7 +599,7 @@ fn an_output_that_may_not_grow_is_an_error_and_no_signal() {
     assert!(complaint.ends_with("File too large\n"), "{complaint}");
 }
 
-/// As `edgeloop --log-file >(gzip >log.gz)` under bash.
+/// The user runs `edgeloop --log-file >(gzip >log.gz)` under bash.
 #[test]
 fn a_log_that_is_compressed() {
     let directory = tempdir().expect("a temporary directory");

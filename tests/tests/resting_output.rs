@@ -1,5 +1,5 @@
-//! Standard output that takes nothing for a while: a pager, a terminal stopped with Ctrl-S. Clients
-//! that come and go meanwhile end nothing, hold nothing and are told in one line.
+//! Stdout that is not read for a while, as by a pager or a terminal stopped with Ctrl-S: clients
+//! that come and go meanwhile use no slot or memory, and are summed up in one line.
 
 use std::io::{BufRead, BufReader, Lines, PipeReader, Write, pipe};
 use std::net::{SocketAddr, TcpStream};
@@ -23,11 +23,11 @@ const WAYS: [&[&str]; 4] = [
     &["--workers", "3"],
 ];
 
-/// Clients that come and go at one time, and how often.
+/// Clients that come and go at one time, and the number of such visits.
 const VISITORS: usize = 10;
 const VISITS: usize = 200;
 
-/// A sink whose standard output, a small pipe, is full of the words of client 0, which waits.
+/// A sink whose stdout, a small pipe, is full of the lines of client 0, which is paused.
 struct Full {
     server: Server,
     stdout: Lines<BufReader<PipeReader>>,
@@ -38,7 +38,7 @@ impl Full {
     fn new(way: &[&str]) -> Self {
         let (stdout, writer) = pipe().expect("pipe");
         fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("F_SETPIPE_SZ");
-        // Of 60 connections, each of three workers may have 20.
+        // Each of three workers may have 20 of 60 connections.
         let options = ["--max-connections", "60", "--high-water", "4KiB"];
         let launch = Launch::new("sink", &["127.0.0.1:0"]).args(way);
         let server = launch.args(&options).stdout(writer).start();
@@ -53,17 +53,17 @@ impl Full {
     }
 }
 
-/// Strangers call and leave, a few at a time, until all of them have gone.
+/// Connects a few clients, which leave at once, and waits until the server has closed them all.
 fn visit(server: &Server, number: usize, leave: fn(TcpStream)) {
     let visitors: Vec<TcpStream> = (0..VISITORS).map(|_| dial(server.tcp())).collect();
     visitors.into_iter().for_each(leave);
     let come = (VISITORS * (number + 1) + 1) as u64;
-    server.stats_until("their places are free again", |stats| {
+    server.stats_until("their slots are free again", |stats| {
         stats.get("accepted") == come && stats.get("connections") == 1
     });
 }
 
-/// How many clients or callers a line is about that tells of those that came and went.
+/// The count in a line that sums up clients that came and went.
 fn came_and_went(line: &str) -> Option<usize> {
     let line = line.strip_suffix(" came and went meanwhile)")?;
     let (count, _) = line.strip_prefix('(')?.split_once(' ')?;
@@ -71,7 +71,7 @@ fn came_and_went(line: &str) -> Option<usize> {
 }
 
 #[test]
-fn strangers_come_and_go_while_nobody_reads() {
+fn clients_come_and_go_while_stdout_is_not_read() {
     for way in WAYS {
         let mut full = Full::new(way);
         let server = &full.server;
@@ -83,7 +83,7 @@ fn strangers_come_and_go_while_nobody_reads() {
         let growth = resident_bytes(server.pid()).saturating_sub(before);
         assert!(growth < 2 * MIB, "{way:?}: {growth} bytes");
         assert_eq!(server.stats().get("refused"), 0, "{way:?}");
-        // This one has something to say, which is said when there is room for it.
+        // This client has sent a line, which is printed once there is room for it.
         let late = VISITORS * VISITS + 1;
         dial(server.tcp()).write_all(b"late\n").expect("write");
         drop(full.talker);
@@ -113,7 +113,7 @@ fn strangers_come_and_go_while_nobody_reads() {
         assert_eq!(
             connected + counted,
             late + 1,
-            "{way:?}: somebody is missing"
+            "{way:?}: a client is missing"
         );
         assert!(
             (1..=3).contains(&lines_of_count),
@@ -122,7 +122,7 @@ fn strangers_come_and_go_while_nobody_reads() {
     }
 }
 
-/// Where a server that runs at this terminal says that it listens.
+/// The address in the banner of a server at this terminal.
 fn where_it_listens(terminal: &Terminal) -> SocketAddr {
     const BEFORE: &str = "listening on tcp://";
     terminal.shows("try it: nc ");
@@ -142,9 +142,9 @@ fn server_of(shell: u32) -> u32 {
     server.expect("found")
 }
 
-/// A stranger calls `talk` over and over, and the person has stopped the terminal.
+/// Clients connect to `talk` over and over while its user has stopped the terminal.
 #[test]
-fn strangers_call_a_terminal_that_is_stopped() {
+fn clients_call_a_terminal_that_is_stopped() {
     for words in [
         &["edgeloop", "talk", "127.0.0.1:0"][..],
         &["edgeloop", "talk", "127.0.0.1:0", "--high-water", "256"],
@@ -174,7 +174,7 @@ fn strangers_call_a_terminal_that_is_stopped() {
             shown.lines().filter_map(line).sum::<usize>()
         };
         terminal.go_on();
-        // What was said of the others one by one, and of the first.
+        // Each client was either reported in its own line or counted.
         until("all are told of", || {
             let shown = terminal.shown();
             let told = ["peer connected from ", " called meanwhile"];
@@ -182,7 +182,7 @@ fn strangers_call_a_terminal_that_is_stopped() {
             count(&shown) + one_by_one.sum::<usize>() == 3002
         });
         assert!(terminal.shown().len() < 20_000, "no more than one can read");
-        // The next one is served as if nothing had been.
+        // The next client is served as usual.
         let mut guest = dial(at);
         guest.write_all(b"hello\n").expect("write");
         terminal.shows("hello\r\n");
@@ -194,9 +194,9 @@ fn strangers_call_a_terminal_that_is_stopped() {
     }
 }
 
-/// Callers that find the line busy are told of at no more than a line a second, too.
+/// Callers that are refused as busy are also reported in at most one line a second.
 #[test]
-fn strangers_call_while_somebody_is_there() {
+fn clients_call_while_a_peer_is_connected() {
     let mut server = Launch::new("talk", &["127.0.0.1:0"])
         .stdin(Stdio::piped())
         .start();

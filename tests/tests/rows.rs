@@ -1,6 +1,5 @@
-//! The programs of the classic notes, row by row of the table in the README: what each of theirs
-//! does, ours do, as two processes on one machine. `rows_foreign.rs` has other people's programs in
-//! the place of one of them.
+//! The programs of the classic notes, in the order of the table in the README: ours do the same, as
+//! two processes on one machine. In `rows_foreign.rs` one of the two is a third-party program.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -24,7 +23,7 @@ fn call(client: &str, server: &Server) -> Program {
     Program::start(&["edgecall", client, &server.addresses()[0]])
 }
 
-/// The client's end of its connection, by which the server knows it.
+/// The client's address, as the server sees it.
 fn source(client: &Program) -> String {
     let mut connections = Vec::new();
     until("the client is connected", || {
@@ -38,7 +37,7 @@ fn ends_well(client: Program) {
     assert_eq!(client.prints(), "");
 }
 
-/// Any number of clients, numbered from 0; what they say is printed, and nothing is answered.
+/// The server numbers its clients from 0, prints their lines, and sends no reply.
 #[test]
 fn row_01_sink_server() {
     for model in MODELS {
@@ -64,7 +63,7 @@ fn row_01_sink_server() {
     }
 }
 
-/// Each line goes out when it is typed. The client ends with its input, or when nobody hears it.
+/// The client sends each line as it is typed. It ends with its input, or when the server goes.
 #[test]
 fn row_02_send_client() {
     let mut server = Launch::new("sink", TCP).start();
@@ -84,7 +83,7 @@ fn row_02_send_client() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// One datagram is received and printed with its sender's address, and that is all.
+/// The server prints one datagram with its sender's address, and ends.
 #[test]
 fn row_03_udp_one_shot() {
     let mut server = Launch::new("sink", UDP).args(&["--once"]).start();
@@ -101,7 +100,7 @@ fn row_03_udp_one_shot() {
     assert_eq!(server.stdout().count(), 1);
 }
 
-/// Each datagram goes back, byte for byte, as often as anybody asks.
+/// The server sends each datagram back, byte for byte, to any number of clients.
 #[test]
 fn row_04_udp_echo() {
     let server = Launch::new("echo", UDP).start();
@@ -115,7 +114,7 @@ fn row_04_udp_echo() {
     assert_eq!(server.stats().get("datagrams_out"), 6);
 }
 
-/// One client is heard, and the server ends.
+/// The server prints the lines of one client, and ends.
 #[test]
 fn row_05_tcp_one_shot() {
     for model in MODELS {
@@ -133,7 +132,7 @@ fn row_05_tcp_one_shot() {
     }
 }
 
-/// One client is answered until it goes, and the server ends. Nobody else is served meanwhile.
+/// The server answers one client until it goes, and ends. It serves no other client meanwhile.
 #[test]
 fn row_06_tcp_echo_for_one_client() {
     for model in MODELS {
@@ -149,13 +148,13 @@ fn row_06_tcp_echo_for_one_client() {
     }
 }
 
-/// What is typed goes to the other side while what the other side types is shown.
+/// Each side sends its lines while it prints the other side's lines.
 #[test]
 fn row_07_full_duplex_chat() {
     let mut server = Launch::new("talk", TCP).stdin(Stdio::piped()).start();
     let mut keyboard = server.stdin();
     let mut client = call("talk", &server);
-    // Neither waits for the other's answer.
+    // Neither side waits for a reply.
     for line in ["one", "two", "three"] {
         writeln!(keyboard, "{line} from the server").expect("write");
         client.say(format!("{line} from the client\n"));
@@ -164,7 +163,7 @@ fn row_07_full_duplex_chat() {
     server.prints("three from the client");
     let heard = "one from the client\ntwo from the client\nthree from the client\n";
     assert_eq!(server.stdout().text(), heard);
-    // The end of the one is no end of the other.
+    // A half-close by one side does not end the other direction.
     client.end_input();
     server.logs("peer closed");
     writeln!(keyboard, "last words").expect("write");
@@ -207,8 +206,8 @@ fn row_08_address_reuse() {
     }
 }
 
-/// Clients one beside the other, each answered in a process or a thread of its own, and known by
-/// its address and port in the log.
+/// Concurrent clients, each served by its own process or thread, and named by address and port in
+/// the log.
 fn concurrent_echo(model: &str, workers: fn(u32) -> usize) {
     let server = Launch::echo().model(model).args(&["-v"]).start();
     let mut clients: Vec<Program> = (0..5).map(|_| call("echo", &server)).collect();
@@ -226,7 +225,7 @@ fn concurrent_echo(model: &str, workers: fn(u32) -> usize) {
         let expected = format!("first of {number}\nsecond of {number}\n");
         assert_eq!(client.prints(), expected);
     }
-    // Not even as zombies.
+    // Zombies would count as workers.
     until("they are gone", || workers(server.pid()) == 0);
     ping(dial(server.tcp()), b"and it goes on");
 }
@@ -238,11 +237,11 @@ fn row_09_concurrent_echo_with_processes() {
 
 #[test]
 fn row_10_concurrent_echo_with_threads() {
-    // One waits for clients.
+    // One thread accepts clients.
     concurrent_echo("thread", |server| threads(server) - 1);
 }
 
-/// Lines are answered one by one, and the client says so when the server goes.
+/// The server answers line by line, and the client reports when the server goes.
 #[test]
 fn row_11_echo_server_and_client() {
     for model in MODELS {
@@ -258,7 +257,7 @@ fn row_11_echo_server_and_client() {
     }
 }
 
-/// When either side goes, the other is told, and nothing of either is left.
+/// When either side goes, the other one reports it and ends, too.
 #[test]
 fn row_12_point_to_point_chat() {
     let start = || {
@@ -285,7 +284,7 @@ fn row_12_point_to_point_chat() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// It says that it accepts connections, where each comes from, and turns bytes to upper case.
+/// The server prints its address, logs each client's address, and turns bytes to upper case.
 #[test]
 fn row_13_uppercase_server() {
     for model in MODELS {
@@ -295,7 +294,7 @@ fn row_13_uppercase_server() {
         let mut streams = Program::start(&["edgecall", "upper", "--addr", &at.to_string()]);
         streams.ask("hello, world\n", "HELLO, WORLD\n");
         server.logs(&format!(" from {}", source(&streams)));
-        // Theirs would have this one wait.
+        // The notes' server would make this client wait.
         let message = ["edgecall", "upper", "--addr", &at.to_string(), "me too"];
         assert_eq!(output_of(&message, ""), "ME TOO\n");
         streams.ask("\u{e9}t\u{e9} 9\n", "\u{e9}T\u{e9} 9\n");
@@ -303,7 +302,7 @@ fn row_13_uppercase_server() {
     }
 }
 
-/// The message on the command line is sent, the answer printed.
+/// The client sends the message of its command line, and prints the answer.
 #[test]
 fn row_14_uppercase_client() {
     let server = Launch::new("upper", TCP).start();
@@ -325,7 +324,7 @@ fn row_14_uppercase_client() {
     assert_eq!((wrong.code, wrong.stdout), (Some(2), vec![]));
 }
 
-/// Every server is where its banner says, and nowhere else, as `ss -lnp` and `netstat -apn` show.
+/// Every server listens only where its banner says, as `ss -lnp` and `netstat -apn` show.
 #[test]
 fn row_15_servers_as_netstat_sees_them() {
     for name in ["echo", "upper", "sink", "talk", "chat"] {

@@ -1,5 +1,5 @@
-//! The rows of the classic notes with `nc`, `ncat`, `socat` and `telnet` on one side: our servers
-//! serve other people's clients, and our clients call other people's servers.
+//! The rows of the classic notes with `nc`, `ncat`, `socat` or `telnet` on one side: our servers
+//! serve third-party clients, and our clients call third-party servers.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,7 +19,7 @@ use tests::sockets::{Socket, tcp_connections, udp_addresses, where_it_listens};
 const TCP: &[&str] = &["127.0.0.1:0"];
 const UDP: &[&str] = &["udp://127.0.0.1:0"];
 
-/// A server in each model over TCP, and in ours at a Unix socket in `directory`.
+/// A server in each model over TCP, and in the reactor's on a Unix socket in `directory`.
 fn everywhere(name: &'static str, directory: &Path) -> impl Iterator<Item = Server> {
     let unix = format!("unix:{}", directory.join("server.sock").display());
     let tcp = MODELS.map(|model| Launch::new(name, TCP).model(model));
@@ -27,7 +27,7 @@ fn everywhere(name: &'static str, directory: &Path) -> impl Iterator<Item = Serv
     all.map(Launch::start)
 }
 
-/// What a client prints for this input, which must be a good end.
+/// The stdout of a client for this input; its status must be 0.
 fn answer(line: &str, input: &str) -> String {
     output_of(&line.split_whitespace().collect::<Vec<_>>(), input)
 }
@@ -45,7 +45,7 @@ fn row_01_sink_server() {
     }
 }
 
-/// It ends its lines as the protocol of its name has it: `\r\n`.
+/// `telnet` ends its lines with `\r\n`, as its protocol requires.
 #[test]
 fn row_01_sink_server_and_telnet() {
     for model in MODELS {
@@ -148,7 +148,7 @@ fn row_06_tcp_echo_for_one_client() {
     }
 }
 
-/// Our side is the one that is called.
+/// Our program is the server.
 #[test]
 fn row_07_full_duplex_chat_called_by_others() {
     let directory = tempdir().expect("a temporary directory");
@@ -175,7 +175,7 @@ fn row_07_full_duplex_chat_called_by_others() {
     }
 }
 
-/// Our side is the one that calls.
+/// Our program is the client.
 #[test]
 fn row_07_full_duplex_chat_calling_others() {
     let directory = tempdir().expect("a temporary directory");
@@ -197,7 +197,7 @@ fn rows_09_10_and_11_echo_server() {
     let directory = tempdir().expect("a temporary directory");
     for server in everywhere("echo", directory.path()) {
         let callers = callers(&server.addresses()[0]);
-        // All at once, as the notes try it.
+        // All clients run at once, as the notes try it.
         let mut clients: Vec<Program> = callers.iter().map(|line| Program::line(line)).collect();
         for round in ["first\n", "second time\n"] {
             for client in &mut clients {
@@ -210,7 +210,7 @@ fn rows_09_10_and_11_echo_server() {
     }
 }
 
-/// `127.1` is how the notes call 127.0.0.1: inet(3) takes it for that.
+/// The notes write 127.0.0.1 as `127.1`, which inet(3) accepts.
 #[test]
 fn row_09_echo_server_at_127_1() {
     let server = Launch::echo().model("fork").start();
@@ -232,9 +232,9 @@ fn row_11_echo_server_and_telnet() {
     }
 }
 
-/// The client says so when the server goes.
+/// The client reports when the server goes.
 #[test]
-fn row_11_echo_client_is_left() {
+fn row_11_echo_client_reports_that_the_server_goes() {
     for (server, address) in tcp_listeners() {
         let mut client = Program::start(&["edgecall", "echo", &address]);
         client.say("a line\n");
@@ -248,7 +248,7 @@ fn row_11_echo_client_is_left() {
 
 #[test]
 fn row_12_point_to_point_chat() {
-    // They leave.
+    // The third-party client goes first.
     let launch = Launch::new("talk", TCP).args(&["--once"]);
     let mut server = launch.stdin(Stdio::piped()).start();
     let mut peer = Program::line(&callers(&server.addresses()[0])[0]);
@@ -257,7 +257,7 @@ fn row_12_point_to_point_chat() {
     drop(peer);
     server.logs("peer closed");
     assert_eq!(server.exit_code(), 0);
-    // They hang up on us.
+    // The third-party server goes first.
     let (mut peer, address) = tcp_server("nc -N -l 127.0.0.1 0");
     let mut client = Program::start(&["edgecall", "talk", &address]);
     peer.say("hello\n");
@@ -273,7 +273,7 @@ fn row_12_point_to_point_chat_and_telnet() {
     let mut keyboard = server.stdin();
     let mut peer = telnet(server.tcp());
     peer.say("hello there\n");
-    // Byte for byte: the end of a line of telnet's is `\r\n`.
+    // `talk` prints the `\r` of telnet's `\r\n`, because it copies every byte.
     server.prints("hello there\r");
     keyboard.write_all(b"good evening\n").expect("write");
     peer.shows("good evening");
@@ -308,7 +308,7 @@ fn row_14_uppercase_client() {
     assert_eq!(output_of(&streams, "from a pipe"), "FROM A PIPE");
 }
 
-/// Each server at each kind of address: plain `nc`, `nc -u`, `nc -U`.
+/// Each server on each kind of address, called by `nc`, `nc -u` and `nc -U`.
 #[test]
 fn row_15_netcat_as_the_client() {
     let directory = tempdir().expect("a temporary directory");

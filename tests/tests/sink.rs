@@ -1,4 +1,5 @@
-//! `edgeloop sink`: whole lines, of all clients, whatever becomes of standard output.
+//! `edgeloop sink` prints whole lines of all clients, and pauses the clients while stdout is not
+//! read.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Read, Write, pipe};
@@ -15,7 +16,7 @@ use tests::server::{Launch, Server};
 use tests::sockets::{until_accepted, until_read};
 use tests::{MIB, PATIENCE, until};
 
-/// All the ways to serve clients: what is printed must be the same in each.
+/// The ways to serve clients. The output must be the same in each.
 const WAYS: [&[&str]; 4] = [
     &["--model", "reactor"],
     &["--model", "fork"],
@@ -27,13 +28,13 @@ fn sink(options: &[&str]) -> Launch {
     Launch::new("sink", &["127.0.0.1:0"]).args(options)
 }
 
-/// What a printed line says: the client's number, and its text.
+/// The client's number and the text of a printed line.
 fn text_of(line: &str) -> Option<(usize, &str)> {
     let (client, text) = line.strip_prefix("client ")?.split_once(": ")?;
     Some((client.parse().ok()?, text))
 }
 
-/// Sends lines in pieces that have nothing to do with where they end.
+/// Sends lines in pieces of random sizes, which do not match the lines.
 fn send_in_pieces(server: SocketAddr, text: &[u8], random: &mut Random) {
     let mut stream = dial(server);
     let mut rest = text;
@@ -80,7 +81,7 @@ fn lines_of_many_clients_are_whole_and_complete() {
         for (client, text) in printed.lines().filter_map(text_of) {
             heard[client].push(text.to_owned());
         }
-        // The number of a client says when it came, not which of them it is.
+        // A client's number depends on the order of arrival, so the lists are compared sorted.
         heard.sort();
         let mut said: Vec<Vec<String>> = (0..CLIENTS)
             .map(|client| (0..LINES).map(|number| line(client, number)).collect())
@@ -91,9 +92,9 @@ fn lines_of_many_clients_are_whole_and_complete() {
     }
 }
 
-/// Whoever looks at the terminal is safe, and a line without end is no flood.
+/// The printed text is harmless to a terminal, and an endless line is cut.
 #[test]
-fn what_is_printed_is_harmless_and_of_bounded_length() {
+fn printed_text_is_harmless_and_of_bounded_length() {
     for way in WAYS {
         let server = sink(way).start();
         let mut stream = dial(server.tcp());
@@ -122,10 +123,10 @@ fn what_is_printed_is_harmless_and_of_bounded_length() {
     }
 }
 
-/// The end of a line may never come; what came of it is printed when its client goes, in whatever
-/// way, and when the server does.
+/// An unfinished line is printed when its client goes, by a close or a reset, and when the server
+/// stops.
 #[test]
-fn what_lacks_its_end_is_printed_all_the_same() {
+fn an_unfinished_line_is_printed_at_the_end() {
     for way in WAYS {
         let mut server = sink(way).start();
         for (number, leave) in [drop as fn(TcpStream), tests::client::reset]
@@ -151,10 +152,10 @@ fn what_lacks_its_end_is_printed_all_the_same() {
     }
 }
 
-/// A server with this standard output has nothing to live for when somebody comes.
+/// Checks that a server with this stdout ends with this reason when a client comes.
 fn fails_to_print(launch: Launch, reason: &str) {
     let mut server = launch.start();
-    // It may have noticed before.
+    // The server may have failed already, so the connection may be refused.
     let _client = TcpStream::connect(server.tcp());
     let finished = server.finish();
     assert_eq!(finished.code, 1, "{finished:?}");
@@ -163,7 +164,7 @@ fn fails_to_print(launch: Launch, reason: &str) {
 }
 
 #[test]
-fn standard_output_that_takes_nothing_is_a_failure() {
+fn standard_output_that_cannot_be_written_is_a_failure() {
     for way in WAYS {
         let full = File::options().write(true).open("/dev/full");
         let launch = sink(way).stdout(full.expect("/dev/full"));
@@ -174,8 +175,8 @@ fn standard_output_that_takes_nothing_is_a_failure() {
     }
 }
 
-/// A server whose standard output is a full pipe: two clients sent more than it could print, and
-/// wait. With what each of them has sent so far.
+/// A server whose stdout is a full pipe, and two paused clients that sent more than it could print,
+/// each with the number of bytes sent.
 struct Full {
     server: Server,
     stdout: PipeReader,
@@ -225,12 +226,12 @@ fn resident(server: &Server) -> usize {
     all.map(resident_bytes).sum()
 }
 
-/// `less` that is not scrolled, a terminal that is stopped: clients wait, and lose nothing.
+/// While stdout is not read, as by an unscrolled `less`, the clients are paused and lose nothing.
 #[test]
-fn while_nobody_reads_clients_wait_and_nothing_grows() {
+fn clients_wait_while_stdout_is_not_read_and_memory_does_not_grow() {
     for way in WAYS {
         let full = Full::new(way);
-        // There is room for new clients, if not for their words.
+        // The server accepts a new client, although it cannot print its line yet.
         let late = dial(full.server.tcp());
         (&late).write_all(b"late\n").expect("write");
         drop(late);
@@ -256,7 +257,7 @@ fn while_nobody_reads_clients_wait_and_nothing_grows() {
                 break;
             }
         }
-        // Which of the first two is which is a matter of luck.
+        // The first two clients may have been accepted in either order.
         assert!(
             heard == said || heard == [said[1].clone(), said[0].clone(), said[2].clone()],
             "{way:?}: not what was said"
@@ -264,9 +265,9 @@ fn while_nobody_reads_clients_wait_and_nothing_grows() {
     }
 }
 
-/// A stop waits for whoever reads, but not for ever.
+/// A stop waits for the reader of stdout, but not longer than the grace.
 #[test]
-fn a_stop_while_nobody_reads() {
+fn a_stop_while_stdout_is_not_read() {
     for way in WAYS {
         let mut full = Full::new(&[way, &["--grace", "300ms"]].concat());
         full.server.signal(Signal::SIGTERM);
@@ -284,7 +285,7 @@ fn a_stop_while_nobody_reads() {
     }
 }
 
-/// No zombie, no thread, no descriptor; and nobody is forgotten.
+/// A thousand clients leave no zombie, thread or descriptor behind, and each one's line is printed.
 #[test]
 fn a_thousand_visits_leave_nothing_behind() {
     for way in WAYS {
@@ -297,7 +298,7 @@ fn a_thousand_visits_leave_nothing_behind() {
                 .write_all(visit.to_string().as_bytes())
                 .expect("write");
         }
-        server.stats_until("nobody is left", |stats| {
+        server.stats_until("all have left", |stats| {
             stats.get("accepted") == 1000 && stats.get("connections") == 0
         });
         assert_eq!(children(pid), [], "{way:?}");
@@ -316,7 +317,8 @@ fn a_thousand_visits_leave_nothing_behind() {
     }
 }
 
-/// Each line of a datagram with its sender, who is no connection: there is no end of one either.
+/// Each line of a datagram is printed with its sender. A sender is not a connection, so no line
+/// says that it closed.
 #[test]
 fn datagrams() {
     let server = Launch::new("sink", &["udp://127.0.0.1:0"]).start();

@@ -1,4 +1,4 @@
-//! Clients that read slowly, steadily: they lose nothing, and cost the server's kernel little.
+//! Clients that read slowly but steadily lose nothing, and cost little kernel memory.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -11,11 +11,11 @@ use tests::server::{Launch, MODELS};
 use tests::sockets::{Socket, tcp_sockets};
 use tests::{MIB, until};
 
-/// The receive buffer of the clients: small, so that their windows open often.
+/// Receive buffer of the clients, in bytes: small, so that their windows open often.
 const NARROW: usize = 8 * 1024;
 
-/// A reader of some 10 KB/s that never pauses makes progress in every stall timeout, though the
-/// server's kernel has no room for more in most of them.
+/// A reader of about 10 KB/s makes progress within every stall timeout, although in most of them
+/// the server's kernel gets no room for more output.
 #[test]
 fn a_steady_slow_reader_is_served_in_every_model() {
     thread::scope(|scope| {
@@ -35,7 +35,7 @@ fn read_steadily(model: &str) {
     thread::scope(|scope| {
         let writer = scope.spawn(|| (&stream).write_all(&data));
         let began = Instant::now();
-        // The pause between two reads is what the test is about: it makes the reader slow.
+        // The pause between two reads makes the reader slow.
         while began.elapsed() < 3 * STALL {
             let mut chunk = [0; 500];
             let count = (&stream).read(&mut chunk).expect("the server goes on");
@@ -44,15 +44,14 @@ fn read_steadily(model: &str) {
             thread::sleep(Duration::from_millis(50));
         }
         stream.shutdown(Shutdown::Both).expect("shutdown");
-        // It was held up for all that time, and is released by the shutdown.
+        // The writer was blocked all the time, and the shutdown releases it.
         let _ = writer.join().expect("no panic");
     });
     let (expected, _) = data.split_at(answer.len());
     assert!(answer == expected, "{}", difference(&answer, expected));
 }
 
-/// The other side of it: what is not under way to a client waits with the client, not in megabytes
-/// of the server's kernel.
+/// The server's kernel must not buffer megabytes for a client that does not read.
 #[test]
 fn a_client_that_reads_nothing_costs_the_kernel_little() {
     for model in MODELS {
@@ -67,7 +66,8 @@ fn a_client_that_reads_nothing_costs_the_kernel_little() {
     }
 }
 
-/// A peer that accepts nothing is closed nevertheless.
+/// A peer that accepts nothing is closed, although the server first checks for progress in the
+/// kernel.
 #[test]
 fn a_stalled_peer_is_closed_though_looked_at_twice() {
     let server = Launch::echo().args(&["--stall-timeout", "1s"]).start();

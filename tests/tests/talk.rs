@@ -1,5 +1,5 @@
-//! `edgeloop talk` and `edgecall talk`: two sides that both talk at once, in pipes and at
-//! terminals. `terminal.rs` looks at what a person sees.
+//! `edgeloop talk` and `edgecall talk` copy both directions at once, exactly on pipes and
+//! harmlessly on terminals. `terminal.rs` tests the display of typed lines.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -26,7 +26,7 @@ fn talk() -> Launch {
     Launch::new("talk", &["127.0.0.1:0"])
 }
 
-/// A server with somebody at its keyboard.
+/// A server with a pipe as its keyboard.
 fn talk_with_keyboard(options: &[&str]) -> (Server, ChildStdin) {
     let mut server = talk().args(options).stdin(Stdio::piped()).start();
     let keyboard = server.stdin();
@@ -43,7 +43,7 @@ fn new_file() -> (File, File) {
     (file, copy)
 }
 
-/// Neither side waits for the other, so nothing is ever full for good.
+/// Neither side waits for the other one, so full buffers cannot deadlock.
 #[test]
 fn large_files_both_ways_at_once() {
     let directory = tempdir().expect("a temporary directory");
@@ -70,7 +70,7 @@ fn large_files_both_ways_at_once() {
     }
 }
 
-/// The same from pipe to pipe, whose buffers are smaller than anything else.
+/// Pipes have the smallest buffers on the way, and must not deadlock either.
 #[test]
 fn long_streams_both_ways_at_once() {
     let (question, answer) = (
@@ -97,7 +97,7 @@ fn long_streams_both_ways_at_once() {
 }
 
 #[test]
-fn a_second_caller_is_told_that_we_are_busy() {
+fn a_second_caller_is_refused_as_busy() {
     let (server, mut keyboard) = talk_with_keyboard(&[]);
     let mut first = call(&server);
     first.say("I am first\n");
@@ -106,7 +106,7 @@ fn a_second_caller_is_told_that_we_are_busy() {
         expect_end(dial(server.tcp()), b"busy\n");
         server.logs(" called meanwhile");
     }
-    // Whoever speaks before it listens is told as well, and heard by nobody.
+    // A caller that sends before it reads is refused as well, and its bytes are discarded.
     let mut second = call(&server);
     second.say("let me in\n");
     let ended = second.wait();
@@ -121,7 +121,7 @@ fn a_second_caller_is_told_that_we_are_busy() {
     assert_eq!(server.stdout().text(), "I am first\nmy turn\n");
 }
 
-/// One caller after the other; with `--once` the first is the last.
+/// With `--once` the server ends with its first peer; otherwise it serves one peer after another.
 #[test]
 fn once_ends_with_the_first_peer() {
     let (mut server, _keyboard) = talk_with_keyboard(&["--once"]);
@@ -147,7 +147,7 @@ fn once_ends_with_the_first_peer() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// What nobody is there to hear waits for whoever comes.
+/// Lines typed without a peer wait for the next one.
 #[test]
 fn words_wait_for_a_peer() {
     let (server, mut keyboard) = talk_with_keyboard(&[]);
@@ -156,7 +156,7 @@ fn words_wait_for_a_peer() {
     expect(dial(server.tcp()), b"is anybody there?\n");
 }
 
-/// Each side may end first, and still hears the other out.
+/// Either side may half-close first, and still prints all lines of the other one.
 #[test]
 fn halves_end_one_by_one() {
     let (server, mut keyboard) = talk_with_keyboard(&[]);
@@ -188,9 +188,9 @@ fn halves_end_one_by_one() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// After the peer's end a pipe is waited for as long as it says something, and then no more.
+/// Once the peer has ended, a program no longer waits for a silent pipe as its input.
 #[test]
-fn a_silent_pipe_does_not_hold_us_when_the_peer_has_ended() {
+fn a_silent_pipe_does_not_delay_the_end_when_the_peer_has_ended() {
     let (server, _keyboard) = talk_with_keyboard(&[]);
     let mut client = call(&server);
     let door = Door::tcp();
@@ -198,7 +198,7 @@ fn a_silent_pipe_does_not_hold_us_when_the_peer_has_ended() {
     let stream = door.accept();
     stream.shutdown(Shutdown::Write).expect("shutdown");
     client.end_input();
-    // The one that is called waits for the next caller, the one that calls ends.
+    // The server waits for the next caller, and the client ends.
     assert_eq!(client.wait().code, Some(0));
     let ended = caller.wait();
     assert_eq!(ended.code, Some(1));
@@ -217,9 +217,10 @@ fn is_alone(server: &Server) {
 /// A way to start a program with these arguments.
 type Start<'a> = &'a dyn Fn(&str, &[&str]) -> Command;
 
-/// Nothing to say, and all to hear: `/dev/null`, a closed descriptor, an empty file.
+/// Without input (`/dev/null`, a closed descriptor, an empty file) a program half-closes at once
+/// and prints the peer's lines.
 #[test]
-fn without_input_we_only_listen() {
+fn without_input_a_program_only_listens() {
     let closed = |program: &str, arguments: &[&str]| {
         let mut shell = Command::new("sh");
         shell.args(["-c", "exec \"$@\" <&-", "sh"]);
@@ -242,7 +243,7 @@ fn without_input_we_only_listen() {
         server.complains("listening on ");
         let at = tests::sockets::where_it_listens(server.pid());
         let stream = dial(at);
-        // It ends its half at once.
+        // The server half-closes at once.
         expect_end(&stream, b"");
         (&stream).write_all(b"I see\n").expect("write");
         server.shows("I see\n");
@@ -261,13 +262,13 @@ fn without_input_we_only_listen() {
 
 #[test]
 fn exit_statuses_of_the_caller() {
-    // Everything was said: the peer may go.
+    // If all input is sent, the peer may go.
     let door = Door::tcp();
     let call = || Call::start(&["talk", door.address()], file_of(b"all"), Stdio::null());
     let client = call();
     expect_end(door.accept(), b"all");
     assert_eq!(client.finish(), (Some(0), "peer closed\n".into()));
-    // It goes before the end of our input, politely or not.
+    // If the peer goes before the end of the input, by a close or a reset, that is a failure.
     for leave in [drop as fn(TcpStream), reset] {
         let mut client = Program::start(&["edgecall", "talk", door.address()]);
         client.say("begin");
@@ -281,7 +282,7 @@ fn exit_statuses_of_the_caller() {
             "peer closed\nedgecall: server closed the connection\n"
         );
     }
-    // Nobody is there.
+    // No server listens.
     let closed = ClosedDoor::new();
     let ended = run(&["edgecall", "talk", &closed.at().to_string()], "");
     assert_eq!(ended.code, Some(1));
@@ -290,7 +291,7 @@ fn exit_statuses_of_the_caller() {
         closed.at()
     );
     assert_eq!(ended.stderr, expected);
-    // There is no such talking.
+    // These command lines are wrong.
     for wrong in [
         &["edgecall", "talk", "udp://127.0.0.1:9"][..],
         &["edgecall", "talk", "--no-such-option"],
@@ -305,7 +306,7 @@ fn exit_statuses_of_the_caller() {
     }
 }
 
-/// Whoever is interrupted has not failed.
+/// A signal ends a program with status 0.
 #[test]
 fn a_signal_ends_either_side() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
@@ -341,7 +342,7 @@ fn a_caller_tries_again_if_told_to() {
     assert_eq!(client.wait().code, Some(0));
 }
 
-/// As in `edgecall talk | head`.
+/// A reader that closes stdout, as in `edgecall talk | head`, is no failure.
 #[test]
 fn a_reader_that_has_enough_is_a_quiet_end() {
     let door = Door::tcp();
@@ -386,9 +387,9 @@ fn output_that_cannot_be_written_is_a_failure() {
     assert_eq!(finished.complaint(), format!("edgeloop: {failure}"));
 }
 
-/// The peer waits, memory does not grow, and nothing is lost.
+/// While stdout is not read, the peer is paused, memory does not grow, and no byte is lost.
 #[test]
-fn a_peer_waits_while_nobody_reads() {
+fn a_peer_waits_while_stdout_is_not_read() {
     let (reader, writer) = std::io::pipe().expect("pipe");
     narrow(&writer);
     let server = talk().stdin(Stdio::piped()).stdout(writer).start();
@@ -405,7 +406,7 @@ fn a_peer_waits_while_nobody_reads() {
 const HOSTILE: &[u8] = b"\x1b[2J\x1b]0;title\x07 caf\xc3\xa9 \x9b1A \xe2\x80\xae\rover\x08\n";
 const HARMLESS: &str = "\\x1b[2J\\x1b]0;title\\x07 caf\u{e9} \\x9b1A \\u{202e}\\rover\\x08\n";
 
-/// What a terminal would obey is shown on it; a file or a pipe gets it as it is.
+/// On a terminal, control bytes are shown as escapes; a file or a pipe gets them unchanged.
 #[test]
 fn hostile_text_is_harmless_on_a_terminal_and_exact_elsewhere() {
     let calling = |stdin: Stdio, stdout: Stdio| {
@@ -415,7 +416,7 @@ fn hostile_text_is_harmless_on_a_terminal_and_exact_elsewhere() {
         command.stdin(stdin).stdout(stdout);
         let client = Call::spawn(command);
         let stream = door.accept();
-        // Cut where it hurts.
+        // Each byte arrives alone, so that every sequence is split.
         for byte in HOSTILE {
             (&stream).write_all(&[*byte]).expect("write");
         }
@@ -448,7 +449,7 @@ fn hostile_text_is_harmless_on_a_terminal_and_exact_elsewhere() {
         send(Stdio::null(), terminal.line());
         assert_eq!(terminal.finish(), HARMLESS);
 
-        // A person who types at the same terminal.
+        // The user types at the same terminal.
         let terminal = Terminal::new();
         send(terminal.line(), terminal.line());
         let shown = terminal.finish().replace("\r\n", "\n");
@@ -456,11 +457,10 @@ fn hostile_text_is_harmless_on_a_terminal_and_exact_elsewhere() {
     }
 }
 
-/// A terminal that a program has edited lines on is afterwards as it was before, in whatever way
-/// the program ends.
+/// A program that edits lines restores the terminal's mode, in whichever way it ends.
 #[test]
 fn the_terminal_is_left_as_it_was_found() {
-    /// How the program comes to its end, given its terminal and its peer.
+    /// Ends the program, given its terminal and its peer.
     type End = fn(&mut Terminal, TcpStream);
     let ends: [(End, &str); 4] = [
         (
@@ -511,9 +511,10 @@ fn the_terminal_is_left_as_it_was_found() {
     }
 }
 
-/// A person whose peer goes is told so, and is done: that is no failure, and no key is waited for.
+/// If the peer of a user at a terminal goes, the program says so and ends with status 0, without
+/// waiting for a key.
 #[test]
-fn a_person_may_be_left() {
+fn the_peer_of_a_user_at_a_terminal_may_go() {
     let terminal = Terminal::new();
     let door = Door::tcp();
     let mut command = Command::new(edgecall());
@@ -526,7 +527,7 @@ fn a_person_may_be_left() {
     assert!(shown.contains("peer closed\r\n"), "{shown:?}");
 }
 
-/// Where lines cannot be edited, the terminal does it in its own way.
+/// On a terminal without cursor movement the program leaves line editing to the kernel.
 #[test]
 fn a_dumb_terminal_will_do() {
     let mut terminal = Terminal::new();
@@ -544,14 +545,15 @@ fn a_dumb_terminal_will_do() {
         .write_all(b"hello \x1b yourself\n")
         .expect("write");
     terminal.shows("hello \\x1b yourself\n");
-    // Ctrl-D at the beginning of a line.
+    // Ctrl-D at the beginning of a line ends the input.
     terminal.type_in("\x04");
     expect_end(&stream, b"");
     drop(stream);
     assert_eq!(client.finish(), (Some(0), "peer closed\n".into()));
 }
 
-/// What a descriptor is shared with must not notice: non-blocking would be the shell's as well.
+/// A program must not set O_NONBLOCK on a descriptor that it shares: the shell's would be
+/// non-blocking, too.
 #[test]
 fn shared_descriptors_are_left_blocking() {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -577,7 +579,7 @@ fn shared_descriptors_are_left_blocking() {
     assert_eq!(client.finish().0, Some(0));
 }
 
-/// A caller's patience, once it has said everything.
+/// The timeout starts when all input is sent.
 #[test]
 fn a_peer_that_is_silent_for_too_long_is_a_failure() {
     let door = Door::tcp();
@@ -587,7 +589,7 @@ fn a_peer_that_is_silent_for_too_long_is_a_failure() {
     let stream = door.accept();
     assert!(
         !client.has_ended(Duration::from_millis(600)),
-        "people may think"
+        "the timeout started before the end of the input"
     );
     drop(stdin);
     expect_end(&stream, b"");

@@ -1,4 +1,5 @@
-//! What a person at a terminal sees: real terminals, with a shell, in `tmux`.
+//! A user at a real terminal (a shell in `tmux`) can type while lines come in, and keeps a usable
+//! terminal.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +16,7 @@ use tests::sockets::until_accepted;
 use tests::tmux::{Tmux, Window};
 use tests::{MIB, until};
 
-/// Starts a server in a window, and returns where its hint says that it is.
+/// Starts a server in a window, and returns the address in its hint.
 fn serve(window: &Window<'_>, line: &str) -> SocketAddr {
     window.run(line);
     let hint = window.shows("try it: nc ");
@@ -23,7 +24,7 @@ fn serve(window: &Window<'_>, line: &str) -> SocketAddr {
     at.replace(' ', ":").parse().expect("an address")
 }
 
-/// Two people who talk.
+/// Two windows with a connected `talk` server and client.
 fn talk(tmux: &Tmux) -> (Window<'_>, Window<'_>) {
     let (host, guest) = (tmux.window(80, 24), tmux.window(80, 24));
     let at = serve(&host, "edgeloop talk 127.0.0.1:0");
@@ -33,12 +34,12 @@ fn talk(tmux: &Tmux) -> (Window<'_>, Window<'_>) {
     (host, guest)
 }
 
-/// What is being typed stays whole, below what comes in.
+/// A line being typed stays whole, below the lines that come in.
 #[test]
 fn both_sides_type_at_once() {
     let tmux = Tmux::new();
     let (host, guest) = talk(&tmux);
-    // Letter by letter, in turns.
+    // Both type letter by letter, in turns.
     let (one, other) = ("how are you today?", "what a fine day it");
     for (left, right) in one.chars().zip(other.chars()) {
         host.type_in(&left.to_string());
@@ -46,7 +47,7 @@ fn both_sides_type_at_once() {
     }
     host.ends_in(&[one]);
     guest.ends_in(&[other]);
-    // Lines come in while there is half a line.
+    // Lines come in while the guest has typed half a line.
     host.press(&["Enter"]);
     guest.ends_in(&[one, other]);
     host.enter("and the family?");
@@ -56,7 +57,7 @@ fn both_sides_type_at_once() {
     guest.ends_in(&[one, "and the family?", "what a fine day it is"]);
 }
 
-/// The line is edited where the cursor is, whatever comes in above.
+/// Editing continues at the cursor while lines come in above.
 #[test]
 fn a_line_is_edited_while_others_come_in() {
     let tmux = Tmux::new();
@@ -72,22 +73,22 @@ fn a_line_is_edited_while_others_come_in() {
     let line = "Yes, I like caf\u{e9}s \u{4f60}\u{597d}!";
     host.ends_in(&["are you there?", line]);
     guest.ends_in(&[line]);
-    // And again, from the history.
+    // The line is sent again from the history.
     host.press(&["Up", "?", "Enter"]);
     guest.ends_in(&[line, &format!("{line}?")]);
 }
 
-/// Ctrl-Z gives the terminal back to the shell, as it was; `fg` brings the line back.
+/// Ctrl-Z returns the terminal to the shell in its original mode, and `fg` restores the line.
 #[test]
 fn stopped_and_continued() {
     let tmux = Tmux::new();
     let (host, guest) = talk(&tmux);
     host.type_in("unfinished");
-    // Ctrl-Z throws away what has not been read (termios(3), NOFLSH).
+    // Wait until the line is shown: Ctrl-Z discards unread input (termios(3), NOFLSH).
     host.ends_in(&["unfinished"]);
     host.press(&["C-z"]);
     host.shows("Stopped");
-    // The kernel edits lines for the shell's programs, and shows what is typed.
+    // The terminal is in the shell's mode: the kernel edits and echoes lines.
     host.read_line();
     host.type_in("ty");
     host.press(&["BSpace"]);
@@ -106,8 +107,7 @@ fn stopped_and_continued() {
     host.ends_in(&["unfinished business", "back"]);
 }
 
-/// A line that is longer than the window is wide is drawn on one row, cut where it does not fit,
-/// also when the window becomes another.
+/// A line longer than the window is wide is drawn on one row and cut, also after a resize.
 #[test]
 fn the_window_changes_its_size() {
     let tmux = Tmux::new();
@@ -138,8 +138,7 @@ fn the_window_changes_its_size() {
     host.ends_in(&[&line]);
 }
 
-/// Where a terminal breaks the row in several because the window has become narrower, nothing of
-/// that is left.
+/// When a window becomes narrower, the terminal wraps the row; the program erases the wrapped rows.
 #[test]
 fn a_window_becomes_narrower_and_narrower() {
     let tmux = Tmux::new();
@@ -162,7 +161,7 @@ fn a_window_becomes_narrower_and_narrower() {
     guest.ends_in(&["what do you see?", &words.concat()]);
 }
 
-/// What is pasted is text: tabs stay, and no character is a key.
+/// Pasted characters are text: tabs stay, and no character acts as a key.
 #[test]
 fn text_is_pasted() {
     let tmux = Tmux::new();
@@ -173,7 +172,7 @@ fn text_is_pasted() {
     host.press(&["C-a"]);
     host.enter("three\t");
     guest.ends_in(&["one     twothree", "three four      five"]);
-    // The shell gets a paste without marks again.
+    // After the program, bracketed paste is off again.
     host.press(&["C-c"]);
     host.ends_in(&["$"]);
     host.read_line();
@@ -182,7 +181,7 @@ fn text_is_pasted() {
     host.ends_in(&["plain", "read plain", "$"]);
 }
 
-/// The line is edited word by word.
+/// Keys for words delete, restore and move by words.
 #[test]
 fn words_are_deleted_and_come_back() {
     let tmux = Tmux::new();
@@ -191,14 +190,14 @@ fn words_are_deleted_and_come_back() {
     host.press(&["M-BSpace", "C-w", "M-b", "M-b", "C-Right"]);
     host.type_in(" and a half");
     host.ends_in(&["one and a half two,"]);
-    // What was deleted by two keys in a row comes back at once.
+    // Words deleted by two keys in a row come back together.
     host.press(&["C-e", "C-y", "C-Left", "C-Left", "M-f"]);
     host.type_in("!");
     host.press(&["Enter"]);
     guest.ends_in(&["one and a half two, three!/four"]);
 }
 
-/// What the other side sends is shown, never obeyed.
+/// Control sequences from the peer are shown, never executed.
 #[test]
 fn hostile_text_in_a_conversation() {
     let tmux = Tmux::new();
@@ -216,9 +215,10 @@ fn hostile_text_in_a_conversation() {
     assert_eq!(window.variable("pane_title"), title);
 }
 
-/// Ctrl-D ends our half, Ctrl-C the program; either way the shell is back, and says so.
+/// Ctrl-D half-closes the connection, and Ctrl-C ends the program. The shell gets status 0 either
+/// way.
 #[test]
-fn a_person_leaves() {
+fn a_user_leaves() {
     let tmux = Tmux::new();
     let (host, guest) = talk(&tmux);
     guest.enter("goodbye");
@@ -233,7 +233,7 @@ fn a_person_leaves() {
     ]);
     guest.enter("echo \"status $?\"");
     guest.ends_in(&["status 0", "$"]);
-    // The next one is welcome.
+    // The host still waits for the next peer.
     host.type_in("nobody hears this");
     host.press(&["Enter"]);
     host.shows("nobody is there to read this");
@@ -243,7 +243,7 @@ fn a_person_leaves() {
     host.ends_in(&["status 0", "$"]);
 }
 
-/// A window that is closed takes the conversation with it: nobody could ever end it.
+/// A program whose window is closed ends, because no user could end it any more.
 #[test]
 fn a_window_is_closed() {
     let tmux = Tmux::new();
@@ -288,7 +288,7 @@ fn hostile_text_in_a_sink() {
     window.ends_in(&["client 0 closed"]);
 }
 
-/// `less` reads as much as it shows. Clients wait until somebody scrolls.
+/// `less` reads only as much as it shows. Clients are paused until the user scrolls.
 #[test]
 fn a_sink_into_a_pager() {
     needs("less");
@@ -324,7 +324,7 @@ fn a_sink_into_a_pager() {
     let growth = resident_bytes(sink).saturating_sub(before);
     assert!(growth < 4 * MIB, "{growth} bytes in memory");
     window.shows("client 0: 3 zzz");
-    // To the end, of which there is none before the server's.
+    // `G` makes `less` read to the end of its input, which comes when the server ends.
     window.press(&["G"]);
     drop(client);
     until("all is read", || {

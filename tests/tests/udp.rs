@@ -1,4 +1,4 @@
-//! Datagrams: each comes back whole, to whom it came from, from where it was sent to.
+//! Datagrams: the server returns each one whole, to its sender, from the address it was sent to.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -48,8 +48,8 @@ fn an_empty_datagram_as_the_first() {
     ping(&socket, b"and another");
 }
 
-/// All of them are one event; no more than any receive buffer holds, though each takes most of a
-/// KiB there.
+/// All datagrams arrive as one event. They fit into any receive buffer, although each takes most of
+/// a KiB there.
 #[test]
 fn a_queue_of_datagrams() {
     const DATAGRAMS: u32 = 100;
@@ -89,7 +89,7 @@ fn many_clients_interleaved() {
     }
 }
 
-/// Their answers come back to the server as "port unreachable".
+/// The server's replies to closed sockets come back as "port unreachable".
 #[test]
 fn clients_that_close_at_once() {
     let server = start();
@@ -106,7 +106,8 @@ fn clients_that_close_at_once() {
     server.descriptors_return_to(baseline);
 }
 
-/// Two echo services that answer each other would never stop; ports below 1024 are where such live.
+/// Two echo services that answer each other would never stop, and such services use ports below
+/// 1024, so the server does not answer those ports.
 #[test]
 fn low_source_ports() {
     let low = (512..1024)
@@ -125,7 +126,7 @@ fn low_source_ports() {
     let server = start();
     low.connect(server.udp()).expect("connect");
     low.send(b"from a low port").expect("send");
-    // One socket, one order: when this is answered, the other would have been.
+    // A socket keeps its order: a reply to the first datagram would precede this one.
     ping(&dial_udp(server.udp()), b"from a high port");
     low.set_nonblocking(true).expect("O_NONBLOCK");
     let answer = low.recv(&mut [0; 100]).map_err(|error| error.kind());
@@ -135,7 +136,7 @@ fn low_source_ports() {
         "a low port was answered"
     );
 
-    // Many that are not answered, and behind them one that is, all as one event.
+    // Many unanswered datagrams and an answered one behind them arrive as one event.
     let other = dial_udp(server.udp());
     server.stop();
     for _ in 0..100 {
@@ -154,7 +155,7 @@ fn low_source_ports() {
     ping(&low, b"from a low port");
 }
 
-/// A connected client takes answers only from where it sent its question to.
+/// A connected client receives only from the address to which it has sent.
 #[test]
 fn a_wildcard_server_answers_from_the_address_it_was_asked_at() {
     let server = Launch::new("echo", &["udp://0.0.0.0:0"]).start();

@@ -1,8 +1,8 @@
-//! Servers that answer each other's answers: a datagram with a forged sender starts them, and they
-//! come to an end.
+//! Two servers that answer each other's replies: a datagram with a forged sender starts the loop,
+//! and its time to live ends it.
 //!
-//! To forge a sender takes no privilege here: the datagram is sent from the port on which the
-//! second server will listen, while the first one is stopped.
+//! Forging the sender needs no privilege here: the test sends the datagram from the port on which
+//! the second server will listen, while the first one is stopped.
 
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -17,10 +17,10 @@ use tests::server::{Launch, Server};
 use tests::strace::Trace;
 use tests::{PATIENCE, until};
 
-/// The longest time to live that a datagram can have.
+/// The greatest time to live of a datagram, in hops.
 const HOPS_MAX: i32 = 255;
 
-/// A server that answers datagrams, wherever it is to listen.
+/// A server that answers datagrams, on the given address.
 type Kind = fn(SocketAddr) -> Launch;
 
 fn echo(at: SocketAddr) -> Launch {
@@ -43,8 +43,8 @@ fn set_hops(socket: &UdpSocket, hops: i32) {
     .expect("the time to live");
 }
 
-/// Sends one datagram from where the second server is about to listen, and starts that server;
-/// `None` if another program has taken the port meanwhile.
+/// Sends one datagram from the second server's future port, and starts that server. `None` if
+/// another program has taken the port meanwhile.
 fn start_second(first: &Server, target: SocketAddr, kind: Kind, at: SocketAddr) -> Option<Server> {
     first.stop();
     let forger = UdpSocket::bind(SocketAddr::new(target.ip(), 0)).expect("bind");
@@ -61,8 +61,8 @@ fn start_second(first: &Server, target: SocketAddr, kind: Kind, at: SocketAddr) 
     listens.then_some(second)
 }
 
-/// Two servers that listen at these addresses exchange answers over this loopback address as
-/// often as the datagram's time to live allows, and then no more.
+/// Checks that two servers exchange replies over this loopback address exactly as often as the
+/// datagram's time to live allows.
 fn come_to_an_end(first: Launch, second: Kind, at: SocketAddr, loopback: SocketAddr) {
     let first = first.start();
     let target = SocketAddr::new(loopback.ip(), first.udp().port());
@@ -123,7 +123,7 @@ fn servers_over_ipv6() {
     come_to_an_end(workers(dual_stack), upper, dual_stack, at);
 }
 
-/// The datagrams are IPv4's, the sockets IPv6's.
+/// The datagrams are IPv4, and the sockets IPv6.
 #[test]
 fn servers_of_both_families() {
     let (at, dual_stack) = (loopback_4(), any_port(Ipv6Addr::UNSPECIFIED));
@@ -132,7 +132,7 @@ fn servers_of_both_families() {
     come_to_an_end(echo(at), workers, dual_stack, at);
 }
 
-/// The kernel has no room for every second answer, which leaves later.
+/// The kernel refuses every second reply at first, so the server sends it later.
 #[test]
 fn servers_that_answer_late() {
     let at = loopback_4();
@@ -143,9 +143,9 @@ fn servers_that_answer_late() {
     assert!(trace.injected() >= 100, "no answer was late");
 }
 
-/// Many datagrams from one forged sender are as many exchanges, each with its end.
+/// Expired datagrams within a batch are not answered, and the others are.
 #[test]
-fn a_batch_of_them() {
+fn a_batch_with_expired_datagrams() {
     const DATAGRAMS: u64 = 100;
     let server = echo(loopback_4()).start();
     let (answered, unanswered) = (dial_udp(server.udp()), dial_udp(server.udp()));
@@ -210,9 +210,9 @@ fn an_answer_has_one_hop_less_than_its_question() {
     }
 }
 
-/// Only an answer needs a hop.
+/// A server that does not answer accepts a datagram without a hop left.
 #[test]
-fn what_is_not_answered_may_have_come_as_far_as_it_could() {
+fn a_datagram_without_a_hop_left_is_accepted_if_not_answered() {
     let sink = Launch::new("sink", &["udp://127.0.0.1:0"]).start();
     let client = dial_udp(sink.udp());
     set_hops(&client, 1);

@@ -1,5 +1,5 @@
-//! Peers that vanish without a word, as a laptop does that sleeps: found in every model, whether the
-//! server waits for them or they for the server.
+//! Peers that vanish silently, like a laptop that sleeps, are detected in every model, with and
+//! without output under way.
 
 use std::io::Write;
 use std::thread;
@@ -9,7 +9,7 @@ use tests::client::ping;
 use tests::link::Link;
 use tests::server::{Launch, MODELS, Server};
 
-/// A server behind a link of its own; `None` where there can be none.
+/// A server behind its own link; `None` where no link can be made.
 fn behind_a_link(name: &str, options: &[&str]) -> Option<(Link, Server)> {
     let link = Link::shaped("1gbit")?;
     let launch = Launch::new(name, &["0.0.0.0:0"]).under(&link.wrapper());
@@ -25,7 +25,7 @@ fn in_every_model(test: fn(&str)) {
     });
 }
 
-/// Nothing is under way: only the kernel's own question can find out.
+/// No byte is under way, so only TCP keepalive can detect the loss.
 #[test]
 fn a_silent_peer_is_found_by_keepalive() {
     in_every_model(|model| {
@@ -40,7 +40,7 @@ fn a_silent_peer_is_found_by_keepalive() {
     });
 }
 
-/// An answer is under way, all of it with the kernel, and nothing is left for the server to do.
+/// The whole reply lies in the kernel's send buffer, so the server itself has no pending output.
 #[test]
 fn a_peer_that_acknowledges_nothing_is_found() {
     in_every_model(|model| {
@@ -58,12 +58,13 @@ fn a_peer_that_acknowledges_nothing_is_found() {
         let mut client = link.dial_far(server.tcp().port());
         ping(&client, b"still here");
         link.lose_answers();
-        client.write_all(b"and now?").expect("the link takes it");
+        client.write_all(b"and now?").expect("write");
         server.logs("closed: accepted nothing for too long");
     });
 }
 
-/// The others talk to a member that has vanished; its name is free again.
+/// A vanished member to which other members' lines are under way is dropped, and its name is free
+/// again.
 #[test]
 fn a_member_that_vanished_leaves_a_room_that_talks() {
     let options = ["--keepalive", "2s", "--stall-timeout", "2s"];

@@ -1,4 +1,4 @@
-//! `--workers`: several reactors in one server, which behaves as one.
+//! `--workers`: a server with several reactors behaves like one with a single reactor.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -24,7 +24,7 @@ fn echo() -> Launch {
     Launch::echo().args(&["--workers", "3"])
 }
 
-/// A client whose answers wait for it.
+/// A client that never reads, so that the server has pending output for it.
 fn stalled_client(server: &Server) -> TcpStream {
     let stream = dial_narrow(server.tcp(), 16 * 1024);
     let _ = fill(&stream, &vec![b'x'; 65_536]);
@@ -41,7 +41,7 @@ fn all_are_served_and_counted() {
     const CLIENTS: usize = 100;
     let server = echo().start();
     assert_eq!(tcp_listeners(server.pid()), [server.tcp(); WORKERS]);
-    // One more waits for signals.
+    // One more thread waits for signals.
     assert_eq!(threads(server.pid()), WORKERS + 1);
     let clients: Vec<_> = (0..CLIENTS).map(|_| dial(server.tcp())).collect();
     for _ in 0..3 {
@@ -56,18 +56,19 @@ fn all_are_served_and_counted() {
         (bytes, bytes)
     );
     drop(clients);
-    server.stats_until("nobody is left", |stats| stats.get("connections") == 0);
+    server.stats_until("all have left", |stats| stats.get("connections") == 0);
     assert_eq!(server.stats().get("closed"), CLIENTS as u64);
     ends_well(server);
 }
 
-/// The kernel deals clients out by a hash of their addresses: each worker has some of so many.
+/// The kernel distributes clients by a hash of their addresses: of a hundred, each worker gets
+/// some.
 #[test]
 fn each_of_them_works() {
     let server = echo().args(&["-v"]).start();
     let clients: Vec<_> = (0..100).map(|_| dial(server.tcp())).collect();
     ping_all(&clients, b"hello");
-    // A worker's first connections have the same numbers as another's.
+    // Each worker numbers its connections from the same number on.
     let log = server.stderr().text();
     let opened = log
         .lines()
@@ -120,7 +121,7 @@ fn counters_every_so_often() {
     }
 }
 
-/// What is pending is sent before the end.
+/// Pending output is sent before the server ends.
 #[test]
 fn a_stop_in_good_order() {
     let mut server = echo().start();
@@ -129,7 +130,7 @@ fn a_stop_in_good_order() {
         .map(|_| {
             let mut stream = dial_narrow(server.tcp(), 16 * 1024);
             stream.write_all(&data).expect("write");
-            // The rest is on its way to us, or has yet to be sent.
+            // The rest is on its way to the client, or pending in the server.
             tests::client::expect(&stream, &data[..1000]);
             tests::sockets::until_read(&stream);
             stream
@@ -165,7 +166,7 @@ fn the_grace_period_ends() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// A signal that comes before the workers have begun is not lost.
+/// A signal that arrives before the workers have started is not lost.
 #[test]
 fn a_signal_right_after_the_start() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -177,7 +178,7 @@ fn a_signal_right_after_the_start() {
     }
 }
 
-/// SO_REUSEPORT lets sockets share a port, but not with whoever comes later.
+/// The workers share a port by SO_REUSEPORT, but a second server must not.
 #[test]
 fn a_port_in_use() {
     let fails = |address: &str, workers: &str| {
@@ -200,7 +201,7 @@ fn a_port_in_use() {
     ping(dial(server.tcp()), b"undisturbed");
 }
 
-/// Each worker may have its share of the connections, so that all have what was asked for.
+/// Each worker gets its share of `--max-connections`.
 #[test]
 fn max_connections() {
     let server = echo().args(&["--max-connections", "6"]).start();
@@ -210,19 +211,19 @@ fn max_connections() {
         probes
     };
     let probes = ask();
-    // None of the three has got nobody of so many.
+    // With sixty clients, each of the three workers fills its share.
     assert_eq!(count(&probes, Fate::Served), 6);
     assert_eq!(count(&probes, Fate::Refused), 54);
     let stats = server.stats();
     assert_eq!(stats.get("connections"), 6);
     assert_eq!(stats.get("accepted") + stats.get("refused"), 60);
     drop(probes);
-    server.stats_until("nobody is left", |stats| stats.get("connections") == 0);
+    server.stats_until("all have left", |stats| stats.get("connections") == 0);
     assert_eq!(count(&ask(), Fate::Served), 6);
 }
 
 #[test]
-fn what_does_not_go_together() {
+fn options_that_do_not_go_together() {
     for (server, options) in [
         ("echo", &["--workers", "2", "--once"][..]),
         ("echo", &["--workers", "2", "--model", "fork"]),
@@ -238,7 +239,7 @@ fn what_does_not_go_together() {
         assert!(finished.stderr.contains("--workers"), "{finished:?}");
         assert_eq!(finished.stdout, "");
     }
-    // One worker is what there is anyway.
+    // One worker is the default, so every server accepts it.
     for server in ["echo", "talk", "chat"] {
         let one = Launch::new(server, &["127.0.0.1:0"]).args(&["--workers", "1"]);
         ends_well(one.stdin(std::process::Stdio::piped()).start());
@@ -259,7 +260,7 @@ fn a_thousand_visits_leave_nothing_behind() {
             });
         }
     });
-    server.stats_until("nobody is left", |stats| stats.get("connections") == 0);
+    server.stats_until("all have left", |stats| stats.get("connections") == 0);
     assert_eq!(server.stats().get("accepted"), 1000);
     server.descriptors_return_to(descriptors);
     assert_eq!(threads(server.pid()), WORKERS + 1);

@@ -1,4 +1,4 @@
-//! Which file needs which, and the circles in that.
+//! The graph of files that need each other, and its circles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,18 +8,18 @@ use petgraph::graphmap::DiGraphMap;
 
 use crate::source::{Meaning, Modules};
 
-/// More re-exports than this behind one another are a circle of names.
+/// Longest chain of re-exports that is followed: a longer one is a circle of names.
 const HOPS_MAX: usize = 16;
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place<'a> {
-    /// An item that this file defines, or something inside of it.
+    /// An item that this file defines, or a part of it.
     File(&'a Path),
     Module(usize),
 }
 
-/// One file that needs another: from, and to.
+/// A file, and another file that it needs.
 type Tie<'a> = (&'a Path, &'a Path);
 
 /// The circles of a crate, each as text: its files, and the names by which they need each other.
@@ -65,7 +65,7 @@ fn needs(modules: &Modules) -> BTreeMap<Tie<'_>, BTreeSet<&str>> {
     needs
 }
 
-/// Where a path leads that stands in this module; nowhere if it leads out of the crate.
+/// The targets of a path in the module `from`; none if it leads out of the crate.
 fn resolve<'a>(modules: &'a Modules, from: usize, path: &[String], hops: usize) -> Vec<Place<'a>> {
     let Some((first, rest)) = path.split_first() else {
         return Vec::new();
@@ -78,14 +78,14 @@ fn resolve<'a>(modules: &'a Modules, from: usize, path: &[String], hops: usize) 
         name => named(modules, from, name, hops).unwrap_or_default(),
     };
     for name in rest {
-        // Before `::`, a name that is a module's and an item's is the module's.
+        // Before `::`, a name that both a module and an item have means the module.
         if places.iter().any(|place| matches!(place, Place::Module(_))) {
             places.retain(|place| matches!(place, Place::Module(_)));
         }
         let next = |place| match place {
             Place::File(_) => vec![place],
             Place::Module(module) if name == "super" => parent(module).into_iter().collect(),
-            // A name that nothing declares is one that a macro makes.
+            // A macro makes a name that no item declares.
             Place::Module(module) => named(modules, module, name, hops)
                 .unwrap_or_else(|| vec![Place::File(&modules.0[module].file)]),
         };
@@ -94,7 +94,7 @@ fn resolve<'a>(modules: &'a Modules, from: usize, path: &[String], hops: usize) 
     places
 }
 
-/// What a name stands for in a module; `None` if it has no such name.
+/// The targets of a name in a module; `None` if the module has no such name.
 fn named<'a>(modules: &'a Modules, at: usize, name: &str, hops: usize) -> Option<Vec<Place<'a>>> {
     let module = &modules.0[at];
     if hops > HOPS_MAX {

@@ -1,10 +1,10 @@
 //! No crate has a circle of modules: files that need each other can only be read together.
 //!
-//! A file needs another if its code names an item of that file, in a `use` or in a path. `mod` and
-//! re-exports (`pub use`) put an item on a shelf and need nothing from it, so a name is followed
-//! through re-exports to the file that defines the item. Code under `#[cfg(test)]` does not count.
-//! A module may name what its parent defines as long as the parent names nothing of its own, and a
-//! method that is called on a value names no file.
+//! A file needs another one if its code names an item of that file, in a `use` or in a path. `mod`
+//! and re-exports (`pub use`) only publish an item, so the check follows a name through re-exports
+//! to the file that defines the item. Code under `#[cfg(test)]` does not count. A module may name
+//! its parent's items as long as the parent names none of the module's, and a method call names no
+//! file.
 //!
 //! [`source`] reads the modules of a crate, and [`graph`] resolves their paths.
 
@@ -18,7 +18,7 @@ use std::path::Path;
 use graph::circles;
 use source::Modules;
 
-/// Fails with the circles of a crate, if it has some.
+/// Fails if the crate has circles, and lists them.
 fn check(name: &str) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |file: &Path| fs::read_to_string(workspace.join(file)).ok();

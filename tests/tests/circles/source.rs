@@ -1,4 +1,5 @@
-//! The modules of a crate as its sources declare them: the names in each, and the paths in its code.
+//! The modules of a crate as its sources declare them: the names in each, and the paths in its
+//! code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -24,11 +25,11 @@ pub(crate) struct Module {
     pub(crate) names: BTreeMap<String, Vec<Meaning>>,
     /// Modules and enums that are imported whole.
     pub(crate) globs: Vec<Names>,
-    /// All paths in its code, and those that it imports for itself.
+    /// All paths in its code, and those of its private imports.
     pub(crate) paths: BTreeSet<Names>,
 }
 
-/// What a name stands for in the module that declares it.
+/// The meaning of a name in the module that declares it.
 pub(crate) enum Meaning {
     Item,
     Module(usize),
@@ -39,7 +40,7 @@ pub(crate) enum Meaning {
 pub(crate) struct Modules(pub(crate) Vec<Module>);
 
 impl Modules {
-    /// `read` returns the text of a file, or `None` where there is no such file.
+    /// Reads a crate. `read` returns the text of a file, or `None` if there is no such file.
     pub(crate) fn of_crate(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Modules {
         let mut reader = Reader {
             read,
@@ -95,7 +96,7 @@ impl Reader<'_> {
         self.here().names.entry(name).or_default().push(meaning);
     }
 
-    /// Every path that a `use` imports, with the names under which it does.
+    /// Declares every name that a `use` imports, with its path.
     fn import(&mut self, tree: &UseTree, mut path: Names, is_private: bool) {
         let (last, alias) = match tree {
             UseTree::Path(outer) => {
@@ -130,10 +131,11 @@ impl Reader<'_> {
         self.here().paths.extend(is_private.then_some(path));
     }
 
-    /// Paths in the arguments of a macro or an attribute, which have no syntax of their own.
+    /// Finds the paths in the arguments of a macro or an attribute, which `syn` does not parse.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path = Names::new();
-        // A name goes on with the path before it, or is the name of a field or a method.
+        // The last two points decide whether a name continues a path (`::`), or is a field's or a
+        // method's (`.`).
         let mut before = (' ', ' ');
         for token in tokens {
             let is_path = before == (':', ':');
@@ -250,7 +252,8 @@ fn needs_test(condition: &Meta) -> bool {
     }
 }
 
-/// The name is `None` where the item declares none, or does so elsewhere.
+/// The attributes and the name of an item. The name is `None` if the item has none, or if another
+/// method declares it.
 fn attributes_and_name(item: &Item) -> (&[Attribute], Option<&syn::Ident>) {
     match item {
         Item::Const(item) => (&item.attrs, Some(&item.ident)),

@@ -1,4 +1,4 @@
-//! The check itself, on sources in memory.
+//! Tests of the check itself, on sources in memory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::graph::circles;
 use crate::source::Modules;
 
-/// The circles of a crate whose files, each a name and a text, start with the root.
+/// The circles of a crate with these files, each a name and a text. The first one is the root.
 fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
     let texts: BTreeMap<PathBuf, &str> = files
         .iter()
@@ -16,8 +16,7 @@ fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
     circles(&Modules::of_crate(Path::new(files[0].0), &read))
 }
 
-/// Two files, `a.rs` and `b.rs`, of which the first needs the second: is there a circle, if the
-/// second has this text?
+/// Whether the text `b` in `b.rs` closes a circle with `a.rs`, which needs `b.rs`.
 fn closes(b: &str) -> bool {
     let root = "mod a; mod b; pub use a::Shown; pub fn of_root() {}";
     let a = "use crate::b::B; pub struct A; pub struct Shown; pub fn run(_: B) {} \

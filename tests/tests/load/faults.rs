@@ -1,4 +1,4 @@
-//! What is wrong with a server is found out.
+//! The generator detects each fault of a server, and names it.
 
 use tests::door::{ClosedDoor, closed_udp_door};
 
@@ -79,7 +79,7 @@ fn a_stream_that_does_not_end_is_an_error() {
 }
 
 #[test]
-fn a_chat_that_nobody_is_let_into() {
+fn a_chat_that_refuses_every_name() {
     let server = Faulty::start(faulty::picky_chat);
     let run = load(&["--kind", "chat", &server.address()]);
     let at = server.address();
@@ -92,7 +92,7 @@ fn a_chat_that_nobody_is_let_into() {
 fn datagrams_that_are_lost_are_errors() {
     let (socket, address) = tests::door::udp_door();
     let listener = std::thread::spawn(move || {
-        // One of ten is not answered.
+        // One datagram of ten gets no reply.
         let mut bytes = [0; 100];
         for number in 0..20 {
             let (count, from) = socket.recv_from(&mut bytes).expect("a datagram");
@@ -112,13 +112,13 @@ fn datagrams_that_are_lost_are_errors() {
     ];
     let json = load(&words).bad();
     listener.join().expect("it does not panic");
-    // What is sent when the listener is gone is refused.
+    // The datagrams after the listener's end are refused.
     assert!(number(&json, "/messages") <= 18.0, "{json}");
     assert!(number(&json, "/errors/no answer in time") >= 1.0, "{json}");
 }
 
 #[test]
-fn nobody_is_there() {
+fn no_server_listens() {
     let closed = ClosedDoor::new();
     let address = closed.at().to_string();
     for kind in ["echo", "chat", "sink"] {

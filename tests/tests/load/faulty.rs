@@ -1,4 +1,4 @@
-//! Servers that are not as they should be, for a load generator to find out.
+//! Faulty servers, whose faults the load generator must detect.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// A TCP server that treats each client as it is told, in a thread of its own. It ends when
-/// dropped, once its clients have ended.
+/// A TCP server that calls `treat` for each client, in a thread. Dropping it waits for its clients
+/// to end.
 #[derive(Debug)]
 pub(crate) struct Faulty {
     at: SocketAddr,
@@ -21,7 +21,7 @@ impl Faulty {
         Self::new(treat, false)
     }
 
-    /// One that never ends a stream, but when it is dropped.
+    /// A server that never closes a stream before it is dropped.
     pub(crate) fn without_end(treat: fn(TcpStream)) -> Self {
         Self::new(treat, true)
     }
@@ -39,10 +39,10 @@ impl Faulty {
                 if over.load(Ordering::Acquire) {
                     break;
                 }
-                // Whoever has reset its connection by now has no name.
+                // A connection that was reset already has no peer address.
                 let name = stream.peer_addr();
-                seen.lock().expect("nobody panics").extend(name);
-                // A stream ends with the last descriptor of it.
+                seen.lock().expect("no thread panics").extend(name);
+                // A stream ends when its last descriptor is closed.
                 kept.extend(keeps.then(|| stream.try_clone().expect("dup")));
                 treatments.push(thread::spawn(move || treat(stream)));
             }
@@ -62,16 +62,16 @@ impl Faulty {
         self.at.to_string()
     }
 
-    /// Where the clients so far came from.
+    /// The addresses of the clients so far.
     pub(crate) fn clients(&self) -> Vec<SocketAddr> {
-        self.clients.lock().expect("nobody panics").clone()
+        self.clients.lock().expect("no thread panics").clone()
     }
 }
 
 impl Drop for Faulty {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
-        // Wakes it up.
+        // A connection wakes the accepting thread.
         let _ = TcpStream::connect(self.at);
         if let Some(Err(panic)) = self.accepting.take().map(JoinHandle::join)
             && !thread::panicking()
@@ -81,12 +81,12 @@ impl Drop for Faulty {
     }
 }
 
-/// The size of the messages that these servers are asked.
+/// Bytes of a message to these servers.
 pub(crate) const SIZE: usize = 64;
-/// The message with which something goes wrong.
+/// The number of the message that triggers the fault.
 const WRONG: usize = 5;
 
-/// Answers messages one by one, as `change` makes them, until either side has had enough.
+/// Answers each message with the result of `change`, until that is `None` or the client closes.
 fn answer(mut stream: TcpStream, change: impl Fn(usize, &[u8; SIZE]) -> Option<Vec<u8>>) {
     let mut message = [0; SIZE];
     for number in 0.. {
@@ -100,12 +100,12 @@ fn answer(mut stream: TcpStream, change: impl Fn(usize, &[u8; SIZE]) -> Option<V
     }
 }
 
-/// Right, for a change.
+/// A correct echo.
 pub(crate) fn right(stream: TcpStream) {
     answer(stream, |_, message| Some(message.to_vec()));
 }
 
-/// Two neighbours that are not the same change places.
+/// Swaps two different neighbouring bytes.
 pub(crate) fn swaps_bytes(stream: TcpStream) {
     answer(stream, |number, message| {
         let mut answer = message.to_vec();
@@ -117,16 +117,16 @@ pub(crate) fn swaps_bytes(stream: TcpStream) {
     });
 }
 
-/// One byte is missing.
+/// Drops a byte.
 pub(crate) fn drops_a_byte(stream: TcpStream) {
     answer(stream, |number, message| match number {
-        // The rest of the next answer is there to fill the gap.
+        // The second copy fills the gap, so that the client gets enough bytes.
         WRONG => Some([&message[1..], message].concat()),
         _ => Some(message.to_vec()),
     });
 }
 
-/// An answer comes twice.
+/// Sends a reply twice.
 pub(crate) fn duplicates(stream: TcpStream) {
     answer(stream, |number, message| match number {
         WRONG => Some([&message[..], message].concat()),
@@ -134,7 +134,7 @@ pub(crate) fn duplicates(stream: TcpStream) {
     });
 }
 
-/// A message is not answered, those after it are.
+/// Does not answer one message, but answers the later ones.
 pub(crate) fn drops(stream: TcpStream) {
     answer(stream, |number, message| match number {
         WRONG => Some(Vec::new()),
@@ -142,35 +142,35 @@ pub(crate) fn drops(stream: TcpStream) {
     });
 }
 
-/// It ends in the middle of it all.
+/// Closes the connection in the middle of the run.
 pub(crate) fn closes_early(stream: TcpStream) {
     answer(stream, |number, message| {
         (number < WRONG).then(|| message.to_vec())
     });
 }
 
-/// It listens to everything and says nothing.
+/// Reads everything and never replies.
 pub(crate) fn never_answers(mut stream: TcpStream) {
     let mut bytes = [0; 4096];
     while stream.read(&mut bytes).is_ok_and(|count| count > 0) {}
 }
 
-/// It answers, and goes on talking when everything is answered.
+/// Sends more bytes after the last reply.
 pub(crate) fn talks_on(stream: TcpStream) {
     let ours = stream.try_clone().expect("dup");
     right(stream);
     let _ = (&ours).write_all(b"and another thing");
 }
 
-/// Reads no more than the first bytes, and ends when there are others.
+/// Reads only the first bytes, and closes the connection when more arrive.
 pub(crate) fn reads_little(mut stream: TcpStream) {
     let mut bytes = [0; 4096];
     let _ = stream.read(&mut bytes);
-    // To close a stream with bytes that nobody has read is to reset it.
+    // A close with unread input sends an RST.
     let _ = stream.peek(&mut bytes);
 }
 
-/// A chat for two that asks for a name, lets everybody in, and keeps all that is said to itself.
+/// A chat that asks for a name, lets every member in, and forwards no line.
 pub(crate) fn silent_chat(mut stream: TcpStream) {
     let mut bytes = [0; 4096];
     let _ = stream.write_all(b"name?\n");
@@ -179,7 +179,7 @@ pub(crate) fn silent_chat(mut stream: TcpStream) {
     never_answers(stream);
 }
 
-/// A chat that knows the name already.
+/// A chat in which every name is taken.
 pub(crate) fn picky_chat(mut stream: TcpStream) {
     let mut bytes = [0; 4096];
     let _ = stream.write_all(b"name?\n");

@@ -1,4 +1,4 @@
-//! What is measured of the server, and what a message costs the generator.
+//! The figures of the server are plausible, and a message costs the generator two calls.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ fn the_server_is_measured_in_all_its_models() {
         let words = [&address, "-c", "20", "--server-pid", &pid];
         let json = load(&words).good();
         assert_eq!(json["server"]["processes"], processes, "{model}: {json}");
-        // Whoever accepts may be a thread too.
+        // The accepting thread may count, too.
         let found = number(&json, "/server/threads");
         assert!(
             (f64::from(threads)..=f64::from(threads + 2)).contains(&found),
@@ -39,7 +39,7 @@ fn the_server_is_measured_in_all_its_models() {
             "reactor" => assert!(memory < 20e3, "{json}"),
             _ => assert!((4e3..1e6).contains(&memory), "{model}: {json}"),
         }
-        // Children that come and go have used processor time too.
+        // The processor time of children that have ended counts, too.
         let words = [
             "--kind",
             "connect",
@@ -81,12 +81,13 @@ fn two_thousand_connections() {
     });
 }
 
-/// A shell that has started the generator is taken for the server, whose figures it is not in.
+/// The measured process is a shell that has started the generator: the figures exclude the
+/// generator itself.
 #[test]
 fn the_generator_is_not_a_part_of_the_server() {
     let server = serve("echo", "127.0.0.1:0");
     let mut shell = Command::new("sh");
-    // Without a second command the shell would become the first.
+    // With a single command the shell would become the generator by `exec`.
     let words = "load \"$1\" --json -d 300ms --warm-up 0 --server-pid $$; exit $?";
     shell.args(["-c", &format!("\"$0\" {words}")]);
     shell.arg(edgecall()).arg(server.tcp().to_string());
@@ -95,7 +96,7 @@ fn the_generator_is_not_a_part_of_the_server() {
     assert_eq!(json["server"]["processes"], 1, "{json}");
 }
 
-/// The server is killed while messages go to and fro.
+/// The server is killed during the measurement.
 #[test]
 fn a_server_that_ends_has_no_figures() {
     let server = serve("echo", "127.0.0.1:0");
@@ -130,8 +131,8 @@ fn a_server_that_ends_has_no_figures() {
     assert!(notes.contains("the server's process has ended"), "{json}");
 }
 
-/// As `strace` counts: to ask and to hear the answer is a call each, as it is for the server, and
-/// each stream has one call more, which finds its end.
+/// `strace` counts one call to send and one to receive per message, and one more per stream that
+/// finds its end.
 #[test]
 fn two_calls_for_a_message() {
     const CONNECTIONS: u64 = 64;
@@ -152,7 +153,7 @@ fn two_calls_for_a_message() {
     let messages = number(&finish(command).good(), "/messages") as u64;
     let _ = trace.total_calls();
     let [sends, receives] = ["sendto", "recvfrom"].map(|call| calls(&trace.text(), call));
-    // Some are sent until all have noticed that measuring has ended.
+    // Some messages are sent after the end of the measurement.
     assert!(
         (messages..2 * messages).contains(&sends),
         "{sends} for {messages}"
@@ -162,7 +163,7 @@ fn two_calls_for_a_message() {
     assert!(waits < sends / 5, "{waits} waits for {sends} messages");
 }
 
-/// How often a system call is in a summary of `strace -c`.
+/// The count of a system call in a summary of `strace -c`.
 fn calls(summary: &str, name: &str) -> u64 {
     let line = summary
         .lines()

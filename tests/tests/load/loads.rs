@@ -1,4 +1,4 @@
-//! The kinds of load, over everything that they can go over.
+//! Each kind of load runs over each transport, and counts its messages correctly.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -73,7 +73,7 @@ fn sizes_depths_and_threads() {
         ];
         load(&words).good();
     }
-    // Whatever was opened is closed.
+    // The generator closes all its connections.
     server.stats_until("all connections are closed", |stats| {
         stats.get("connections") == 0
     });
@@ -106,7 +106,7 @@ fn chats() {
         let json = load(&[&words[..], &["--depth", depth, "-t", threads]].concat()).good();
         assert_eq!(json["connected"], 30);
         assert_eq!(json["options"]["talkers"].to_string(), talkers);
-        // All but the author have heard each line.
+        // All members but the author have received each line.
         let lines = json["messages"].as_u64().expect("a number");
         assert_eq!(json["delivered"], lines * 29, "{json}");
         assert_eq!(json["latency_us"]["count"], json["delivered"]);
@@ -128,7 +128,7 @@ fn cycles_of_connections() {
     assert_eq!(stats.get("reset"), 0);
 }
 
-/// What is planned is sent, or counted as not sent.
+/// Each planned message is either sent or counted as behind.
 #[test]
 fn open_loops() {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -152,8 +152,7 @@ fn open_loops() {
     }
 }
 
-/// The server is stopped for a while, in which messages become due that are not sent: what they
-/// waited is counted.
+/// While the server is stopped, messages become due that cannot be sent. Their waiting time counts.
 #[test]
 fn a_pause_of_the_server_is_in_the_latencies_of_an_open_loop() {
     let server = serve("echo", "127.0.0.1:0");
@@ -182,9 +181,9 @@ fn a_pause_of_the_server_is_in_the_latencies_of_an_open_loop() {
     assert_eq!(call.finish(), (Some(0), String::new()));
     let json: Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!(json["interrupted"], true);
-    // The first of them is planned within a millisecond, and the stop takes its time.
+    // The first of them is due within a millisecond of the stop, which itself takes some time.
     assert!(number(&json, "/latency_us/max") >= 490e3, "{json}");
-    // Five hundred were due meanwhile, which waited for a quarter of a second in the mean.
+    // Five hundred messages were due meanwhile, and waited a quarter of a second on average.
     let waited = number(&json, "/latency_us/mean") * number(&json, "/latency_us/count");
     assert!(waited >= 0.8 * 500.0 * 250e3, "{json}");
 }
@@ -222,20 +221,20 @@ fn connections_are_opened_at_a_rate() {
         "2",
     ];
     load(&words).good();
-    // Two threads begin with one each.
+    // Each of the two threads opens its first connection at once.
     assert!(start.elapsed() >= Duration::from_millis(360));
 }
 
-/// Nobody can keep such a plan, and the generator does as well as without one. What has piled up
-/// while warming up is not measured.
+/// No server can keep up with this rate; the generator sends as fast as without one. The backlog of
+/// the warm-up is not measured.
 #[test]
 fn a_rate_that_is_impossible() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let unix = format!("unix:{}", directory.path().join("load.sock").display());
     let echo = Launch::new("echo", &["127.0.0.1:0", "udp://127.0.0.1:0", &unix]).start();
     for address in echo.addresses() {
-        // So many wait that nobody is asked in time; the answer comes in time all the same, unless
-        // the machine stands still for so long.
+        // Every message is sent late, but each reply comes in time, unless the machine stands still
+        // for that long.
         let (timeout, duration) = match address.starts_with("udp") {
             true => ("1s", "1500ms"),
             false => ("10s", "400ms"),

@@ -1,4 +1,4 @@
-//! `edgecall load`: what it measures, and that nothing wrong escapes it.
+//! `edgecall load` measures correctly, and detects every fault of a server.
 
 mod faults;
 mod faulty;

@@ -1,4 +1,4 @@
-//! Servers of another kind, or none: a run ends with a reason, and with JSON.
+//! Against a server of another kind, or none, a run ends with a reason and a complete JSON report.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -21,8 +21,8 @@ fn fields(report: &Value) -> BTreeSet<&str> {
     object.keys().map(String::as_str).collect()
 }
 
-/// Loads of all kinds, and what is left behind by each. Each must have given a reason if something
-/// was wrong, and a report with all its fields.
+/// Runs loads of all kinds, and returns their results. Each failed run must give a reason, and each
+/// report must have all fields.
 fn loads(address: &str) -> Vec<(&'static str, Finished)> {
     let usual = command(&["--kind", "connect", "-c", "1", "-d", "1ms", "--json"]);
     let usual = finish(usual).json();
@@ -31,7 +31,7 @@ fn loads(address: &str) -> Vec<(&'static str, Finished)> {
         let mut command = command(&words);
         command.args(["-d", "200ms", "--warm-up", "0", "--json"]);
         let run = finish(command);
-        // A datagram cannot be sent to some kinds of servers, which the command line knows.
+        // The command line refuses UDP for some kinds (status 2).
         if run.code != Some(2) {
             let json = run.json();
             assert_eq!(fields(&json), fields(&usual), "{kind}: {run:?}");
@@ -49,7 +49,8 @@ fn loads(address: &str) -> Vec<(&'static str, Finished)> {
     KINDS.into_iter().map(load).collect()
 }
 
-/// All kinds but the suited ones end with a reason. Those may, on a machine that stands still.
+/// Checks that all kinds but the suited ones fail. The suited ones may fail, too, on a machine that
+/// stands still.
 fn only(suited: &[&str], runs: &[(&str, Finished)]) {
     for (kind, run) in runs.iter().filter(|(kind, _)| !suited.contains(kind)) {
         assert_eq!(run.code, Some(1), "{kind}: {run:?}");
@@ -80,18 +81,18 @@ fn our_servers_of_other_kinds() {
     });
 }
 
-/// Answers whatever it is asked as a web server would.
+/// Answers any request as a web server would.
 fn speaks_http(mut stream: TcpStream) {
     let mut bytes = [0; 4096];
     if stream.read(&mut bytes).is_ok_and(|count| count > 0) {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     }
-    // A reset would take the answer with it.
+    // A close with unread input would send an RST and destroy the reply.
     let _ = stream.shutdown(std::net::Shutdown::Write);
     faulty::never_answers(stream);
 }
 
-/// Sends lines that nobody asked for.
+/// Sends unrequested lines.
 fn babbles(mut stream: TcpStream) {
     while stream.write_all(b"* \x1b[2J\xff\0\r\n[x] y\n").is_ok() {}
 }
@@ -107,7 +108,7 @@ fn strange_servers() {
         (speaks_http, &[]),
         (babbles, &[]),
         (closes_at_once, &[]),
-        // To the end, which it tells.
+        // This server reads to the end, and then closes: a correct sink.
         (faulty::never_answers, &["sink"]),
     ];
     thread::scope(|scope| {
@@ -170,13 +171,13 @@ fn a_run_that_cannot_begin() {
     }
 }
 
-/// A chat in which each member may say so many lines a second.
+/// A chat whose members may say `rate` lines a second.
 fn limited_chat(rate: &str) -> Server {
     let limits = ["--quiet", "--rate", rate, "--burst", "1"];
     Launch::new("chat", &["127.0.0.1:0"]).args(&limits).start()
 }
 
-/// A run long enough for probes.
+/// A chat run, long enough for the generator's probes.
 fn chat(server: &Server, duration: &str, words: &[&str]) -> Value {
     let address = server.tcp().to_string();
     let mut command = command(&["--kind", "chat", &address, "-c", "20", "-d", duration]);
@@ -206,12 +207,12 @@ fn the_limit_of_a_chat_is_told_from_its_speed() {
         let json = chat(&unlimited, "2s", words);
         assert_eq!(json["held_back"], false, "{json}");
     }
-    // A plan below the limit is kept.
+    // A rate below the limit is not held back.
     let json = chat(&limited, "2s", &["--rate", "20"]);
     assert_eq!(json["held_back"], false, "{json}");
 }
 
-/// Says lines in the name of the member that talks, changed, and never reads what that one says.
+/// Sends garbled lines in the talker's name, and never reads the talker's lines.
 fn garbles_without_reading(mut stream: TcpStream) {
     let mut bytes = [0; 100];
     let _ = stream.write_all(b"name?\n");
@@ -224,9 +225,10 @@ fn garbles_without_reading(mut stream: TcpStream) {
     while stream.write_all(talker.repeat(100).as_bytes()).is_ok() {}
 }
 
-/// The talker's lines count as heard, so it goes on talking to a server that takes nothing.
+/// The garbled lines count as the talker's own, so it goes on sending to a server that does not
+/// read. The generator's pending output must stay bounded.
 #[test]
-fn what_waits_for_a_chat_is_bounded() {
+fn pending_output_to_a_chat_is_bounded() {
     let server = Faulty::start(garbles_without_reading);
     let words = ["--kind", "chat", &server.address(), "-c", "2", "-d", "1m"];
     let mut command = command(&[&words[..], &["--talkers", "1", "-s", "64KiB"]].concat());

@@ -1,4 +1,4 @@
-//! The command line, what is printed, and how a run ends.
+//! The command line of `edgecall load`, its reports, and the ways in which a run ends.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -31,7 +31,7 @@ fn descriptors_that_are_not_enough() {
         .split_whitespace()
         .next();
     let most = most.expect("a number").to_owned();
-    // So many can be opened then.
+    // The number in the message can be opened.
     let mut command = program::command("prlimit");
     command.args(["--nofile=100:100", "--"]).arg(edgecall());
     let words = ["--json", "-d", "100ms", "--warm-up", "0", "-c", &most];
@@ -80,7 +80,7 @@ fn reports_for_people_and_plots() {
     assert!(run.stdout.contains("\n#[Mean "), "{run:?}");
 }
 
-/// What the lines of a report begin with; notes are left out, which depend on who was busy.
+/// The beginnings of a report's lines, without the notes, which depend on the load of the machine.
 fn beginnings(report: &str) -> Vec<&str> {
     let lines = report.lines().filter(|line| !line.starts_with("note "));
     lines
@@ -105,14 +105,14 @@ fn the_readme_shows_a_report_as_it_is() {
     assert_eq!(example.map(beginnings), Some(beginnings(&run.stdout)));
 }
 
-/// A run whose phases can be told by its log.
+/// Starts a run whose log names its phases.
 fn logged(words: &[&str]) -> Call {
     let mut command = command(words);
     command.args(["-v", "-c", "2", "--warm-up", "0", "--timeout", "10m"]);
     Call::spawn(command)
 }
 
-/// Waits until a run has come to this phase, and interrupts it.
+/// Waits until a run has reached this phase, and interrupts it.
 fn interrupt(call: &Call, phase: &str) {
     signal(call, phase, Signal::SIGINT);
 }
@@ -139,7 +139,7 @@ fn a_signal_ends_it_with_the_report_so_far() {
     assert_eq!(call.finish().0, Some(0));
 }
 
-/// A run of this duration whose messages are not answered any more: the server is stopped.
+/// A run of this duration whose server is stopped, so that no further message is answered.
 fn unanswered(duration: &str) -> (Server, Call) {
     let server = serve("echo", "127.0.0.1:0");
     let call = logged(&["-d", duration, &server.tcp().to_string()]);
@@ -160,7 +160,7 @@ fn a_second_signal_ends_it_at_once() {
     server.resume();
 }
 
-/// The kernel says that the terminal has closed, and then the shell says it again.
+/// When a terminal closes, the kernel and then the shell send SIGHUP.
 #[test]
 fn a_terminal_that_closes_ends_it_with_the_report_so_far() {
     let (server, mut call) = unanswered("10m");
@@ -173,7 +173,7 @@ fn a_terminal_that_closes_ends_it_with_the_report_so_far() {
     assert_eq!(code, Some(0), "{stderr}");
 }
 
-/// Whoever has no patience for the last answers has the report without them.
+/// A signal during the wait for the last replies ends the run with a report without them.
 #[test]
 fn a_signal_ends_the_waiting_for_the_last_answers() {
     let (server, mut call) = unanswered("2s");
@@ -185,7 +185,7 @@ fn a_signal_ends_the_waiting_for_the_last_answers() {
     server.resume();
 }
 
-/// Longer than any clock goes.
+/// The duration and the timeout are longer than any clock runs.
 #[test]
 fn a_run_without_end() {
     let server = serve("echo", "127.0.0.1:0");

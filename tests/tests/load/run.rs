@@ -1,4 +1,4 @@
-//! Runs of the generator.
+//! Helpers that run the generator and parse its report.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use tests::call::Call;
 use tests::server::{Launch, Server, edgecall};
 
-/// What a run of the generator leaves behind.
+/// The status and output of a run.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
@@ -20,7 +20,7 @@ impl Finished {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The JSON of a run in which all was well.
+    /// The report of a run without errors.
     pub(crate) fn good(self) -> Value {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
         let json = self.json();
@@ -30,7 +30,7 @@ impl Finished {
         json
     }
 
-    /// The JSON of a run in which something was found.
+    /// The report of a run that has found errors.
     pub(crate) fn bad(self) -> Value {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert!(self.stderr.starts_with("edgecall: "), "{self:?}");
@@ -71,7 +71,7 @@ pub(crate) fn number(json: &Value, path: &str) -> f64 {
     value.unwrap_or_else(|| panic!("no number {path} in {json}"))
 }
 
-/// The servers for these tests print nothing that is looked at.
+/// Starts a server that logs nothing: these tests do not read its log.
 pub(crate) fn serve(name: &str, address: &str) -> Server {
     Launch::new(name, &[address]).args(&["--quiet"]).start()
 }

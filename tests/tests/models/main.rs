@@ -1,5 +1,5 @@
-//! A process or a thread for each client: the same promises as the reactor's, as far as these
-//! models can keep them ([`promises`]), and what is theirs alone ([`workers`]).
+//! The models with a process or a thread per client keep the reactor's promises as far as they can
+//! ([`promises`]), and have some of their own ([`workers`]).
 
 use std::fs;
 use std::net::TcpStream;
@@ -13,8 +13,8 @@ use tests::process::state;
 use tests::server::{Launch, Server};
 use tests::strace::Trace;
 
-/// Makes a test of each function for each model that it is about: all three, the two that are the
-/// subject here, or fork alone.
+/// Makes a test of each function for each of its models: all three, the two blocking ones, or fork
+/// alone.
 macro_rules! for_each_model {
     (all: $($all:ident)*) => {
         for_each_model!(@ reactor: $($all)*);
@@ -42,7 +42,7 @@ fn echo(model: &str) -> Launch {
     Launch::echo().args(&["--model", model])
 }
 
-/// The processes that a process has started and not reaped.
+/// The children of a process's main thread, including zombies.
 fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let children = fs::read_to_string(path).expect("/proc/PID/task/TID/children");
@@ -56,7 +56,7 @@ fn threads(pid: u32) -> usize {
 }
 
 fn is_gone(pid: u32) -> bool {
-    // Where nobody reaps orphans, they are zombies for ever.
+    // On a machine whose init does not reap orphans, they stay zombies.
     !Path::new(&format!("/proc/{pid}")).exists() || state(pid) == 'Z'
 }
 
@@ -69,14 +69,15 @@ fn end(mut server: Server) {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// A client with answers pending that it never reads.
+/// A client that never reads, so that the server has pending output for it.
 fn stalled_client(server: &Server) -> TcpStream {
     let stream = dial_narrow(server.tcp(), 16 * 1024);
     let _ = fill(&stream, &vec![b'x'; 65_536]);
     stream
 }
 
-/// An echo server of which `calls` fail as `how` says, in the words of `strace -e inject`.
+/// An echo server whose system calls `calls` fail as `how` says, in the syntax of `strace -e
+/// inject`.
 fn with_faults(model: &str, calls: &str, how: &str) -> (Trace, Server) {
     let trace = Trace::new();
     let options = [format!("trace={calls}"), format!("inject={calls}:{how}")];

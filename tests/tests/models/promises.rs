@@ -1,4 +1,5 @@
-//! What every model promises, the reactor too.
+//! Promises that every model keeps, including the reactor: exact replies, limits, and stops in
+//! order.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -29,9 +30,9 @@ for_each_model! {
         three_hundred_netcats_at_once
         half_close_with_answers_pending
         half_close_at_many_sizes
-        clients_that_never_read_delay_nobody
+        clients_that_never_read_delay_no_other_client
         three_hundred_clients_at_once
-        resets_concern_nobody_else
+        resets_disturb_no_other_client
         interrupted_calls
         idle_timeout
         stall_timeout
@@ -75,8 +76,7 @@ fn three_hundred_netcats_at_once(model: &str) {
     }
 }
 
-/// Buffers are full all the way, and only after the end of the questions does the client begin to
-/// read.
+/// The client starts to read only when all buffers on the way are full and it has half-closed.
 fn half_close_with_answers_pending(model: &str) {
     let server = echo(model).start();
     let block = Random::new(2).bytes(100_003);
@@ -87,7 +87,7 @@ fn half_close_with_answers_pending(model: &str) {
     expect_end(&stream, &data);
 }
 
-/// The FIN arrives at every stage of a write that blocks.
+/// The FIN arrives at every stage of a write that the kernel accepts only in part.
 fn half_close_at_many_sizes(model: &str) {
     let server = echo(model).args(&["--high-water", "4MiB"]).start();
     let data = Random::new(3).bytes(3 * MIB);
@@ -108,7 +108,7 @@ fn half_close_at_many_sizes(model: &str) {
     }
 }
 
-fn clients_that_never_read_delay_nobody(model: &str) {
+fn clients_that_never_read_delay_no_other_client(model: &str) {
     let server = echo(model).start();
     let active = dial(server.tcp());
     let filling = AtomicBool::new(true);
@@ -129,12 +129,12 @@ fn clients_that_never_read_delay_nobody(model: &str) {
     });
     for _ in 0..100 {
         ping(&active, b"while the others are full\n");
-        ping_and_end(&dial(server.tcp()), b"somebody new\n");
+        ping_and_end(&dial(server.tcp()), b"a new client\n");
     }
     drop(stalled);
 }
 
-/// The notes' server with threads has room for 256.
+/// The notes' server with threads has room for 256 clients only.
 fn three_hundred_clients_at_once(model: &str) {
     let server = echo(model).start();
     let clients: Vec<_> = (0..300).map(|_| dial(server.tcp())).collect();
@@ -157,14 +157,14 @@ fn three_hundred_clients_at_once(model: &str) {
     end(server);
 }
 
-fn resets_concern_nobody_else(model: &str) {
+fn resets_disturb_no_other_client(model: &str) {
     let server = echo(model).start();
     let bystander = dial(server.tcp());
     ping(&bystander, b"before");
     for index in 0..100 {
         let mut stream = dial(server.tcp());
         match index % 4 {
-            // At once; with a question under way; with an answer unread; with much under way.
+            // Reset at once, with a question under way, after an answer, and with much under way.
             0 => {}
             1 => stream.write_all(b"no answer, please").expect("write"),
             2 => ping(&stream, b"an answer"),
@@ -209,7 +209,7 @@ fn idle_timeout(model: &str) {
         });
         silent.iter().for_each(|client| expect_end(client, b""));
         assert!(opened.elapsed() > Duration::from_millis(500), "too early");
-        // By now the active one is older than the silent ones became; let it be twice as old.
+        // The active client has outlived the silent ones. It must live twice as long as they did.
         std::thread::sleep(opened.elapsed());
         drop(lower);
     });
@@ -235,7 +235,7 @@ fn a_slow_reader_is_not_stalled(model: &str) {
     let began = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| (&stream).write_all(&data).expect("the server goes on"));
-        // 150 KiB each 25 ms: no send can finish within the timeout, but each makes progress.
+        // 150 KiB every 25 ms: no send can finish within the timeout, but each makes progress.
         for chunk in answer.chunks_mut(150 * 1024) {
             (&stream).read_exact(chunk).expect("the server goes on");
             std::thread::sleep(Duration::from_millis(25));
@@ -261,7 +261,7 @@ fn max_connections(model: &str) {
     probes.iter().for_each(Probe::ask_again);
     for _ in 0..5 {
         drop(probes.pop());
-        until("the free place is taken", || {
+        until("the free slot is taken", || {
             probes.push(Probe::ask(server.tcp(), "late come"));
             watch(&mut probes, 1000);
             probes.retain(|probe| probe.fate == Fate::Served);
@@ -307,7 +307,7 @@ fn idle_clients_do_not_delay_the_end(model: &str) {
     }
 }
 
-/// Its questions are there whenever the server looks, so nothing but the signal ends them.
+/// The server always finds more input from this client, so only the signal can end the connection.
 fn a_client_that_never_pauses_does_not_delay_the_end(model: &str) {
     let mut server = echo(model).args(&["--grace", "1h"]).start();
     let stream = dial(server.tcp());
@@ -345,12 +345,12 @@ fn answers_are_delivered_after_sigterm(model: &str) {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// More than a stingy client's kernel takes, and no more than any server's does, so that no model
-/// has to wait for the client before it reads on.
+/// Bytes that do not fit into the receive buffer of [`dial_stingy`], but into the server's send
+/// buffer, so that no model has to wait for the client before it reads on.
 const UNDER_WAY: usize = 12_000;
 
-/// A client that sends `data` and reads nothing; the server has read all of it, and the kernel has
-/// the answers.
+/// A client that sends `data` and reads nothing. The server has read all of it, and the replies lie
+/// in the kernel's buffers.
 fn client_with_answers_under_way(server: &Server, data: &[u8]) -> TcpStream {
     let mut stream = dial_stingy(server.tcp());
     stream.write_all(data).expect("write");
@@ -358,14 +358,14 @@ fn client_with_answers_under_way(server: &Server, data: &[u8]) -> TcpStream {
     stream
 }
 
-/// The server leaves with some of our bytes unread: what it did read, it answers, no less and no
-/// more, and no RST overtakes the answers.
+/// The server stops with some input unread: it answers exactly the bytes that it did read, and no
+/// RST destroys the replies.
 fn unread_input_at_sigterm(model: &str) {
     let mut server = echo(model).args(&["--grace", "1h"]).start();
     let block = Random::new(7).bytes(100_003);
     let mut stream = dial_narrow(server.tcp(), 64 * 1024);
     let sent = fill(&stream, &block);
-    // What has arrived counts at both ends until it is acknowledged, which takes 200 ms at the most.
+    // Bytes that have arrived count at both ends until they are acknowledged, within 200 ms.
     let mut ends = both_ends(&stream).expect("a connection");
     within(Duration::from_secs(1), || {
         ends = both_ends(&stream).expect("a connection");
@@ -381,8 +381,9 @@ fn unread_input_at_sigterm(model: &str) {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// It reads nothing before it has sent everything, which it can only if the server takes that. The
-/// reactor does so as long as answers wait in it; once the kernel has them all, it takes little more.
+/// The client reads only after it has sent everything, so the server must discard that input. The
+/// reactor discards input as long as it has pending output, and only little once the kernel has all
+/// of it.
 fn a_client_that_goes_on_sending_after_sigterm(model: &str) {
     let mut server = echo(model).args(&["--grace", "1h"]).start();
     let data = Random::new(8).bytes(16 * MIB);
@@ -392,7 +393,7 @@ fn a_client_that_goes_on_sending_after_sigterm(model: &str) {
     let stopping = |line: &str| line.contains("stopping; connections open: 1");
     assert!(server.stderr().wait_for(PATIENCE, stopping).is_some());
     assert_eq!(server.wait(Duration::from_millis(300)), None);
-    stream.write_all(&data).expect("the server takes all");
+    stream.write_all(&data).expect("the server reads all");
     expect_end(&stream, answers);
     drop(stream);
     assert_eq!(server.exit_code(), 0);

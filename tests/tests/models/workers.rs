@@ -1,4 +1,5 @@
-//! What only processes and threads can get wrong.
+//! Promises of the models with processes or threads: no worker is left behind, and a failing worker
+//! disturbs no other client.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -29,7 +30,7 @@ for_each_model! {
         two_calls_for_a_message
         only_over_tcp;
     fork:
-        a_killed_child_takes_nobody_with_it
+        a_killed_child_ends_only_its_own_client
         a_child_that_is_told_to_stop_ends_in_order
         a_child_has_one_client_and_nothing_else
         sigkill_leaves_no_child
@@ -42,17 +43,17 @@ fn a_thousand_visits_leave_nothing_behind(model: &str) {
     let stays = dial(server.tcp());
     for visit in 0..1000 {
         ping(dial(server.tcp()), format!("visit {visit}").as_bytes());
-        // Zombies are reaped as they come, not when there is nothing else to do.
+        // The server reaps zombies at once, not only when it is idle.
         assert!(children(pid).len() < 100, "after visit {visit}");
     }
     server.stats_until("one is left", |stats| stats.get("connections") == 1);
     ping(&stays, b"still here");
-    // One worker for one client: a child, which would be in this list as a zombie too, or a thread.
+    // One worker is left for one client: a child or a thread. A zombie would count as a child.
     until("threads have ended", || {
         children(pid).len() + threads(pid) == 2
     });
     drop(stays);
-    server.stats_until("nobody is left", |stats| stats.get("connections") == 0);
+    server.stats_until("all have left", |stats| stats.get("connections") == 0);
     assert_eq!(children(pid), []);
     until("no thread is left", || threads(pid) == 1);
     server.descriptors_return_to(descriptors);
@@ -71,7 +72,7 @@ fn a_worker_that_cannot_be_started(model: &str) {
     assert_eq!(server.open_descriptors(), descriptors);
     assert_eq!(server.stats().get("connections"), 1);
     ping(&first, b"after");
-    ping(dial(server.tcp()), b"somebody new");
+    ping(dial(server.tcp()), b"a new client");
     let stats = server.stats();
     assert_eq!((stats.get("refused"), stats.get("accepted")), (2, 2));
     let said = |line: &str| line.contains("connection refused: no ");
@@ -79,7 +80,7 @@ fn a_worker_that_cannot_be_started(model: &str) {
     end(server);
 }
 
-/// A second in which nobody does anything must cost next to nothing.
+/// Checks that a second without traffic costs almost no processor time.
 fn assert_at_rest(server: &mut Server) {
     let before = cpu_time(server.pid());
     let ended = server.wait(Duration::from_secs(1));
@@ -138,7 +139,7 @@ fn errors_of_accept_that_stay(model: &str) {
     }
 }
 
-/// No memory for a question or an answer: not a byte is lost.
+/// The kernel has no memory for a question or a reply once: no byte is lost.
 fn out_of_buffers(model: &str) {
     for calls in ["recvfrom", "sendto"] {
         let (trace, server) = with_faults(model, calls, "error=ENOBUFS:when=2");
@@ -152,7 +153,7 @@ fn out_of_buffers(model: &str) {
     }
 }
 
-/// What a signal means does not change with the model, nor does it reach a conversation.
+/// Signals have the same meaning in each model, and do not disturb a connection.
 fn signals_to_the_server(model: &str) {
     let server = echo(model).start();
     let client = dial(server.tcp());
@@ -163,7 +164,7 @@ fn signals_to_the_server(model: &str) {
         let told = |line: &str| line.contains("SIGHUP");
         assert!(server.stderr().wait_from(seen, PATIENCE, told).is_some());
         assert_eq!(server.stats().get("connections"), 1);
-        // As when the terminal goes.
+        // A terminal that closes sends SIGHUP to the children, too.
         for child in children(server.pid()) {
             signal(child, Signal::SIGHUP);
             signal(child, Signal::SIGUSR1);
@@ -199,7 +200,7 @@ fn two_calls_for_a_message(model: &str) {
         trace.total_calls()
     };
     let calls = calls(MESSAGES) - calls(0);
-    // How often it was asked for its counters is a matter of luck, and costs some.
+    // The requests for counters cost some calls, and their number varies.
     assert!(
         (2 * MESSAGES - 100..2 * MESSAGES + 100).contains(&calls),
         "{calls} calls"
@@ -227,7 +228,7 @@ fn no_other_model() {
     assert_eq!(finished.code, 2, "{finished:?}");
 }
 
-fn a_killed_child_takes_nobody_with_it(model: &str) {
+fn a_killed_child_ends_only_its_own_client(model: &str) {
     let server = echo(model).start();
     let victim = dial(server.tcp());
     ping(&victim, b"before");
@@ -239,7 +240,7 @@ fn a_killed_child_takes_nobody_with_it(model: &str) {
     signal(child, Signal::SIGKILL);
     assert!(is_closed(&victim));
     ping(&other, b"after");
-    ping(dial(server.tcp()), b"somebody new");
+    ping(dial(server.tcp()), b"a new client");
     let told = format!("connection 0: process {child} was killed by SIGKILL");
     let told = server
         .stderr()
@@ -259,7 +260,7 @@ fn a_child_that_is_told_to_stop_ends_in_order(model: &str) {
     };
     signal(child, Signal::SIGTERM);
     expect_end(&client, b"");
-    ping(dial(server.tcp()), b"somebody new");
+    ping(dial(server.tcp()), b"a new client");
     end(server);
 }
 
@@ -279,7 +280,7 @@ fn a_child_has_one_client_and_nothing_else(model: &str) {
             .filter(|link| link.starts_with("socket:"))
             .count()
     };
-    until("the server has but a listener", || {
+    until("the server has only its listener", || {
         sockets(server.pid()) == 1
     });
     let children = children(server.pid());
@@ -302,7 +303,7 @@ fn sigkill_leaves_no_child(model: &str) {
     let children = children(server.pid());
     assert_eq!(children.len(), 11);
     server.signal(Signal::SIGKILL);
-    let status = server.wait(PATIENCE).expect("nobody survives SIGKILL");
+    let status = server.wait(PATIENCE).expect("SIGKILL ends the server");
     assert_eq!(status.signal(), Some(9));
     until("the children are gone", || {
         children.iter().all(|&child| is_gone(child))
@@ -311,13 +312,14 @@ fn sigkill_leaves_no_child(model: &str) {
     drop(stalled);
 }
 
-/// Whoever ignores SIGCHLD is not told of children that end.
+/// A process that ignores SIGCHLD is not told of children that end, so the server must not inherit
+/// that.
 fn an_ignored_sigchld_is_no_inheritance(model: &str) {
     let wrapper = ["env", "--ignore-signal=CHLD"];
     let server = echo(model).under(&wrapper).start();
     for _ in 0..10 {
         ping_and_end(&dial(server.tcp()), b"a visit");
     }
-    server.stats_until("nobody is left", |stats| stats.get("connections") == 0);
+    server.stats_until("all have left", |stats| stats.get("connections") == 0);
     end(server);
 }
