@@ -53,8 +53,8 @@ pub struct Limits {
     pub accept_budget: usize,
     /// Minimum rate: bytes a second, averaged over 30 s, that a peer must accept while more than
     /// `high_water` is pending for it; a slower peer is closed as a slow consumer. Meant for
-    /// protocols that send to a peer the words of others, where no backpressure reaches the sender.
-    /// Default 0: any rate is accepted.
+    /// protocols that send a peer the messages of others, where backpressure does not reach the
+    /// sender. Default 0: any rate is accepted.
     pub min_rate: usize,
     /// Idle timeout: a connection whose peer has neither sent nor accepted a byte for this long is
     /// closed ([`Closed::Idle`](crate::Closed::Idle)). Default zero: none.

@@ -216,7 +216,8 @@ impl Fd {
         }
     }
 
-    /// Of [`Kind::Asked`]: `EAGAIN` unless poll(2) says that a call would not wait.
+    /// Fails with `EAGAIN` if the descriptor is [`Kind::Asked`] and poll(2) finds that a call would
+    /// wait.
     fn ask(&self, flags: PollFlags) -> Result<()> {
         if self.kind == Kind::Asked
             && poll(

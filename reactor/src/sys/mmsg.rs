@@ -142,7 +142,7 @@ impl Batch {
     /// `sendmmsg(2)` without waiting: sends the datagram in each of `slots`, at most [`BATCH`],
     /// back to its sender, from the local address that it was sent to and with its time to live
     /// less one. Returns the number of datagrams that the kernel took, counted from the first. An
-    /// error says something of the first datagram only.
+    /// error is about the first datagram only.
     pub(crate) fn send_back(&mut self, fd: BorrowedFd, slots: &[u8]) -> Result<usize> {
         for (header, &slot) in slots.iter().enumerate() {
             self.aim(header, slot.into());
