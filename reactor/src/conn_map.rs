@@ -73,27 +73,17 @@ impl<T> ConnMap<T> {
     /// Removes the value of a connection and returns it, as a protocol does in `on_close`.
     pub fn remove(&mut self, id: ConnId) -> Option<T> {
         let (generation, value) = self.slots.get_mut(id.slot())?;
-        let value = if *generation == id.generation {
-            value.take()
-        } else {
-            None
-        };
+        let value = value.take_if(|_| *generation == id.generation);
         self.count -= usize::from(value.is_some());
         value
     }
 
     /// All connections that have a value, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, (generation, value))| {
-                let id = ConnId {
-                    slot: slot as u32,
-                    generation: *generation,
-                };
-                value.as_ref().map(|value| (id, value))
-            })
+        let slots = (0..).zip(&self.slots);
+        slots.filter_map(|(slot, &(generation, ref value))| {
+            Some((ConnId { slot, generation }, value.as_ref()?))
+        })
     }
 }
 

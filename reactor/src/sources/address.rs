@@ -292,14 +292,10 @@ impl fmt::Display for Peer {
 /// another family.
 pub(crate) fn to_socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
-        return Some(SocketAddrV4::new(v4.ip(), v4.port()).into());
+        return Some(SocketAddrV4::from(*v4).into());
     }
-    let v6: SocketAddrV6 = (*address.as_sockaddr_in6()?).into();
-    Some(
-        v6.ip()
-            .to_ipv4_mapped()
-            .map_or(v6.into(), |ip| SocketAddrV4::new(ip, v6.port()).into()),
-    )
+    let v6 = SocketAddrV6::from(*address.as_sockaddr_in6()?);
+    Some(without_mapping(v6.into()))
 }
 
 /// Whether this is the wildcard address, `0.0.0.0` or `[::]`: the socket serves every interface, so

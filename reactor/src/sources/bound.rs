@@ -41,8 +41,8 @@ use std::time::Duration;
 use nix::Result;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect,
-    getsockname, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, connect, getsockname,
+    setsockopt, socket, sockopt,
 };
 
 use crate::reason;
@@ -244,16 +244,12 @@ fn unix_sockets(path: &Path, count: usize) -> io::Result<Vec<Socket>> {
     if is_file {
         remove_stale(path)?;
     }
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let fd = new_socket(AddressFamily::Unix, SockType::Stream)?;
     bind(fd.as_raw_fd(), &unix_addr(path)?)?;
-    let file = match is_file {
-        true => Some(Arc::new(SocketFile::new(path)?)),
-        false => None,
-    };
-    let copies = (1..count)
-        .map(|_| fd.try_clone())
-        .collect::<io::Result<Vec<_>>>()?;
+    let file = is_file.then(|| SocketFile::new(path).map(Arc::new));
+    let file = file.transpose()?;
+    let copies = (1..count).map(|_| fd.try_clone());
+    let copies = copies.collect::<io::Result<Vec<_>>>()?;
     let all = std::iter::once(fd).chain(copies);
     Ok(all.map(|fd| Socket::Stream(fd, file.clone())).collect())
 }
@@ -314,6 +310,12 @@ fn join_group(fd: OwnedFd, at: SocketAddr) -> Result<OwnedFd> {
     joined.map_err(errno).map(|()| socket.into())
 }
 
+/// A socket that is non-blocking and close-on-exec.
+pub(crate) fn new_socket(family: AddressFamily, kind: SockType) -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    socket(family, kind, flags, None)
+}
+
 /// A socket of the address's family, non-blocking and close-on-exec; for `[::]` it is dual-stack.
 /// Errors: those of socket(2), among them `EAFNOSUPPORT` where IPv6 is off.
 pub(crate) fn inet_socket(address: &SocketAddr, kind: SockType) -> Result<OwnedFd> {
@@ -322,12 +324,7 @@ pub(crate) fn inet_socket(address: &SocketAddr, kind: SockType) -> Result<OwnedF
     } else {
         AddressFamily::Inet6
     };
-    let fd = socket(
-        family,
-        kind,
-        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let fd = new_socket(family, kind)?;
     if address.is_ipv6() {
         setsockopt(&fd, sockopt::Ipv6V6Only, &!is_wildcard(address))?;
     }
@@ -367,12 +364,7 @@ pub(crate) fn keep_alive(fd: &OwnedFd, after: Duration) -> Result<()> {
 
 /// The local address of an IPv4 or IPv6 socket (getsockname(2)); `None` for any other descriptor.
 pub(crate) fn local_address(fd: BorrowedFd) -> Option<SocketAddr> {
-    let address = getsockname::<SockaddrStorage>(fd.as_raw_fd()).ok()?;
-    if address.family() == Some(AddressFamily::Unix) {
-        None
-    } else {
-        to_socket_addr(&address)
-    }
+    to_socket_addr(&getsockname(fd.as_raw_fd()).ok()?)
 }
 
 /// Removes the socket file at `path` if no process listens on it. Errors: `EADDRINUSE` if one does,
@@ -390,8 +382,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
     // A listener whose queue is full would let a blocking connect wait. Non-blocking, it is EAGAIN,
     // which shows as well that a server is there.
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let probe = new_socket(AddressFamily::Unix, SockType::Stream)?;
     match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
         Err(Errno::ECONNREFUSED) => fs::remove_file(path),
         Ok(()) | Err(Errno::EAGAIN) => Err(Errno::EADDRINUSE.into()),

@@ -32,16 +32,16 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, connect,
-    getsockopt, recv, send, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockType, SockaddrLike, SockaddrStorage, connect,
+    getsockopt, recv, send, setsockopt, shutdown, sockopt,
 };
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::isatty;
 
 use crate::core::conn::{State, Stream};
 use crate::poll::Interest;
 use crate::sources::address::{Address, Peer, unix_addr};
-use crate::sources::bound::{bind_source, inet_socket, keep_alive, local_address};
+use crate::sources::bound::{bind_source, inet_socket, keep_alive, local_address, new_socket};
 use crate::sources::jobs::{is_anothers, may_read, may_write};
 use crate::sys;
 
@@ -123,8 +123,7 @@ impl Fd {
     pub(crate) fn connect(to: &Address, keepalive: Duration) -> io::Result<(Fd, Peer, bool)> {
         let (fd, peer, address): (OwnedFd, Peer, Box<dyn SockaddrLike>) = match to {
             Address::Unix(path) => {
-                let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-                let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+                let fd = new_socket(AddressFamily::Unix, SockType::Stream)?;
                 (fd, Peer::Unix, Box::new(unix_addr(path)?))
             }
             Address::Tcp(_) => {
@@ -156,28 +155,20 @@ impl Fd {
     /// last one stopped.
     pub(crate) fn adopt(fd: OwnedFd, direction: Direction) -> Result<Fd> {
         let is_terminal = is_terminal(&fd);
-        let of = |descriptor, kind| Fd {
+        let status = fstat(&fd)?;
+        let (descriptor, kind) = match file_type(&status) {
+            SFlag::S_IFSOCK => (fd, Kind::Socket),
+            SFlag::S_IFREG => (fd, Kind::File),
+            _ => match reopen(&fd, &status, direction) {
+                Some(own) => (own, Kind::File),
+                None => (fd, Kind::Asked),
+            },
+        };
+        Ok(Fd {
             descriptor,
             kind,
             direction,
             is_terminal,
-        };
-        let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
-        if kind == SFlag::S_IFSOCK {
-            return Ok(of(fd, Kind::Socket));
-        }
-        if kind == SFlag::S_IFREG {
-            return Ok(of(fd, Kind::File));
-        }
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let own = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let reopened = may_reopen(&fd, &path)
-            .then(|| open(path.as_str(), direction.access() | own, Mode::empty()));
-        Ok(match reopened {
-            Some(Ok(fd)) => of(fd, Kind::File),
-            // After su(1) the terminal belongs to another user (`EACCES`), and a pipe whose reader
-            // is gone cannot be opened for writing.
-            _ => of(fd, Kind::Asked),
         })
     }
 
@@ -231,18 +222,27 @@ impl Fd {
     }
 }
 
-/// Whether opening `path` anew leads to the same pipe or terminal.
+/// Opens a pipe or a terminal anew, to get an open file description of our own. `None` if that is
+/// impossible: after su(1) a terminal belongs to another user (`EACCES`), and a pipe whose reader
+/// is gone cannot be opened for writing.
 ///
-/// It does so for anonymous pipes and for terminals. A named pipe is left alone, since a new reader
-/// waits for the next writer and never hears that the last one is gone. So are devices of which
-/// each open(2) makes another one, such as the master side of a terminal.
-fn may_reopen(fd: &OwnedFd, path: &str) -> bool {
-    let Ok(status) = fstat(fd) else { return false };
-    match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFIFO => readlink(path).is_ok_and(|link| link.as_bytes().starts_with(b"pipe:")),
+/// A named pipe is left alone, since a new reader waits for the next writer and never hears that
+/// the last one is gone. So are devices of which each open(2) makes another one, such as the master
+/// side of a terminal.
+fn reopen(fd: &OwnedFd, status: &FileStat, direction: Direction) -> Option<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let is_the_same = match file_type(status) {
+        SFlag::S_IFIFO => readlink(&*path).is_ok_and(|link| link.as_bytes().starts_with(b"pipe:")),
         SFlag::S_IFCHR => is_terminal(fd) && status.st_rdev != TERMINAL_MASTER,
         _ => false,
-    }
+    };
+    let own = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let open = || open(&*path, direction.access() | own, Mode::empty()).ok();
+    is_the_same.then(open).flatten()
+}
+
+fn file_type(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
 }
 
 /// The device number of `/dev/ptmx` (pts(4)).

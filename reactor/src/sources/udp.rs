@@ -313,11 +313,8 @@ impl Udp {
 
     /// One sendto(2), counted.
     fn try_send_to(&self, to: SocketAddr, bytes: &[u8], stats: &mut Stats) -> Result<usize> {
-        let (to, flags) = (
-            SockaddrStorage::from(to),
-            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
-        );
-        let sent = sendto(self.fd.as_raw_fd(), bytes, &to, flags);
+        let to = SockaddrStorage::from(to);
+        let sent = sendto(self.fd.as_raw_fd(), bytes, &to, sys::SEND_FLAGS);
         stats.count_write(sent);
         sent
     }

@@ -20,11 +20,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
+use super::{SEND_FLAGS, socket_addr};
 use nix::Result;
 use nix::errno::Errno;
-use nix::sys::socket::{SockaddrLike, SockaddrStorage};
-
-use crate::sources::address::to_socket_addr;
 
 /// Datagrams in one call. With 64 the cost of the call itself hardly shows any more; a larger batch
 /// would only add latency for its first datagram.
@@ -48,7 +46,8 @@ struct Control([u8; CONTROL_MAX]);
 /// The sender of the datagram in a slot, and the lengths of its parts in bytes.
 #[derive(Clone, Copy)]
 struct Meta {
-    address: libc::sockaddr_storage,
+    /// Room for an address of either family; that of IPv4 is the shorter one.
+    address: libc::sockaddr_in6,
     address_len: libc::socklen_t,
     data_len: usize,
     control_len: usize,
@@ -92,12 +91,7 @@ impl Batch {
 
     /// The sender of the datagram in `slot`; `None` for an address family other than IPv4 and IPv6.
     pub(crate) fn from(&self, slot: usize) -> Option<SocketAddr> {
-        let meta = &self.meta[slot];
-        // SAFETY: `address` was filled by the kernel, with `address_len` bytes of it valid.
-        let storage = unsafe {
-            SockaddrStorage::from_raw((&raw const meta.address).cast(), Some(meta.address_len))
-        };
-        storage.as_ref().and_then(to_socket_addr)
+        socket_addr(&self.meta[slot].address)
     }
 
     /// Whether the datagram in `slot` has used up its time to live, so that it may not be answered.
@@ -111,7 +105,7 @@ impl Batch {
     /// error of an earlier one (udp(7)).
     pub(crate) fn receive(&mut self, fd: BorrowedFd) -> Result<usize> {
         for slot in 0..BATCH {
-            self.meta[slot].address_len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            self.meta[slot].address_len = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
             self.meta[slot].data_len = DATAGRAM_MAX;
             self.meta[slot].control_len = CONTROL_MAX;
             self.aim(slot, slot);
@@ -147,7 +141,7 @@ impl Batch {
         for (header, &slot) in slots.iter().enumerate() {
             self.aim(header, slot.into());
         }
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
         // SAFETY: as in `receive`; `slots` holds at most BATCH entries, or `aim` would have
         // panicked.
         let count = unsafe {
@@ -155,7 +149,7 @@ impl Batch {
                 fd.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 slots.len() as libc::c_uint,
-                flags,
+                SEND_FLAGS.bits(),
             )
         };
         Errno::result(count).map(|count| count as usize)
