@@ -10,7 +10,7 @@
 //! [`Address::resolved`] is called before the reactor runs, and the loop uses only
 //! [`Address::numbers`].
 //!
-//! Two details are easily missed. A link-local IPv6 address exists on every link, so it needs a
+//! Two details are often missed. A link-local IPv6 address exists on every link, so it needs a
 //! *zone*, the name of an interface: `fe80::1%eth0` (RFC 4007). And a dual-stack socket shows an
 //! IPv4 peer as an IPv6 address (`::ffff:127.0.0.1`); it is turned back into IPv4 wherever it
 //! appears, so that logs and comparisons see one form.
