@@ -319,7 +319,7 @@ impl World {
         );
     }
 
-    /// Checks the two properties: every connection has ended, and no echoed byte was lost or repeated.
+    /// Checks that every connection has ended, and that no echoed byte was lost or repeated.
     fn check(&mut self) {
         assert_eq!(
             self.core.len(),
