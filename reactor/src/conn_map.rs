@@ -1,15 +1,19 @@
-//! What a protocol knows of each connection, found without hashing.
+//! A protocol's own data for each connection, found without hashing.
 
 use crate::id::ConnId;
 
-/// A table from connections to values: O(1), by the slot in the [`ConnId`].
+/// A map from connections to values. Each operation is an array access by the slot in the
+/// [`ConnId`], O(1) and without hashing.
 ///
-/// A value is found only under the id it was inserted with: the next tenant of a slot never sees
-/// its predecessor's. Memory is that of the values up to the highest slot in use, plus 4 bytes
-/// each.
+/// A value is found only under the id that it was inserted with: the next tenant of a slot never
+/// sees its predecessor's value. The map has an entry for each slot up to the highest that was ever
+/// used, of the size of `Option<T>` plus 4 bytes, and does not shrink.
 #[derive(Debug)]
 pub struct ConnMap<T> {
+    /// For each slot the generation of the connection that a value was last inserted for, and the
+    /// value.
     slots: Vec<(u32, Option<T>)>,
+    /// Entries that hold a value.
     count: usize,
 }
 
@@ -23,26 +27,26 @@ impl<T> Default for ConnMap<T> {
 }
 
 impl<T> ConnMap<T> {
-    /// An empty table.
+    /// An empty map, which allocates nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many connections have a value.
+    /// The number of connections that have a value.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether none has.
+    /// Whether no connection has a value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Sets the value of a connection, and returns the one it had. A value left by a closed
-    /// connection is dropped.
+    /// Sets the value of a connection, and returns its previous one. A value that a closed
+    /// connection left in the slot is dropped.
     pub fn insert(&mut self, id: ConnId, value: T) -> Option<T> {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || (0, None));
@@ -53,43 +57,33 @@ impl<T> ConnMap<T> {
         before.1.filter(|_| before.0 == id.generation)
     }
 
-    /// The value of a connection.
+    /// The value of a connection, if it has one.
     #[must_use]
     pub fn get(&self, id: ConnId) -> Option<&T> {
         let (generation, value) = self.slots.get(id.slot())?;
         value.as_ref().filter(|_| *generation == id.generation)
     }
 
-    /// The value of a connection, to be changed.
+    /// The value of a connection, if it has one, to be changed.
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut T> {
         let (generation, value) = self.slots.get_mut(id.slot())?;
         value.as_mut().filter(|_| *generation == id.generation)
     }
 
-    /// Takes the value of a connection out, as one does in `on_close`.
+    /// Removes the value of a connection and returns it, as a protocol does in `on_close`.
     pub fn remove(&mut self, id: ConnId) -> Option<T> {
         let (generation, value) = self.slots.get_mut(id.slot())?;
-        let value = if *generation == id.generation {
-            value.take()
-        } else {
-            None
-        };
+        let value = value.take_if(|_| *generation == id.generation);
         self.count -= usize::from(value.is_some());
         value
     }
 
     /// All connections that have a value, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, (generation, value))| {
-                let id = ConnId {
-                    slot: slot as u32,
-                    generation: *generation,
-                };
-                value.as_ref().map(|value| (id, value))
-            })
+        let slots = (0..).zip(&self.slots);
+        slots.filter_map(|(slot, &(generation, ref value))| {
+            Some((ConnId { slot, generation }, value.as_ref()?))
+        })
     }
 }
 

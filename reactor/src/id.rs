@@ -1,14 +1,16 @@
-//! The words that protocols and the reactor have in common: which connection, and its bytes.
+//! The words that protocols and the reactor have in common: a connection's name, and its bytes.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use crate::poll::Token;
 
-/// A connection: its slot in the reactor's table, and which of the slot's tenants it is.
+/// The name of a connection: a slot in the reactor's table, and a generation that tells the slot's
+/// tenants apart.
 ///
-/// Slots are reused, ids are not: an id kept after its connection has closed names nobody, and what
-/// is sent to it is dropped. Ids repeat after 2³² connections.
+/// Slots are reused, ids are not: an id that a protocol keeps after its connection has closed names
+/// no connection, and bytes that are sent to it are dropped. The generation counts all connections
+/// of the reactor, so ids repeat after 2³² of them at the earliest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     pub(crate) slot: u32,
@@ -17,13 +19,14 @@ pub struct ConnId {
 }
 
 impl ConnId {
-    /// The slot: a small number, unique among the connections that are open at one time, and reused
-    /// afterwards.
+    /// The slot: an index that is unique among the connections open at one time. It is smaller than
+    /// the largest number of connections that were ever open at once, and is reused afterwards.
     #[must_use]
     pub fn slot(self) -> usize {
         self.slot as usize
     }
 
+    /// The id as the 64 bits that epoll carries: the generation in the upper half.
     pub(crate) fn token(self) -> Token {
         Token(u64::from(self.generation) << 32 | u64::from(self.slot))
     }
@@ -42,10 +45,11 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// Bytes that were received and the right to change them in place, lent for one callback.
+/// Bytes that were received, lent to a protocol for one callback; it may change them in place.
 ///
-/// They lie in the buffer that all connections share. What is to be kept must be copied; what is to
-/// go straight back to where it came from need not be: see [`Outbox::send_back`](crate::Outbox::send_back).
+/// The bytes lie in the one read buffer that all connections share. A protocol copies the bytes
+/// that it wants to keep. Bytes that go back to their sender need no copy: see
+/// [`Outbox::send_back`](crate::Outbox::send_back).
 #[derive(Debug)]
 pub struct Data<'a>(pub(crate) &'a mut [u8]);
 
@@ -68,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_survive_the_trip_through_a_token() {
+    fn an_id_survives_the_trip_through_a_token() {
         for (slot, generation) in [(0, 1), (u32::MAX, u32::MAX), (7, 0x8000_0000)] {
             let id = ConnId { slot, generation };
             assert_eq!(ConnId::from_token(id.token()), id);

@@ -1,10 +1,36 @@
 //! The kernel's epoll and nothing more: [`Poll`], [`Token`], [`Interest`], [`Ready`].
 //!
-//! This floor can be used alone; `examples/on_poll.rs` is an echo server on it. An interest list is
-//! kept by the kernel: a descriptor is added once, with a [`Token`] of the caller's choice, and
-//! every [`Poll::wait`] says for which tokens something happened. Everything is edge-triggered
-//! ([`Interest`] sets `EPOLLET`): an edge says that there is something new, not that there is
-//! something left. See epoll(7).
+//! poll(2) hands the kernel the whole list of descriptors in each call, so a call costs as much as
+//! there are connections. epoll(7) lets the kernel keep that list, the *interest list*: a
+//! descriptor is added once, with a [`Token`] of the caller's choice, and each [`Poll::wait`] costs
+//! as much as there are *ready* descriptors. This floor can be used alone: `examples/on_poll.rs` is
+//! an echo server on it.
+//!
+//! # Edge-triggered readiness
+//!
+//! Every descriptor is added with `EPOLLET`. A level-triggered wait reports a descriptor for as
+//! long as it is readable. An edge-triggered wait reports it once, when new bytes, new room to
+//! write or an error arrive. This has three consequences for the code above:
+//!
+//! - The caller reads, writes or accepts until the kernel answers `EAGAIN`, or remembers that it
+//!   stopped early. No event repeats an edge that was not used up; a caller that forgets one has a
+//!   connection that hangs for ever. The rules stand in `core/conn.rs`.
+//! - Backpressure costs no system call: a caller that does not want to read leaves the edge unused.
+//!   With level-triggered readiness it would need an epoll_ctl(2) to be left alone, and another one
+//!   to be told again.
+//! - One registration for both reading and writing lasts for the connection's life.
+//!
+//! Readiness is a hint. Between the wait and the read another process may have taken the bytes, and
+//! the kernel may report an edge that turns out to bring nothing. Only the next system call on the
+//! descriptor tells for certain, so descriptors must be non-blocking.
+//!
+//! # Tokens
+//!
+//! The kernel keeps 64 bits for each registration and returns them with every event. The reactor
+//! puts a slot and a generation into them ([`ConnId`](crate::ConnId)): one batch of events may hold
+//! an event for a connection that an earlier event of that batch has closed, and whose slot or
+//! descriptor number a new connection uses already. A descriptor number alone could not tell the
+//! two apart.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,11 +44,12 @@ use nix::errno::Errno;
 
 use crate::sys;
 
-/// What the caller wants to see again when an event for a descriptor arrives: any 64 bits
-/// (`epoll_data` in epoll_ctl(2)).
+/// The caller's name for a registered descriptor: any 64 bits, which each event for the descriptor
+/// carries back (`epoll_data` in epoll_ctl(2)). The kernel does not interpret them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
+/// Implements `Debug` as the names of the flags, separated by spaces, or `nothing`.
 macro_rules! words {
     ($flags:ident) => {
         impl fmt::Debug for $flags {
@@ -43,14 +70,15 @@ macro_rules! words {
 }
 
 bitflags! {
-    /// What to hear of. `ERR` and `HUP` are always heard of, asked for or not (epoll_ctl(2)).
+    /// The kinds of readiness to be reported for a descriptor. The kernel reports `ERR` and `HUP`
+    /// in any case (epoll_ctl(2)), and [`Poll`] adds `EPOLLET` to whatever is asked for.
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub struct Interest: u32 {
-        /// There is something to read, or to accept.
+        /// Bytes have arrived, or a connection to be accepted.
         const IN = libc::EPOLLIN as u32;
-        /// There is room to write again, or a connect has ended.
+        /// The send buffer has room again, or a connect has succeeded or failed.
         const OUT = libc::EPOLLOUT as u32;
-        /// The peer has shut down its sending side.
+        /// The peer has shut down its sending side (half-close).
         const RDHUP = libc::EPOLLRDHUP as u32;
         /// Urgent data has arrived, at which a read stops short (tcp(7)).
         const PRI = libc::EPOLLPRI as u32;
@@ -58,20 +86,21 @@ bitflags! {
 }
 
 bitflags! {
-    /// What has happened, as a hint: only the next read or write tells for certain.
+    /// The readiness that an event reports. The flags are hints: only the next system call on the
+    /// descriptor tells for certain.
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub struct Ready: u32 {
-        /// Something to read or to accept, end of file included.
+        /// A read or an accept would not wait; it may also bring the end of the stream or an error.
         const IN = libc::EPOLLIN as u32;
-        /// Room to write; also the end of a connect, good or bad.
+        /// A write would not wait. Also the end of a connect, whether it succeeded or failed.
         const OUT = libc::EPOLLOUT as u32;
-        /// The peer will send no more. What it sent before may still be unread.
+        /// The peer will send no more. Bytes that it sent before may still be unread.
         const RDHUP = libc::EPOLLRDHUP as u32;
-        /// Both directions are closed. What the peer sent before may still be unread.
+        /// Both directions are closed. Bytes that the peer sent before may still be unread.
         const HUP = libc::EPOLLHUP as u32;
-        /// An error waits to be fetched by the next call on the descriptor.
+        /// The descriptor has a pending error, which the next call on it returns.
         const ERR = libc::EPOLLERR as u32;
-        /// Urgent data.
+        /// Urgent data has arrived.
         const PRI = libc::EPOLLPRI as u32;
     }
 }
@@ -79,23 +108,25 @@ bitflags! {
 words!(Interest);
 words!(Ready);
 
-/// One thing that happened.
+/// A descriptor that became ready, as one entry of a wait's batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Whose descriptor it is.
+    /// The token with which the descriptor was added.
     pub token: Token,
-    /// What happened to it.
+    /// The descriptor's readiness at the time of the wait, not only its change since the last one.
     pub ready: Ready,
 }
 
-/// Room for the events of one wait; made once and used for every wait.
+/// A buffer for the events of one wait, allocated once and filled anew by every wait.
 pub struct Events {
     room: Vec<libc::epoll_event>,
+    /// The first `count` entries of `room` are the last wait's.
     count: usize,
 }
 
 impl Events {
-    /// Room for `capacity` events (at least one). What does not fit comes with the next wait.
+    /// A buffer for `capacity` events, at least one. Events that do not fit are returned by the
+    /// next wait; the kernel goes round, so that no descriptor is left out for ever.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Events {
         Events {
@@ -104,13 +135,13 @@ impl Events {
         }
     }
 
-    /// How many events the last wait brought.
+    /// The number of events that the last wait returned.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether the last wait brought none.
+    /// Whether the last wait returned no event.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -138,7 +169,30 @@ impl fmt::Debug for Events {
     }
 }
 
-/// An epoll instance.
+/// An epoll instance: an interest list in the kernel, and the means to wait for it.
+///
+/// Dropping it closes the instance; the registered descriptors stay open, for they belong to the
+/// caller. A registration belongs to the *open file description*, not to the descriptor: it ends
+/// when the last copy of the descriptor is closed (epoll(7), "Questions and answers", question 6).
+/// A copy that a forked child inherited keeps it alive, so [`Poll::delete`] is the only sure way to
+/// end one.
+///
+/// ```
+/// use std::io::Write;
+/// use std::os::unix::net::UnixStream;
+/// use edgeloop_reactor::{Events, Interest, Poll, Token};
+///
+/// let (ours, mut theirs) = UnixStream::pair()?;
+/// ours.set_nonblocking(true)?;
+/// let poll = Poll::new()?;
+/// poll.add(&ours, Token(7), Interest::IN | Interest::RDHUP)?;
+/// theirs.write_all(b"hello")?;
+///
+/// let mut events = Events::with_capacity(64);
+/// poll.wait(&mut events, None)?;
+/// assert_eq!(events.get(0).map(|event| event.token), Some(Token(7)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Poll {
     epoll: OwnedFd,
@@ -147,7 +201,7 @@ pub struct Poll {
 }
 
 impl Poll {
-    /// A new instance, closed in child programs (epoll_create1(2)). Errors: `EMFILE`, `ENFILE`,
+    /// A new instance, with close-on-exec set (epoll_create1(2)). Errors: `EMFILE`, `ENFILE`,
     /// `ENOMEM`.
     pub fn new() -> Result<Poll> {
         Ok(Poll {
@@ -156,24 +210,27 @@ impl Poll {
         })
     }
 
-    /// Adds a descriptor, edge-triggered (epoll_ctl(2)). If it is ready already, the next wait says
-    /// so.
+    /// Adds a descriptor, edge-triggered (epoll_ctl(2), `EPOLL_CTL_ADD`). A descriptor that is
+    /// ready already is reported by the next wait, so no edge is lost between accept(2) and this
+    /// call.
     ///
-    /// Errors: `EPERM` for what is always ready and cannot be waited for (a regular file, a
-    /// directory, `/dev/null`), `EEXIST` if it is there already, `ENOSPC` over
+    /// Errors: `EPERM` for a file that is always ready and cannot be waited for (a regular file, a
+    /// directory, `/dev/null`), `EEXIST` if the descriptor was added before, `ENOSPC` over
     /// `/proc/sys/fs/epoll/max_user_watches`, `ENOMEM`.
     pub fn add(&self, fd: impl AsFd, token: Token, interest: Interest) -> Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
-    /// Changes token and interest, and raises the edge anew: what is ready now is reported by the
-    /// next wait.
+    /// Replaces the token and the interest (epoll_ctl(2), `EPOLL_CTL_MOD`), and raises the edge
+    /// anew: readiness that the descriptor has now is reported by the next wait.
+    ///
+    /// Errors: `ENOENT` if the descriptor was not added, `ENOMEM`.
     pub fn modify(&self, fd: impl AsFd, token: Token, interest: Interest) -> Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
     }
 
-    /// Removes a descriptor. Closing its last copy does the same; a copy held by a forked child
-    /// keeps it alive.
+    /// Removes a descriptor (epoll_ctl(2), `EPOLL_CTL_DEL`). A batch of events that was fetched
+    /// before may still hold one for it. Error: `ENOENT` if the descriptor was not added.
     pub fn delete(&self, fd: impl AsFd) -> Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd, Token(0), Interest::empty())
     }
@@ -189,13 +246,14 @@ impl Poll {
         sys::epoll_ctl(self.epoll.as_fd(), operation, fd.as_fd(), events, token.0)
     }
 
-    /// Waits until something happens or `timeout` has passed, `None` meaning for ever
-    /// (epoll_wait(2)).
+    /// Waits until a descriptor becomes ready or `timeout` has passed, and fills `events`
+    /// (epoll_wait(2)). `None` waits without a timeout; zero does not wait.
     ///
     /// A timeout that is not whole milliseconds takes epoll_pwait2(2). Where the kernel or a sandbox
     /// has none (`ENOSYS`, `EPERM`), it is rounded up to milliseconds: rounded down, the last fraction
-    /// before a deadline would be spent spinning. A signal (also SIGSTOP and SIGCONT, signal(7)) ends
-    /// the wait early with no events.
+    /// before a deadline would be spent in waits of length zero. A signal ends the wait early with no
+    /// events (signal(7); SIGSTOP followed by SIGCONT is enough), so a caller must not take an empty
+    /// batch for a timeout that has passed.
     pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
         events.count = match self.wait_for(&mut events.room, timeout) {
             Err(Errno::EINTR) => 0,

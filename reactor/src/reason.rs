@@ -1,11 +1,11 @@
-//! Errors in words.
+//! Errors in words, for messages to users.
 
 use std::io;
 
 use nix::errno::Errno;
 
-/// What an error says, without the number that the standard library puts behind it: for messages to
-/// users.
+/// The text of an error without the number that the standard library appends to it: `Address
+/// already in use` rather than `Address already in use (os error 98)`.
 #[must_use]
 pub fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {

@@ -1,9 +1,32 @@
 //! Testing a protocol without sockets.
 //!
-//! A [`Script`] takes the reactor's place: it drives the reactor's own core from memory, says what
-//! happens to the connections, keeps what the protocol sends, and moves the clock by hand.
-//! [`every_split`] is the test that each protocol over TCP deserves: wherever the input is cut, the
-//! output must be the same.
+//! A test over real sockets is slow, and it cannot choose what the kernel does: which bytes arrive
+//! together, whether a timer fires before an answer, how a connection ends. A protocol does no I/O,
+//! so a test can call it directly; but then the test decides what `finish` or `pause` mean, and
+//! passes while the real reactor does something else.
+//!
+//! A [`Script`] is the third way. It takes the place of [`Reactor`](crate::Reactor) and drives the
+//! *same core*: the interpreter of an [`Outbox`], the edge rules, timers and limits are those that
+//! serve real clients. Only the two ends are played. A connection is a [`Memory`] instead of a
+//! descriptor: a list of chunks that its far end has sent, and the bytes that it has received. The
+//! clock stands still unless the test moves it ([`Script::advance`]), so a test of an hour's
+//! timeout takes microseconds and gives the same result each time.
+//!
+//! Each method of a script is one event. It runs turns of the loop until nothing is left to do, so
+//! that a test can look at the output right after it.
+//!
+//! # What it does not show
+//!
+//! The far end takes every byte at once: no write is refused, so nothing is pending and no real
+//! backpressure arises ([`Script::high_water`] tells the protocol of it all the same). Its own end
+//! follows as soon as the script's side has ended. Short writes, resets with bytes under way and
+//! errors of system calls are the subject of `core/simulation.rs`, which plays a kernel instead.
+//!
+//! # Every split
+//!
+//! TCP is a stream: two lines may arrive in one read, and one line in two. A protocol that takes a
+//! read for a message works on the developer's machine and fails on the network. [`every_split`]
+//! finds that: it cuts the input at each place in turn, and the output must be the same each time.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -24,7 +47,11 @@ use crate::poll::Ready;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
 use crate::sources::address::Peer;
 
-/// A protocol, and the imagined connections that it serves.
+/// A protocol, and connections in memory that it serves.
+///
+/// All connections share one protocol and one clock, which starts at zero. Limits are the defaults,
+/// and a script may have any number of connections. Methods with a [`ConnId`] do nothing for a
+/// connection that is closed; its output and the cause of its close can still be read.
 ///
 /// ```
 /// use edgeloop_reactor::{ConnId, Data, Outbox, Protocol, Script};
@@ -45,29 +72,39 @@ use crate::sources::address::Peer;
 /// ```
 pub struct Script<P> {
     core: Core<Memory, P>,
+    /// Connections that were opened, which gives each peer a port of its own.
     opened: u16,
+    /// The connections that are closed, for [`Script::closed`] and [`Script::take_output`].
     gone: HashMap<ConnId, Gone>,
+    /// Datagrams that the protocol has sent, for [`Script::take_datagrams`].
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
+    /// Connects that the protocol has asked for: address and tag.
     connects: Vec<(String, u32)>,
+    /// The protocol has not asked to stop listening.
     listening: bool,
+    /// The stop has begun.
     stopped: bool,
 }
 
 /// Turns of the loop that one event can bring about.
 const TURNS: usize = 1_000;
 
-/// A connection in memory: what the far end has sent, cut as it was, and what it has received. It
-/// takes everything at once.
+/// A connection in memory, in place of a descriptor. It takes every byte that is written.
 #[derive(Debug, Default)]
 struct Memory {
+    /// Bytes that the far end has sent and the core has not read, in the chunks in which they were
+    /// sent: a read returns bytes of one chunk only.
     inbound: VecDeque<Vec<u8>>,
+    /// The far end sends no more; the end of the stream follows the last chunk.
     ended: bool,
+    /// Bytes that the far end has received and the test has not taken.
     output: Vec<u8>,
+    /// False for an adopted stream: timeouts and counters leave it alone.
     is_peer: bool,
     was_reset: bool,
 }
 
-/// The remains of a connection that was closed.
+/// A closed connection: the cause of its close, and the output that the test has not taken.
 #[derive(Debug)]
 struct Gone {
     why: Closed,
@@ -126,9 +163,10 @@ impl Stream for Memory {
 }
 
 impl<P: Protocol> Script<P> {
-    /// A script in which nothing has happened yet, at time zero.
+    /// A script without connections, at time zero.
     pub fn new(protocol: P) -> Self {
-        // No more than room for a few is prepared for; a script may have any number.
+        // The core prepares its tables for this many connections. It is no limit here: only
+        // `accept` has one.
         let limits = Limits {
             max_connections: 64,
             ..Limits::default()
@@ -144,27 +182,30 @@ impl<P: Protocol> Script<P> {
         }
     }
 
-    /// A client connects, with tag 0.
+    /// A client connects over TCP, with tag 0. Returns its connection; output of `on_open` can be
+    /// taken already.
     pub fn open(&mut self) -> ConnId {
         let peer = Peer::Inet((Ipv4Addr::LOCALHOST, 40_000 + self.opened).into());
         self.open_as(Opened { peer, tag: 0 })
     }
 
-    /// A connection of any origin opens.
+    /// A connection opens with any peer and any tag, for instance as a connect that has succeeded.
     pub fn open_as(&mut self, opened: Opened) -> ConnId {
         self.opened = self.opened.wrapping_add(1);
         let memory = Memory {
             is_peer: opened.peer != Peer::Stream,
             ..Memory::default()
         };
-        // Chunks stay what they are: a read of one says nothing of the next.
+        // UNSURE: a read returns one chunk, so a short read does not show that the stream is
+        // drained.
         let id = self.core.insert(memory, State::UNSURE);
         self.core.opened(id, opened);
         self.settle();
         id
     }
 
-    /// Bytes arrive from a client, in one piece. Nothing arrives from one that is gone.
+    /// Bytes arrive from a client. The protocol hears of them in one `on_data`, unless they exceed
+    /// the read buffer of 64 KiB, or the connection is paused.
     pub fn data(&mut self, id: ConnId, bytes: &[u8]) {
         if let Some(memory) = self.core.stream_mut(id)
             && !bytes.is_empty()
@@ -174,7 +215,7 @@ impl<P: Protocol> Script<P> {
         }
     }
 
-    /// The client ends its side of the stream.
+    /// The client ends its side of the stream (half-close) and goes on reading.
     pub fn eof(&mut self, id: ConnId) {
         if let Some(memory) = self.core.stream_mut(id) {
             memory.ended = true;
@@ -182,25 +223,24 @@ impl<P: Protocol> Script<P> {
         }
     }
 
-    /// A connect fails.
+    /// A connect with this tag fails.
     pub fn connect_error(&mut self, tag: u32, why: Closed) {
         self.core.connect_failed(tag, why);
         self.settle();
     }
 
-    /// Lets the protocol speak from outside of a callback, as
-    /// [`Reactor::call`](crate::Reactor::call) does.
+    /// Calls the protocol outside of an event, as [`Reactor::call`](crate::Reactor::call) does.
     pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
         self.core.tell(callback);
         self.settle();
     }
 
-    /// A [`Waker`](crate::Waker) was used.
+    /// A [`Waker`](crate::Waker) wakes the reactor.
     pub fn wake(&mut self) {
         self.call(Protocol::on_wake);
     }
 
-    /// The process goes on after a stop, or its terminal has another size.
+    /// The process goes on after SIGSTOP, or its terminal has another size.
     pub fn redraw(&mut self) {
         self.call(Protocol::on_redraw);
     }
@@ -210,8 +250,8 @@ impl<P: Protocol> Script<P> {
         self.call(Protocol::on_reload);
     }
 
-    /// The reactor is told to stop, if it was not before: the protocol may say its last words, and
-    /// all connections end.
+    /// The reactor begins to stop: the protocol hears `on_stop`, and all connections end. A second
+    /// call has no effect.
     pub fn stop(&mut self) {
         self.begin_stop();
         self.settle();
@@ -224,13 +264,15 @@ impl<P: Protocol> Script<P> {
         }
     }
 
-    /// The connection is lost.
+    /// The connection closes at once for the given cause, such as a reset or a timeout.
     pub fn close(&mut self, id: ConnId, why: Closed) {
         self.core.doom(id, why);
         self.settle();
     }
 
-    /// The client is slow: more waits for it than the high-water mark, or (false) it has caught up.
+    /// Tells the protocol that the pending output of a connection has risen above the high-water
+    /// mark (true), or has sunk below half of it (false). The far end of a script takes everything,
+    /// so this does not happen by itself.
     pub fn high_water(&mut self, id: ConnId, high: bool) {
         self.call(|protocol, out| match high {
             true => protocol.on_high_water(id, out),
@@ -238,7 +280,8 @@ impl<P: Protocol> Script<P> {
         });
     }
 
-    /// A datagram arrives, for the socket with tag 0.
+    /// A datagram arrives at the UDP socket with tag 0. An answer by `send_back` is among
+    /// [`Script::take_datagrams`].
     pub fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
         let mut received = bytes.to_vec();
         let datagram = Datagram {
@@ -252,12 +295,13 @@ impl<P: Protocol> Script<P> {
         self.settle();
     }
 
-    /// The kernel has no room for a datagram, and gives it back.
+    /// The kernel refuses a datagram, which the protocol gets back with `on_unsent`.
     pub fn unsent(&mut self, tag: u32, datagram: &[u8]) {
         self.call(|protocol, out| protocol.on_unsent(tag, datagram.to_vec(), out));
     }
 
-    /// Time passes, and the timers that come due meanwhile fire in their order.
+    /// Moves the clock on. Timers that come due fire in the order of their deadlines, each at its
+    /// own time.
     pub fn advance(&mut self, time: Duration) {
         let end = self.core.shared.now.saturating_add(millis(time));
         while let Some(at) = self.core.timers.next().filter(|&at| at <= end) {
@@ -267,7 +311,8 @@ impl<P: Protocol> Script<P> {
         self.core.set_now(end);
     }
 
-    /// Takes what was sent to a client since the last call.
+    /// Takes the bytes that were sent to a client since the last call, also after its connection
+    /// has closed.
     pub fn take_output(&mut self, id: ConnId) -> Vec<u8> {
         let output = match self.gone.get_mut(&id) {
             Some(gone) => Some(&mut gone.memory.output),
@@ -276,19 +321,20 @@ impl<P: Protocol> Script<P> {
         output.map(std::mem::take).unwrap_or_default()
     }
 
-    /// Why a connection was closed, `None` while it is open.
+    /// The cause of a connection's close, `None` while it is open.
     #[must_use]
     pub fn closed(&self, id: ConnId) -> Option<Closed> {
         self.gone.get(&id).map(|gone| gone.why)
     }
 
-    /// Whether the protocol has paused the input of a connection.
+    /// Whether an open connection's input is paused.
     #[must_use]
     pub fn is_paused(&self, id: ConnId) -> bool {
         self.core.is_asked(id, Asked::PAUSED)
     }
 
-    /// Whether the protocol has ended its side of a connection, and hears on.
+    /// Whether the protocol has half-closed an open connection: its own side has ended, and it
+    /// still hears the client's.
     #[must_use]
     pub fn is_half_closed(&self, id: ConnId) -> bool {
         self.core.is(id, State::HALF_CLOSED)
@@ -300,29 +346,30 @@ impl<P: Protocol> Script<P> {
         self.gone.get(&id).is_some_and(|gone| gone.memory.was_reset)
     }
 
-    /// Takes the datagrams that were sent.
+    /// Takes the datagrams that were sent since the last call: receiver and bytes.
     pub fn take_datagrams(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         std::mem::take(&mut self.datagrams)
     }
 
-    /// Takes the connects that were asked for: address and tag.
+    /// Takes the connects that were asked for since the last call: address and tag.
     pub fn take_connects(&mut self) -> Vec<(String, u32)> {
         std::mem::take(&mut self.connects)
     }
 
-    /// Whether the protocol still wants to listen.
+    /// Whether new clients would be accepted: the protocol has not asked to stop listening, nor has
+    /// the stop begun.
     #[must_use]
     pub fn is_listening(&self) -> bool {
         self.listening && !self.stopped
     }
 
-    /// Whether the protocol has asked the reactor to stop.
+    /// Whether the stop has begun, by [`Script::stop`] or because the protocol asked for it.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped
     }
 
-    /// The protocol.
+    /// The protocol, to be looked at.
     pub fn protocol(&self) -> &P {
         &self.core.voice.protocol
     }
@@ -332,8 +379,9 @@ impl<P: Protocol> Script<P> {
         self.settle();
     }
 
-    /// Turns of the loop, without waits, until nothing is left to do; no more than [`TURNS`], so that a
-    /// protocol which always goes on comes back. A far end ends as soon as we have.
+    /// Runs turns of the loop until nothing is left to do, but no more than [`TURNS`], so that a
+    /// protocol which always goes on comes back. A lingering connection is closed as if its far end
+    /// had closed too.
     fn settle(&mut self) {
         for _ in 0..TURNS {
             self.core.begin_turn(self.core.shared.now);
@@ -359,6 +407,7 @@ impl<P: Protocol> Script<P> {
         }
     }
 
+    /// Carries out the requests that a reactor would carry out with descriptors.
     fn run_commands(&mut self) {
         for command in self.core.voice.outbox.take_commands() {
             match command {
@@ -379,13 +428,32 @@ impl<P: fmt::Debug> fmt::Debug for Script<P> {
     }
 }
 
-/// Feeds `input` to one client of a fresh protocol, whole, then cut in two at every place, then
-/// byte by byte, each time followed by the end of the stream, and checks that the client is always
-/// sent the same.
+/// Checks that a protocol's output does not depend on how its input is cut, and returns that
+/// output.
+///
+/// `input` is fed to one client of a fresh protocol: whole, then cut in two at each place, then
+/// byte by byte. The end of the stream follows each time. The number of runs is the length of
+/// `input` plus one, so a few hundred bytes that reach every state of the protocol are a good
+/// input.
+///
+/// ```should_panic
+/// use edgeloop_reactor::{ConnId, Data, Outbox, Protocol, every_split};
+///
+/// /// Takes each read for a line.
+/// struct Lines;
+/// impl Protocol for Lines {
+///     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+///         out.send_back(data);
+///         out.send(id, b"\n");
+///     }
+/// }
+///
+/// every_split(|| Lines, b"hello");
+/// ```
 ///
 /// # Panics
 ///
-/// If the output depends on where the input was cut.
+/// If the output of two runs differs.
 pub fn every_split<P: Protocol>(mut fresh: impl FnMut() -> P, input: &[u8]) -> Vec<u8> {
     let mut run = |chunks: &[&[u8]]| {
         let mut script = Script::new(fresh());
@@ -416,8 +484,8 @@ pub fn every_split<P: Protocol>(mut fresh: impl FnMut() -> P, input: &[u8]) -> V
 mod tests {
     use super::*;
 
-    /// Greets, answers each byte with a count, relays to the first client, says farewell after a
-    /// second.
+    /// Greets each client, returns its bytes in angle brackets and relays them to the first client,
+    /// and says goodbye after a second.
     #[derive(Default)]
     struct Talkative {
         first: Option<ConnId>,
@@ -447,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_plays_the_reactor() {
+    fn a_script_drives_a_protocol_as_the_reactor_does() {
         let mut script = Script::new(Talkative::default());
         let (one, two) = (script.open(), script.open());
         script.data(two, b"ab");
@@ -455,7 +523,7 @@ mod tests {
         assert_eq!(
             script.take_output(two),
             b"hello\n<ab>",
-            "what is sent before and after stays in order"
+            "bytes sent before and after a send_back stay in order"
         );
         script.advance(Duration::from_millis(999));
         assert_eq!(script.closed(one), None);
@@ -499,7 +567,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "depends on a cut")]
-    fn a_protocol_that_takes_chunks_for_messages_is_found_out() {
+    fn a_protocol_that_takes_reads_for_messages_is_found_out() {
         every_split(Talkative::default, b"ab");
     }
 }

@@ -1,9 +1,13 @@
-//! The system calls that nix does not wrap as thinly as the loop needs them, and the only `unsafe`
-//! of the crate.
+//! The border to the kernel: system calls that nix does not wrap, or not as thinly as the loop
+//! needs them, and all the `unsafe` of the crate.
 //!
-//! Each function is one call: arguments in, `Result<_, Errno>` out. What to do about an error is
-//! decided elsewhere. The arrays of `recvmmsg(2)` and `sendmmsg(2)`, which point at one another,
-//! have a file of their own below this one: [`mmsg`].
+//! A wrong argument to a system call is undefined behaviour: the kernel writes where a pointer
+//! says, and a length that is too large lets it write past the end. Rust cannot check this, so the
+//! calls stand here together, where they can be read in one sitting. Each function is one call that
+//! is safe for any argument: references and slices in, `Result<_, Errno>` out, and a `SAFETY` line
+//! for what the compiler could not see. Callers decide what an error means, including `EINTR` and
+//! `EAGAIN`. The arrays of recvmmsg(2) and sendmmsg(2), which point at one another, have a file of
+//! their own: [`mmsg`].
 
 #![allow(
     unsafe_code,
@@ -27,7 +31,7 @@ use nix::sys::time::TimeSpec;
 
 /// `epoll_create1(2)` with `EPOLL_CLOEXEC`.
 pub(crate) fn epoll_create() -> Result<OwnedFd> {
-    // SAFETY: no pointers; a non-negative result is a descriptor that nobody else owns.
+    // SAFETY: no pointers; a non-negative result is a descriptor that nothing else owns.
     unsafe {
         Errno::result(libc::epoll_create1(libc::EPOLL_CLOEXEC)).map(|fd| OwnedFd::from_raw_fd(fd))
     }
@@ -55,7 +59,8 @@ pub(crate) fn epoll_ctl(
     .map(drop)
 }
 
-/// `epoll_wait(2)`: how many of `events` the kernel filled; `timeout_ms` -1 waits for ever.
+/// `epoll_wait(2)`: fills `events` from the front and returns the number of events. A `timeout_ms`
+/// of -1 waits without a timeout, 0 does not wait.
 pub(crate) fn epoll_wait(
     epoll: BorrowedFd,
     events: &mut [libc::epoll_event],
@@ -93,14 +98,16 @@ pub(crate) fn epoll_pwait2(
     .map(|count| count as usize)
 }
 
-/// `listen(2)`; the kernel caps the backlog at `/proc/sys/net/core/somaxconn`, nix at a number of
-/// its own.
+/// `listen(2)`. The kernel caps the backlog at `/proc/sys/net/core/somaxconn`; nix would cap it at
+/// a constant of its own, which is why its wrapper is not used.
 pub(crate) fn listen(fd: BorrowedFd, backlog: i32) -> Result<()> {
     // SAFETY: no pointers.
     Errno::result(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
 }
 
-/// `accept4(2)`, non-blocking and close-on-exec, with the peer's address where the family has one.
+/// `accept4(2)`, non-blocking and close-on-exec. The peer's address comes with it, so that no
+/// getpeername(2) is needed, which would fail for a peer that has reset the connection already.
+/// `None`: the family is neither IPv4 nor IPv6.
 pub(crate) fn accept(listener: BorrowedFd) -> Result<(OwnedFd, Option<SocketAddr>)> {
     // SAFETY: all zeroes is a valid sockaddr_in6, whose family is then AF_UNSPEC.
     let mut address: libc::sockaddr_in6 = unsafe { mem::zeroed() };
@@ -120,8 +127,8 @@ pub(crate) fn accept(listener: BorrowedFd) -> Result<(OwnedFd, Option<SocketAddr
     Ok((fd, socket_addr(&address)))
 }
 
-/// The standard library's form of an address, if it is one of IPv6 or IPv4; an IPv4 address mapped
-/// into IPv6 becomes IPv4 again.
+/// The standard library's form of an IPv4 or IPv6 address. A dual-stack listener reports an IPv4
+/// peer as an IPv6 address with IPv4 mapped into it; this becomes IPv4 again.
 fn socket_addr(address: &libc::sockaddr_in6) -> Option<SocketAddr> {
     let port = u16::from_be(address.sin6_port);
     match i32::from(address.sin6_family) {
@@ -143,15 +150,16 @@ fn socket_addr(address: &libc::sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
-/// Of a write: without waiting, so that a descriptor which others share need not be made
-/// non-blocking, and without SIGPIPE.
+/// The flags of every send. `MSG_DONTWAIT` makes the call non-blocking, so that `O_NONBLOCK` need
+/// not be set on a socket that other processes share. `MSG_NOSIGNAL` turns SIGPIPE into `EPIPE`.
 pub(crate) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
-/// `sendmsg(2)`.
+/// `sendmsg(2)` with [`SEND_FLAGS`]: gathers the slices into one call and returns the bytes that
+/// the kernel took, which may be fewer than there are.
 pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {
     // SAFETY: all zeroes is a valid msghdr: no address, no slices, no control data.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    // An IoSlice is an iovec, by the standard library's promise; sendmsg does not write through it.
+    // The standard library promises that an IoSlice has the layout of an iovec; sendmsg only reads.
     message.msg_iov = slices.as_ptr().cast_mut().cast();
     message.msg_iovlen = slices.len();
     // SAFETY: `message` names `slices.len()` live slices, which the kernel only reads.
@@ -159,8 +167,8 @@ pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {
     Errno::result(count).map(|count| count as usize)
 }
 
-/// `ioctl(2)` `SIOCOUTQ`: bytes sent that the peer has not acknowledged (tcp(7)) or not read
-/// (unix(7)).
+/// `ioctl(2)` `SIOCOUTQ`: bytes in the send queue, which the peer has not acknowledged (tcp(7)) or,
+/// on a Unix socket, not read (unix(7)).
 pub(crate) fn unacknowledged(fd: BorrowedFd) -> Result<usize> {
     nix::ioctl_read_bad!(outq, libc::TIOCOUTQ, libc::c_int);
     let mut bytes = 0;
@@ -168,7 +176,7 @@ pub(crate) fn unacknowledged(fd: BorrowedFd) -> Result<usize> {
     unsafe { outq(fd.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
 }
 
-/// `ioctl(2)` `FIONREAD`: bytes received that nobody has read.
+/// `ioctl(2)` `FIONREAD`: bytes in the receive queue that no read has taken.
 pub(crate) fn unread(fd: BorrowedFd) -> Result<usize> {
     nix::ioctl_read_bad!(inq, libc::FIONREAD, libc::c_int);
     let mut bytes = 0;
@@ -176,8 +184,9 @@ pub(crate) fn unread(fd: BorrowedFd) -> Result<usize> {
     unsafe { inq(fd.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
 }
 
-/// `setsockopt(2)` `TCP_NOTSENT_LOWAT`: the socket takes and asks for no more bytes while this many
-/// wait to be sent for the first time. Those under way to the peer do not count.
+/// `setsockopt(2)` `TCP_NOTSENT_LOWAT`: the socket takes more bytes, and is reported as writable,
+/// only while fewer than `bytes` wait to be sent for the first time. Bytes on their way to the peer
+/// do not count.
 pub(crate) fn set_notsent_lowat(fd: BorrowedFd, bytes: u32) -> Result<()> {
     // SAFETY: the kernel reads one u32, and `bytes` is one.
     Errno::result(unsafe {
@@ -192,7 +201,8 @@ pub(crate) fn set_notsent_lowat(fd: BorrowedFd, bytes: u32) -> Result<()> {
     .map(drop)
 }
 
-/// `getsockopt(2)` `TCP_INFO`: milliseconds since the peer's last acknowledgement (tcp(7)).
+/// `getsockopt(2)` `TCP_INFO`: milliseconds since the peer's last acknowledgement (tcp(7)). An
+/// error on a socket that is not TCP.
 pub(crate) fn unheard_ms(fd: BorrowedFd) -> Result<u32> {
     // SAFETY: all zeroes is a valid tcp_info, which is numbers only.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
@@ -210,8 +220,8 @@ pub(crate) fn unheard_ms(fd: BorrowedFd) -> Result<u32> {
     Ok(info.tcpi_last_ack_recv)
 }
 
-/// Datagrams that the kernel dropped because the socket's receive buffer was full (`SO_MEMINFO`,
-/// Linux 4.12).
+/// `getsockopt(2)` `SO_MEMINFO` (Linux 4.12): datagrams that the kernel dropped because the
+/// socket's receive buffer was full, since the socket was made.
 pub(crate) fn dropped_datagrams(fd: BorrowedFd) -> Result<u32> {
     const DROPS: usize = 8;
     let mut info = [0u32; DROPS + 1];
@@ -229,7 +239,8 @@ pub(crate) fn dropped_datagrams(fd: BorrowedFd) -> Result<u32> {
     Ok(info[DROPS])
 }
 
-/// Sets a signal to be ignored for the whole process.
+/// `signal(2)` with `SIG_IGN`: the whole process ignores the signal from here on, and so do
+/// programs that it executes.
 pub(crate) fn ignore(signal: Signal) -> Result<()> {
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.map(drop)

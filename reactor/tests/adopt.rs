@@ -1,4 +1,4 @@
-//! Descriptors that others made: pipes, files, terminals, sockets.
+//! Adopted descriptors: pipes, files, terminals, devices, sockets.
 
 mod common;
 
@@ -27,7 +27,7 @@ fn the_read_end_of_a_pipe_is_read_to_its_end() {
         let (ours, mut theirs) = pipe().unwrap();
         let (mut reactor, sent) = (reactor(sink), noise(50_000));
         let id = reactor.adopt(ours.into(), Direction::Input, 0).unwrap();
-        // The pipe may hold less than that.
+        // The pipe may hold fewer bytes than are sent.
         thread::scope(|scope| {
             let writer = scope.spawn(|| theirs.write_all(&sent).unwrap());
             turn_until(&mut reactor, |notes| notes.received(id).len() == sent.len());
@@ -68,7 +68,7 @@ fn a_pipe_whose_reader_vanishes_is_reset() {
         let mut theirs = Some(theirs);
         let mut reactor = reactor(|_, _| {});
         let id = reactor.adopt(ours.into(), Direction::Output, 0).unwrap();
-        // More than the pipe holds, so that some of it waits for the reader.
+        // More than the pipe holds, so that output is pending.
         reactor.call(|_, out| out.send(id, &noise(1024 * 1024)));
         turn_until(&mut reactor, |notes| {
             theirs.take();
@@ -79,7 +79,7 @@ fn a_pipe_whose_reader_vanishes_is_reset() {
 }
 
 #[test]
-fn a_pipe_without_a_reader_is_reset_without_a_word_to_send() {
+fn a_pipe_without_a_reader_is_reset_though_nothing_is_sent() {
     alone(|| {
         let (theirs, ours) = pipe().unwrap();
         drop(theirs);
@@ -90,7 +90,8 @@ fn a_pipe_without_a_reader_is_reset_without_a_word_to_send() {
     });
 }
 
-/// All that the writer of a named pipe had to say was said before we came, as in `server < fifo`.
+/// The writer of a named pipe has written and closed before the reactor adopts the pipe, as may
+/// happen in `server < fifo`.
 #[test]
 fn a_named_pipe_whose_writer_has_gone_ends() {
     alone(|| {
@@ -165,9 +166,9 @@ fn a_file_is_written_where_it_stands() {
     });
 }
 
-/// A file is ready at any time, and yet a peer waits for no more than one budget.
+/// A file is always ready, and yet it delays another connection by one read budget only.
 #[test]
-fn a_big_file_delays_nobody() {
+fn a_big_file_does_not_delay_a_connection() {
     alone(|| {
         const LEN: usize = 16 * 1024 * 1024;
         let file = tempfile::tempfile().unwrap();
@@ -194,12 +195,13 @@ fn a_big_file_delays_nobody() {
     });
 }
 
-/// Nor is anybody delayed by one from whom there is always a little more to be read.
+/// A source that always has a few more bytes does not delay another connection either.
 #[test]
-fn many_small_reads_delay_nobody() {
+fn many_small_reads_do_not_delay_a_connection() {
     alone(|| {
         const READS: u32 = 1_000;
-        // Each read takes one of its count, and brings eight bytes (eventfd(2)).
+        // Each read lowers the counter by one, and returns eight bytes (eventfd(2),
+        // `EFD_SEMAPHORE`).
         let flags = EfdFlags::EFD_SEMAPHORE | EfdFlags::EFD_NONBLOCK;
         let counter = EventFd::from_value_and_flags(READS, flags).unwrap();
         let mut reactor = reactor(sink);
@@ -266,10 +268,10 @@ fn a_socket_goes_both_ways() {
     });
 }
 
-/// A recv on a Unix socket ends with the message that carries descriptors, though more is there: a
-/// short read is no sign of the end here either.
+/// A read from a Unix socket ends at the message that carries descriptors, even if more bytes
+/// follow: a short read does not show that the stream is drained.
 #[test]
-fn what_follows_descriptors_sent_along_is_heard() {
+fn bytes_behind_passed_descriptors_are_read() {
     alone(|| {
         let mut reactor = reactor(sink);
         let (id, mut peer) = adopt_socket(&mut reactor, 0);
@@ -286,9 +288,9 @@ fn what_follows_descriptors_sent_along_is_heard() {
     });
 }
 
-/// `O_NONBLOCK` belongs to the open file, which the user's shell may have, too.
+/// `O_NONBLOCK` belongs to the open file description, which the user's shell may share.
 #[test]
-fn nobody_else_s_reads_stop_waiting() {
+fn adopting_does_not_make_a_shared_descriptor_non_blocking() {
     alone(|| {
         let (input, output) = pipe().unwrap();
         let (socket, _peer) = UnixStream::pair().unwrap();
@@ -311,8 +313,8 @@ fn nobody_else_s_reads_stop_waiting() {
     });
 }
 
-/// A terminal hands out one line per read, however many were typed: a short read is no sign of the
-/// end.
+/// A terminal returns one line per read, however many were typed: a short read does not show that
+/// it is drained.
 #[test]
 fn every_line_typed_ahead_is_read() {
     alone(|| {
@@ -327,8 +329,9 @@ fn every_line_typed_ahead_is_read() {
     });
 }
 
-/// A pipe or a terminal can be opened once more by name, to have an `O_NONBLOCK` of its own. But
-/// the name of a pty's master is `/dev/ptmx`, and whoever opens that gets another terminal.
+/// A pipe or a terminal is opened anew by its name, to get an `O_NONBLOCK` of its own. The name of
+/// a pty's master is `/dev/ptmx`, and each open(2) of that makes another terminal: so the master is
+/// not opened anew.
 #[test]
 fn the_master_of_a_terminal_is_the_one_that_was_given() {
     alone(|| {
@@ -341,7 +344,7 @@ fn the_master_of_a_terminal_is_the_one_that_was_given() {
         terminal.read_exact(&mut line).unwrap();
         assert_eq!(&line, b"hello\n");
         terminal.write_all(b"who is there?\n").unwrap();
-        // A terminal echoes what is typed, and prints a carriage return with each line.
+        // The terminal echoes its input, and prints a carriage return with each line.
         turn_until(&mut reactor, |notes| {
             notes.received(id) == b"hello\r\nwho is there?\r\n"
         });
@@ -367,14 +370,14 @@ fn a_terminal_ends_with_its_hangup() {
     });
 }
 
-/// A write to it fails with EIO then, which is no more than a pipe's EPIPE.
+/// A write to a terminal that has hung up fails with EIO, which corresponds to a pipe's EPIPE.
 #[test]
-fn a_terminal_that_hangs_up_with_something_to_show_is_reset() {
+fn a_terminal_that_hangs_up_with_pending_output_is_reset() {
     alone(|| {
         let OpenptyResult { master, slave } = openpty(None, None).unwrap();
         let mut reactor = reactor(sink);
         let id = reactor.adopt(slave, Direction::Output, 0).unwrap();
-        // More than the terminal holds.
+        // More bytes than the terminal holds.
         reactor.call(|_, out| out.send(id, &noise(1024 * 1024)));
         turn_at_once(&mut reactor);
         drop(master);
@@ -383,7 +386,7 @@ fn a_terminal_that_hangs_up_with_something_to_show_is_reset() {
     });
 }
 
-/// A reactor that says `words` to whatever it is given, and that is all.
+/// A reactor that sends `words` to each connection, and finishes it.
 fn speaker(words: Vec<u8>) -> Reactor<Notes<impl FnMut(&Heard, &mut Outbox)>> {
     reactor(move |heard, out| {
         if let Heard::Open(id, _) = heard {

@@ -1,8 +1,8 @@
 //! A reactor that is warm does not allocate, and an idle connection costs 44 bytes.
 //!
-//! Every test turns a reactor by hand and is its own client, on one thread: what is counted is what
-//! [`Reactor::turn`] allocates, and nothing else. The counters belong to the thread, so the tests
-//! may run side by side.
+//! Every test runs the turns of a reactor and is its own client, on one thread. It counts the
+//! allocations of [`Reactor::turn`] and no others. The counters belong to the thread, so the tests
+//! may run in parallel.
 
 #![allow(
     unsafe_code,
@@ -23,7 +23,7 @@ use edgeloop_reactor::{
 
 const MESSAGE_BYTES: usize = 64;
 const CLIENTS: usize = 10;
-/// Rounds in which every client speaks once: 300 messages to get warm, 10,000 that count.
+/// Rounds in which every client sends one message: 300 messages to get warm, and 10,000 that count.
 const WARM_UP_ROUNDS: usize = 30;
 const ROUNDS: usize = 1_000;
 
@@ -45,7 +45,7 @@ fn broadcasting_allocates_nothing() {
     assert_eq!(rig.allocations_of_messages(CLIENTS), 0);
 }
 
-/// A busy connection notes the time and leaves its timer alone; so do the timeouts cost no memory.
+/// A busy connection notes the time and leaves its timer alone, so timeouts allocate nothing.
 #[test]
 fn timeouts_allocate_nothing() {
     let limits = Limits {
@@ -56,16 +56,17 @@ fn timeouts_allocate_nothing() {
     assert_eq!(rig.allocations_of_messages(1), 0);
 }
 
-/// What the kernel refuses is queued in a buffer from the pool, and the buffer goes back there.
+/// Bytes that the kernel refuses are queued in a buffer from the pool, and the buffer goes back
+/// there.
 #[test]
-fn a_slow_reader_of_what_it_sent_allocates_nothing() {
+fn a_slow_reader_of_its_own_echo_allocates_nothing() {
     let mut rig = Rig::new(Echo, Limits::default(), 1);
     let allocations = rig.allocations_of_backlogs(1, BACKLOG_BYTES);
     assert_eq!(allocations, 0);
 }
 
 #[test]
-fn slow_readers_of_what_others_sent_allocate_nothing() {
+fn slow_readers_of_broadcasts_allocate_nothing() {
     let mut rig = Rig::new(Room::default(), Limits::default(), CLIENTS);
     let allocations = rig.allocations_of_backlogs(CLIENTS, BACKLOG_BYTES);
     assert_eq!(allocations, 0);
@@ -80,7 +81,7 @@ fn a_reader_slow_enough_to_be_paused_allocates_nothing() {
     assert_eq!(allocations, 0);
 }
 
-/// Accepting and closing are part of a server's day as well.
+/// Accepting and closing connections allocates nothing either.
 #[test]
 fn connections_that_come_and_go_allocate_nothing() {
     let mut rig = Rig::new(Echo, Limits::default(), 0);
@@ -103,8 +104,8 @@ fn connections_that_come_and_go_allocate_nothing() {
     assert_eq!(rig.allocations, 0);
 }
 
-/// The tables are as large as they will ever be from the start; the kernel makes memory of them as
-/// connections come. So a connection's share of them is what one more of them adds.
+/// The tables have their full size from the start, and the kernel provides their memory page by
+/// page as connections come. So the cost of a connection is its share of the tables.
 #[test]
 fn an_idle_connection_costs_44_bytes() {
     const CONNECTIONS: usize = 1_000;
@@ -124,7 +125,7 @@ fn an_idle_connection_costs_44_bytes() {
     let each = (reserved(20_000) - reserved(10_000)).div_ceil(10_000);
     assert_eq!(each, 44, "32 for the connection, 12 for its deadline");
 
-    // And that is all: no connection allocates anything of its own.
+    // No connection allocates memory of its own.
     let mut rig = Rig::new(Echo, limits(CONNECTIONS), 0);
     let address = rig.listen();
     let mut clients: Vec<TcpStream> = Vec::new();
@@ -142,7 +143,7 @@ fn an_idle_connection_costs_44_bytes() {
     assert!(rig.live_bytes < 1_000, "{} bytes", rig.live_bytes);
 }
 
-/// Sends back what it is given.
+/// An echo by `send_back`.
 struct Echo;
 
 impl Protocol for Echo {
@@ -151,7 +152,7 @@ impl Protocol for Echo {
     }
 }
 
-/// Does the same by way of the outbox.
+/// An echo by `send`, which copies the bytes into the outbox.
 struct Copier;
 
 impl Protocol for Copier {
@@ -160,7 +161,7 @@ impl Protocol for Copier {
     }
 }
 
-/// Sends everything to everybody.
+/// Sends all input to all connections.
 #[derive(Default)]
 struct Room {
     members: Vec<ConnId>,
@@ -180,17 +181,17 @@ impl Protocol for Room {
     }
 }
 
-/// What is sent when buffers are to be filled, and how often that is done: to get warm, and to
-/// count.
+/// Bytes of one message that fills buffers, and the number of times that they are filled: to get
+/// warm, and to count.
 const LARGE_BYTES: usize = 16 * 1024;
 const WARM_UP_BACKLOGS: u64 = 5;
 const BACKLOGS: u64 = 50;
-/// A backlog that is far from the high-water mark.
+/// Pending output that is far below the high-water mark.
 const BACKLOG_BYTES: usize = 40 * 1024;
-/// More turns than anything here takes.
+/// The most turns that a wait may take. All waits take fewer, so one that takes this many hangs.
 const PATIENCE_TURNS: usize = 10_000;
 
-/// A reactor turned by hand, its clients, and what its turns allocated.
+/// A reactor whose turns the test runs, its clients, and the number of allocations of its turns.
 struct Rig<P> {
     reactor: Reactor<P>,
     waker: Waker,
@@ -219,16 +220,16 @@ impl<P: Protocol> Rig<P> {
         }
     }
 
-    /// Listens on a port of its own, and returns where.
+    /// Listens on a free port, and returns the address.
     fn listen(&mut self) -> String {
         let bound = self.reactor.listen(&"0".parse().unwrap(), 0).unwrap();
         let url = bound[0].to_string();
         url.strip_prefix("tcp://").unwrap().to_owned()
     }
 
-    /// One turn, which counts.
+    /// Runs one turn, and adds its allocations.
     fn turn(&mut self) {
-        // So that it does not wait, even if there is nothing to do.
+        // The wake keeps the turn from waiting if there is nothing to do.
         self.waker.wake().unwrap();
         let (allocations, live_bytes) = (ALLOCATIONS.get(), LIVE_BYTES.get());
         self.reactor.turn().unwrap();
@@ -246,7 +247,7 @@ impl<P: Protocol> Rig<P> {
         panic!("not after {PATIENCE_TURNS} turns: {what}");
     }
 
-    /// Reads so many bytes, and turns the reactor where they are not there yet.
+    /// Reads this many bytes, and runs turns while they have not arrived.
     fn receive(&mut self, client: &mut impl Read, bytes: usize) {
         let (mut missing, mut buffer) = (bytes, [0; LARGE_BYTES]);
         self.until("all bytes came", |_| {
@@ -263,8 +264,8 @@ impl<P: Protocol> Rig<P> {
         });
     }
 
-    /// In every round all clients speak, and then all get what was said `hearers` times in all:
-    /// only their own words, or everybody's.
+    /// In every round each client sends a message, and then reads `hearers` of them: its own, or
+    /// those of all clients. Returns the allocations.
     fn allocations_of_messages(&mut self, hearers: usize) -> u64 {
         let mut clients = std::mem::take(&mut self.clients);
         for round in 0..WARM_UP_ROUNDS + ROUNDS {
@@ -284,8 +285,8 @@ impl<P: Protocol> Rig<P> {
         self.allocations
     }
 
-    /// The first client speaks and nobody reads until so many bytes wait in the reactor for each of
-    /// the `hearers`; then all read everything. Repeated.
+    /// The first client sends and no client reads until `backlog` bytes are pending for each of the
+    /// `hearers`; then all clients read everything. This is repeated. Returns the allocations.
     fn allocations_of_backlogs(&mut self, hearers: usize, backlog: usize) -> u64 {
         let mut clients = std::mem::take(&mut self.clients);
         for repetition in 0..WARM_UP_BACKLOGS + BACKLOGS {
@@ -306,7 +307,7 @@ impl<P: Protocol> Rig<P> {
         self.allocations
     }
 
-    /// What waits in the reactor, if everything that was read is for so many.
+    /// Pending output in bytes, if all input is sent to this many connections.
     fn unsent_bytes(&self, hearers: usize) -> usize {
         let stats = self.reactor.stats();
         usize::try_from(stats.bytes_in).unwrap() * hearers
@@ -317,7 +318,7 @@ impl<P: Protocol> Rig<P> {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// The system's allocator, and what the current thread asked of it.
+/// The system's allocator, with counters of the current thread's requests.
 struct Counting;
 
 thread_local! {
@@ -331,12 +332,12 @@ fn count(allocations: u64, before: usize, after: usize) {
     LIVE_BYTES.set(LIVE_BYTES.get() + after.cast_signed() - before.cast_signed());
 }
 
-// SAFETY: everything is passed on to `System` as it came, and its answers are returned. Counting
-// does not allocate: the cells are initialised at compile time and have no destructor.
+// SAFETY: every call is passed on to `System` unchanged, and its result is returned. Counting does
+// not allocate: the cells are initialised at compile time and have no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, 0, layout.size());
-        // SAFETY: what the caller promised to us, it promised to `System`.
+        // SAFETY: the caller's promises are those that `System` asks for.
         unsafe { System.alloc(layout) }
     }
 
@@ -348,7 +349,8 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(0, layout.size(), 0);
-        // SAFETY: as in `alloc`; the pointer came from `System`, as all of ours do.
+        // SAFETY: as in `alloc`; the pointer came from `System`, as all pointers of this allocator
+        // do.
         unsafe { System.dealloc(pointer, layout) }
     }
 

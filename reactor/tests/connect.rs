@@ -1,4 +1,4 @@
-//! Connecting to others: success, refusal, silence; and names that stand for several addresses.
+//! Connecting: success, refusal, silence, and names with several addresses.
 
 mod common;
 
@@ -23,7 +23,7 @@ const SERVER: u32 = 3;
 const CLIENT: u32 = 7;
 
 #[test]
-fn a_connection_that_we_opened_is_like_one_that_we_accepted() {
+fn a_connected_connection_is_like_an_accepted_one() {
     alone(|| {
         let directory = tempfile::tempdir().unwrap();
         for at in [loopback(), unix(&directory.path().join("socket"))] {
@@ -82,7 +82,7 @@ fn a_refusal_is_told_with_its_cause() {
 }
 
 #[test]
-fn silence_is_given_up() {
+fn silence_ends_with_the_connect_timeout() {
     alone(|| {
         let (_full, _filling, silent) = silent_listener();
         let mut reactor = reactor_with(patient(Duration::from_millis(100)), |_, _| {});
@@ -136,10 +136,10 @@ fn a_callback_may_connect() {
     });
 }
 
-/// To look a name up may take seconds, in which nobody else would be served: within the loop a host
-/// is a number.
+/// Resolving a name may take seconds, in which no connection would be served: within the loop, a
+/// connect to an unresolved name is an error.
 #[test]
-fn the_loop_looks_up_no_name() {
+fn the_loop_resolves_no_name() {
     alone(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -158,7 +158,7 @@ fn the_loop_looks_up_no_name() {
 /// A socket that cannot be reached fails within the call that asks for it, and so does the next
 /// attempt.
 #[test]
-fn whoever_tries_again_at_once_is_not_forgotten() {
+fn a_connect_from_on_connect_error_is_carried_out() {
     alone(|| {
         let directory = tempfile::tempdir().unwrap();
         let missing = unix(&directory.path().join("missing"));
@@ -175,10 +175,10 @@ fn whoever_tries_again_at_once_is_not_forgotten() {
     });
 }
 
-/// On close of one connection another attempt is made, which fails; a third party is to hear of it
-/// without delay.
+/// When one connection closes the protocol connects again, which fails, and sends word of that to
+/// another connection: the word is sent in the same turn.
 #[test]
-fn what_is_said_about_a_failed_connect_is_sent_at_once() {
+fn a_send_from_on_connect_error_is_sent_at_once() {
     alone(|| {
         let directory = tempfile::tempdir().unwrap();
         let missing = unix(&directory.path().join("missing"));
@@ -223,7 +223,8 @@ fn a_name_s_next_address_is_tried_when_one_refuses() {
     });
 }
 
-/// Whatever the resolver says of it here, somebody listens at the last address of this name only.
+/// There is a listener at the last address of the name only, whatever addresses the machine's
+/// resolver returns.
 #[test]
 fn a_name_leads_to_its_last_address() {
     alone(|| {
@@ -247,7 +248,7 @@ fn of_several_addresses_the_last_one_s_error_is_told_once() {
         let (_full, _filling, silent) = silent_listener();
         let refused = Closed::Error(Errno::ECONNREFUSED);
         let unreachable_network = Closed::Error(Errno::ENETUNREACH);
-        // The error that is told, and whether the connect timeout passes before.
+        // The error that the protocol is told, and whether the connect timeout passes before.
         for (addresses, why, timeouts) in [
             ([&refusing, &silent], Closed::TimedOut, 1),
             ([&silent, &refusing], Closed::TimedOut, 1),
@@ -270,7 +271,8 @@ fn of_several_addresses_the_last_one_s_error_is_told_once() {
     });
 }
 
-/// The next address does not wait until the first is given up, and nothing is heard of that one.
+/// The next address is tried while the first is still silent, and the protocol hears nothing of the
+/// first one.
 #[test]
 fn a_silent_address_delays_the_next_by_less_than_the_timeout() {
     alone(|| {
@@ -291,7 +293,7 @@ fn a_silent_address_delays_the_next_by_less_than_the_timeout() {
             let (id, peer) = opened(&reactor.protocol().heard, CLIENT);
             assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
             drop(backend.accept().unwrap());
-            // It ends because no attempt is left under way.
+            // The run ends because no attempt is left under way.
             reactor.call(|_, out| out.finish(id));
             reactor.run().unwrap();
             let stats = reactor.stats();
@@ -303,7 +305,7 @@ fn a_silent_address_delays_the_next_by_less_than_the_timeout() {
     });
 }
 
-/// As long as the first may answer, the second is left alone.
+/// The second address is not tried as long as the first may answer in time.
 #[test]
 fn an_address_that_answers_at_once_is_the_only_one_tried() {
     alone(|| {
@@ -326,7 +328,7 @@ fn an_address_that_answers_at_once_is_the_only_one_tried() {
     });
 }
 
-/// Where no attempt even began, whoever asked for it is told so at once.
+/// If no attempt could begin, the call that asked for the connection fails at once.
 #[test]
 fn addresses_that_all_fail_at_once_fail_the_call() {
     alone(|| {
@@ -339,8 +341,8 @@ fn addresses_that_all_fail_at_once_fail_the_call() {
     });
 }
 
-/// The first address refuses in the very turn in which the reactor is told to stop, so that the
-/// second one's turn never comes; or the first is still silent then.
+/// A stop comes in the turn in which the first address refuses, or while it is still silent: the
+/// second address is not tried.
 #[test]
 fn a_stop_leaves_the_other_addresses_alone() {
     alone(|| {
@@ -369,7 +371,7 @@ fn a_stop_leaves_the_other_addresses_alone() {
 }
 
 #[test]
-fn our_end_of_a_connection_can_be_chosen() {
+fn the_local_address_of_a_connection_can_be_chosen() {
     alone(|| {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let hears = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -390,7 +392,7 @@ fn our_end_of_a_connection_can_be_chosen() {
 }
 
 #[test]
-fn an_address_that_is_not_ours_is_no_source() {
+fn an_address_of_another_machine_is_no_local_address() {
     alone(|| {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = HostPort::from(backend.local_addr().unwrap());
@@ -410,7 +412,7 @@ fn is_open(heard: &Heard, tag: u32) -> bool {
     matches!(heard, Heard::Open(_, opened) if opened.tag == tag)
 }
 
-/// Whom the first connection with this tag connects to.
+/// The first connection with this tag, and its peer.
 fn opened(heard: &[Heard], tag: u32) -> (ConnId, Peer) {
     let found = heard.iter().find_map(|heard| match heard {
         Heard::Open(id, Opened { peer, tag: its }) if *its == tag => Some((*id, *peer)),
@@ -438,22 +440,23 @@ fn patient(connect_timeout: Duration) -> Limits {
     }
 }
 
-/// An address other than the one at which the tests listen.
+/// A local address at which no test listens.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A host that stands for all of these addresses.
+/// A name with these addresses.
 fn name_of(addresses: &[&Address]) -> Address {
     let numbers = addresses.iter().map(|at| at.resolve().unwrap()[0]);
     let host: HostPort = "several.example:1".parse().unwrap();
     Address::Tcp(host.with_numbers(numbers.collect()))
 }
 
-/// No connection goes to a broadcast address: connect(2) fails at once.
+/// An address to which connect(2) fails at once: TCP does not connect to a broadcast address.
 fn unreachable() -> Address {
     tcp((Ipv4Addr::BROADCAST, 9).into())
 }
 
-/// A port that is taken, so that nobody else can begin to listen there, and refuses.
+/// A port that refuses connections. It is bound, so that no other program can listen there
+/// meanwhile.
 fn bound_only() -> (OwnedFd, Address) {
     bound_only_at(Ipv4Addr::LOCALHOST)
 }

@@ -1,4 +1,4 @@
-//! UDP: answers, datagrams of our own, and those that get lost; sockets with one peer.
+//! UDP: answers, other datagrams, losses, and sockets with one peer.
 
 mod common;
 
@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 const TAG: u32 = 5;
 
-/// Sends back every datagram, in capitals.
+/// An echo that sends every datagram back in capitals.
 #[derive(Default)]
 struct Upper {
     heard: usize,
@@ -53,7 +53,7 @@ fn more_than_a_batch_is_answered_in_order() {
         assert_eq!((stats.datagrams_in, stats.datagrams_out), (150, 150));
         assert_eq!((stats.datagrams_lost, stats.datagrams_missed), (0, 0));
         assert_eq!(stats.bytes_in, stats.bytes_out);
-        // 64 to the call, and what the protocol may need to see that there is no more.
+        // 64 datagrams to the call, and one call more that finds no datagram.
         assert!(
             stats.reads - before.reads <= 4 && stats.writes <= 4,
             "{stats}"
@@ -62,7 +62,7 @@ fn more_than_a_batch_is_answered_in_order() {
 }
 
 #[test]
-fn empty_and_full_ones_are_datagrams_like_any_other() {
+fn empty_datagrams_and_the_largest_ones_are_answered() {
     alone(|| {
         let mut reactor = Reactor::new(Upper::default(), Limits::default()).unwrap();
         let at = listen(&mut reactor);
@@ -75,7 +75,7 @@ fn empty_and_full_ones_are_datagrams_like_any_other() {
     });
 }
 
-/// The ICMP message that a vanished client causes is no reason to forget the others.
+/// The ICMP message that a vanished client causes does not end the service for the others.
 #[test]
 fn a_client_that_vanishes_does_no_harm() {
     alone(|| {
@@ -93,7 +93,7 @@ fn a_client_that_vanishes_does_no_harm() {
 }
 
 #[test]
-fn a_protocol_may_send_to_anyone() {
+fn a_protocol_may_send_to_any_address() {
     alone(|| {
         let (first, second) = (bound(), bound());
         let to = [&first, &second].map(|socket| socket.local_addr().unwrap());
@@ -116,7 +116,7 @@ fn a_protocol_may_send_to_anyone() {
 }
 
 #[test]
-fn what_cannot_be_sent_counts_as_lost() {
+fn a_datagram_that_cannot_be_sent_counts_as_lost() {
     alone(|| {
         let client = bound();
         let to = client.local_addr().unwrap();
@@ -136,7 +136,7 @@ fn what_cannot_be_sent_counts_as_lost() {
 }
 
 #[test]
-fn a_socket_with_one_peer_hears_of_nobody_else() {
+fn a_socket_with_one_peer_ignores_other_senders() {
     alone(|| {
         let mut peer = Remote::new();
         let stranger = bound();
@@ -179,10 +179,10 @@ fn the_answers_of_a_socket_with_one_peer_go_back_to_it() {
     });
 }
 
-/// What becomes of a datagram is told once, and then the loop rests, though the error was both an
-/// event of its own and the result of the next call.
+/// The error of a datagram is told once, and then the loop rests, although the error is both an
+/// event and the result of the next call.
 #[test]
-fn that_nobody_takes_our_datagrams_is_told() {
+fn a_refused_datagram_is_told() {
     alone(|| {
         let mut reactor = reactor(|_, _| {});
         let mut peer = Remote::new();
@@ -207,8 +207,8 @@ fn that_nobody_takes_our_datagrams_is_told() {
     });
 }
 
-/// The network's word on a datagram comes as the error of a later call, which may be the one that
-/// sends the next datagram: that one is no less sent for it.
+/// The error of a datagram is the result of a later call, which may be the one that sends the next
+/// datagram: that datagram is sent all the same.
 #[test]
 fn a_peer_that_returns_misses_nothing() {
     alone(|| {
@@ -233,7 +233,7 @@ fn a_peer_that_returns_misses_nothing() {
         reactor.call(|_, out| out.send_to(TAG, at, b"lost"));
         turn_at_once(&mut reactor);
         peer.come_back();
-        // What is said in `on_stop` is sent before the reactor looks for events.
+        // Datagrams of `on_stop` are sent before the reactor waits for events.
         let before = reactor.protocol().count(&REFUSED);
         reactor.stop();
         assert_eq!(receive(&peer.socket), b"farewell");
@@ -242,10 +242,10 @@ fn a_peer_that_returns_misses_nothing() {
     });
 }
 
-/// Only what the network says about the peer is told: a datagram that is too long is lost for
-/// reasons of its own.
+/// Only errors that say something about the peer are told. A datagram that is too long says nothing
+/// about the peer.
 #[test]
-fn what_is_wrong_with_a_datagram_is_not_the_peer_s_fault() {
+fn a_datagram_that_is_too_long_is_no_error_of_the_peer() {
     alone(|| {
         let mut peer = Remote::new();
         let at = peer.at;
@@ -263,9 +263,9 @@ fn what_is_wrong_with_a_datagram_is_not_the_peer_s_fault() {
     });
 }
 
-/// A peer may speak at any time, so a reactor with such a socket waits until it is stopped.
+/// A peer may send at any time, so a reactor with a UDP socket runs until it is stopped.
 #[test]
-fn a_socket_with_one_peer_is_something_to_wait_for() {
+fn a_reactor_with_a_udp_socket_keeps_running() {
     alone(|| {
         let mut peer = Remote::new();
         let mut reactor = reactor(|heard, out| match heard {
@@ -279,8 +279,8 @@ fn a_socket_with_one_peer_is_something_to_wait_for() {
     });
 }
 
-/// The reactor is told that nobody is there by the same turn that stops it, or later than that: in
-/// neither case does it wait for a peer that is gone.
+/// The error of a vanished peer arrives in the turn that stops the reactor, or later: in neither
+/// case does the stop wait for the peer.
 #[test]
 fn a_peer_that_is_gone_holds_up_no_stop() {
     alone(|| {
@@ -302,32 +302,31 @@ fn a_peer_that_is_gone_holds_up_no_stop() {
     });
 }
 
-/// What a socket with one peer hears when a datagram of its own comes to a port where it is not
-/// taken.
+/// The callback for a datagram that was sent to a port without a socket.
 const REFUSED: Heard = Heard::ConnectError(TAG, Closed::Error(Errno::ECONNREFUSED));
 
-/// A peer that keeps its port and can still be gone: a socket that is connected to somebody else
-/// takes our datagrams no more than a closed one.
+/// A peer that can vanish and keep its port: while its socket is connected to another address, the
+/// kernel refuses the reactor's datagrams as for a closed port.
 struct Remote {
     socket: UdpSocket,
     at: SocketAddr,
-    somebody_else: UdpSocket,
-    /// The reactor's end.
+    elsewhere: UdpSocket,
+    /// The address of the reactor's socket.
     ours: SocketAddr,
 }
 
 impl Remote {
     fn new() -> Remote {
-        let (socket, somebody_else) = (bound(), bound());
+        let (socket, elsewhere) = (bound(), bound());
         Remote {
             at: socket.local_addr().unwrap(),
-            ours: somebody_else.local_addr().unwrap(),
+            ours: elsewhere.local_addr().unwrap(),
             socket,
-            somebody_else,
+            elsewhere,
         }
     }
 
-    /// Gives the reactor a socket with this peer, and returns where that is.
+    /// Gives the reactor a socket with this peer, and returns the socket's address.
     fn meet<P: Protocol>(&mut self, reactor: &mut Reactor<P>) -> SocketAddr {
         reactor.connect(&Address::Udp(self.at.into()), TAG).unwrap();
         reactor.call(|_, out| out.send_to(TAG, self.at, b"it is me"));
@@ -338,8 +337,8 @@ impl Remote {
     }
 
     fn vanish(&self) {
-        let elsewhere = self.somebody_else.local_addr().unwrap();
-        self.socket.connect(elsewhere).unwrap();
+        let other = self.elsewhere.local_addr().unwrap();
+        self.socket.connect(other).unwrap();
     }
 
     fn come_back(&self) {

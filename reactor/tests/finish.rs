@@ -1,4 +1,4 @@
-//! The end that a protocol decides on, over real TCP: nothing that was said before it is lost.
+//! `Outbox::finish` over real TCP: no byte that was sent before it is lost.
 
 mod common;
 
@@ -10,11 +10,11 @@ use common::{Heard, alone, noise, reactor};
 use edgeloop_reactor::{Closed, Direction};
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// The client says more than anybody reads, and is slow to read its answer. A close while its words
-/// are unread would be a reset, which destroys what is on its way to it. So what it still says is
-/// read and thrown away, until it ends as well.
+/// The client sends more than the server's protocol reads, and reads its answer slowly. A close
+/// with unread input would send a reset, which destroys the bytes that are on their way to the
+/// client. So the server reads and discards its input until the client ends too.
 #[test]
-fn an_answer_outlives_input_that_nobody_wants() {
+fn an_answer_survives_input_that_is_not_read() {
     alone(|| {
         let answer = noise(3 * 1024 * 1024);
         let (expected, mut answered) = (answer.clone(), false);
@@ -33,7 +33,7 @@ fn an_answer_outlives_input_that_nobody_wants() {
         let client = thread::spawn(move || {
             client.set_nonblocking(true).unwrap();
             setsockopt(&client, sockopt::SndBuf, &(64 * 1024)).unwrap();
-            // As much as all buffers hold; then it can only read.
+            // As much as all buffers hold; after that the client can only read.
             let flood = noise(64 * 1024);
             while client.write(&flood).is_ok() {}
             client.set_nonblocking(false).unwrap();

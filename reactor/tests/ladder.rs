@@ -52,10 +52,12 @@ const RUNGS: [&str; 7] = [
     "on_reactor",
 ];
 
-/// Nothing here takes long; whatever takes this long has failed.
+/// The longest time that a wait may take. All waits are much shorter, so one that takes this long
+/// hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// More than the kernel's buffers between two programs can hold: who takes that takes anything.
+/// More bytes than the kernel's buffers between two programs can hold: a server that takes them has
+/// no bound.
 const TOO_MUCH: u64 = 256 * 1024 * 1024;
 
 #[test]
@@ -72,8 +74,8 @@ fn fifty_clients_at_once_get_their_own_bytes_back() {
     }
 }
 
-/// A server with a bound stops reading when its answers are not read. What a broken one would do:
-/// take everything and grow, or never start again, because no edge tells it to.
+/// A server with a bound stops reading when its answers are not read. A broken server would take
+/// everything and grow, or never read again, because no edge tells it to.
 #[test]
 fn a_client_that_does_not_read_is_paused_and_loses_nothing() {
     const REST: u64 = 8 * 1024 * 1024;
@@ -135,10 +137,10 @@ fn netcat_gets_a_whole_file_back() {
     }
 }
 
-/// A server meets a reset when it reads, when it writes, or when it has not even accepted; here all
-/// three are in one batch, together with a client that has done nothing wrong.
+/// A server meets a reset when it reads, when it writes, or before it has accepted the connection.
+/// Here one batch has all three, together with a client that has done nothing wrong.
 #[test]
-fn a_reset_ends_nobody_else() {
+fn a_reset_ends_no_other_connection() {
     for rung in RUNGS.map(Server::start) {
         let bystander = rung.connect();
         for seed in 1..4 {
@@ -171,8 +173,8 @@ fn a_fin_is_answered_at_once_even_if_nothing_was_sent() {
     }
 }
 
-/// Bytes and the FIN behind them are one edge when both come before the server looks: it loses the
-/// FIN if it stops after the bytes, and the bytes if it looks at the FIN first.
+/// Bytes and the FIN behind them are one edge if both arrive before the server's wait. A server
+/// that stops after the bytes loses the FIN, and one that looks at the FIN first loses the bytes.
 #[test]
 fn a_fin_in_one_edge_with_data_is_seen_after_the_data() {
     for rung in RUNGS.map(Server::start) {
@@ -360,7 +362,8 @@ impl Server {
         client
     }
 
-    /// Returns when the process stands still: what clients do from now on comes to it in one batch.
+    /// Stops the process (SIGSTOP), and returns when it has stopped: all that clients do from now
+    /// on reaches it in one batch.
     fn pause(&self) {
         let process = Pid::from_raw(self.process.0.id().cast_signed());
         kill(process, Signal::SIGSTOP).unwrap();
@@ -389,13 +392,15 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself, which the test has noticed by other means.
+        // An error means that the process has ended by itself, which the test has noticed by other
+        // means.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Waits for one line, and passes on the others: a pipe that nobody reads would block the server.
+/// Waits for the first line, and copies the others to the test's own output: a pipe without a
+/// reader would block the server.
 fn first_line(log: ChildStderr) -> String {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -415,7 +420,7 @@ fn example(name: &str) -> PathBuf {
     profile.join("examples").join(name)
 }
 
-/// Sends that part of a seed's bytes, in pieces of every size up to 4 KiB, and a FIN.
+/// Sends a part of a seed's bytes, in pieces of every size up to 4 KiB, and a FIN.
 fn send(mut client: &TcpStream, seed: u64, part: Range<u64>) {
     let mut start = part.start;
     while start < part.end {
@@ -448,7 +453,7 @@ fn zeros(part: Range<u64>) -> Vec<u8> {
     vec![0; (part.end - part.start) as usize]
 }
 
-/// Reads to the end, and compares with the seed's bytes as they come; returns how many came.
+/// Reads to the end, and compares with the seed's bytes. Returns the number of bytes.
 fn receive_to_eof(mut client: &TcpStream, seed: u64) -> u64 {
     let mut buffer = vec![0; 64 * 1024];
     let mut received = 0;
@@ -509,7 +514,8 @@ fn round_trip(mut client: &TcpStream, seed: u64) {
     assert!(answer == question, "not the same bytes");
 }
 
-/// Closes with a reset instead of a FIN: what a crash of the client looks like.
+/// Closes with a reset instead of a FIN (`SO_LINGER` with a time of zero), as after a crash of the
+/// client.
 #[expect(clippy::needless_pass_by_value, reason = "the socket is closed here")]
 fn reset(client: TcpStream) {
     let (l_onoff, l_linger) = (1, 0);
@@ -538,7 +544,8 @@ fn bytes(seed: u64, part: Range<u64>) -> Vec<u8> {
     bytes
 }
 
-/// One xorshift step from a mix of both, so that a value needs none of those before it.
+/// A pseudo-random value: one xorshift step from a mix of both, so that each value can be computed
+/// by itself.
 fn noise(seed: u64, position: u64) -> u64 {
     let mut x = (seed << 32 | 1).wrapping_mul(position + 0x9E37_79B9_7F4A_7C15);
     x ^= x << 13;

@@ -1,4 +1,4 @@
-//! Accepting: who comes in when many are at the door.
+//! Accepting within a budget.
 
 mod common;
 
@@ -7,7 +7,8 @@ use std::net::TcpStream;
 use common::{Heard, alone, echo, reactor_with, read_some, turn_at_once, turn_until, write_some};
 use edgeloop_reactor::{Limits, Opened};
 
-/// Many at one door keep nobody waiting at another, nor who is inside already.
+/// A long queue of one listener delays neither the clients of another listener nor open
+/// connections.
 #[test]
 fn no_turn_accepts_more_than_its_budget() {
     alone(|| {

@@ -1,4 +1,4 @@
-//! From one connection to others: backpressure across two, half-close, broadcasts.
+//! From one connection to others: backpressure across two connections, half-close, broadcasts.
 
 mod common;
 
@@ -16,10 +16,11 @@ use edgeloop_reactor::{
 };
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// More than all buffers between two peers hold.
+/// More bytes than all buffers between two peers hold.
 const LEN: usize = 16 * 1024 * 1024;
 
-/// Passes on what it hears: the first connection talks to the second, the third to the fourth...
+/// A relay between pairs of connections: the first is connected with the second, the third with the
+/// fourth, and so on.
 #[derive(Default)]
 struct Relay {
     single: Option<ConnId>,
@@ -78,7 +79,7 @@ fn a_slow_reader_slows_the_writer_down() {
         let (_, writer) = adopt_socket(&mut reactor, 0);
         let (_, reader) = adopt_socket(&mut reactor, 0);
         let (bytes, mut written, mut received) = (noise(LEN), 0, Vec::new());
-        // Nobody reads, until the writer finds no room and a turn brings nothing new.
+        // The reader does not read until the writer finds no room and a turn brings nothing new.
         loop {
             written += write_some(&writer, &bytes[written..]);
             let before = reactor.stats().bytes_in;
@@ -100,8 +101,8 @@ fn a_slow_reader_slows_the_writer_down() {
     });
 }
 
-/// What waits in the reactor is what went in and not out: the high-water mark, and what one turn
-/// may add.
+/// Pending output is the difference between the bytes in and the bytes out: at most the high-water
+/// mark, and the bytes of one turn.
 fn assert_bounded(reactor: &Reactor<Relay>) {
     let (stats, limits) = (reactor.stats(), Limits::default());
     let waiting = stats.bytes_in - stats.bytes_out;
@@ -117,7 +118,7 @@ fn every_byte_arrives_both_ways_and_half_closes_are_passed_on() {
         let (there, mut back) = (noise(LEN), noise(LEN));
         back.reverse();
         thread::scope(|scope| {
-            // One asks and ends before it reads; the other answers when it has heard the end.
+            // One peer asks and ends its side before it reads; the other answers after that end.
             scope.spawn(|| {
                 send_all(&left, &there);
                 assert!(read_all(&left) == back, "not the same bytes came back");
@@ -133,9 +134,9 @@ fn every_byte_arrives_both_ways_and_half_closes_are_passed_on() {
     });
 }
 
-/// Each direction is slowed down by its own reader only; nobody waits for one who waits for him.
+/// Each direction is slowed down by its own reader only, so two peers never wait for each other.
 #[test]
-fn two_who_write_before_they_read_are_both_served() {
+fn two_peers_that_write_before_they_read_are_both_served() {
     alone(|| {
         let mut reactor = Reactor::new(Relay::default(), Limits::default()).unwrap();
         let (_, left) = adopt_socket(&mut reactor, 0);
@@ -153,17 +154,17 @@ fn two_who_write_before_they_read_are_both_served() {
                 }
             }
             turn_at_once(&mut reactor);
-            // They begin to read when neither can write any more.
+            // The peers begin to read when neither can write any more.
             reads |= (sent, received) == before;
         }
         assert!(reactor.stats().paused >= 2);
     });
 }
 
-/// An echo pauses whoever does not read its answers, at the high-water mark. Whoever sets that mark
-/// high need not know that there is a limit for slow consumers, and what it is.
+/// An echo pauses a peer that does not read its answers at the high-water mark. The default queue
+/// limit lies above that mark however high the mark is set.
 #[test]
-fn who_is_paused_at_high_water_is_not_cut_off_below_it() {
+fn a_peer_below_a_raised_high_water_mark_is_no_slow_consumer() {
     alone(|| {
         const LEN: usize = 20 * 1024 * 1024;
         let limits = Limits {
@@ -179,7 +180,7 @@ fn who_is_paused_at_high_water_is_not_cut_off_below_it() {
             written += write_some(&peer, &bytes[written..]);
             turn_at_once(&mut reactor);
             assert_eq!(reactor.protocol().closed(), [], "{written} bytes said");
-            // Not before all of it waits in the reactor.
+            // The client reads once all of its bytes are pending in the reactor.
             reads |= written == before;
             if reads {
                 received.extend(read_some(&peer));
@@ -189,10 +190,10 @@ fn who_is_paused_at_high_water_is_not_cut_off_below_it() {
     });
 }
 
-/// Whoever has said that it ends its side says nothing after that: what it sends back all the same
-/// is ignored, as every other send is, and no reason to lose the connection.
+/// A protocol that has half-closed a connection can send nothing more on it: `send_back` is
+/// ignored, as every other send is, and does not close the connection.
 #[test]
-fn what_is_sent_back_after_the_end_is_ignored() {
+fn send_back_after_a_half_close_is_ignored() {
     struct LastWords {
         whole: bool,
         heard: Vec<u8>,
@@ -229,7 +230,7 @@ fn what_is_sent_back_after_the_end_is_ignored() {
             assert_eq!(answer, "last words");
             let all = b"first, second, third";
             let heard = &reactor.protocol().heard;
-            // Whoever has finished hears nothing more.
+            // A finished connection hears nothing more.
             assert_eq!(heard, if whole { &all[..7] } else { all });
         }
     });
@@ -270,10 +271,10 @@ fn a_broadcast_costs_one_write_for_each_peer() {
     });
 }
 
-/// What was received and what is added to it leave by the same call, in the order in which they
-/// were said.
+/// Bytes that are sent back and bytes that are sent before and after them leave by one call, in
+/// their order.
 #[test]
-fn words_before_and_after_what_is_sent_back_cost_one_write() {
+fn sends_before_and_after_a_send_back_cost_one_write() {
     struct Frame;
     impl Protocol for Frame {
         fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
@@ -299,9 +300,9 @@ fn words_before_and_after_what_is_sent_back_cost_one_write() {
     });
 }
 
-/// Two rooms that talk by turns leave no two lines side by side for anybody, so each line is a
-/// piece of its own for each listener: sixteen bytes to remember for two that are said. The pieces
-/// are bounded, too, and so it begins to write before the turn is over.
+/// In two rooms that talk by turns no two lines for one peer are adjacent, so each line is a piece
+/// of its own for each peer: sixteen bytes of bookkeeping for a line of two. The number of pieces
+/// is bounded too, and the outbox is flushed before the turn is over.
 #[test]
 fn short_lines_for_two_rooms_do_not_pile_up() {
     alone(|| {
@@ -344,7 +345,7 @@ fn a_broadcast_reaches_slow_readers_whole() {
             }
             turn_at_once(&mut reactor);
             for (peer, received) in peers.iter().zip(&mut received) {
-                // A slow reader: less than is sent in one turn.
+                // A slow reader takes less than is sent in one turn.
                 let mut some = [0; 10_000];
                 let count = (&mut &*peer).read(&mut some).unwrap_or(0);
                 received.extend_from_slice(&some[..count]);
@@ -355,9 +356,10 @@ fn a_broadcast_reaches_slow_readers_whole() {
     });
 }
 
-/// Words about one peer, to another that has had its words of this turn already.
+/// `on_high_water` of one connection sends to another, whose output of this turn has been written
+/// already.
 #[test]
-fn what_is_said_about_high_water_is_sent() {
+fn a_send_from_on_high_water_is_sent() {
     alone(|| {
         let limits = Limits {
             high_water: 0,
@@ -384,9 +386,9 @@ fn what_is_said_about_high_water_is_sent() {
     });
 }
 
-/// All of them are told of at once, in a loop and not on a stack that grows with their number.
+/// The protocol is told of all of them in a loop, not on a stack that grows with their number.
 #[test]
-fn thousands_above_high_water_at_once_are_no_more_than_a_loop() {
+fn thousands_over_the_high_water_mark_are_told_in_a_loop() {
     alone(|| {
         let descriptors = raise_descriptor_limit().unwrap() as usize;
         let count = (descriptors.saturating_sub(100) / 2).min(5_000);
@@ -406,7 +408,7 @@ fn thousands_above_high_water_at_once_are_no_more_than_a_loop() {
     });
 }
 
-/// Adopts a socket that takes nothing more, since its peer has not read what it got already.
+/// Adopts a socket whose send buffer is full, since its peer does not read.
 fn adopt_full<P: Protocol>(reactor: &mut Reactor<P>) -> (ConnId, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     setsockopt(&ours, sockopt::SndBuf, &1).unwrap();
@@ -425,13 +427,13 @@ fn adopt_tcp<P: Protocol>(reactor: &mut Reactor<P>) -> TcpStream {
     theirs
 }
 
-/// Sends everything, and the end.
+/// Sends all bytes and a FIN.
 fn send_all(mut to: &TcpStream, bytes: &[u8]) {
     to.write_all(bytes).unwrap();
     to.shutdown(Shutdown::Write).unwrap();
 }
 
-/// Reads to the end, a little at a time.
+/// Reads to the end, in small reads.
 fn read_all(mut from: &TcpStream) -> Vec<u8> {
     let (mut bytes, mut some) = (Vec::new(), [0; 10_000]);
     loop {

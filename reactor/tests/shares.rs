@@ -1,5 +1,5 @@
 //! Several reactors, each in a thread of its own with its share of one address: every client is
-//! served once, and nobody waits for a reactor that has gone.
+//! served once, and no client waits for a reactor that has stopped.
 
 mod common;
 
@@ -36,7 +36,8 @@ fn every_client_is_served_once() {
             assert_eq!(all.accepted, THREADS * CLIENTS, "{at}");
             assert_eq!((all.closed_eof, all.refused), (all.accepted, 0), "{at}");
             assert_eq!(all.bytes_in, 8 * all.accepted, "{at}");
-            // A port is dealt out by the kernel; of a path whoever is first takes the next.
+            // The kernel spreads the clients of a port over the reactors; a client of a path goes
+            // to the first that accepts.
             let accepted = stats.map(|stats| stats.accepted);
             let each_has_some = accepted.iter().all(|&count| count > 0);
             assert!(each_has_some || is_path(&at), "{accepted:?}");
@@ -64,7 +65,7 @@ fn every_datagram_is_answered_once() {
 }
 
 #[test]
-fn who_comes_after_one_has_stopped_is_served_by_those_who_go_on() {
+fn clients_after_the_stop_of_one_reactor_are_served_by_the_others() {
     alone(|| {
         let directory = tempfile::tempdir().unwrap();
         for address in streams(directory.path()) {
@@ -75,7 +76,7 @@ fn who_comes_after_one_has_stopped_is_served_by_those_who_go_on() {
             (0..CLIENTS).for_each(|number| assert_served(&at, number));
             assert_eq!(left + third.stop().accepted, 2 * CLIENTS, "{at}");
             let nobody = connect(&at).unwrap_err().kind();
-            // The last one has removed the path.
+            // The last reactor has removed the socket file.
             let (refused, no_file) = (ErrorKind::ConnectionRefused, ErrorKind::NotFound);
             assert_eq!(nobody, if is_path(&at) { no_file } else { refused });
         }
@@ -86,10 +87,10 @@ fn who_comes_after_one_has_stopped_is_served_by_those_who_go_on() {
     });
 }
 
-/// A stop meets clients at the door, and between their question and the answer. They may be sent
-/// away, but none gets half an answer or is left waiting for one.
+/// A stop meets clients in the queue, and clients between question and answer. Their connections
+/// may be reset, but no client gets half an answer or waits for ever.
 #[test]
-fn a_stop_amid_a_crowd_leaves_nobody_waiting() {
+fn a_stop_under_load_leaves_no_client_waiting() {
     alone(|| {
         let directory = tempfile::tempdir().unwrap();
         for address in streams(directory.path()) {
@@ -121,10 +122,11 @@ fn a_stop_amid_a_crowd_leaves_nobody_waiting() {
     });
 }
 
-/// Each listener of a port has a queue of its own. Whom the kernel has put there is reset by a
-/// stop, or moved to another listener's if `net.ipv4.tcp_migrate_req` is set (Linux 5.14).
+/// Each listener of a port has a queue of its own. The stop of its reactor resets the clients in
+/// that queue, or moves them to another listener's if `net.ipv4.tcp_migrate_req` is set (Linux
+/// 5.14).
 #[test]
-fn who_waits_at_the_listener_of_a_reactor_that_stops_is_sent_away() {
+fn clients_in_the_queue_of_a_stopped_listener_are_reset() {
     alone(|| {
         let (at, [first, second]) = bind(&"0".parse().unwrap());
         let mut busy = reactor(echo);
@@ -150,9 +152,9 @@ fn who_waits_at_the_listener_of_a_reactor_that_stops_is_sent_away() {
     });
 }
 
-/// The listeners of a path have one queue in common: who waits there waits for any of them.
+/// The listeners of a path share one queue: the reactor that is left serves the clients in it.
 #[test]
-fn who_waits_at_a_path_is_served_by_the_reactor_that_is_left() {
+fn clients_in_the_queue_of_a_path_are_served_by_the_reactor_that_is_left() {
     alone(|| {
         let directory = tempfile::tempdir().unwrap();
         let (at, [first, second]) = bind(&Address::Unix(directory.path().join("socket")));
@@ -171,10 +173,11 @@ fn who_waits_at_a_path_is_served_by_the_reactor_that_is_left() {
     });
 }
 
-/// A path's listeners are one open file, which the kernel watches for a reactor until it is told
-/// not to, whether that reactor has closed its own descriptor or not (epoll(7), question 6).
+/// The listeners of a path are one open file description. A reactor that closes its own descriptor
+/// still gets the events, unless it removes the descriptor from its interest list first (epoll(7),
+/// question 6).
 #[test]
-fn who_has_stopped_listening_at_a_path_is_not_woken_by_its_clients() {
+fn a_reactor_that_stopped_listening_at_a_path_is_not_woken_by_its_clients() {
     alone(|| {
         let directory = tempfile::tempdir().unwrap();
         let (at, [first, second]) = bind(&Address::Unix(directory.path().join("socket")));
@@ -194,7 +197,7 @@ fn who_has_stopped_listening_at_a_path_is_not_woken_by_its_clients() {
     });
 }
 
-/// A reactor that serves its share in a thread of its own, until it is stopped.
+/// A reactor in a thread of its own, which serves its share until it is stopped.
 struct Worker {
     waker: Waker,
     thread: JoinHandle<Stats>,
@@ -233,14 +236,14 @@ fn start<const COUNT: usize>(address: &Address) -> (Address, [Worker; COUNT]) {
     (at, shares.map(Worker::start))
 }
 
-/// As many shares of an address, and what it is once it is bound.
+/// `COUNT` shares of an address, and the address with the port that the kernel chose.
 fn bind<const COUNT: usize>(address: &Address) -> (Address, [Bound; COUNT]) {
     let shares = Bound::shares(address, BACKLOG, COUNT).unwrap();
     let shares: Vec<Bound> = shares.into_iter().flatten().collect();
     (shares[0].address().clone(), shares.try_into().unwrap())
 }
 
-/// An address of each kind that is connected to.
+/// An address of each kind of stream: TCP and Unix.
 fn streams(directory: &Path) -> [Address; 2] {
     let path = directory.join("socket");
     ["0".parse().unwrap(), Address::Unix(path)]
@@ -256,8 +259,7 @@ fn sum(stats: &[Stats]) -> Stats {
     sum
 }
 
-/// Connects as a client. What the test does with the socket is the same for both families, so the
-/// type of one will do.
+/// Connects as a client. The tests use both families in the same way, so one type serves for both.
 fn connect(at: &Address) -> io::Result<TcpStream> {
     let stream = match at {
         Address::Unix(path) => TcpStream::from(OwnedFd::from(UnixStream::connect(path)?)),
@@ -267,13 +269,14 @@ fn connect(at: &Address) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Says a number and nothing more; false if nobody is there to hear it any more.
+/// Sends a number and a FIN. Returns false if the server has closed the connection.
 fn question(mut client: &TcpStream, number: u64) -> bool {
     let said = client.write_all(&number.to_ne_bytes());
     said.and_then(|()| client.shutdown(Shutdown::Write)).is_ok()
 }
 
-/// Whether the number has come back; false if we were sent away without an answer.
+/// Whether the number has come back. False if the connection was closed or reset without an answer;
+/// half an answer fails the test.
 fn is_answered(mut client: TcpStream, number: u64) -> bool {
     let mut answer = Vec::new();
     match client.read_to_end(&mut answer) {

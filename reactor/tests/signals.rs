@@ -1,5 +1,5 @@
-//! Signals as events. Each is sent to the test's own thread, where it is blocked, and so reaches
-//! nobody else.
+//! Signals as events. Each is sent to the test's own thread, where it is blocked, and so reaches no
+//! other test.
 
 mod common;
 
@@ -12,7 +12,7 @@ use edgeloop_reactor::{Closed, Events, Interest, Limits, Poll, SignalAction, Sig
 use nix::sys::signal::{Signal, raise};
 
 #[test]
-fn each_signal_is_heard_as_what_it_asks_for() {
+fn each_signal_becomes_its_action() {
     alone(|| {
         let signals = Signals::new().unwrap();
         assert_eq!(signals.next(), None);
@@ -26,7 +26,7 @@ fn each_signal_is_heard_as_what_it_asks_for() {
             assert_eq!(signals.next(), Some(action), "{signal}");
             assert_eq!(signals.next(), None, "{signal}");
         }
-        // Of one kind, those that arrive together are one.
+        // Several pending signals of one kind are one.
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGINT] {
             raise(signal).unwrap();
         }
@@ -61,7 +61,7 @@ fn a_reactor_stops_upon_a_signal_and_at_once_upon_the_second() {
         let mut reactor = reactor_with(limits, |_, _| {});
         reactor.handle_signals().unwrap();
         let (id, _reads_nothing) = adopt_socket(&mut reactor, 0);
-        // More than the kernel holds for a peer that does not read.
+        // More bytes than the kernel holds for a peer that does not read.
         reactor.call(|_, out| out.send(id, &noise(8 * 1024 * 1024)));
         raise(Signal::SIGTERM).unwrap();
         while reactor.protocol().count(&Heard::Stop) == 0 {
@@ -86,7 +86,7 @@ fn sighup_is_passed_to_the_protocol() {
 }
 
 #[test]
-fn what_is_left_of_the_grace_period() {
+fn grace_left_is_the_rest_of_the_grace_period() {
     alone(|| {
         let grace = 10 * PATIENCE;
         let limits = Limits {
@@ -108,7 +108,8 @@ fn what_is_left_of_the_grace_period() {
     });
 }
 
-/// Whoever sends signals faster than they are handled keeps the reactor from nothing else.
+/// A process that sends signals faster than they are handled does not keep the reactor from its
+/// connections.
 #[test]
 fn signals_that_never_end_do_not_hold_a_turn() {
     alone(|| {
@@ -119,7 +120,7 @@ fn signals_that_never_end_do_not_hold_a_turn() {
         reactor.report(None, move |_| {
             reports += 1;
             assert!(reports < 1_000, "the reactor does nothing else");
-            // The next is there before this one is over.
+            // The next signal is pending before this one is handled.
             raise(Signal::SIGUSR1).unwrap();
         });
         raise(Signal::SIGUSR1).unwrap();
@@ -132,7 +133,7 @@ fn signals_that_never_end_do_not_hold_a_turn() {
     });
 }
 
-/// One thread may wait for the signals and pass them on to reactors in others.
+/// One thread may wait for the signals and pass them on to reactors in other threads.
 #[test]
 fn signals_can_be_passed_on() {
     alone(|| {

@@ -1,4 +1,4 @@
-//! Standard input and output as connections: no peers, so nothing but their own end ends them.
+//! Standard input and output as connections. They have no peer, so no timeout closes them.
 
 mod common;
 
@@ -18,10 +18,11 @@ use edgeloop_reactor::{Closed, ConnId, Direction, Limits, Outbox, Reactor, Stats
 use nix::pty::{OpenptyResult, openpty};
 
 const TIMEOUT: Duration = Duration::from_millis(50);
-/// More than a pipe, a terminal or a socket holds.
+/// More bytes than a pipe, a terminal or a socket holds.
 const TOO_MUCH: usize = 4 * 1024 * 1024;
 
-/// A peer that was there after them has been idle for too long, and so have they.
+/// A peer that connects later is closed by the idle timeout, while the standard streams, silent for
+/// longer, are not.
 #[test]
 fn a_user_may_be_silent_for_longer_than_the_idle_timeout() {
     alone(|| {
@@ -51,7 +52,7 @@ fn a_user_may_be_silent_for_longer_than_the_idle_timeout() {
         assert!(start.elapsed() + rounding >= 3 * TIMEOUT);
         assert_eq!(reactor.protocol().closed(), [Closed::Idle; 3]);
 
-        // All four still do what they are there for.
+        // All four streams still work.
         let mut terminal = File::from(master);
         typing.write_all(b"piped").unwrap();
         terminal.write_all(b"typed\n").unwrap();
@@ -64,13 +65,13 @@ fn a_user_may_be_silent_for_longer_than_the_idle_timeout() {
         reading.read_exact(&mut shown).unwrap();
         terminal.read_exact(&mut on_screen).unwrap();
         assert_eq!(&shown, b"shown");
-        // The terminal echoes what is typed.
+        // The terminal echoes its input.
         assert_eq!(&on_screen, b"typed\r\nshown");
     });
 }
 
-/// Whoever looks at a full screen in peace, as in `server | less`, misses nothing. A peer that does
-/// the same is closed.
+/// A user who leaves a full screen standing, as in `server | less`, misses no output. A peer that
+/// stops reading is closed.
 #[test]
 fn a_user_may_stop_reading_for_longer_than_the_stall_timeout() {
     alone(|| {
@@ -137,8 +138,8 @@ fn the_user_is_not_counted_among_the_connections() {
     });
 }
 
-/// Under inetd(8), and where a shell's `<>` or a terminal's socket is both, the two streams are one
-/// socket. To end the input is to listen no more, and says nothing to the peer.
+/// Under inetd(8), or with a shell's `<>`, standard input and output are one socket. The end of the
+/// input does not shut down the output.
 #[test]
 fn input_that_ends_leaves_output_of_the_same_socket_open() {
     alone(|| {
@@ -194,7 +195,7 @@ fn a_peer_that_ends_its_half_still_hears_the_output() {
 }
 
 #[test]
-fn last_words_reach_the_peer_of_a_socket_that_is_both() {
+fn last_words_reach_the_peer_of_a_socket_that_is_both_input_and_output() {
     alone(|| {
         for (socket, mut peer) in pairs() {
             let mut both = Vec::new();
@@ -218,11 +219,11 @@ fn last_words_reach_the_peer_of_a_socket_that_is_both() {
     });
 }
 
-/// The kernel watches an open file until the last descriptor of it is closed, and the program has
-/// more of them than the reactor's (epoll(7)). The reactor is not to be woken for what it has
-/// ended, and whoever wants to may adopt it once more.
+/// The kernel watches an open file description until its last descriptor is closed, and the program
+/// has other descriptors of it (epoll(7)). A stream that has ended does not wake the reactor any
+/// more, and may be adopted again.
 #[test]
-fn what_has_ended_is_not_watched_any_more() {
+fn a_stream_that_has_ended_is_not_watched_any_more() {
     alone(|| {
         for (socket, mut peer) in pairs() {
             let mut reactor = reactor(|_, _| {});
@@ -244,8 +245,8 @@ fn what_has_ended_is_not_watched_any_more() {
     });
 }
 
-/// Connected sockets of either family, and their peers. What the tests do with those is the same
-/// for both, so the type of one will do.
+/// A connected socket of each family, and its peer. The tests use both families in the same way, so
+/// one type serves for both.
 fn pairs() -> [(OwnedFd, TcpStream); 2] {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -258,7 +259,8 @@ fn pairs() -> [(OwnedFd, TcpStream); 2] {
     })
 }
 
-/// Adopts a socket as input and as output, the way a program finds it as its descriptors 0 and 1.
+/// Adopts a socket as input and as output, as a program does whose descriptors 0 and 1 are one
+/// socket.
 fn adopt_both<F>(reactor: &mut Reactor<Notes<F>>, socket: &OwnedFd) -> [ConnId; 2]
 where
     F: FnMut(&Heard, &mut Outbox),

@@ -1,4 +1,5 @@
-//! Time as it passes. Only what is too early is wrong: late a loaded machine may be.
+//! Timers on the real clock. A timer that fires early fails a test; one that fires late does not,
+//! for a loaded machine may be late.
 
 mod common;
 
@@ -23,7 +24,7 @@ fn timers_fire_in_the_order_of_their_deadlines() {
             out.set_timer(second, 10 * MS);
             out.set_service_timer(30 * MS);
             out.set_timer(first, 20 * MS);
-            // The first stays, the second moves behind all others, the fourth goes.
+            // The second timer is set again, behind all others, and the fourth is cleared.
             out.set_timer(second, 50 * MS);
             out.clear_timer(fourth);
         });
@@ -61,7 +62,7 @@ fn a_timer_fires_once_for_each_time_it_is_set() {
     });
 }
 
-/// The loop turns all the time here, so that a timer has every occasion to be early.
+/// The loop turns all the time, so that a timer has many occasions to be early.
 #[test]
 fn no_timer_fires_before_its_time() {
     alone(|| {
@@ -88,7 +89,7 @@ fn no_timer_fires_before_its_time() {
     });
 }
 
-/// What is set between two turns counts from then, not from the turn before.
+/// A timer that is set between two turns counts from then, not from the turn before.
 #[test]
 fn time_passes_between_turns_too() {
     alone(|| {
@@ -120,7 +121,7 @@ fn a_connection_that_is_new_is_not_idle() {
 }
 
 #[test]
-fn who_is_idle_is_closed_and_who_is_not_is_not() {
+fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     alone(|| {
         let limits = Limits {
             idle_timeout: 400 * MS,
@@ -145,7 +146,7 @@ fn who_is_idle_is_closed_and_who_is_not_is_not() {
     });
 }
 
-/// What finish promises: nothing more is heard but the end.
+/// After `finish` the protocol hears of the close and of nothing else.
 #[test]
 fn the_timer_of_a_finished_connection_does_not_fire() {
     alone(|| {
@@ -204,7 +205,7 @@ fn ten_thousand_idle_connections_cause_no_turns() {
         };
         let mut reactor = reactor_with(limits, |_, _| {});
         let peers: Vec<_> = (0..count).map(|_| adopt_socket(&mut reactor, 0)).collect();
-        // Each can be written to, which is news at first.
+        // Each connection has a first edge, since it can be written to.
         while reactor.stats().events < peers.len() as u64 {
             reactor.turn().unwrap();
         }

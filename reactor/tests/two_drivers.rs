@@ -1,6 +1,7 @@
-//! One core, two drivers: the same protocol hears and says the same by [`Script`] and by [`Reactor`].
+//! One core, two drivers: a protocol gets the same callbacks, and sends the same bytes, with
+//! [`Script`] and with [`Reactor`].
 //!
-//! Each of these once had two outcomes, when the script followed rules of its own.
+//! Regression: when the script followed rules of its own, each of these tests had two outcomes.
 
 mod common;
 
@@ -14,7 +15,7 @@ use edgeloop_reactor::{
     Closed, ConnId, Data, Direction, Limits, Outbox, Protocol, Reactor, Script,
 };
 
-/// A protocol that acts upon a byte, and notes all it hears.
+/// A protocol that acts upon the first byte of its input, and records its callbacks.
 #[derive(Default)]
 struct Notes {
     heard: Vec<u8>,
@@ -63,7 +64,7 @@ impl Protocol for Notes {
     }
 }
 
-/// A protocol on sockets, and its peer.
+/// The protocol on a reactor, and the peer of its one connection.
 struct Real {
     reactor: Reactor<Notes>,
     peer: TcpStream,
@@ -90,7 +91,7 @@ impl Real {
         turn_until(&mut self.reactor, done);
     }
 
-    /// Lets time pass in which nothing else happens: a few turns.
+    /// A few turns, in which a wrong callback would have time to come.
     fn rest(&mut self) {
         let before = self.reactor.protocol().services;
         for round in 1..=5 {
@@ -100,7 +101,7 @@ impl Real {
         }
     }
 
-    /// All that the peer receives until our end.
+    /// All bytes that the peer receives until the end of the stream.
     fn received(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.peer.read_to_end(&mut bytes).unwrap();
@@ -109,7 +110,7 @@ impl Real {
 }
 
 #[test]
-fn what_is_sent_before_an_abort_is_offered_to_the_kernel() {
+fn bytes_sent_before_an_abort_are_offered_to_the_kernel() {
     alone(|| {
         let mut script = Script::new(Notes::default());
         let client = script.open();
@@ -149,10 +150,10 @@ fn a_half_closed_connection_ends_with_its_peer() {
     });
 }
 
-/// Once, the words of after the half-close went to a socket that was shut, and the connection closed
-/// as if its peer had reset it.
+/// Regression: bytes that were sent after the half-close went to a socket that was shut down, and
+/// the connection closed as if its peer had reset it.
 #[test]
-fn what_is_sent_after_a_half_close_is_ignored_also_before_a_finish() {
+fn a_send_between_a_half_close_and_a_finish_is_ignored() {
     alone(|| {
         let mut script = Script::new(Notes::default());
         let client = script.open();

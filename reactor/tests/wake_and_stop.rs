@@ -1,4 +1,4 @@
-//! Being woken by other threads, and the end.
+//! Wakes from other threads, and the stop of a reactor.
 
 mod common;
 
@@ -16,10 +16,11 @@ use common::{
 };
 use edgeloop_reactor::{Address, Closed, Limits, Outbox, Reactor};
 
-/// More than the kernel holds for a peer that does not read.
+/// More bytes than the kernel holds for a peer that does not read.
 const PENDING: usize = 8 * 1024 * 1024;
 
-/// Each message is followed by a wake, so that none is left over however the two threads meet.
+/// Each message is followed by a wake, so that none is left over whatever the timing of the two
+/// threads.
 #[test]
 fn no_wake_is_lost() {
     alone(|| {
@@ -70,7 +71,7 @@ fn a_waker_ends_a_wait_and_many_are_one() {
     });
 }
 
-/// Asked at any time before the first turn, it is carried out by that turn.
+/// A stop that is asked for before the first turn is carried out by that turn.
 #[test]
 fn a_waker_may_stop_a_reactor_that_does_not_run_yet() {
     alone(|| {
@@ -114,10 +115,10 @@ fn another_thread_may_stop_a_reactor_that_waits() {
     });
 }
 
-/// In good order the first time, at once the second, whether the reactor looks in between or not;
-/// to ask more often changes nothing.
+/// The first stop is graceful and the second immediate, whether or not a turn lies between them;
+/// further stops change nothing.
 #[test]
-fn the_second_stop_waits_for_nobody() {
+fn the_second_stop_is_immediate() {
     alone(|| {
         for (at_first, later) in [(1, 1), (1, 2), (2, 0), (5, 0)] {
             let mut reactor = reactor_with(with_grace(10 * PATIENCE), |_, _| {});
@@ -143,7 +144,7 @@ fn a_report_is_made_when_a_waker_asks_for_it() {
     alone(|| {
         let mut reactor = reactor(|_, _| {});
         let waker = reactor.waker().unwrap();
-        // Nobody takes it yet.
+        // No reactor has taken the request yet.
         waker.report().unwrap();
         reactor.turn().unwrap();
         let reports = Rc::new(RefCell::new(Vec::new()));
@@ -169,8 +170,7 @@ fn a_report_is_made_when_a_waker_asks_for_it() {
     });
 }
 
-/// What is asked for at the same time is done in this order: the protocol speaks, the counters are
-/// told, the end begins.
+/// Requests of one batch are carried out in this order: the wake, the report, the stop.
 #[test]
 fn a_waker_may_ask_for_everything_at_once() {
     alone(|| {
@@ -210,7 +210,7 @@ fn a_stop_sends_what_is_pending() {
 }
 
 #[test]
-fn a_stop_waits_for_nobody_longer_than_its_grace() {
+fn a_stop_waits_no_longer_than_its_grace_period() {
     alone(|| {
         let grace = Duration::from_millis(100);
         let mut reactor = reactor_with(with_grace(grace), |_, _| {});
@@ -226,8 +226,8 @@ fn a_stop_waits_for_nobody_longer_than_its_grace() {
     });
 }
 
-/// The clock is read once a turn, and it may be long since the last one: the time in between is not
-/// taken from the grace.
+/// The clock is read once a turn, and the last turn may be long ago: the time since then is not
+/// taken from the grace period.
 #[test]
 fn a_stop_long_after_the_last_turn_grants_the_whole_grace() {
     alone(|| {
@@ -258,7 +258,7 @@ fn a_stop_from_outside_is_carried_out_by_the_next_turn() {
     });
 }
 
-/// Like a stop, what is said from outside needs no event to be heard.
+/// Like a stop, the requests of a call from outside need no event to be carried out.
 #[test]
 fn a_call_from_outside_is_carried_out_by_the_next_turn() {
     alone(|| {
@@ -285,7 +285,7 @@ fn last_words_arrive() {
         let (_, mut peer) = adopt_socket(&mut reactor, 0);
         let (_, other) = adopt_socket(&mut reactor, 0);
         peer.write_all(b"stop").unwrap();
-        // The peers read and close when they have heard the end.
+        // The peers read to the end of the stream, and close.
         let readers = [peer, other].map(|mut peer| {
             thread::spawn(move || {
                 peer.set_nonblocking(false).unwrap();
@@ -304,8 +304,8 @@ fn last_words_arrive() {
     });
 }
 
-/// The last thing said in a turn may be to stop, when one connection has closed and the others have
-/// had what this turn is about to do: they are ended without waiting for any event or deadline.
+/// A protocol may ask for the stop in `on_close`, at the end of a turn in which the other
+/// connections had their visit: they are ended without waiting for an event or a deadline.
 #[test]
 fn a_stop_that_a_close_leads_to_ends_the_others_at_once() {
     alone(|| {
@@ -328,7 +328,8 @@ fn a_stop_that_a_close_leads_to_ends_the_others_at_once() {
             let ended = peer.read(&mut heard).is_ok_and(|count| count == 0);
             ended && reactor.stats().timers == 0
         };
-        // A stop has its own deadlines, 20 ms apart; a machine that is busy may sleep over one.
+        // A stop has deadlines of its own, 20 ms apart, and one of them may come due on a busy
+        // machine.
         assert!((0..10).any(|_| ended_before_any_deadline()));
     });
 }
@@ -354,9 +355,9 @@ fn last_words_may_be_datagrams() {
     });
 }
 
-/// A client that always comes back is the reason why a stop must not let anything new begin.
+/// A client that reconnects on each close would never end, so a stopping reactor begins no connect.
 #[test]
-fn who_connects_again_on_close_does_not_outlive_a_stop() {
+fn a_protocol_that_reconnects_on_close_does_not_outlive_a_stop() {
     alone(|| {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
@@ -378,7 +379,7 @@ fn who_connects_again_on_close_does_not_outlive_a_stop() {
 }
 
 #[test]
-fn who_stops_listening_keeps_the_connections() {
+fn a_reactor_that_stops_listening_keeps_its_connections() {
     alone(|| {
         let mut reactor = reactor(|heard, out| {
             if let Heard::Open(..) = heard {

@@ -65,6 +65,7 @@ impl<P: Server> Protocol for Front<P> {
         on_data(id: ConnId, data: Data<'_>);
         on_eof(id: ConnId);
         on_timer(id: ConnId);
+        on_again(id: ConnId);
         on_service_timer();
         on_connect_error(tag: u32, why: Closed);
         on_unsent(tag: u32, datagram: Vec<u8>);

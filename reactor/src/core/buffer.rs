@@ -1,26 +1,41 @@
-//! Bytes that the kernel would not take yet, and the pool their memory comes from.
+//! Pending output, the pool that its memory comes from, and the one read buffer.
 //!
-//! A connection has a [`Buffer`] only while its peer is slower than we are. An idle connection owns
-//! none, which is why ten thousand of them cost so little.
+//! Many servers give each connection two buffers for its whole life: ten thousand idle connections
+//! with 16 KiB each hold 160 MB for nothing. Here an idle connection owns no buffer. All
+//! connections read into one [`ReadBuffer`], whose bytes a protocol handles before the next read. A
+//! connection has a [`Buffer`] for output only while the kernel refuses its bytes, which means that
+//! its peer reads more slowly than the server writes. When the buffer has drained it goes back to
+//! the [`BufferPool`].
+//!
+//! The pool keeps a server under steady load from allocating. It could also keep the memory of one
+//! bad hour for ever: so it keeps at most [`KEEP_BYTES`], and no single buffer above
+//! [`KEEP_EACH_BYTES`].
 
 use std::ops::{Deref, DerefMut, Range};
 
-/// A queue of bytes: written at the back, sent from the front.
+/// The pending output of one connection: a queue of bytes that is filled at the back and sent from
+/// the front.
+///
+/// The bytes lie in one piece, so that one send(2) can offer them all. A ring buffer would lie in
+/// two, and a list of chunks would need an allocation for each.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
-    /// Start of the bytes that wait: those before it were sent.
+    /// Start of the pending bytes in `bytes`: the bytes before it were sent.
     head: usize,
-    /// How fast the peer takes what waits here.
+    /// Progress of the peer, for the stall timeout and the minimum rate. It is kept here because
+    /// only a connection with pending output needs it.
     pub(crate) drain: Drain,
 }
 
-/// How fast a peer takes what waits for it. Times are milliseconds, the lower half.
+/// The progress of a peer that pending output waits for. Times are the lower 32 bits of the
+/// reactor's milliseconds; `core/patience.rs` uses them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Drain {
-    /// When it was last looked at.
+    /// The time of the last look.
     pub(crate) looked_ms: u32,
-    /// Bytes that the peer had not acknowledged then, as far as the kernel could tell.
+    /// Bytes in the kernel's send queue at the last look; `None` before the first one, and for a
+    /// descriptor that does not tell.
     pub(crate) unacknowledged: Option<usize>,
     /// Start of the window over which the rate is averaged.
     pub(crate) window_ms: u32,
@@ -29,7 +44,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Nothing waited before this.
+    /// The progress of a queue that begins now.
     pub(crate) fn since(now_ms: u32) -> Drain {
         Drain {
             looked_ms: now_ms,
@@ -40,6 +55,7 @@ impl Drain {
 }
 
 impl Buffer {
+    /// Pending bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.head
     }
@@ -48,13 +64,16 @@ impl Buffer {
         self.len() == 0
     }
 
+    /// The pending bytes, in one piece.
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.head..]
     }
 
+    /// Appends bytes to the queue.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        // Moving the rest to the front costs less than growing, once what was sent is the larger
-        // part.
+        // When the sent part is the larger one, moving the rest to the front costs less than
+        // growing. At most one byte is moved for each byte sent, and a queue that never empties
+        // does not grow.
         if self.bytes.capacity() - self.bytes.len() < bytes.len() && self.head >= self.len() {
             self.bytes.drain(..self.head);
             self.head = 0;
@@ -62,7 +81,7 @@ impl Buffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Forgets the first `count` bytes: they are sent.
+    /// Removes the first `count` bytes, which were sent.
     pub(crate) fn consume(&mut self, count: usize) {
         self.head += count;
         debug_assert!(self.head <= self.bytes.len(), "more sent than there was");
@@ -73,15 +92,17 @@ impl Buffer {
     }
 }
 
-/// The one buffer of a reactor that everything is read into. It begins where a page begins: the
-/// kernel copies faster to there.
+/// The one buffer of a reactor that every stream is read into. It begins at a page boundary, where
+/// the kernel's copy is faster.
 #[derive(Debug)]
 pub(crate) struct ReadBuffer {
+    /// One page more than the length of the buffer.
     bytes: Box<[u8]>,
-    /// Where the first page begins.
+    /// Offset of the first page boundary in `bytes`.
     first: usize,
 }
 
+/// Bytes of a page of memory.
 const PAGE: usize = 4096;
 
 impl ReadBuffer {
@@ -115,13 +136,13 @@ impl DerefMut for ReadBuffer {
 }
 
 /// Bytes that the pool keeps at most: the buffers of a few dozen peers that are slow at the same
-/// time, at the default high-water mark. The rest goes back to the system.
+/// time, at the default high-water mark. Memory beyond it goes back to the allocator.
 const KEEP_BYTES: usize = 8 * 1024 * 1024;
-/// A single buffer above this is one peer's exceptional need.
+/// Bytes of the largest buffer that the pool keeps: a larger one is the exceptional need of one
+/// peer.
 const KEEP_EACH_BYTES: usize = 1024 * 1024;
 
-/// Empty buffers that wait for their next use, so that a server under steady load does not
-/// allocate.
+/// Empty buffers, kept for their next use.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     #[allow(
@@ -129,18 +150,21 @@ pub(crate) struct BufferPool {
         reason = "a connection has room for a pointer only, and the box is used again"
     )]
     free: Vec<Box<Buffer>>,
-    /// The capacity of all of them.
+    /// The sum of the capacities of `free`.
     bytes: usize,
 }
 
 impl BufferPool {
     #[allow(clippy::unnecessary_box_returns, reason = "the box is what is pooled")]
+    /// An empty buffer, from the pool if it has one. The one that was given last comes first: its
+    /// memory is the most likely to be in the cache.
     pub(crate) fn take(&mut self) -> Box<Buffer> {
         let buffer = self.free.pop().unwrap_or_default();
         self.bytes -= buffer.bytes.capacity();
         buffer
     }
 
+    /// Takes a buffer back and empties it; frees it if the pool has enough.
     pub(crate) fn give(&mut self, mut buffer: Box<Buffer>) {
         let bytes = buffer.bytes.capacity();
         if bytes <= KEEP_EACH_BYTES && self.bytes + bytes <= KEEP_BYTES {

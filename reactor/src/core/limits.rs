@@ -1,69 +1,114 @@
 //! Every bound of the reactor in one place.
+//!
+//! A server is a promise to strangers, and each thing that it holds for a peer is a thing that a
+//! peer can make it hold without end: a connection, a descriptor, pending output, the time of a
+//! turn. So each of them has a limit here, each limit a counter in [`Stats`](crate::Stats) for the
+//! peers that met it, and each default is one that a public server can live with.
+//!
+//! Pending output has two limits, for its two causes. Output that a peer's own input causes stops
+//! at the *high-water mark*: the peer is not read any more, the kernel's buffers fill, and its
+//! sends wait (backpressure). Output that *others* cause, as in a chat, cannot be stopped by not
+//! reading the peer that receives it; above the *queue limit* that peer is closed as a slow
+//! consumer, for the rest of the room must not wait for it.
 
 use std::time::Duration;
 
-/// What a reactor allows itself and its peers. Sizes are in bytes. A timeout of zero means never,
-/// unless it says otherwise; one of more than 24 days is taken for 24 days.
+/// The limits of a reactor and its peers. Sizes are in bytes. A timeout of zero means no timeout,
+/// unless the field says otherwise; timeouts of connections are at most 24 days, and longer ones
+/// are taken as that.
+///
+/// ```
+/// use std::time::Duration;
+/// use edgeloop_reactor::Limits;
+///
+/// let limits = Limits {
+///     max_connections: 10_000,
+///     idle_timeout: Duration::from_secs(300),
+///     ..Limits::default()
+/// };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at one time, standard streams not counted; one more is closed as soon as it
-    /// is accepted. Default: no bound but descriptors.
+    /// Connections open at one time; standard streams do not count. A connection over the limit is
+    /// closed as soon as it is accepted, and counted as `refused_limit`. Default: no limit but the
+    /// descriptors of the process, and 8 million.
     pub max_connections: usize,
-    /// Bytes waiting for one peer above which nothing more is read from whoever causes them: from
-    /// the peer itself, unless the protocol says otherwise. Default 256 KiB.
+    /// High-water mark: bytes of pending output of one connection above which the protocol is told
+    /// ([`on_high_water`](crate::Protocol::on_high_water)). Unless it overrides that, the
+    /// connection is not read until no more than half of the mark is pending. Default 256 KiB.
     pub high_water: usize,
-    /// Bytes waiting for one peer above which it is closed as a slow consumer: the bound of what
-    /// others send to it, since what its own input causes stops at `high_water`. Default, `None`:
-    /// 16 MiB above `high_water`.
+    /// Queue limit: bytes of pending output of one connection above which it is closed as a slow
+    /// consumer ([`Closed::SlowConsumer`](crate::Closed::SlowConsumer)). It bounds the output that
+    /// other connections cause, since output that the peer's own input causes stops at
+    /// `high_water`. Default, `None`: 16 MiB above `high_water`.
     pub queue_limit: Option<usize>,
-    /// Bytes read from one connection before the others have their turn; each read counts as a 64th
-    /// of it at least, and brings no more than all of it. Default 64 KiB, the size of the read
-    /// buffer.
+    /// Read budget: bytes read from one connection in one turn of the loop. A connection that has
+    /// more to read goes to the ready list, and on in the next turn after the others. One read
+    /// brings at most the whole budget, and counts as at least a 64th of the read buffer, so that a
+    /// peer that sends single bytes has an end too. At least 1. Default 64 KiB, the size of the
+    /// read buffer.
     pub read_budget: usize,
-    /// Connections accepted from one listener before the others have their turn. Default 64.
+    /// Connections accepted from one listener in one turn of the loop; a listener with more goes to
+    /// the ready list. At least 1. Default 64.
     pub accept_budget: usize,
-    /// Bytes a second, averaged over 30 s, that a peer must accept while more than `high_water` waits
-    /// for it; one that accepts fewer is closed as a slow consumer. For protocols that send to a peer
-    /// what others say, so that its own input cannot be blamed. Default 0: any rate will do.
+    /// Minimum rate: bytes a second, averaged over 30 s, that a peer must accept while more than
+    /// `high_water` is pending for it; a slower peer is closed as a slow consumer. Meant for
+    /// protocols that send a peer the messages of others, where backpressure does not reach the
+    /// sender. Default 0: any rate is accepted.
     pub min_rate: usize,
-    /// Closes a connection that neither sent nor accepted a byte for so long. Default never.
+    /// Idle timeout: a connection whose peer has neither sent nor accepted a byte for this long is
+    /// closed ([`Closed::Idle`](crate::Closed::Idle)). Default zero: none.
     pub idle_timeout: Duration,
-    /// Closes a peer that accepted none of the bytes waiting for it for so long. Its progress counts,
-    /// also where the kernel has no room yet; it is looked for four times in that time, and counts from
-    /// the first look on. Default 60 s.
+    /// Stall timeout: a connection whose peer has accepted none of its pending output for this long
+    /// is closed ([`Closed::Stalled`](crate::Closed::Stalled)). The peer's acknowledgements count
+    /// as progress even while the kernel's send buffer has no room. They are looked at four times
+    /// in this time, and the time counts from the first look, so the close may come a quarter
+    /// later. Default 60 s.
     pub stall_timeout: Duration,
-    /// Gives up connecting after so long, to all addresses of a name together. Default 30 s.
+    /// Connect timeout: a connect that has not succeeded after this long fails
+    /// ([`Closed::TimedOut`](crate::Closed::TimedOut)). All addresses of a name share it. Default
+    /// 30 s.
     pub connect_timeout: Duration,
-    /// Whether bytes that arrived before a peer reset a paused connection are still handed over once
-    /// it is read again. If not, the reset ends it at once. Default true.
+    /// Whether a paused connection that was reset keeps its unread input. If true, the protocol
+    /// hears the bytes that arrived before the reset once it resumes the connection, and then of
+    /// the close. If false, the reset closes the connection at once, and the bytes are dropped.
+    /// Default true.
     pub keeps_unread: bool,
-    /// After we have ended a stream: how long what the peer still sends is read and discarded, so
-    /// that our last bytes are not destroyed by a reset. Zero: not at all. Default 30 s, or 5 s of
-    /// silence.
+    /// Linger timeout: after the reactor has shut down its side of a stream, the peer's input is
+    /// read and discarded until the peer's end, for at most this long and at most 5 s of silence. A
+    /// close with unread input would send a reset, which destroys replies that are still under way.
+    /// Zero: nothing is discarded, and the connection is closed after the shutdown. A stop raises
+    /// this to `grace`. Default 30 s.
     pub linger_timeout: Duration,
-    /// After we have ended a stream: so many bytes that the peer still sends are discarded, and a
-    /// peer that sends more is closed. Default: any number, within `linger_timeout`.
+    /// Bytes that a lingering peer may still send. They use up `linger_timeout` in proportion: a
+    /// peer that sends half of them has half of the time left. A peer that sends all of them is
+    /// closed. Default: no limit.
     pub linger_bytes: usize,
-    /// A TCP peer that vanished without a word is found this long after it was last heard when
-    /// nothing was under way to it (tcp(7), `SO_KEEPALIVE`), and within two stall timeouts otherwise.
-    /// Zero: it is not looked for. Default 60 s.
+    /// Keepalive: a TCP peer that vanished without a FIN or a reset is found this long after it was
+    /// last heard, by the kernel's probes (tcp(7), `SO_KEEPALIVE`); between 2 s and 32,767 s, in
+    /// whole seconds. Probes are not sent while sent bytes are unacknowledged: such a peer is found
+    /// within two stall timeouts, if `stall_timeout` is set. Zero: vanished peers are not looked
+    /// for. Default 60 s.
     pub keepalive: Duration,
-    /// How long a stop waits for what is pending. Zero: not at all. Default 5 s.
+    /// Grace period: the time that a stop waits for pending output to be sent and acknowledged.
+    /// Connections that are left after it are cut off. Zero: a stop does not wait. Default 5 s.
     pub grace: Duration,
-    /// Completed handshakes that the kernel keeps for us to accept; it takes no more than
-    /// `/proc/sys/net/core/somaxconn` (listen(2)). Default 4096.
+    /// Backlog: completed handshakes that the kernel queues for each listener, at most
+    /// `/proc/sys/net/core/somaxconn` (listen(2)). Beyond it, the kernel drops a TCP client's
+    /// handshake, which the client repeats; a Unix client waits, or fails with `EAGAIN`. Default
+    /// 4096.
     pub backlog: usize,
 }
 
 impl Limits {
-    /// The bound of what may wait for one peer.
+    /// The queue limit in bytes: the one that is set, or its default.
     pub(crate) fn queue_bound(&self) -> usize {
         self.queue_limit
             .unwrap_or(self.high_water.saturating_add(OTHERS_BYTES))
     }
 }
 
-/// Bytes that others may queue for a peer above the high-water mark, by default.
+/// The default queue limit, in bytes above the high-water mark.
 const OTHERS_BYTES: usize = 16 * 1024 * 1024;
 
 impl Default for Limits {
@@ -88,7 +133,7 @@ impl Default for Limits {
     }
 }
 
-/// The size of the one read buffer: large enough that a call's cost is spread over many bytes,
+/// Bytes of the one read buffer: large enough to spread the cost of a system call over many bytes,
 /// small enough to stay in the processor's cache.
 pub(crate) const READ_BUFFER: usize = 64 * 1024;
 
@@ -96,8 +141,8 @@ pub(crate) const READ_BUFFER: usize = 64 * 1024;
 mod tests {
     use super::*;
 
-    /// Whoever raised the high-water mark above a fixed queue limit had echoes cut off as slow
-    /// consumers, though they were about to be paused.
+    /// Regression: the default queue limit was a constant. A server whose high-water mark was
+    /// higher closed connections as slow consumers that were about to be paused.
     #[test]
     fn the_queue_limit_rises_with_the_high_water_mark_unless_it_is_given() {
         let high_water = 64 * 1024 * 1024;

@@ -1,30 +1,34 @@
-//! The attempts to connect to a name with several addresses: what the core keeps of them.
+//! The records that the core keeps of connects under way; `racing.rs` has the rules.
 
 use super::timers::Millis;
 use crate::id::ConnId;
 use crate::protocol::Opened;
 use crate::sources::address::Address;
 
-/// An attempt that is under way.
+/// A connection whose connect is under way.
 pub(super) struct Connecting {
-    /// For `on_open`.
+    /// The argument of `on_open` if the connect succeeds.
     pub(super) opened: Opened,
-    /// `None` if another attempt has won.
+    /// The race that it belongs to; `None` once another attempt has won.
     pub(super) race: Option<RaceId>,
 }
 
-/// Which race, as long as it is not decided.
+/// The name of a race until it is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RaceId(pub(super) usize);
 
 /// All attempts to make one connection.
 pub(super) struct Race {
+    /// The tag of the connection, for `on_open` or `on_connect_error`.
     pub(super) tag: u32,
-    /// Addresses whose turn has not come.
+    /// The addresses that were not tried yet; `None` if there are none.
     pub(super) rest: Option<Address>,
+    /// The attempts that have neither succeeded nor failed.
     pub(super) under_way: Vec<ConnId>,
+    /// The start of the first attempt. The connect timeout of all attempts counts from it.
     pub(super) began: Millis,
+    /// Milliseconds between the starts of two attempts.
     pub(super) delay: Millis,
-    /// When the next of the rest has its turn.
+    /// The time at which the first address of `rest` is tried.
     pub(super) next_at: Millis,
 }

@@ -1,10 +1,18 @@
 //! Connecting to a name that stands for several addresses (RFC 8305, "Happy Eyeballs").
 //!
-//! A family that leads nowhere, which the resolver cannot know, is silence until the connect timeout
-//! ends it. So the next attempt does not wait for the end of the last one: it begins a quarter of a
-//! second later, or at once when the last one fails. The first attempt that succeeds is the
-//! connection, the others are closed, and the protocol hears nothing of them. One connect timeout
-//! bounds them all. A connect to a single address is a race of one.
+//! A name often has an IPv6 and an IPv4 address, and one of the two may lead nowhere: a router on
+//! the way drops the packets, and the resolver cannot know. A connect to such an address is silence
+//! until its timeout. A client that tried one address after the other would let its user wait for
+//! 30 s.
+//!
+//! So the next attempt does not wait for the end of the last one. It begins a quarter of a second
+//! later, or at once when the last one fails. The first attempt that succeeds is the connection;
+//! the others are closed, and the protocol hears nothing of them. If all fail, the protocol hears
+//! of one error, the last one's. One connect timeout bounds them all, counted from the start of the
+//! first. A connect to a single address is a race of one.
+//!
+//! The core only decides whose turn it is. The reactor makes the sockets, because an attempt is a
+//! descriptor.
 
 use super::Core;
 use super::conn::{Phase, Stream};
@@ -14,12 +22,12 @@ use crate::id::ConnId;
 use crate::protocol::{Closed, Opened, Protocol};
 use crate::sources::address::Address;
 
-/// From one attempt to the next (RFC 8305, section 5); less if the connect timeout would be over
-/// before the last one's turn.
+/// Milliseconds from one attempt to the next (RFC 8305, section 5). Less if the connect timeout
+/// would otherwise be over before the last address is tried.
 const ATTEMPT_DELAY: Millis = 250;
 
 impl<S: Stream, P: Protocol> Core<S, P> {
-    /// Addresses of which the first that answers is to be the connection, in order.
+    /// Begins a race between the numbers of `to`, in their order.
     pub(crate) fn begin_race(&mut self, to: Address, tag: u32) -> RaceId {
         let attempts = to.numbers().len().max(1) as Millis;
         let delay = match millis(self.limits.connect_timeout) {
@@ -36,7 +44,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }))
     }
 
-    /// The address whose turn it is, if there is one left, and the tag for the connection.
+    /// Takes the next address to be tried, and the tag for the connection. `None` if all were tried
+    /// or the race is decided. Sets the timer for the address after it.
     pub(crate) fn next_address(&mut self, race: RaceId) -> Option<(Address, u32)> {
         let race = self.races.get_mut(race.0)?;
         let next = race.rest.take()?;
@@ -49,12 +58,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         Some((next, race.tag))
     }
 
-    /// Whether a connect may have to go on without an event.
+    /// Whether a race is undecided: a connect may have to go on without an event.
     pub(crate) fn has_races(&self) -> bool {
         !self.races.is_empty()
     }
 
-    /// The races in which the next address has its turn, and the tags of their connections.
+    /// The races whose next address is due, with the tags of their connections. Sets the timer for
+    /// the others.
     pub(crate) fn due_races(&mut self) -> Vec<(RaceId, u32)> {
         let mut due = Vec::new();
         for (index, race) in &self.races {
@@ -71,7 +81,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         due
     }
 
-    /// An attempt is under way: [`Core::opened`] or `on_connect_error` will follow.
+    /// Records an attempt that is under way. Its end is `Core::connected` or
+    /// `Core::attempt_failed`.
     pub(crate) fn connecting(&mut self, id: ConnId, opened: Opened, race: RaceId) {
         let Some(Race {
             under_way, began, ..
@@ -89,7 +100,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.arm(id);
     }
 
-    /// An attempt has succeeded, and those that are still under way with it are of no more use.
+    /// An attempt has succeeded: the race is decided, and its other attempts are closed.
     pub(crate) fn connected(&mut self, id: ConnId, opened: Opened, race: Option<RaceId>) {
         let race = race.and_then(|race| self.races.try_remove(race.0));
         for other in race.into_iter().flat_map(|race| race.under_way) {
@@ -102,8 +113,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.opened(id, opened);
     }
 
-    /// An attempt has failed: the next address has its turn at once. The protocol is told if this was
-    /// the last of them to fail.
+    /// An attempt has failed: the next address is due at once. If this was the last attempt, the
+    /// protocol is told of its error.
     pub(super) fn attempt_failed(&mut self, id: ConnId, connecting: &Connecting, why: Closed) {
         let timeout = millis(self.limits.connect_timeout);
         let Some(index) = connecting.race else { return };
@@ -123,20 +134,21 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    /// Tells that there will be no connection, unless attempts are under way.
+    /// Ends a race and tells the protocol that there will be no connection, unless attempts are
+    /// under way.
     fn end_race(&mut self, race: RaceId, why: Closed) {
         if let Some(tag) = self.give_up(race) {
             self.connect_failed(tag, why);
         }
     }
 
-    /// Forgets a race, unless attempts are under way: what the tag of its connection was.
+    /// Removes a race and returns the tag of its connection, unless attempts are under way.
     pub(crate) fn give_up(&mut self, race: RaceId) -> Option<u32> {
         let is_idle = self.races.get(race.0)?.under_way.is_empty();
         is_idle.then(|| self.races.remove(race.0).tag)
     }
 
-    /// The reactor stops: addresses whose turn has not come have none.
+    /// The reactor stops: addresses that were not tried yet are not tried any more.
     pub(super) fn end_races(&mut self) {
         let races: Vec<RaceId> = self.races.iter().map(|(index, _)| RaceId(index)).collect();
         for race in races {
@@ -162,14 +174,14 @@ mod tests {
         fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
     }
 
-    /// A name with so many addresses, whose places are their ports.
+    /// A name with `count` addresses. The port of each is its place in the list.
     fn name(count: u16) -> Address {
         let host = "several.example:1".parse::<crate::HostPort>().unwrap();
         let at = |place| SocketAddr::from(([127, 0, 0, 1], place));
         Address::Tcp(host.with_numbers((0..count).map(at).collect()))
     }
 
-    /// When each address of a name has its turn, if none answers.
+    /// The port of each address of a name and the time at which it is tried, if none answers.
     fn turns(count: u16, connect_timeout: Duration) -> Vec<(u16, Millis)> {
         let limits = Limits {
             connect_timeout,
@@ -194,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_its_turn_within_the_connect_timeout() {
+    fn each_address_is_tried_within_the_connect_timeout() {
         let seconds = Duration::from_secs;
         assert_eq!(turns(1, seconds(30)), [(0, 0)]);
         assert_eq!(turns(3, seconds(30)), [(0, 0), (1, 250), (2, 500)]);

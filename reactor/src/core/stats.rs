@@ -1,4 +1,9 @@
-//! Counters of the loop: plain additions, so cheap that they are always on.
+//! Counters of the loop.
+//!
+//! Each counter is a plain addition on the reactor's own thread, so counting is always on: an
+//! operator can ask a running server what it does (SIGUSR1), and a test can check that a refusal
+//! was counted. One macro declares the fields and the code that goes over all of them, so that a
+//! new counter is one line.
 
 use std::fmt::{self, Write};
 
@@ -13,12 +18,13 @@ macro_rules! counters {
         $vis struct $name { $($(#[$field_doc])* pub $field: u64,)* }
 
         impl $name {
-            /// Each counter's name and value, in the order of the declaration.
+            /// The name and value of each counter, in the order of the declaration.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field)),*].into_iter()
             }
 
-            /// Adds another reactor's counters, as when several reactors serve one address.
+            /// Adds the counters of another reactor, as for several reactors that serve one
+            /// address. The sum of two peaks is an upper bound of their common peak.
             pub fn merge(&mut self, other: &$name) {
                 $(self.$field += other.$field;)*
             }
@@ -27,22 +33,23 @@ macro_rules! counters {
 }
 
 counters! {
-    /// The counters of a reactor since it was made. All but `connections` only grow.
+    /// The counters of a reactor since it was made. All but `connections` only grow; `peak` is a
+    /// maximum, and the others are sums.
     ///
-    /// Printed as `name=value` pairs. Those with an underscore in their name, of which most are
-    /// rare, are left out as long as they are zero.
+    /// They are printed as `name=value` pairs. A counter with an underscore in its name is left out
+    /// while it is zero: most of these are rare.
     pub struct Stats {
         /// Turns of the loop, each of which is one epoll_wait(2).
         turns,
-        /// Events that those waits brought.
+        /// Events that these waits returned.
         events,
-        /// Events for a connection that is gone.
+/// Events for a connection that is closed, or will be at the end of the turn.
         stale,
         /// recv(2) and read(2) calls.
         reads,
         /// send(2), sendmsg(2) and writev(2) calls.
         writes,
-        /// Of the reads and writes, those that ended in `EAGAIN`.
+        /// Reads and writes that failed with `EAGAIN`.
         again,
         /// accept4(2) calls.
         accepts,
@@ -50,25 +57,25 @@ counters! {
         controls,
         /// Bytes received.
         bytes_in,
-        /// Bytes the kernel took.
+        /// Bytes that the kernel took.
         bytes_out,
-        /// Connections that had to wait for their next turn because their read budget was spent.
+        /// Times a connection went to the ready list because its read budget was spent.
         budget_spent,
-        /// Times a peer's input was paused because too much waited for it.
+        /// Times the pending output of a connection rose above the high-water mark.
         paused,
-        /// Deadlines that came due.
+        /// Timers that fired.
         timers,
         /// Datagrams received.
         datagrams_in,
-        /// Datagrams the kernel took.
+        /// Datagrams that the kernel took.
         datagrams_out,
-        /// Datagrams that could not be sent: dropped, or given back to the protocol.
+        /// Datagrams that were not sent: dropped, or given back to the protocol with `on_unsent`.
         datagrams_lost,
-        /// Datagrams that were not answered because their time to live was used up.
+        /// Answers that were not sent because their time to live was used up.
         datagrams_expired,
-        /// Datagrams that the kernel dropped because we did not fetch them in time.
+        /// Datagrams that the kernel dropped because the receive buffer was full.
         datagrams_missed,
-        /// Connections open now, standard streams not counted.
+        /// Connections open now; standard streams do not count.
         connections,
         /// The most connections that were open at one time.
         peak,
@@ -76,25 +83,26 @@ counters! {
         accepted,
         /// Connects that succeeded.
         connected,
-        /// Connects that failed at every address, and errors of UDP sockets with one peer.
+        /// Connects that failed at every address, and errors of UDP sockets with one peer
+        /// (`on_connect_error`).
         connect_errors,
-        /// Connections closed at once, for whatever cause.
+        /// Connections closed as soon as they were accepted, whatever the cause.
         refused,
-        /// Refused because the limit of connections was reached.
+        /// Refused because `max_connections` were open.
         refused_limit,
         /// Refused because the process or the system had no descriptor left.
         refused_descriptors,
-        /// Refused because the kernel would not watch them (epoll_ctl(2)).
+        /// Refused because epoll_ctl(2) failed.
         refused_setup,
-        /// Times accept4(2) failed for want of memory or descriptors and was put off.
+        /// Times accepting was put off because accept4(2) failed for want of memory or descriptors.
         accept_paused,
-        /// Connections closed, for whatever cause.
+        /// Connections closed, whatever the cause.
         closed,
-        /// Closed because the peer ended.
+        /// Closed after the peer's end of the stream.
         closed_eof,
-        /// Closed because the protocol had finished.
+        /// Closed after the protocol finished them.
         closed_finished,
-        /// Closed because the protocol aborted.
+        /// Closed because the protocol aborted them.
         closed_aborted,
         /// Closed because the peer reset the connection.
         closed_reset,
@@ -102,13 +110,14 @@ counters! {
         closed_idle,
         /// Closed by the stall timeout.
         closed_stalled,
-        /// Closed because too much waited for the peer.
+        /// Closed because the pending output exceeded the queue limit, or the peer was below the
+        /// minimum rate.
         closed_slow_consumer,
-        /// Closed because a connect took too long.
+        /// Closed by the connect timeout.
         closed_timed_out,
         /// Closed because the reactor stopped.
         closed_shutdown,
-        /// Closed by another error.
+        /// Closed by another error of a system call.
         closed_error,
     }
 }
@@ -136,6 +145,7 @@ impl Stats {
         } += 1;
     }
 
+    /// Counts one write of a stream or a datagram, by its result.
     pub(crate) fn count_write(&mut self, result: nix::Result<usize>) {
         self.writes += 1;
         match result {
@@ -149,7 +159,7 @@ impl fmt::Display for Stats {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Written in one piece: standard error has no buffer, and each piece is a write(2) there.
         let mut text = String::new();
-        // There are many counters, and most are rare.
+        // A line of all counters would be too long to read.
         let shown = |(name, value): &(&str, u64)| *value > 0 || !name.contains('_');
         for (name, value) in self.iter().filter(shown) {
             write!(text, "{name}={value} ")?;

@@ -1,20 +1,43 @@
 //! Deadlines: a heap that knows where each entry lies.
 //!
-//! Every key has at most one entry, so re-arming moves it and nothing piles up. All operations are
-//! O(log n), and arming later than everything else, which is what a new connection's idle timeout
-//! does, is O(1).
+//! The loop asks one question before each wait: which deadline is the earliest? Each connection may
+//! have a deadline, and most deadlines move or are cancelled before they come due.
 //!
-//! The trick that makes idle timeouts nearly free is not here but in the users: a connection that
-//! is busy only notes the time ("lazily"). When its entry comes due, the deadline is computed again
-//! from that note, and if it has moved, the entry is armed anew. A connection that moves a million
-//! messages a minute touches the heap once a minute.
+//! # The structure
+//!
+//! A binary heap answers the question in O(1), but it cannot find the entry of a given connection.
+//! A program that only pushes entries, and skips the outdated ones when they come up, collects an
+//! entry for each time a timer was set: with a timeout of a minute and a thousand messages a
+//! second, sixty thousand for one connection. So this heap keeps a table beside it with the place
+//! of each key's entry. Every key has at most one entry, and setting it again moves the entry.
+//! Setting and cancelling are O(log n); setting a deadline later than all others, as the idle
+//! timeout of a new connection is, is O(1).
+//!
+//! A timing wheel would be O(1) throughout, but must be turned through empty slots, or be searched
+//! for the next deadline, and rounds deadlines to its slots. With the lazy deadlines below the heap
+//! is touched so rarely that O(log n) does not show.
+//!
+//! # Lazy deadlines
+//!
+//! The trick that makes idle timeouts nearly free is not here but in `core/patience.rs`: traffic on
+//! a connection does not set its timer, but only notes the time. When the timer fires, the deadline
+//! is computed again from that note, and if it has moved, the timer is set anew. A connection that
+//! moves a million messages a minute touches the heap once a minute.
+//!
+//! # What could go wrong
+//!
+//! A timer must not fire early, so durations are rounded up to whole milliseconds. Additions must
+//! not overflow for [`Duration::MAX`], so they saturate. And the timer of a connection must not
+//! fire for the next tenant of its slot: a key names a slot, not a connection. The deadline of
+//! [`TimerKey::Conn`] is computed from the tenant's own state whenever it fires, so a stale one
+//! does no harm; [`TimerKey::Protocol`] is cancelled when its connection closes.
 
 use std::time::Duration;
 
 /// Milliseconds since the reactor was made, on the monotonic clock.
 pub(crate) type Millis = u64;
 
-/// A duration in whole milliseconds, rounded up, so that nothing fires before its time.
+/// A duration in whole milliseconds, rounded up so that no timer fires early. Saturates.
 pub(crate) fn millis(duration: Duration) -> Millis {
     let rest = duration.subsec_nanos().div_ceil(1_000_000);
     duration
@@ -23,33 +46,34 @@ pub(crate) fn millis(duration: Duration) -> Millis {
         .saturating_add(rest.into())
 }
 
-/// The owner of a deadline.
+/// The owner of a deadline, of which it has at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimerKey {
-    /// The protocol's own timer, of no connection.
+    /// The protocol's service timer, which belongs to no connection.
     Service,
-    /// Sources that ran out of a resource try again.
+    /// Starved sources, for which the kernel lacked memory or descriptors, try again.
     Retry,
-    /// A line of counters is due.
+    /// The periodic report of the counters is due.
     Stats,
-    /// The patience of a graceful stop ends.
+    /// The grace period of a stop ends.
     Grace,
-    /// Peers are looked for that vanished.
+    /// The search for vanished peers goes on.
     Search,
-    /// The next address of a name has its turn.
+    /// A connect to a name with several addresses tries the next one.
     NextAddress,
-    /// The reactor's own deadline of the connection in this slot: idle, stalled, lingering,
-    /// connecting.
+    /// The reactor's own deadline of the connection in this slot: connect, idle, stall or linger
+    /// timeout.
     Conn(u32),
-    /// The protocol's timer of the connection in this slot.
+    /// The protocol's timer for the connection in this slot.
     Protocol(u32),
 }
 
-/// Keys below this are the reactor's own; then two for each slot. It is even, so that connections
-/// have the even keys.
+/// Indices below this belong to the keys without a slot; from here on each slot has two. It is
+/// even, so that `Conn` has even indices and `Protocol` odd ones.
 const FIRST_SLOT: u32 = 6;
 
 impl TimerKey {
+    /// The key as a number, which fits the low bits of an [`Entry`].
     fn index(self) -> u32 {
         match self {
             TimerKey::Service => 0,
@@ -77,14 +101,16 @@ impl TimerKey {
     }
 }
 
-/// A deadline and its key in one word, so that comparing entries compares deadlines first: 40 bits
-/// of milliseconds (34 years) and 24 bits of key (8 million connections).
+/// A deadline and its key in one word: 40 bits of milliseconds (34 years) above 24 bits of key (8
+/// million connections). Comparing two words compares the deadlines first, and the whole heap is
+/// half as large as one of pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry(u64);
 
 const KEY_BITS: u32 = 24;
-/// So many connections have keys of their own.
+/// The most connections that have keys of their own, and so the most that a reactor may have.
 pub(crate) const MAX_SLOTS: usize = ((1 << KEY_BITS) - FIRST_SLOT as usize) / 2;
+/// The latest deadline that an entry can hold. A later one is taken as this.
 const LAST_MILLIS: Millis = (1 << (64 - KEY_BITS)) - 1;
 
 impl Entry {
@@ -102,11 +128,13 @@ impl Entry {
     }
 }
 
-/// Children per node: four make the heap half as deep as two.
+/// Children of a node. Four make the heap half as deep as two would, and their 32 bytes lie in one
+/// cache line or two.
 const ARITY: usize = 4;
+/// The position of a key without an entry.
 const ABSENT: u32 = u32::MAX;
 
-/// In which table, and in which row of it, the position of a key is kept.
+/// The table and the row in which the position of a key is kept.
 fn place_of(index: u32) -> (usize, usize) {
     (index as usize % 2, index as usize / 2)
 }
@@ -114,10 +142,11 @@ fn place_of(index: u32) -> (usize, usize) {
 /// All deadlines of a reactor.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// A heap in the usual array form: no entry is before its parent.
+    /// A heap in array form: the children of entry `n` are entries `4n + 1` to `4n + 4`, and no
+    /// entry is less than its parent.
     heap: Vec<Entry>,
-    /// Where in the heap each key's entry is: even keys in the first table, odd ones in the second,
-    /// which stays empty as long as no protocol sets a timer.
+    /// The place of each key's entry in the heap. Even keys are in the first table and odd ones in
+    /// the second, which stays short as long as the protocol sets no timer for a connection.
     position: [Vec<u32>; 2],
     /// Keys that are due in the next turn, whatever its time.
     next_turn: Vec<TimerKey>,
@@ -126,7 +155,8 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Room for the deadlines of so many connections. It is address space, not memory, until used.
+    /// No deadlines, with room for those of `connections` connections. The room is address space,
+    /// which becomes memory when it is used.
     pub(crate) fn with_capacity(connections: usize) -> Timers {
         let keys = FIRST_SLOT as usize / 2 + connections;
         Timers {
@@ -137,7 +167,7 @@ impl Timers {
         }
     }
 
-    /// Sets the deadline of `key`, moving it if there was one.
+    /// Sets the deadline of `key`, in place of an earlier setting.
     pub(crate) fn arm(&mut self, key: TimerKey, at: Millis) {
         self.forget_turns(key);
         let entry = Entry::new(at, key.index());
@@ -154,8 +184,8 @@ impl Timers {
         }
     }
 
-    /// Like [`Timers::arm`], but keeps an earlier deadline: it will be looked at again when that
-    /// one comes due.
+    /// Sets the deadline of `key`, unless an earlier one is set. An earlier deadline stays; when it
+    /// fires, its owner computes the deadline again.
     pub(crate) fn arm_no_later(&mut self, key: TimerKey, at: Millis) {
         if self.deadline(key).is_none_or(|armed| at < armed) {
             self.arm(key, at);
@@ -185,7 +215,7 @@ impl Timers {
         }
     }
 
-    /// Forgets the deadline of `key`, if there is one.
+    /// Removes the deadline of `key`, if there is one. The last entry of the heap takes its place.
     pub(crate) fn cancel(&mut self, key: TimerKey) {
         self.forget_turns(key);
         let Some(place) = self.find(key) else { return };
@@ -205,12 +235,12 @@ impl Timers {
         self.deadline(key).is_some() || self.next_turn.contains(&key)
     }
 
-    /// The earliest deadline.
+    /// The earliest deadline, `None` without any.
     pub(crate) fn next(&self) -> Option<Millis> {
         self.heap.first().map(|entry| entry.at())
     }
 
-    /// Takes out one key whose deadline is `now` or earlier, the earliest first.
+    /// Removes the earliest deadline and returns its key, if the deadline is `now` or earlier.
     pub(crate) fn expire(&mut self, now: Millis) -> Option<TimerKey> {
         if let Some(key) = self.this_turn.pop() {
             return Some(key);
@@ -225,7 +255,7 @@ impl Timers {
         self.find(key).map(|place| self.heap[place].at())
     }
 
-    /// Where in the heap the entry of `key` is.
+    /// The place of the entry of `key` in the heap.
     fn find(&self, key: TimerKey) -> Option<usize> {
         let (table, row) = place_of(key.index());
         self.position[table]
@@ -234,7 +264,7 @@ impl Timers {
             .map(|&place| place as usize)
     }
 
-    /// Puts `entry` where another was, and moves it to where it belongs.
+    /// Replaces the entry at `place`, then moves the new one to where it belongs.
     fn replace(&mut self, place: usize, entry: Entry) {
         let before = std::mem::replace(&mut self.heap[place], entry);
         if entry < before {
@@ -244,6 +274,7 @@ impl Timers {
         }
     }
 
+    /// Moves the entry at `place` towards the root until its parent is no later.
     fn sift_up(&mut self, mut place: usize) {
         let entry = self.heap[place];
         while place > 0 {
@@ -257,6 +288,7 @@ impl Timers {
         self.put(place, entry);
     }
 
+    /// Moves the entry at `place` away from the root until none of its children is earlier.
     fn sift_down(&mut self, mut place: usize) {
         let entry = self.heap[place];
         loop {
@@ -274,6 +306,7 @@ impl Timers {
         self.put(place, entry);
     }
 
+    /// Writes an entry, and its position into the table: the only way an entry moves.
     fn put(&mut self, place: usize, entry: Entry) {
         self.heap[place] = entry;
         let (table, row) = place_of(entry.index());
@@ -290,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_survive_the_trip_through_a_number() {
+    fn a_key_survives_the_trip_through_a_number() {
         let own = [
             TimerKey::Service,
             TimerKey::Retry,

@@ -1,6 +1,19 @@
 //! Addresses that users write, and peers as logs show them.
 //!
-//! [`text`] has what is understood and what is said of everything else.
+//! An address has three forms. A user writes a text, `localhost:80`; [`text`] parses it and refuses
+//! what it does not understand, with a reason. The text names a host, which a resolver turns into
+//! *numbers*, the socket addresses of the host: one for a number, several for a name with both IPv4
+//! and IPv6. The kernel wants one number for each call.
+//!
+//! Resolving asks /etc/hosts or a server on the network and may wait for seconds, so it must not
+//! happen within the loop. An [`Address`] therefore keeps its numbers once it has them:
+//! [`Address::resolved`] is called before the reactor runs, and the loop uses only
+//! [`Address::numbers`].
+//!
+//! Two details are often missed. A link-local IPv6 address exists on every link, so it needs a
+//! *zone*, the name of an interface: `fe80::1%eth0` (RFC 4007). And a dual-stack socket shows an
+//! IPv4 peer as an IPv6 address (`::ffff:127.0.0.1`); it is turned back into IPv4 wherever it
+//! appears, so that logs and comparisons see one form.
 
 mod text;
 
@@ -15,35 +28,49 @@ use std::path::{Path, PathBuf};
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use nix::sys::socket::{SockaddrStorage, UnixAddr};
 
-/// Where to listen or to connect: `[SCHEME]HOST:PORT`, `PORT` alone, or a path.
+/// An address to listen at or to connect to: `[SCHEME]HOST:PORT`, `PORT` alone, or a path.
 ///
-/// `tcp://` is the default scheme and 127.0.0.1 the host of a port alone. Parsing looks at the form
-/// only; [`Address::resolve`] asks for a name's addresses.
+/// `tcp://` is the default scheme, and 127.0.0.1 the host of a port alone. A text with a slash and
+/// no scheme is a Unix path, as is one after `unix:`. Parsing looks at the form only, and its error
+/// is a sentence for the user; [`Address::resolve`] looks names up.
+///
+/// ```
+/// use edgeloop_reactor::Address;
+///
+/// assert_eq!("9876".parse(), "tcp://127.0.0.1:9876".parse::<Address>());
+/// assert!("::1:9876".parse::<Address>().unwrap_err().ends_with("write [::1]:9876"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A byte stream over IPv4 or IPv6.
     Tcp(HostPort),
     /// Datagrams over IPv4 or IPv6.
     Udp(HostPort),
-    /// A Unix stream socket at this path; after an `@`, in the abstract namespace (unix(7)).
+    /// A Unix stream socket at this path, of at most 107 bytes; a path that begins with `@` is a
+    /// name in the abstract namespace (unix(7)).
     Unix(PathBuf),
 }
 
-/// A host, by number or by name, and a port.
+/// A host, by number or by name, and a port from 0 to 65535. Port 0 lets the kernel choose a free
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
+    /// The host as it was written, without brackets.
     host: String,
     port: u16,
-    /// The numbers that the host stands for; none as long as nobody has asked for a name's.
+    /// The socket addresses of the host; empty until a name is resolved.
     numbers: Vec<SocketAddr>,
-    /// Where our own end of a connection is; the kernel chooses unless somebody else has.
+    /// The local address of a connection to the host; `None` leaves the choice to the kernel.
     source: Option<IpAddr>,
 }
 
 impl Address {
-    /// The socket addresses meant, in the resolver's order and each once: one for a number, perhaps
-    /// several for a name, none for a Unix path. Asks the resolver, which may take its time, unless
-    /// [`Address::resolved`] has done so before.
+    /// The socket addresses of the host, in the resolver's order and each once: one for a number,
+    /// perhaps several for a name, none for a Unix path. Asks the resolver (getaddrinfo(3)), which
+    /// may wait for seconds, unless [`Address::resolved`] has done so before.
+    ///
+    /// Errors: those of the resolver, and `NotFound` for a zone that is no interface of this
+    /// machine.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         match self {
             Address::Tcp(at) | Address::Udp(at) => at.resolve(),
@@ -51,8 +78,8 @@ impl Address {
         }
     }
 
-    /// The same address with its numbers known, so that it can be used within the loop, where
-    /// nobody waits for a resolver.
+    /// A copy of the address that knows its socket addresses, so that the loop can use it without
+    /// waiting for a resolver. Errors: as for [`Address::resolve`].
     pub fn resolved(&self) -> io::Result<Address> {
         let numbers = self.resolve()?;
         let mut resolved = self.clone();
@@ -62,12 +89,12 @@ impl Address {
         Ok(resolved)
     }
 
-    /// Whether this can be used without asking a resolver.
+    /// Whether the address can be used without a resolver.
     pub(crate) fn is_resolved(&self) -> bool {
         matches!(self, Address::Unix(_)) || !self.numbers().is_empty()
     }
 
-    /// The numbers that are known without asking anybody.
+    /// The socket addresses that are known already.
     pub(crate) fn numbers(&self) -> &[SocketAddr] {
         match self {
             Address::Tcp(at) | Address::Udp(at) => &at.numbers,
@@ -75,7 +102,7 @@ impl Address {
         }
     }
 
-    /// Where our own end of a connection is to be, if that was chosen.
+    /// The local address for a connection, if one was chosen.
     pub(crate) fn source(&self) -> Option<IpAddr> {
         match self {
             Address::Tcp(at) | Address::Udp(at) => at.source,
@@ -83,8 +110,9 @@ impl Address {
         }
     }
 
-    /// This address with the numbers of the two families in turn, so that a family that leads nowhere
-    /// delays the other by one attempt at the most (RFC 8305, section 4).
+    /// The address with its numbers reordered: the two families take turns, beginning with the
+    /// first number's. A family without a route then delays the other by one attempt at most (RFC
+    /// 8305, section 4).
     pub(crate) fn interleaved(mut self) -> Address {
         if let Address::Tcp(at) | Address::Udp(at) = &mut self
             && let Some(first) = at.numbers.first()
@@ -93,6 +121,7 @@ impl Address {
             let (ours, others): (Vec<_>, Vec<_>) = at.numbers.iter().copied().partition(is_first);
             let (mut ours, mut others) = (ours.into_iter(), others.into_iter());
             let in_turn = iter::from_fn(|| {
+                // After the swap `others` is the family whose turn it is.
                 mem::swap(&mut ours, &mut others);
                 others.next().or_else(|| ours.next())
             });
@@ -101,7 +130,8 @@ impl Address {
         self
     }
 
-    /// What is left to try when the first of the numbers has failed.
+    /// The address without its first number, for the next attempt; `None` if no number would be
+    /// left.
     pub(crate) fn rest(mut self) -> Option<Address> {
         match &mut self {
             Address::Tcp(at) | Address::Udp(at) if at.numbers.len() > 1 => {
@@ -113,12 +143,12 @@ impl Address {
     }
 }
 
-/// The name without its `@`, if this is one in the abstract namespace rather than a path.
+/// The name without its `@`, if `path` is a name in the abstract namespace.
 pub(crate) fn abstract_name(path: &Path) -> Option<&[u8]> {
     path.as_os_str().as_bytes().strip_prefix(b"@")
 }
 
-/// The kernel's form of a path, or of a name in the abstract namespace.
+/// The kernel's form of a path or of a name in the abstract namespace. Error: `ENAMETOOLONG`.
 pub(crate) fn unix_addr(path: &Path) -> nix::Result<UnixAddr> {
     abstract_name(path).map_or_else(|| UnixAddr::new(path), UnixAddr::new_abstract)
 }
@@ -135,7 +165,8 @@ impl HostPort {
         let mut numbers = Vec::new();
         for at in (self.host.as_str(), self.port).to_socket_addrs()? {
             let at = without_mapping(at);
-            // Names may be listed twice, in /etc/hosts for instance.
+            // The resolver may return a number twice, for instance when /etc/hosts has two lines
+            // for it.
             if !numbers.contains(&at) {
                 numbers.push(at);
             }
@@ -143,20 +174,20 @@ impl HostPort {
         Ok(numbers)
     }
 
-    /// The same host with the numbers that a resolver of the caller's own has found, to be tried in
-    /// this order. An empty list leaves the host to be resolved.
+    /// The host with socket addresses from a resolver of the caller's own; they are tried in this
+    /// order. With an empty list the host is resolved as usual.
     #[must_use]
     pub fn with_numbers(mut self, numbers: Vec<SocketAddr>) -> HostPort {
         self.numbers = numbers;
         self
     }
 
-    /// The same host, to be reached from this address of ours, which must be of the same family; a
-    /// listener takes no notice of it.
+    /// The host with a local address for connections to it, which must be of the same family. A
+    /// listener ignores it.
     ///
-    /// One address has ports for some 28,000 connections to one server
-    /// (`/proc/sys/net/ipv4/ip_local_port_range`). Whoever wants more takes several, and on the
-    /// loopback device all of 127.0.0.0/8 is ours.
+    /// One local address has ports for some 28,000 connections to one server
+    /// (`/proc/sys/net/ipv4/ip_local_port_range`, ip(7)). A client that opens more uses several; on
+    /// the loopback device, every address in 127.0.0.0/8 is local.
     #[must_use]
     pub fn with_source(mut self, source: IpAddr) -> HostPort {
         self.source = Some(source);
@@ -164,20 +195,20 @@ impl HostPort {
     }
 }
 
-/// An IPv6 address and its zone (RFC 4007, section 11), if it has one.
+/// The IPv6 address and the zone of a host that has a zone (RFC 4007, section 11).
 fn zoned(host: &str) -> Option<(Ipv6Addr, &str)> {
     let (ip, zone) = host.split_once('%')?;
     Some((ip.parse().ok()?, zone))
 }
 
-/// Whether an address means another host, or other hosts, on each link.
+/// Whether an address means different hosts on different links, so that it needs a zone.
 fn needs_zone(ip: Ipv6Addr) -> bool {
     // Interface-local or link-local (RFC 4291, section 2.7).
     let near = matches!(ip.segments()[0] & 0xff0f, 0xff01 | 0xff02);
     ip.is_unicast_link_local() || near
 }
 
-/// The number of an interface, which is given by its name or by that number.
+/// The index of an interface, given by its name or by that index.
 fn index_of(zone: &str) -> io::Result<u32> {
     if let Ok(index) = zone.parse() {
         return Ok(index);
@@ -186,7 +217,8 @@ fn index_of(zone: &str) -> io::Result<u32> {
     if_nametoindex(zone).map_err(unknown)
 }
 
-/// An IPv4 address mapped into IPv6 is an IPv4 address: a socket of IPv6 alone knows nothing of it.
+/// The address, or the IPv4 address that is mapped into it: a socket with `IPV6_V6ONLY` could not
+/// reach the mapped form (ipv6(7)).
 fn without_mapping(at: SocketAddr) -> SocketAddr {
     match at.ip().to_canonical() {
         IpAddr::V4(ip) => (ip, at.port()).into(),
@@ -234,14 +266,15 @@ impl fmt::Display for Address {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// A TCP peer; an IPv4 peer of a dual-stack listener shows as IPv4.
+    /// A TCP peer. An IPv4 peer of a dual-stack listener is shown as IPv4.
     Inet(SocketAddr),
-    /// A Unix socket peer; they rarely have a name.
+    /// The peer of a Unix socket, which rarely has a name.
     Unix,
-    /// An adopted descriptor: a terminal, a pipe, a file, a socket that somebody else has made.
+    /// An adopted descriptor: a terminal, a pipe, a file, or a socket that another program has
+    /// made.
     Stream,
 }
 
@@ -255,21 +288,18 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The standard library's form of a kernel address; an IPv4 address mapped into IPv6 becomes IPv4
-/// again.
+/// The standard library's form of a kernel address, with a mapped IPv4 address as IPv4; `None` for
+/// another family.
 pub(crate) fn to_socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
-        return Some(SocketAddrV4::new(v4.ip(), v4.port()).into());
+        return Some(SocketAddrV4::from(*v4).into());
     }
-    let v6: SocketAddrV6 = (*address.as_sockaddr_in6()?).into();
-    Some(
-        v6.ip()
-            .to_ipv4_mapped()
-            .map_or(v6.into(), |ip| SocketAddrV4::new(ip, v6.port()).into()),
-    )
+    let v6 = SocketAddrV6::from(*address.as_sockaddr_in6()?);
+    Some(without_mapping(v6.into()))
 }
 
-/// Whether this is "every interface", so that the local address of an answer has to be chosen.
+/// Whether this is the wildcard address, `0.0.0.0` or `[::]`: the socket serves every interface, so
+/// the local address of an answer has to be chosen.
 pub(crate) fn is_wildcard(address: &SocketAddr) -> bool {
     matches!(
         address.ip(),
@@ -281,7 +311,7 @@ pub(crate) fn is_wildcard(address: &SocketAddr) -> bool {
 mod tests {
     use super::*;
 
-    /// The socket addresses of what a user has written.
+    /// The socket addresses of a text.
     fn numbers(text: &str) -> io::Result<Vec<SocketAddr>> {
         text.parse::<Address>().unwrap().resolve()
     }
@@ -293,7 +323,7 @@ mod tests {
         for (text, at) in [
             ("[fe80::1%lo]:80", near(lo).into()),
             ("[fe80::1%7]:80", near(7).into()),
-            // One zone has it.
+            // The loopback address needs no zone.
             ("[::1%lo]:80", (Ipv6Addr::LOCALHOST, 80).into()),
             ("[::ffff:127.0.0.1]:80", (Ipv4Addr::LOCALHOST, 80).into()),
         ] {
@@ -304,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_typed() {
+    fn an_address_as_shown_can_be_parsed() {
         let lo = if_nametoindex("lo").unwrap();
         let near = SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, lo);
         for (at, shown) in [
@@ -327,7 +357,7 @@ mod tests {
             ("4 4", "4 4"),
             ("", ""),
         ] {
-            // Which place each has is its port.
+            // The port of each number is its place in the list.
             let at = |(place, family)| match family {
                 "4" => SocketAddr::from((Ipv4Addr::LOCALHOST, place)),
                 _ => SocketAddr::from((Ipv6Addr::LOCALHOST, place)),

@@ -1,4 +1,26 @@
-//! Streams that are descriptors: sockets, terminals, pipes and files.
+//! Streams that are descriptors: sockets, terminals, pipes and files, without a call that waits.
+//!
+//! An event loop must never wait in a read or a write: one call that waits stops all connections.
+//! The textbook answer is `O_NONBLOCK`, but that flag belongs to the *open file description*
+//! (open(2)), which a process shares with every process that inherited the descriptor. A server
+//! that sets it on its standard input sets it for the user's shell too, whose next read fails with
+//! `EAGAIN`. So each kind of descriptor gets a way of its own ([`Kind`]):
+//!
+//! | descriptor | way | epoll |
+//! |---|---|---|
+//! | socket | `MSG_DONTWAIT` in each call (recv(2), send(2)) | edges |
+//! | terminal, anonymous pipe | opened anew through `/proc/self/fd`, with `O_NONBLOCK` | edges |
+//! | regular file | nothing: its reads and writes never wait | `EPERM`: it is always ready |
+//! | any other, such as a named pipe or a device | poll(2) before each call | edges, or `EPERM` |
+//!
+//! The last way is the weakest: another process that reads the same pipe may take the bytes between
+//! poll(2) and read(2), and then the read waits.
+//!
+//! Terminals need three exceptions. A process in the background is stopped when it reads its
+//! terminal, so `jobs.rs` is asked first. A terminal whose other side has hung up fails with `EIO`:
+//! on a read this is the end of the stream, on a write it is what `EPIPE` is to a pipe. And a read
+//! returns one line however many were typed, so a short read does not show that the terminal was
+//! drained ([`State::UNSURE`]).
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,31 +32,34 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, connect,
-    getsockopt, recv, send, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockType, SockaddrLike, SockaddrStorage, connect,
+    getsockopt, recv, send, setsockopt, shutdown, sockopt,
 };
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::isatty;
 
 use crate::core::conn::{State, Stream};
 use crate::poll::Interest;
 use crate::sources::address::{Address, Peer, unix_addr};
-use crate::sources::bound::{bind_source, inet_socket, keep_alive, local_address};
+use crate::sources::bound::{bind_source, inet_socket, keep_alive, local_address, new_socket};
 use crate::sources::jobs::{is_anothers, may_read, may_write};
 use crate::sys;
 
-/// Which way the bytes of an adopted descriptor go.
+/// The directions in which an adopted descriptor is used. This decides the open mode, the interest
+/// for epoll, and which timeouts count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Only read from: standard input. No idle timeout ends it.
+    /// Read only, as standard input. No idle timeout closes it: a user may be silent.
     Input,
-    /// Only written to: standard output. No idle or stall timeout ends it.
+    /// Written only, as standard output. No idle or stall timeout closes it: a user may stop a
+    /// pager.
     Output,
-    /// Both: a socket, with a peer like any other.
+    /// Read and written: a socket, whose peer is treated like any other.
     Both,
 }
 
 impl Direction {
+    /// The access mode for open(2).
     fn access(self) -> OFlag {
         match self {
             Direction::Input => OFlag::O_RDONLY,
@@ -43,6 +68,7 @@ impl Direction {
         }
     }
 
+    /// The readiness to be reported for such a descriptor.
     pub(crate) fn interest(self) -> Interest {
         match self {
             Direction::Input => Interest::IN | Interest::RDHUP,
@@ -52,28 +78,32 @@ impl Direction {
     }
 }
 
-/// How to ask a descriptor not to wait.
+/// The way in which a call on the descriptor is kept from waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Each call says `MSG_DONTWAIT`.
+    /// Each call has the flag `MSG_DONTWAIT`.
     Socket,
-    /// `O_NONBLOCK` is set, on an open file of our own. Or it is a regular file, which never waits.
+    /// `O_NONBLOCK` is set on an open file description that no other process shares; or the
+    /// descriptor is a regular file, whose calls never wait.
     File,
-    /// Neither is possible: poll(2) first. Another reader of the same pipe could still make us
-    /// wait.
+    /// poll(2) is called before each read or write, with a timeout of zero. If another process
+    /// reads the same pipe, the read may still wait.
     Asked,
 }
 
-/// A descriptor as a stream.
+/// A descriptor as a [`Stream`]: the one type that the reactor's connections read from and write
+/// to. It is 8 bytes large, and part of every connection.
 #[derive(Debug)]
 pub(crate) struct Fd {
     descriptor: OwnedFd,
     kind: Kind,
     direction: Direction,
+    /// Job control and hang-ups are to be minded: see the head of the file.
     is_terminal: bool,
 }
 
 impl Fd {
+    /// A connected socket, as accept(2) returns it.
     pub(crate) fn socket(fd: OwnedFd) -> Fd {
         Fd {
             descriptor: fd,
@@ -83,12 +113,17 @@ impl Fd {
         }
     }
 
-    /// A non-blocking connect(2): the socket, its peer, and whether the end of it is still to come.
+    /// Begins a non-blocking connect(2) to the first of the address's numbers. Returns the socket,
+    /// the peer's address, and whether the connect is still under way (`EINPROGRESS`): its end is
+    /// then an `OUT` edge, and [`Stream::connect_result`] says how it ended.
+    ///
+    /// Errors: those of socket(2), bind(2) and connect(2), among them a Unix socket's `EAGAIN` when
+    /// the listener's queue is full; `EADDRNOTAVAIL` for a name without an address; `EPROTOTYPE`
+    /// for UDP.
     pub(crate) fn connect(to: &Address, keepalive: Duration) -> io::Result<(Fd, Peer, bool)> {
         let (fd, peer, address): (OwnedFd, Peer, Box<dyn SockaddrLike>) = match to {
             Address::Unix(path) => {
-                let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-                let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+                let fd = new_socket(AddressFamily::Unix, SockType::Stream)?;
                 (fd, Peer::Unix, Box::new(unix_addr(path)?))
             }
             Address::Tcp(_) => {
@@ -112,39 +147,32 @@ impl Fd {
         }
     }
 
-    /// Takes over any descriptor without changing how it behaves for those who share it.
+    /// Takes over any descriptor without changing its behaviour for other processes that share it.
+    /// The head of the file says how each kind is kept from waiting.
     ///
-    /// `O_NONBLOCK` belongs to the open file, which an inherited terminal or pipe has in common
-    /// with the user's shell (open(2), "open file description"). So a terminal or pipe is opened
-    /// anew through `/proc`, which makes an open file of our own. A regular file must keep its
-    /// shared offset, and needs no such care.
+    /// A regular file is not opened anew: its offset belongs to the open file description as well,
+    /// and a shell that runs several commands with one redirection expects each to go on where the
+    /// last one stopped.
     pub(crate) fn adopt(fd: OwnedFd, direction: Direction) -> Result<Fd> {
         let is_terminal = is_terminal(&fd);
-        let of = |descriptor, kind| Fd {
+        let status = fstat(&fd)?;
+        let (descriptor, kind) = match file_type(&status) {
+            SFlag::S_IFSOCK => (fd, Kind::Socket),
+            SFlag::S_IFREG => (fd, Kind::File),
+            _ => match reopen(&fd, &status, direction) {
+                Some(own) => (own, Kind::File),
+                None => (fd, Kind::Asked),
+            },
+        };
+        Ok(Fd {
             descriptor,
             kind,
             direction,
             is_terminal,
-        };
-        let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
-        if kind == SFlag::S_IFSOCK {
-            return Ok(of(fd, Kind::Socket));
-        }
-        if kind == SFlag::S_IFREG {
-            return Ok(of(fd, Kind::File));
-        }
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let own = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let reopened = may_reopen(&fd, &path)
-            .then(|| open(path.as_str(), direction.access() | own, Mode::empty()));
-        Ok(match reopened {
-            Some(Ok(fd)) => of(fd, Kind::File),
-            // It may be somebody else's terminal, after su(1), or a pipe whose other end is gone.
-            _ => of(fd, Kind::Asked),
         })
     }
 
-    /// What is known of such a stream from the start.
+    /// The state of a connection on this stream before its first event.
     pub(crate) fn first_state(&self) -> State {
         let mut state = State::empty();
         state.set(State::UNSURE, !self.short_read_means_drained());
@@ -155,29 +183,32 @@ impl Fd {
         state
     }
 
-    /// True of TCP alone: a terminal gives a line at a time, some sockets a packet, and a read from
-    /// a Unix stream ends where descriptors were passed along (unix(7), `SCM_RIGHTS`).
+    /// Whether a read that returns fewer bytes than there was room for has drained the stream. This
+    /// is true of TCP alone: a terminal returns a line at a time, some sockets a packet, and a read
+    /// from a Unix stream ends where descriptors were passed along (unix(7), `SCM_RIGHTS`).
     fn short_read_means_drained(&self) -> bool {
         getsockopt(&self.descriptor, sockopt::SockType) == Ok(SockType::Stream)
             && local_address(self.descriptor.as_fd()).is_some()
     }
 
-    /// Reads what is no socket.
+    /// Reads from a descriptor that is not a socket.
     fn read_file(&self, buffer: &mut [u8]) -> Result<usize> {
         self.ask(PollFlags::POLLIN)?;
-        // Its next event brings us back.
+        // No retry is needed: the terminal's next event brings the connection here again.
         if self.is_terminal && !may_read(&self.descriptor) {
             return Err(Errno::EAGAIN);
         }
         match nix::unistd::read(&self.descriptor, buffer) {
-            // It became another job's a moment ago.
+            // The terminal became another job's between the question and the read.
             Err(Errno::EIO) if is_anothers(&self.descriptor) => Err(Errno::EAGAIN),
-            // A terminal whose other side has gone has ended.
+            // The terminal has hung up: the end of the stream.
             Err(Errno::EIO) if self.is_terminal => Ok(0),
             result => result,
         }
     }
 
+    /// Fails with `EAGAIN` if the descriptor is [`Kind::Asked`] and poll(2) finds that a call would
+    /// wait.
     fn ask(&self, flags: PollFlags) -> Result<()> {
         if self.kind == Kind::Asked
             && poll(
@@ -191,24 +222,34 @@ impl Fd {
     }
 }
 
-/// Whether to open this anew is to get the same thing, for ourselves.
+/// Opens a pipe or a terminal anew, to get an open file description of our own. `None` if that is
+/// impossible: after su(1) a terminal belongs to another user (`EACCES`), and a pipe whose reader
+/// is gone cannot be opened for writing.
 ///
-/// Not so for a named pipe, where the new reader waits for a next writer and never hears that the
-/// last one is gone; nor for a device that gives everyone another one, such as the master side of a
-/// terminal.
-fn may_reopen(fd: &OwnedFd, path: &str) -> bool {
-    let Ok(status) = fstat(fd) else { return false };
-    match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFIFO => readlink(path).is_ok_and(|link| link.as_bytes().starts_with(b"pipe:")),
+/// A named pipe is left alone, since a new reader waits for the next writer and never hears that
+/// the last one is gone. So are devices of which each open(2) makes another one, such as the master
+/// side of a terminal.
+fn reopen(fd: &OwnedFd, status: &FileStat, direction: Direction) -> Option<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let is_the_same = match file_type(status) {
+        SFlag::S_IFIFO => readlink(&*path).is_ok_and(|link| link.as_bytes().starts_with(b"pipe:")),
         SFlag::S_IFCHR => is_terminal(fd) && status.st_rdev != TERMINAL_MASTER,
         _ => false,
-    }
+    };
+    let own = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let open = || open(&*path, direction.access() | own, Mode::empty()).ok();
+    is_the_same.then(open).flatten()
+}
+
+fn file_type(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
 }
 
 /// The device number of `/dev/ptmx` (pts(4)).
 const TERMINAL_MASTER: libc::dev_t = libc::makedev(5, 2);
 
-/// Also of a terminal that has hung up, which answers with EIO.
+/// Whether this is a terminal, including one that has hung up, for which isatty(3) fails with
+/// `EIO`.
 fn is_terminal(fd: &OwnedFd) -> bool {
     !matches!(isatty(fd), Ok(false) | Err(Errno::ENOTTY | Errno::EINVAL))
 }
@@ -241,19 +282,21 @@ impl Stream for Fd {
             return sys::send(self.descriptor.as_fd(), slices);
         }
         self.ask(PollFlags::POLLOUT)?;
-        // No event brings us back: it is tried again after a while.
+        // No event will say that the terminal is this job's again. A write of 0 bytes puts the
+        // connection on the starved list, which tries again after a while.
         if self.is_terminal && !may_write(&self.descriptor) {
             return Ok(0);
         }
         let written = match self.kind {
-            // A pipe that poll(2) calls writable takes PIPE_BUF bytes without waiting (pipe(7)).
+            // A pipe that poll(2) reports as writable takes PIPE_BUF bytes without waiting
+            // (pipe(7)).
             Kind::Asked => slices.first().map_or(Ok(0), |first| {
                 nix::unistd::write(&self.descriptor, &first[..first.len().min(libc::PIPE_BUF)])
             }),
             _ => nix::sys::uio::writev(&self.descriptor, slices),
         };
         match written {
-            // A terminal whose other side has gone is like a pipe that nobody reads.
+            // The terminal has hung up: it is like a pipe without a reader.
             Err(Errno::EIO) if self.is_terminal => Err(Errno::EPIPE),
             result => result,
         }
@@ -271,8 +314,8 @@ impl Stream for Fd {
     }
 
     fn shutdown_write(&mut self) -> Result<()> {
-        // Standard input and output may be the same socket, as under inetd(8): to end one is not to
-        // end the other.
+        // Standard input and output may be the same socket, as under inetd(8): the end of the input
+        // must not shut down the output.
         if self.direction == Direction::Input {
             return Err(Errno::ENOTCONN);
         }

@@ -1,16 +1,16 @@
 //! Job control: a terminal belongs to one job at a time, the one in the foreground.
 //!
-//! A job in the background that reads its terminal is stopped by the kernel (SIGTTIN), and so is one
-//! that changes the terminal's mode or, if the user wants it so (`stty tostop`), writes (SIGTTOU; see
-//! setpgid(2), "Job control"). The call that brought that about begins anew when the job goes on:
-//! in the background, a loop would never come to hear SIGTERM. So a stream that is a terminal asks
-//! first, and what becomes of the program is decided here.
+//! The kernel stops a job in the background that reads its terminal (SIGTTIN), that changes the
+//! terminal's mode, or, if the user wants it so (`stty tostop`), that writes to it (SIGTTOU; see
+//! setpgid(2) and termios(3)). The read or write begins anew when the job goes on, so a job that
+//! stays in the background would stop again within the call, and its loop would never come to read
+//! SIGTERM. So a stream that is a terminal asks here before each call:
 //!
-//! - By default it stops, as `cat` and editors do; when it goes on and is still in the background,
-//!   it has the rest of its turn before it stops again.
+//! - By default the program stops, as `cat` and editors do. When it goes on and is still in the
+//!   background, it completes its turn of the loop before it stops again.
 //! - A server that has called [`serve_in_background`] leaves the terminal alone and goes on. It
-//!   takes the terminal up again in the foreground. No signal says so (`fg` sends SIGCONT to a job
-//!   that is stopped, and to no other): it is noticed at the terminal's next event.
+//!   uses the terminal again once it is in the foreground. No signal says so (`fg` sends SIGCONT
+//!   only to a job that is stopped): the server notices it at the terminal's next event.
 
 use std::os::fd::AsFd;
 
@@ -21,41 +21,47 @@ use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp};
 
 use crate::sys;
 
-/// Lets this process go on where it would be stopped for using a terminal that is another job's.
-/// To be called before the terminal is used.
+/// Keeps this process running in the background: it ignores SIGTTIN and SIGTTOU, and leaves a
+/// terminal that is another job's alone. A program calls this before it uses the terminal. Errors:
+/// those of signal(2).
 pub fn serve_in_background() -> Result<()> {
     sys::ignore(Signal::SIGTTIN)?;
     sys::ignore(Signal::SIGTTOU)
 }
 
-/// Whether a terminal is another job's now. False of anything but the terminal of this session: the
-/// master side of another, too, would tell the job in its foreground.
+/// Whether the foreground job of a terminal is another than this process's (tcgetpgrp(3)). False
+/// for a descriptor that is not the terminal of this session; the session is compared because the
+/// master side of another terminal would answer too, with the job in that terminal's foreground.
 pub fn is_anothers(terminal: impl AsFd) -> bool {
     let is_anothers = tcgetpgrp(&terminal).is_ok_and(|group| group != getpgrp());
     is_anothers && tcgetsid(terminal).is_ok_and(|session| getsid(None) == Ok(session))
 }
 
-/// Whether this job may use the terminal as its own, to set its mode and to draw on it. If not, the
-/// program has been stopped and goes on in the background, or it serves there.
+/// Whether this job may set the terminal's mode and draw on it. A job in the background is stopped
+/// within this call, unless it has called [`serve_in_background`]. False: the job still runs, or
+/// runs again, in the background.
 pub fn may_draw(terminal: impl AsFd) -> bool {
     may_use(terminal, Signal::SIGTTOU)
 }
 
-/// Whether this job may read the terminal, as [`may_draw`].
+/// Whether this job may read the terminal. Like [`may_draw`], it may stop the job.
 pub(crate) fn may_read(terminal: impl AsFd) -> bool {
     may_use(terminal, Signal::SIGTTIN)
 }
 
-/// Whether this job may write text to the terminal, which stops few jobs.
+/// Whether this job may write text to the terminal. A job in the background may, unless the
+/// terminal's mode has `TOSTOP` (termios(3)).
 pub(crate) fn may_write(terminal: impl AsFd) -> bool {
     let may_stop = is_anothers(&terminal) && !sys::is_ignored(Signal::SIGTTOU);
     let stops = |mode: nix::sys::termios::Termios| mode.local_flags.contains(LocalFlags::TOSTOP);
     !(may_stop && tcgetattr(&terminal).is_ok_and(stops)) || may_draw(terminal)
 }
 
+/// Whether the terminal is this job's. If it is not, the job gets the signal that the kernel would
+/// send.
 fn may_use(terminal: impl AsFd, signal: Signal) -> bool {
     if is_anothers(&terminal) && !sys::is_ignored(signal) {
-        // The whole job, as the kernel has it.
+        // The kernel sends the signal to the whole process group, so this does too.
         let _ = kill(Pid::from_raw(0), signal);
     }
     !is_anothers(terminal)

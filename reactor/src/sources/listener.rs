@@ -1,4 +1,9 @@
-//! Listening sockets, and what an accept that fails means.
+//! Listening sockets, and the classes of errors of accept(2).
+//!
+//! A server that ends when accept(2) fails can be ended by any client: a connection that was reset
+//! in the queue is such an error. A server that tries again at once whatever the error is spins at
+//! the limit of descriptors. So each error is sorted by what is to be done next: go on, wait for an
+//! edge, or try again after a while ([`Accept`]). `reactor/accepting.rs` does it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -9,12 +14,13 @@ use crate::sources::address::Peer;
 use crate::sources::bound::SocketFile;
 use crate::sys;
 
-/// A socket that clients connect to.
+/// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
     fd: OwnedFd,
+    /// The tag of every connection that is accepted here.
     pub(crate) tag: u32,
-    /// On the ready list or the starved list.
+    /// The listener is on the ready list or the starved list.
     pub(crate) listed: bool,
     /// Removes the socket's file when the listener is dropped.
     _file: Option<Arc<SocketFile>>,
@@ -26,19 +32,20 @@ impl AsFd for Listener {
     }
 }
 
-/// What one accept brought.
+/// The result of one accept.
 #[derive(Debug)]
 pub(crate) enum Accept {
-    /// A connection.
+    /// A connection, and its peer's address.
     Connection(OwnedFd, Peer),
-    /// There is nothing more; an edge will tell when there is.
+    /// The queue is empty (`EAGAIN`): the next connection is an edge.
     Drained,
-    /// Somebody gave up before we came, or a signal did: go on at once.
+    /// The connection was lost before it was accepted (`ECONNABORTED` and errors of the network),
+    /// or a signal interrupted the call: the next accept may succeed at once.
     Vanished(Errno),
-    /// The process or the system has no descriptor left (`EMFILE`, `ENFILE`).
+    /// The process or the system has no descriptor left (`EMFILE`, `ENFILE`). No edge follows.
     NoDescriptor(Errno),
-    /// The system is short of memory (`ENOBUFS`, `ENOMEM`), or something is wrong with the
-    /// listener.
+    /// The system is short of memory (`ENOBUFS`, `ENOMEM`), or the listener itself is broken
+    /// (`EINVAL`, for instance): a retry at once would spin. No edge follows.
     Failed(Errno),
 }
 
@@ -52,8 +59,7 @@ impl Listener {
         }
     }
 
-    /// One accept4(2), with its errors sorted by what to do about them. The peer's address is known
-    /// even when the peer has reset the connection already.
+    /// One accept4(2).
     #[inline]
     pub(crate) fn accept(&self) -> Accept {
         match sys::accept(self.fd.as_fd()) {
@@ -63,8 +69,9 @@ impl Listener {
     }
 }
 
-/// The classes of accept(2)'s errors. Network errors of a connection that is not ours yet are
-/// passed on through the listener on Linux, and mean nothing for the next one.
+/// Sorts the errors of accept(2). On Linux the pending network error of the new connection is
+/// returned by accept(2) (accept(2), "Error handling"), and says nothing of the next one: all
+/// errors that are not listed here are of that class.
 fn sort(errno: Errno) -> Accept {
     match errno {
         Errno::EAGAIN => Accept::Drained,

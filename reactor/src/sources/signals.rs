@@ -1,8 +1,8 @@
 //! Signals as events: signalfd(2).
 //!
-//! A signal handler interrupts the program anywhere, and may call next to nothing
-//! (signal-safety(7)). Blocked and read from a descriptor, a signal is an event like any other,
-//! handled in the loop's own time.
+//! A signal handler interrupts the program at any instruction, and may call next to nothing
+//! (signal-safety(7)): no allocation, no lock, no log line. A signal that is blocked and read from
+//! a descriptor is an event like any other, which the loop handles between two connections.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -13,53 +13,60 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::sys;
 
-/// What a signal asks of a server.
+/// The request that a signal makes of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalAction {
-    /// SIGTERM, SIGINT: stop in good order; the second time, at once.
+    /// SIGTERM, SIGINT: stop gracefully; the second time, at once.
     Stop,
     /// SIGUSR1: report the counters.
     Report,
-    /// SIGCONT, SIGWINCH: the process goes on after a stop, or the terminal has another size. What
-    /// is on the terminal is to be drawn again.
+    /// SIGCONT, SIGWINCH: the process goes on after a stop, or the terminal has another size. A
+    /// program that draws on the terminal draws again.
     Redraw,
-    /// SIGHUP: read again, or open anew, what may have changed. The terminal may have closed, too,
-    /// which is no reason for a server to end.
+    /// SIGHUP: read the configuration again, open log files anew. The kernel sends it too when the
+    /// terminal closes, which is no reason for a server to end.
     Reload,
 }
 
-/// Ignores SIGPIPE and SIGXFSZ in the whole process: where a reader has vanished, or a file may not
-/// grow (`RLIMIT_FSIZE`), a write fails with `EPIPE` or `EFBIG`, an error like any other.
+/// Ignores SIGPIPE and SIGXFSZ in the whole process. A write to a pipe without a reader then fails
+/// with `EPIPE`, and one to a file that may not grow (`RLIMIT_FSIZE`) with `EFBIG`; by default
+/// these signals end the process (signal(7)).
 ///
-/// [`Signals::new`] does this, too; a program that writes files calls it first thing.
+/// [`Signals::new`] does this too. A program that writes files before calls it first. Errors: those
+/// of signal(2).
 pub fn ignore_write_signals() -> Result<()> {
     sys::ignore(Signal::SIGPIPE)?;
     sys::ignore(Signal::SIGXFSZ)
 }
 
-/// The signals that a server handles, blocked in this thread from here on; [`ignore_write_signals`] is
-/// called as well. A signal that is ignored already stays ignored, as the program that started this
-/// one wants it: nohup(1), or a shell without job control that starts a command with `&`.
+/// The signals that a server handles, as a descriptor. A server with one reactor uses
+/// [`Reactor::handle_signals`](crate::Reactor::handle_signals); a program with several waits for
+/// this descriptor in one thread and passes the requests on with a [`Waker`](crate::Waker).
 ///
-/// [`Reactor::handle_signals`](crate::Reactor::handle_signals) is what a server with one reactor
-/// needs.
+/// The signals stay blocked in the thread that made this, also after the value is dropped. Threads
+/// that are started later inherit the mask. A thread that was started before does not: the kernel
+/// may deliver a signal to it, with the default action. So a program makes this before its first
+/// thread.
 ///
-/// Threads that are started later inherit the blocking; one that was started before could still be
-/// interrupted by them.
+/// A signal that is ignored already stays ignored, as the program that started this one wants it:
+/// nohup(1), or a shell without job control that starts a command with `&`.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
 }
 
 impl Signals {
-    /// How many signals can wait at once: each of the six kinds for the thread and for the process.
+    /// The most signals that can be pending at once: each of the six kinds for the thread and for
+    /// the process.
     ///
-    /// Who takes no more than that in one go has taken all that had come before; what is left came
-    /// since, and is an event of its own. Without a bound, somebody who sends signals faster than
-    /// they are handled would keep the loop from everything else.
+    /// A loop that calls [`Signals::next`] this often in one turn has taken all signals that were
+    /// pending at its first call. Those that are left arrived since, and made an edge of their own.
+    /// Without this bound a process that sends signals faster than they are handled would keep the
+    /// loop from its connections.
     pub const AT_ONCE: usize = 2 * 6;
 
-    /// Blocks and takes over the signals. Errors: those of sigprocmask(2) and signalfd(2).
+    /// Blocks the signals in this thread, calls [`ignore_write_signals`], and opens the descriptor.
+    /// Errors: those of sigprocmask(2) and signalfd(2).
     pub fn new() -> Result<Signals> {
         let handled = not_ignored([
             Signal::SIGTERM,
@@ -75,8 +82,8 @@ impl Signals {
         Ok(Signals { fd })
     }
 
-    /// The next signal that has arrived. Signals of one kind that arrive together are one
-    /// (signal(7)).
+    /// The next pending signal, `None` if there is none; the call does not wait. Several signals of
+    /// one kind are one as long as they are pending (signal(7)).
     #[must_use]
     pub fn next(&self) -> Option<SignalAction> {
         let info = self.fd.read_signal().ok()??;
@@ -89,9 +96,10 @@ impl Signals {
     }
 }
 
-/// Lets the kernel reap all children, those that ended before as well. As process 1 of a container a
-/// server inherits every orphan, and one that was started with exec(2) has its predecessor's
-/// children. Not for programs that wait for children of their own: they would find none.
+/// Lets the kernel reap all children of this process (wait(2), "`SIG_IGN`"), and reaps those that
+/// have ended already. As process 1 of a container a server inherits every orphan, and a server
+/// that was started with exec(2) has its predecessor's children. A program that waits for children
+/// of its own must not call this: waitpid(2) would fail with `ECHILD`. Errors: those of signal(2).
 pub fn reap_orphans() -> Result<()> {
     sys::ignore(Signal::SIGCHLD)?;
     while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -102,8 +110,8 @@ pub fn reap_orphans() -> Result<()> {
     Ok(())
 }
 
-/// Those of the signals that the process does not ignore. A blocked signal would be queued even if
-/// it is ignored, and read from the descriptor.
+/// The subset of `signals` that the process does not ignore. A signal that is both ignored and
+/// blocked would still be queued, and read from the descriptor.
 #[must_use]
 pub fn not_ignored(signals: impl IntoIterator<Item = Signal>) -> SigSet {
     let handled = |signal: &Signal| !sys::is_ignored(*signal);

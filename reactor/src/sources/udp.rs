@@ -1,14 +1,32 @@
-//! A UDP socket: datagrams fetched by the batch, answered from where they lie.
+//! A UDP socket: datagrams are received by the batch and answered from where they lie.
 //!
-//! The edge rules are those of streams with one difference: what is not sent is never queued. While
-//! answers wait for room in the send buffer nothing more is fetched, and the kernel's receive
-//! buffer is the queue, as bounded as the administrator made it.
+//! # Backpressure
+//!
+//! The edge rules are those of streams (`core/conn.rs`), with one difference: the socket has no
+//! queue for output. When the kernel refuses an answer, the answers of this batch stay in their
+//! slots and nothing more is received until an `OUT` edge. The kernel's receive buffer is then the
+//! queue, and its size is the administrator's choice (`/proc/sys/net/core/rmem_max`); datagrams
+//! that do not fit are dropped and counted. So one socket costs one [`Batch`] of memory, whatever
+//! its peers do.
+//!
+//! # Errors
+//!
+//! An error of a UDP socket is often that of another datagram. An ICMP message that answers an
+//! earlier datagram becomes the socket's pending error, and the next call on the socket returns it
+//! *instead of doing its work*, once (udp(7)). A server that took it for the result of that call
+//! would drop a datagram that was never sent, or close a socket that works. So a call that failed
+//! is tried once more, an error never ends the socket, and a socket whose every receive failed goes
+//! to the starved list rather than spinning. Only a socket with one peer hears of ICMP messages at
+//! all; the protocol hears of them with `on_connect_error`.
+//!
+//! # Loops between servers
 //!
 //! Two servers that answer each other's answers would never stop, and one datagram with a forged
-//! sender starts them. The content does not tell, since the answer of an echo server looks like a
+//! sender starts them. The content does not help, since the answer of an echo server looks like a
 //! question. So an answer leaves with the time to live (hop limit) that its question arrived with,
-//! less one, as if the server were a router; at 1 there is none. A client's question has its 64 or
-//! more, which no honest answer misses.
+//! less one, as if the server were a router, and a question that arrives with 1 gets no answer. A
+//! client's question starts with 64 or more, and every hop takes one: an answer to an honest client
+//! always has enough left.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -30,28 +48,37 @@ use crate::sources::bound::{bind_source, inet_socket, local_address};
 use crate::sys;
 use crate::sys::mmsg::{BATCH, Batch};
 
-/// Batches fetched before others have their turn.
+/// Batches that one visit receives at most, before other sources have their turn.
 const BATCH_BUDGET: usize = 4;
 
-/// A bound UDP socket.
+/// A bound UDP socket, with one peer or with none in particular.
 pub(crate) struct Udp {
     fd: OwnedFd,
+    /// The tag of every datagram that arrives here.
     pub(crate) tag: u32,
+    /// The local address. `None` if the kernel did not tell it.
     bound: Option<SocketAddr>,
+    /// The one peer of a socket that was made by [`Udp::connect`]: datagrams go nowhere else.
     peer: Option<SocketAddr>,
+    /// The datagrams of the last receive; their slots are reused once `answers` is empty.
     batch: Batch,
     /// Slots of the batch whose answers the kernel has not taken yet, in order.
     answers: Vec<u8>,
+    /// An edge, and no `EAGAIN` or short batch since: there may be datagrams.
     readable: bool,
+    /// No `EAGAIN` of a send since the last edge: there may be room in the send buffer.
     writable: bool,
-    /// An error is waiting in the socket: only `EAGAIN` ends the reading.
+    /// An event reported `ERR`. The pending error may cut a batch short, so a short batch does not
+    /// show that the socket is drained: only `EAGAIN` ends the reading.
     failed: bool,
-    /// Every attempt to receive failed.
+    /// Every receive of the last visit failed, so that only a timer can bring the socket its next
+    /// turn.
     starved: bool,
-    /// On the ready list or the starved list.
+    /// The socket is on the ready list or the starved list.
     pub(crate) listed: bool,
-    /// Room to send is asked for only while answers wait for it: each answer would be followed by
-    /// an edge.
+    /// `OUT` is part of the socket's interest. This is so only while answers wait for room: the
+    /// kernel raises an `OUT` edge for every datagram that has left, which would be one event for
+    /// each answer.
     pub(crate) watches_room: bool,
 }
 
@@ -62,7 +89,7 @@ impl AsFd for Udp {
 }
 
 impl Udp {
-    /// A socket that is bound already.
+    /// Takes over a socket that is bound already.
     pub(crate) fn new(fd: OwnedFd, tag: u32) -> Udp {
         Udp {
             bound: local_address(fd.as_fd()),
@@ -80,16 +107,18 @@ impl Udp {
         }
     }
 
-    /// A socket with one peer: it hears of nobody else, and of errors (udp(7)).
+    /// Makes a socket with one peer: it receives no other sender's datagrams, and hears of ICMP
+    /// errors (udp(7)). `source` is its own address, if that was chosen. Errors: those of
+    /// socket(2), bind(2) and connect(2).
     ///
-    /// If the peer is a broadcast address or a multicast group, the answers come from the members,
-    /// each with an address of its own: the socket takes datagrams from any sender.
+    /// If the peer is a multicast group, answers come from its members, each with an address of its
+    /// own: the socket is then not connected, and takes datagrams from any sender.
     pub(crate) fn connect(peer: SocketAddr, source: Option<IpAddr>, tag: u32) -> Result<Udp> {
         let fd = inet_socket(&peer, SockType::Datagram)?;
         bind_source(&fd, source)?;
         if !peer.ip().is_multicast() {
             match introduce(&fd, peer) {
-                // Which addresses are for broadcast, the routing table knows (socket(7),
+                // EACCES: the routing table has this as a broadcast address (ip(7); socket(7),
                 // SO_BROADCAST).
                 Err(Errno::EACCES) => setsockopt(&fd, sockopt::Broadcast, &true)?,
                 connected => connected?,
@@ -101,18 +130,20 @@ impl Udp {
         })
     }
 
-    /// Datagrams that came while the receive buffer was full.
+    /// Datagrams that the kernel dropped because the receive buffer was full, since the socket was
+    /// made.
     pub(crate) fn missed(&self) -> u32 {
         sys::dropped_datagrams(self.fd.as_fd()).unwrap_or(0)
     }
 
+    /// Remembers the readiness that an event reports.
     pub(crate) fn note(&mut self, ready: Ready) {
         self.readable |= ready.intersects(Ready::IN | Ready::ERR);
         self.writable |= ready.intersects(Ready::OUT | Ready::ERR);
         self.failed |= ready.contains(Ready::ERR);
     }
 
-    /// Whether there is more to do without a new edge.
+    /// Whether a visit would do something without a new edge: the socket belongs on the ready list.
     pub(crate) fn has_work(&self) -> bool {
         self.writable && (self.readable || !self.answers.is_empty())
     }
@@ -122,18 +153,19 @@ impl Udp {
         !self.writable
     }
 
-    /// Whether to try again after a while.
+    /// Whether the socket belongs on the starved list.
     pub(crate) fn is_starved(&self) -> bool {
         self.starved
     }
 
-    /// A list has brought the socket its turn: it tries again to receive, if that had failed.
+    /// The socket was taken from a list. A starved socket tries to receive again.
     pub(crate) fn resume(&mut self) {
         self.readable |= self.starved;
         (self.starved, self.listed) = (false, false);
     }
 
-    /// Fetches, hands over, answers, until there is nothing more or the budget is spent.
+    /// The socket's turn: sends the answers that wait, receives a batch, hands it to the protocol,
+    /// and so on until the socket is drained, the send buffer is full or the budget is spent.
     pub(crate) fn visit<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) {
         let mut failures = 0;
         for _ in 0..BATCH_BUDGET {
@@ -144,12 +176,13 @@ impl Udp {
             failures += usize::from(!self.fetch(core));
         }
         self.answer(core);
-        // An error that does not go away is no reason to spin.
+        // An error that does not go away must not make the loop spin.
         self.starved = failures == BATCH_BUDGET;
         self.readable &= !self.starved;
     }
 
-    /// One recvmmsg(2), and the protocol's word on each datagram; false if it failed.
+    /// One recvmmsg(2); the protocol is told of each datagram. Returns false if the call failed
+    /// with a real error.
     fn fetch<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) -> bool {
         core.shared.stats.reads += 1;
         let count = match self.batch.receive(self.fd.as_fd()) {
@@ -160,8 +193,7 @@ impl Udp {
                 (self.readable, self.failed) = (false, false);
                 return true;
             }
-            // What an ICMP message said about an earlier answer of ours; fetching it has cleared
-            // it.
+            // The ICMP error of an earlier datagram. This call has cleared it.
             Err(errno) => {
                 log::debug!("UDP receive: {}", errno.desc());
                 self.tell_error(errno, core);
@@ -175,6 +207,8 @@ impl Udp {
         true
     }
 
+    /// Tells the protocol of the datagram in a slot, and queues the slot if the protocol sends it
+    /// back.
     fn hand_over<S: Stream, P: Protocol>(&mut self, slot: usize, core: &mut Core<S, P>) {
         let Some(from) = self.batch.from(slot) else {
             return;
@@ -192,6 +226,7 @@ impl Udp {
         }
     }
 
+    /// Queues the slot's answer, unless its time to live is used up.
     fn queue_answer(&mut self, slot: usize, to: SocketAddr, stats: &mut Stats) {
         if self.batch.is_expired(slot) {
             log::debug!("no answer to {to}: the time to live of its datagram is used up");
@@ -201,21 +236,21 @@ impl Udp {
         }
     }
 
-    /// Tells the protocol that its datagrams do not reach their one destination, if that is what
-    /// an error means.
+    /// Tells the protocol of an error of a socket with one peer, if the error says that datagrams
+    /// do not reach the peer.
     fn tell_error<S: Stream, P: Protocol>(&self, errno: Errno, core: &mut Core<S, P>) {
         if self.peer.is_some() && is_about_the_peer(errno) {
             core.connect_failed(self.tag, errno.into());
         }
     }
 
-    /// Whether a send that failed is worth another try. What became of an earlier datagram is told
-    /// in place of sending this one, and once (udp(7)).
+    /// Whether to retry a send that failed. `send` may report an *earlier* datagram's ICMP error
+    /// and send nothing (udp(7)). Reporting clears it, so the callers retry once.
     fn is_worth_another_try(&self, errno: Errno) -> bool {
         self.peer.is_some() && errno != Errno::EAGAIN
     }
 
-    /// Sends the answers, as far as the kernel takes them.
+    /// Sends the answers until none is left or the kernel refuses one (`EAGAIN`).
     fn answer<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) {
         let mut tried_again = false;
         while self.writable && !self.answers.is_empty() {
@@ -238,8 +273,8 @@ impl Udp {
                     tried_again = true;
                     self.tell_error(errno, core);
                 }
-                // No edge would follow upon these, and the next datagram may fare better: this one
-                // is lost.
+                // No edge follows an error other than EAGAIN, so waiting would not help: the first
+                // answer is dropped, and the next one tried.
                 Err(errno) => {
                     tried_again = false;
                     log::debug!("UDP send: {}", errno.desc());
@@ -250,8 +285,8 @@ impl Udp {
         }
     }
 
-    /// Sends one datagram, or counts it as lost. The protocol gets it back if room was all that it
-    /// lacked.
+    /// Sends one datagram that is not an answer, or counts it as lost. If the kernel had no room or
+    /// memory for it, the protocol gets it back with `on_unsent`: the socket does not queue it.
     pub(crate) fn send_to<S: Stream, P: Protocol>(
         &self,
         to: SocketAddr,
@@ -276,17 +311,16 @@ impl Udp {
         }
     }
 
+    /// One sendto(2), counted.
     fn try_send_to(&self, to: SocketAddr, bytes: &[u8], stats: &mut Stats) -> Result<usize> {
-        let (to, flags) = (
-            SockaddrStorage::from(to),
-            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
-        );
-        let sent = sendto(self.fd.as_raw_fd(), bytes, &to, flags);
+        let to = SockaddrStorage::from(to);
+        let sent = sendto(self.fd.as_raw_fd(), bytes, &to, sys::SEND_FLAGS);
         stats.count_write(sent);
         sent
     }
 
-    /// Whether this socket can send to such an address at all.
+    /// Whether this socket can send to an address: to its one peer, or to any address of its own
+    /// family. A dual-stack socket reaches both families.
     pub(crate) fn reaches(&self, to: &SocketAddr) -> bool {
         match (self.peer, self.bound) {
             (Some(peer), _) => peer == *to,
@@ -297,22 +331,23 @@ impl Udp {
         }
     }
 
-    /// Answers that wait for room in the send buffer.
+    /// The number of answers that wait for room in the send buffer.
     pub(crate) fn unanswered(&self) -> usize {
         self.answers.len()
     }
 }
 
-/// Gives a socket its one peer.
+/// Gives a socket its one peer (connect(2)), and discards datagrams of other
+/// senders.
 fn introduce(fd: &OwnedFd, peer: SocketAddr) -> Result<()> {
     connect(fd.as_raw_fd(), &SockaddrStorage::from(peer))?;
-    // From the choice of the port until here, anybody could send to it.
+    // Between the choice of the port and connect(2) the socket took datagrams from any sender.
     while recv(fd.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT).is_ok() {}
     Ok(())
 }
 
-/// Whether an error is the network's word on the one destination. The others speak of a single
-/// datagram or of our own buffers, and the next datagram may fare better.
+/// Whether an error says that the peer cannot be reached. The errors listed here are about one
+/// datagram or about memory, and the next datagram may succeed.
 fn is_about_the_peer(errno: Errno) -> bool {
     use Errno::{EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM};
     !matches!(errno, EAGAIN | EINTR | EMSGSIZE | ENOBUFS | ENOMEM)
@@ -336,7 +371,8 @@ mod tests {
         (socket, at)
     }
 
-    /// Sends back what it gets, after the peer has gone, missed something and come back.
+    /// Sends each datagram back. Before that, the peer refuses a datagram and returns, so that the
+    /// answer's send finds a pending error.
     struct Meanwhile {
         peer: UdpSocket,
         elsewhere: SocketAddr,
@@ -361,7 +397,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_sent_though_an_earlier_datagram_was_refused() {
-        let ((peer, at), (_somebody, elsewhere)) = (bound(), bound());
+        let ((peer, at), (_other, elsewhere)) = (bound(), bound());
         let mut udp = Udp::connect(at, None, 0).unwrap();
         let ours = UdpSocket::from(udp.as_fd().try_clone_to_owned().unwrap());
         peer.send_to(b"hello", ours.local_addr().unwrap()).unwrap();
@@ -383,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_strangers_sent_before_there_was_a_peer_is_not_heard() {
+    fn datagrams_from_before_the_connect_are_discarded() {
         let ((ours, at), (_peer, peer_at), (stranger, _)) = (bound(), bound(), bound());
         for words in ["hello", "", "hello"] {
             stranger.send_to(words.as_bytes(), at).unwrap();

@@ -1,50 +1,68 @@
 //! Many datagrams per system call: `recvmmsg(2)` and `sendmmsg(2)`.
 //!
-//! The kernel wants an array of headers, each pointing at an address, a buffer and control data.
-//! [`Batch`] allocates the four arrays once and aims the pointers at every call, so the batch
-//! itself can move.
+//! A server that answers small datagrams spends most of its time on entering and leaving the
+//! kernel, so a call that moves 64 of them costs little more than one that moves one. For such a
+//! call the kernel wants an array of headers, each of which points at an address, at a list of
+//! buffers and at control data (ancillary data, cmsg(3)). [`Batch`] allocates these arrays once.
+//!
+//! An answer is sent from where its question lies: [`Batch::send_back`] uses the address, the data
+//! and the control data that [`Batch::receive`] left in a slot. Nothing is copied. The control
+//! data, which says by which local address and with which time to live the question arrived, is
+//! turned in place into the form that sendmmsg(2) expects ([`Control::turn_round`]).
+//!
+//! Two things could go wrong. The arrays point at one another, and pointers that are kept would
+//! dangle once the batch moves: so the pointers are set anew before every call, and are never
+//! followed between calls. Control data is written by the kernel, but its lengths are checked all
+//! the same: a message that does not fit is left alone.
 
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
+use super::{SEND_FLAGS, socket_addr};
 use nix::Result;
 use nix::errno::Errno;
-use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
-use crate::sources::address::to_socket_addr;
-
-/// Datagrams per call: 64 make the cost of the call itself vanish, and more only add latency.
+/// Datagrams in one call. With 64 the cost of the call itself hardly shows any more; a larger batch
+/// would only add latency for its first datagram.
 pub(crate) const BATCH: usize = 64;
-/// The largest datagram IPv4 or IPv6 carries without jumbograms, rounded up to whole pages.
+/// Bytes of one slot: the largest UDP datagram, 65,507 bytes over IPv4 and 65,527 over IPv6,
+/// rounded up to whole pages. Jumbograms (RFC 2675) are not supported.
 pub(crate) const DATAGRAM_MAX: usize = 64 * 1024;
-/// Room for the messages of one datagram: `IPV6_PKTINFO`, or the shorter `IP_PKTINFO`, and a time to
-/// live. An IPv4 datagram on a dual-stack socket comes with `IPV6_PKTINFO` and `IP_TTL`.
+/// Bytes of control data that one datagram may have: `IPV6_PKTINFO` or the shorter `IP_PKTINFO`,
+/// and a time to live. An IPv4 datagram on a dual-stack socket comes with `IPV6_PKTINFO` and
+/// `IP_TTL`.
 const CONTROL_MAX: usize = 64;
-/// The length of a control message's header (cmsg(3)).
+/// Bytes of a control message's header (cmsg(3)).
 const HEADER: usize = size_of::<libc::cmsghdr>();
 
-/// Control data must be aligned like the `cmsghdr` at its start (cmsg(3)).
+/// The control data of one slot. The kernel wants it aligned like the `cmsghdr` at its start
+/// (cmsg(3)).
 #[repr(align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL_MAX]);
 
-/// Where a datagram came from and how long it and its control data are.
+/// The sender of the datagram in a slot, and the lengths of its parts in bytes.
 #[derive(Clone, Copy)]
 struct Meta {
-    address: libc::sockaddr_storage,
+    /// Room for an address of either family; that of IPv4 is the shorter one.
+    address: libc::sockaddr_in6,
     address_len: libc::socklen_t,
     data_len: usize,
     control_len: usize,
-    /// The datagram came with a time to live of 1: an answer would leave with none.
+    /// The datagram arrived with a time to live of 1: its answer would have none left.
     expired: bool,
 }
 
-/// [`BATCH`] datagrams, received together and answered together from where they lie.
+/// Room for [`BATCH`] datagrams, received together and answered together from where they lie.
+///
+/// Slot `n` is entry `n` of `data`, `meta` and `control`. `headers` and `slices` are scratch space
+/// for one call: after [`Batch::receive`] header `n` describes slot `n`; [`Batch::send_back`] fills
+/// as many headers as there are answers, each with the slot of its answer.
 pub(crate) struct Batch {
-    /// One allocation of zero pages: a slot that only ever sees short datagrams costs one page of
-    /// memory.
+    /// 4 MiB of address space. The pages are zero and untouched at first: a slot that only ever
+    /// holds short datagrams uses one page of memory.
     data: Vec<u8>,
     meta: Vec<Meta>,
     control: Vec<Control>,
@@ -65,38 +83,36 @@ impl Batch {
         }
     }
 
-    /// The bytes of datagram `slot`, as received or as a protocol changed them.
+    /// The bytes of the datagram in `slot`, as received or as a protocol changed them.
     pub(crate) fn data_mut(&mut self, slot: usize) -> &mut [u8] {
         let start = slot * DATAGRAM_MAX;
         &mut self.data[start..start + self.meta[slot].data_len]
     }
 
-    /// Who sent datagram `slot`; `None` for an address family we do not know.
+    /// The sender of the datagram in `slot`; `None` for an address family other than IPv4 and IPv6.
     pub(crate) fn from(&self, slot: usize) -> Option<SocketAddr> {
-        let meta = &self.meta[slot];
-        // SAFETY: `address` was filled by the kernel, with `address_len` bytes of it valid.
-        let storage = unsafe {
-            SockaddrStorage::from_raw((&raw const meta.address).cast(), Some(meta.address_len))
-        };
-        storage.as_ref().and_then(to_socket_addr)
+        socket_addr(&self.meta[slot].address)
     }
 
-    /// Whether datagram `slot` has used up its time to live, so that nothing may be sent back.
+    /// Whether the datagram in `slot` has used up its time to live, so that it may not be answered.
     pub(crate) fn is_expired(&self, slot: usize) -> bool {
         self.meta[slot].expired
     }
 
-    /// `recvmmsg(2)` without waiting: how many slots, from 0 on, now hold a datagram.
+    /// `recvmmsg(2)` without waiting. Returns the number of slots, from 0 on, that now hold a
+    /// datagram. Fewer than [`BATCH`]: the socket was drained, or an error cut the batch short and
+    /// is returned by the next call. Errors: `EAGAIN` if there was no datagram, and the pending
+    /// error of an earlier one (udp(7)).
     pub(crate) fn receive(&mut self, fd: BorrowedFd) -> Result<usize> {
         for slot in 0..BATCH {
-            self.meta[slot].address_len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            self.meta[slot].address_len = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
             self.meta[slot].data_len = DATAGRAM_MAX;
             self.meta[slot].control_len = CONTROL_MAX;
             self.aim(slot, slot);
         }
         let (headers, room) = (self.headers.as_mut_ptr(), BATCH as libc::c_uint);
-        // SAFETY: `aim` made each of the `room` headers point into our own arrays, none of which
-        // moves or is touched during the call, with the lengths that those arrays have.
+        // SAFETY: `aim` made each of the `room` headers point into the batch's own arrays, none of
+        // which moves or is touched during the call, with the lengths that those arrays have.
         let count = Errno::result(unsafe {
             libc::recvmmsg(
                 fd.as_raw_fd(),
@@ -117,14 +133,15 @@ impl Batch {
         Ok(count)
     }
 
-    /// `sendmmsg(2)` without waiting: sends each of `slots` back to where it came from, from the
-    /// local address it was sent to and with its time to live less one; how many, counted from the
-    /// first, the kernel took.
+    /// `sendmmsg(2)` without waiting: sends the datagram in each of `slots`, at most [`BATCH`],
+    /// back to its sender, from the local address that it was sent to and with its time to live
+    /// less one. Returns the number of datagrams that the kernel took, counted from the first. An
+    /// error is about the first datagram only.
     pub(crate) fn send_back(&mut self, fd: BorrowedFd, slots: &[u8]) -> Result<usize> {
         for (header, &slot) in slots.iter().enumerate() {
             self.aim(header, slot.into());
         }
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
         // SAFETY: as in `receive`; `slots` holds at most BATCH entries, or `aim` would have
         // panicked.
         let count = unsafe {
@@ -132,13 +149,14 @@ impl Batch {
                 fd.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 slots.len() as libc::c_uint,
-                flags,
+                SEND_FLAGS.bits(),
             )
         };
         Errno::result(count).map(|count| count as usize)
     }
 
-    /// Points header number `header` at the address, data and control data of `slot`.
+    /// Points header number `header` at the address, data and control data of `slot`, with the
+    /// lengths in `meta`.
     fn aim(&mut self, header: usize, slot: usize) {
         let (start, meta) = (slot * DATAGRAM_MAX, &mut self.meta[slot]);
         self.slices[header].iov_base = self.data[start..start + meta.data_len].as_mut_ptr().cast();
@@ -157,23 +175,24 @@ impl Batch {
 }
 
 impl Control {
-    /// Makes what the kernel tells of a received datagram, `length` bytes of control messages, what
-    /// the answer is sent with. False if its time to live is used up and no answer may be sent.
+    /// Turns the control messages of a received datagram, `length` bytes, into those of its answer.
+    /// Returns false if the time to live is used up, so that no answer may be sent.
     fn turn_round(&mut self, length: usize) -> bool {
         let mut may_return = true;
         let mut at = 0;
         while let Some((kind, data)) = self.message(at, length) {
             match kind {
-                // The answer leaves from the address that was asked, but by the interface that the
-                // routing table chooses.
+                // The answer leaves from the local address that the question was sent to, but the
+                // routing table chooses the interface.
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     clear_int(data, mem::offset_of!(libc::in_pktinfo, ipi_ifindex));
                 }
-                // A link-local IPv6 address means nothing without its interface (ipv6(7)).
+                // A link-local IPv6 address keeps its interface, without which it is ambiguous
+                // (ipv6(7)).
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if !data.starts_with(&[0xfe, 0x80]) => {
                     clear_int(data, mem::offset_of!(libc::in6_pktinfo, ipi6_ifindex));
                 }
-                // Two servers that answer each other come to an end when this does.
+                // The hops that are left bound how often two servers can answer each other.
                 (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
                     may_return &= take_a_hop(data);
                 }
@@ -184,7 +203,8 @@ impl Control {
         may_return
     }
 
-    /// The control message at `at`: its level and type, and its data.
+    /// The control message at offset `at` of `length` bytes: its level and type, and its data.
+    /// `None` at the end, and for a message that is cut short.
     fn message(&mut self, at: usize, length: usize) -> Option<((i32, i32), &mut [u8])> {
         let message = self.0[..length].get_mut(at..)?;
         let (header, data) = message.split_at_mut_checked(HEADER)?;
@@ -198,7 +218,7 @@ impl Control {
     }
 }
 
-/// The int at `at`, if the bytes reach so far.
+/// The C int at offset `at`, if there are enough bytes.
 fn int_at(bytes: &[u8], at: usize) -> Option<i32> {
     bytes
         .get(at..)?
@@ -207,13 +227,14 @@ fn int_at(bytes: &[u8], at: usize) -> Option<i32> {
         .map(i32::from_ne_bytes)
 }
 
+/// Sets the C int at offset `at` to 0, if there are enough bytes.
 fn clear_int(data: &mut [u8], at: usize) {
     if let Some(int) = data.get_mut(at..at + size_of::<i32>()) {
         int.fill(0);
     }
 }
 
-/// Lowers a time to live by one; false if that leaves none.
+/// Lowers a time to live by one. Returns false if none is left.
 fn take_a_hop(data: &mut [u8]) -> bool {
     let left = int_at(data, 0).map_or(0, |hops| hops - 1);
     if let Some(int) = data.first_chunk_mut() {
@@ -228,7 +249,7 @@ mod tests {
 
     const INFO: (i32, i32) = (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO);
 
-    /// Control messages as the kernel writes them, and their length.
+    /// Control messages as the kernel writes them, and their length in bytes.
     fn control(messages: &[((i32, i32), &[u8])]) -> (Control, usize) {
         let mut bytes = Vec::new();
         for ((level, kind), data) in messages {
@@ -243,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_one_hop_less_wherever_the_message_stands() {
+    fn an_answer_has_one_hop_less_wherever_its_control_message_stands() {
         let info = [0; size_of::<libc::in6_pktinfo>()];
         for hops_of in [
             (libc::IPPROTO_IP, libc::IP_TTL),
@@ -265,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_keeps_its_address_and_its_interface_only_where_that_is_link_local() {
+    fn an_answer_keeps_its_interface_only_if_its_address_is_link_local() {
         for (first, kept) in [([0xfe, 0x80], true), ([0x20, 0x01], false)] {
             let mut info = [7; size_of::<libc::in6_pktinfo>()];
             info[..2].copy_from_slice(&first);
@@ -273,13 +294,16 @@ mod tests {
             if !kept {
                 info[16..].fill(0);
             }
-            assert!(turned.turn_round(length), "nothing is known of its hops");
+            assert!(
+                turned.turn_round(length),
+                "a datagram without a time to live may be answered"
+            );
             assert_eq!(turned.0, control(&[(INFO, &info)]).0.0);
         }
     }
 
     #[test]
-    fn messages_that_are_cut_short_are_left_alone() {
+    fn control_messages_that_are_cut_short_are_left_alone() {
         let hops = 1_i32.to_ne_bytes();
         let (whole, length) = control(&[((libc::IPPROTO_IP, libc::IP_TTL), &hops)]);
         for length in 0..length - 4 {

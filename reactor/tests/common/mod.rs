@@ -1,5 +1,5 @@
-//! What the tests of the reactor share: a protocol that notes what it hears, and bounds for tests
-//! that wait.
+//! Tools that the tests of the reactor share: a protocol that records its callbacks, and bounds for
+//! tests that wait.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
@@ -20,11 +20,12 @@ use edgeloop_reactor::{
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// Nothing here takes long; whatever takes this long has failed.
+/// The longest time that a test may take. All tests are much shorter, so one that takes this long
+/// hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs a test with the process to itself and for no longer than [`PATIENCE`], and sees to it that
-/// no descriptor is left open.
+/// Runs a test with the process to itself and for at most [`PATIENCE`], and checks that it leaves
+/// no descriptor open.
 pub(crate) fn alone(test: impl FnOnce() + Send + 'static) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,8 +63,9 @@ pub(crate) enum Heard {
     Stop,
 }
 
-/// A protocol that notes what it hears and leaves the answer to the test.
+/// A protocol that records each callback, and lets a closure of the test answer it.
 pub(crate) struct Notes<F> {
+    /// The callbacks so far, in order.
     pub(crate) heard: Vec<Heard>,
     answer: F,
 }
@@ -79,11 +81,12 @@ impl<F: FnMut(&Heard, &mut Outbox)> Notes<F> {
         self.heard.push(heard);
     }
 
+    /// The number of callbacks equal to `heard`.
     pub(crate) fn count(&self, heard: &Heard) -> usize {
         self.heard.iter().filter(|other| *other == heard).count()
     }
 
-    /// All bytes that came from one connection.
+    /// All bytes that one connection has received.
     pub(crate) fn received(&self, from: ConnId) -> Vec<u8> {
         let data = self.heard.iter().filter_map(|heard| match heard {
             Heard::Data(id, bytes) if *id == from => Some(bytes.as_slice()),
@@ -92,7 +95,7 @@ impl<F: FnMut(&Heard, &mut Outbox)> Notes<F> {
         data.collect::<Vec<_>>().concat()
     }
 
-    /// Why connections closed, in this order.
+    /// The causes of the closes so far, in order.
     pub(crate) fn closed(&self) -> Vec<Closed> {
         let closed = self.heard.iter().filter_map(|heard| match heard {
             Heard::Close(_, why) => Some(*why),
@@ -161,7 +164,7 @@ impl<F: FnMut(&Heard, &mut Outbox)> Protocol for Notes<F> {
     }
 }
 
-/// A reactor for a test's own answers.
+/// A reactor whose callbacks `answer` answers, with the default limits.
 pub(crate) fn reactor<F: FnMut(&Heard, &mut Outbox)>(answer: F) -> Reactor<Notes<F>> {
     reactor_with(Limits::default(), answer)
 }
@@ -184,31 +187,31 @@ pub(crate) fn echo(heard: &Heard, out: &mut Outbox) {
     }
 }
 
-/// The answers of one who listens only.
+/// The answers of a protocol that sends nothing.
 pub(crate) fn sink(heard: &Heard, out: &mut Outbox) {
     if let Heard::Eof(id) = heard {
         out.finish(*id);
     }
 }
 
-/// Turns, waiting for events, until something has come about.
+/// Runs turns, waiting for events, until `done`.
 pub(crate) fn turn_until<P: Protocol>(reactor: &mut Reactor<P>, mut done: impl FnMut(&P) -> bool) {
     while !done(reactor.protocol()) {
         reactor.turn().unwrap();
     }
 }
 
-/// One turn that does not wait.
+/// Runs one turn that does not wait.
 pub(crate) fn turn_at_once<P: Protocol>(reactor: &mut Reactor<P>) {
     reactor.waker().unwrap().wake().unwrap();
     reactor.turn().unwrap();
 }
 
-/// Bytes, by the kernel's own reckoning, that it is to hold for a socket whose peer does not read,
-/// which is twice this: its default on most machines.
+/// `SO_SNDBUF` of the sockets of a test. The kernel doubles it (socket(7)), which is the default on
+/// most machines.
 const SEND_BUFFER: usize = 106_496;
 
-/// A pair of Unix sockets that hold the same on every machine.
+/// A pair of Unix sockets with buffers of the same size on every machine.
 pub(crate) fn socket_pair() -> (UnixStream, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     for socket in [&ours, &theirs] {
@@ -228,13 +231,13 @@ pub(crate) fn adopt_socket<P: Protocol>(
     (id, theirs)
 }
 
-/// Leaves a pipe no more room than 64 KiB, whatever the size of the machine's pages.
+/// Limits a pipe to 64 KiB, whatever the machine's page size.
 pub(crate) fn narrow(pipe: impl AsFd) {
-    // It fails only where the pipe has less room, and may not have more.
+    // This fails only if the pipe is smaller and must not grow.
     let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(64 * 1024));
 }
 
-/// Writes what there is room for.
+/// Writes until there is no room, and returns the bytes written.
 pub(crate) fn write_some(mut to: impl Write, bytes: &[u8]) -> usize {
     let mut written = 0;
     while written < bytes.len() {
@@ -247,7 +250,7 @@ pub(crate) fn write_some(mut to: impl Write, bytes: &[u8]) -> usize {
     written
 }
 
-/// Reads what is there.
+/// Reads until there is nothing more for now, or the end.
 pub(crate) fn read_some(mut from: impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
     match from.read_to_end(&mut bytes) {
@@ -256,13 +259,13 @@ pub(crate) fn read_some(mut from: impl Read) -> Vec<u8> {
     }
 }
 
-/// Whether reads and writes through this open file do not wait.
+/// Whether `O_NONBLOCK` is set on the open file description.
 pub(crate) fn is_nonblocking(fd: &OwnedFd) -> bool {
     let flags = fcntl(fd.as_fd(), FcntlArg::F_GETFL).unwrap();
     OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK)
 }
 
-/// Bytes in which everything that is lost, repeated or moved shows: xorshift's.
+/// Pseudo-random bytes (xorshift), in which a lost, repeated or moved byte shows.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut x = 0x9E37_79B9_7F4A_7C15_u64;
     let words = std::iter::repeat_with(|| {

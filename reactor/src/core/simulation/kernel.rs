@@ -1,4 +1,9 @@
-//! The other side of the simulation: sockets, and a kernel that does whatever it may.
+//! The other side of the simulation: a socket, the kernel and the peer, in one value.
+//!
+//! The test changes the [`Wire`] (bytes arrive, the peer reads, a fault is to come), and the core
+//! reads and writes through [`Fake`]. The wire has the promises of the kernel and no more: an edge
+//! after new input, an edge for room only after a write was refused, and a short read as proof of a
+//! drained stream only while nothing unusual was reported.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,48 +17,61 @@ use nix::errno::Errno;
 use crate::core::conn::Stream;
 use crate::poll::Ready;
 
-/// The room in a wire's send buffer.
+/// Bytes of a wire's send buffer.
 const ROOM: usize = 30;
 
-/// What the kernel does instead of what it was asked for.
+/// A fault that one system call meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
+    /// None: the call works. It places the next fault one call later.
     None,
+    /// `EINTR`.
     Interrupted,
+    /// `ENOBUFS`.
     NoMemory,
-    /// Less than was possible: of a write always allowed, of a read after a hang-up or urgent data.
+    /// The call moves half of the bytes that it could. A write may always do that; a read only
+    /// after a hang-up or urgent data, when a short read proves nothing.
     Short,
-    /// A write is refused though there is room, and the edge that this promises comes at once.
+    /// A write fails with `EAGAIN` although there is room, and the edge that this promises comes at
+    /// once.
     Refused,
 }
 
+/// The state of one connection outside of the reactor.
 #[derive(Debug)]
 pub(super) struct Wire {
-    /// Sent by the peer and not read yet.
+    /// Bytes that the peer has sent and the reactor has not read.
     pub(super) inbound: VecDeque<u8>,
+    /// The peer has ended its side.
     pub(super) fin: bool,
+    /// The peer has reset the connection.
     pub(super) rst: bool,
-    /// An event has told of a hang-up or of urgent data, so that a short read is no proof.
+    /// An event has reported a hang-up or urgent data, so a short read proves nothing any more.
     pub(super) warned: bool,
-    /// Written and not fetched by the peer yet.
+    /// Bytes that the reactor has written and the peer has not read.
     pub(super) in_flight: VecDeque<u8>,
-    /// Fetched by the peer.
+    /// Bytes that the peer has read.
     pub(super) delivered: Vec<u8>,
-    /// A write was refused: room will be an edge.
+    /// A write was refused for want of room: new room is an edge.
     pub(super) refused: bool,
-    /// Something happened since the last event.
+    /// An event is pending.
     pub(super) edge: bool,
+    /// Urgent data has arrived.
     pub(super) urgent: bool,
-    /// What the next event says besides the truth.
+    /// Flags that the next event reports although nothing happened.
     pub(super) spurious: Ready,
+    /// The reactor has shut down its side.
     pub(super) we_shut: bool,
     /// Our close is a reset.
     pub(super) we_reset: bool,
+    /// The reactor has closed the connection.
     pub(super) closed: bool,
-    /// Closed with unread input while bytes were in flight: the reset destroys them.
+    /// The connection was closed with unread input while bytes were in flight: the reset destroys
+    /// them.
     pub(super) destroyed: bool,
+    /// The faults of the next calls, in order.
     pub(super) faults: VecDeque<Fault>,
-    /// Since the peer's last acknowledgement.
+    /// Milliseconds since the peer's last acknowledgement.
     pub(super) unheard_ms: Option<u32>,
 }
 
@@ -79,6 +97,7 @@ impl Wire {
         }))
     }
 
+    /// The next call's fault: an error, or whether the call is short.
     fn fault(&mut self) -> Result<bool> {
         match self.faults.pop_front().unwrap_or(Fault::None) {
             Fault::Interrupted => Err(Errno::EINTR),
@@ -88,7 +107,7 @@ impl Wire {
         }
     }
 
-    /// What poll(2) would say.
+    /// The readiness that poll(2) would report.
     pub(super) fn ready(&self) -> Ready {
         let mut ready = Ready::empty();
         ready.set(Ready::IN, !self.inbound.is_empty() || self.fin || self.rst);
@@ -100,6 +119,7 @@ impl Wire {
         ready
     }
 
+    /// The peer reads up to `count` bytes, which raises an edge if a write was refused.
     pub(super) fn fetch(&mut self, count: usize) {
         let count = count.min(self.in_flight.len());
         self.delivered.extend(self.in_flight.drain(..count));
@@ -109,6 +129,7 @@ impl Wire {
     }
 }
 
+/// The reactor's end of a wire, in place of a descriptor.
 #[derive(Clone, Debug)]
 pub(super) struct Fake(pub(super) Rc<RefCell<Wire>>);
 
@@ -162,7 +183,7 @@ impl Stream for Fake {
             bytes.len()
         };
         wire.in_flight.extend(&bytes[..count]);
-        // Like Linux: a write that was cut for want of room is a refusal of the rest.
+        // As on Linux, a write that fills the buffer counts as a refusal of the rest.
         wire.refused |= count == room;
         Ok(count)
     }

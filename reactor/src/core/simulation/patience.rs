@@ -1,4 +1,4 @@
-//! How long a connection is kept: slow peers, peers that vanish, ends that hide behind a pause, and
+//! How long a connection is kept: slow peers, vanished peers, ends that a pause would hide, and
 //! peers that go on sending after the end.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::protocol::Closed;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl World {
+    /// A world with one peer and no stall timeout.
     fn one() -> (World, ConnId) {
         let mut world = World::new(1);
         world.core.limits.stall_timeout = Duration::ZERO;
@@ -23,7 +24,7 @@ impl World {
         steps.iter().for_each(|step| self.take(step));
     }
 
-    /// Why the only connection was closed, if it was.
+    /// The cause of the first close, if there was one.
     fn end(&self) -> Option<Closed> {
         self.core.voice.protocol.closed.first().map(|(_, why)| *why)
     }
@@ -32,7 +33,8 @@ impl World {
         self.core.tell(|_, out| out.pause(id));
     }
 
-    /// Seconds pass, in each of which this happens first; ends with the connection.
+    /// Calls `each`, lets a second pass, and so on for at most `seconds`, until the connection
+    /// closes. Returns the seconds that have passed.
     fn seconds(&mut self, seconds: usize, mut each: impl FnMut(&mut World)) -> usize {
         let mut passed = 0;
         while passed < seconds && self.end().is_none() {
@@ -45,7 +47,7 @@ impl World {
 }
 
 #[test]
-fn a_peer_that_takes_from_the_kernel_is_not_stalled_though_there_is_no_edge() {
+fn a_peer_that_drains_the_send_queue_is_not_stalled_though_there_is_no_edge() {
     let (mut world, _) = World::one();
     world.core.limits.stall_timeout = 3 * SECOND;
     world.run(&[Step::Arrive(0, 60), Step::Turn, Step::Turn]);
@@ -61,7 +63,8 @@ fn a_peer_that_takes_from_the_kernel_is_not_stalled_though_there_is_no_edge() {
     assert_eq!(world.end(), Some(Closed::Stalled));
 }
 
-/// A peer above the high-water mark takes so many bytes a second, and the rate is one byte a second.
+/// A peer over the high-water mark reads this many bytes in every four seconds, under a minimum
+/// rate of one byte a second. Returns the cause of its close, if it was closed.
 fn take_in(bytes_in_four_seconds: usize) -> Option<Closed> {
     let (mut world, id) = World::one();
     world.core.limits.min_rate = 1;
@@ -90,11 +93,11 @@ fn below_the_high_water_mark_a_peer_may_be_as_slow_as_it_likes() {
     assert_eq!(world.end(), None);
 }
 
-/// A queue that rose above the high-water mark while answers waited for one another sank below it
-/// again in a timer of the same turn: the protocol heard of the low water first, then of the high
-/// one, and paused its peer for ever.
+/// Regression: pending output rose above the high-water mark, and sank below it in a timer of the
+/// same turn. The protocol heard of the low water first and of the high water then, and paused its
+/// peer for ever.
 #[test]
-fn high_water_that_is_over_before_it_was_told_is_not_told() {
+fn high_water_that_is_over_before_the_protocol_was_told_is_not_told() {
     let mut world = World::new(2);
     world.run(&[
         Step::TurnOf(0),
@@ -115,7 +118,7 @@ fn high_water_that_is_over_before_it_was_told_is_not_told() {
 }
 
 #[test]
-fn a_paused_connection_hears_of_its_end_once_nothing_is_unread() {
+fn the_end_of_a_paused_connection_is_told_once_nothing_is_unread() {
     for (step, why) in [(Step::Fin(0), Closed::Eof), (Step::Rst(0), Closed::Reset)] {
         let (mut world, id) = World::one();
         world.pause(id);
@@ -141,7 +144,7 @@ fn unread_bytes_keep_a_paused_connection_unless_the_reset_may_drop_them() {
 }
 
 #[test]
-fn bytes_that_come_after_the_end_use_up_the_time_to_linger() {
+fn bytes_after_the_end_use_up_the_linger_timeout() {
     let (mut world, _) = World::one();
     world.core.limits.linger_timeout = 100 * SECOND;
     world.core.limits.linger_bytes = 50;
@@ -169,7 +172,8 @@ fn a_peer_that_acknowledges_nothing_is_found_within_two_stall_timeouts() {
         world.core.limits.stall_timeout = 4 * SECOND;
         world.core.timers.cancel(TimerKey::Search);
         world.core.arm_search();
-        // Few enough for the kernel to take them all: no byte waits with us.
+        // The kernel takes all of these bytes, so no output is pending and the stall timeout does
+        // not count.
         world.run(&[Step::Arrive(0, 5), Step::Turn]);
         let mut unheard_ms = 0;
         world.seconds(8, |world| {

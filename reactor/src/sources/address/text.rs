@@ -1,7 +1,12 @@
 //! Addresses as users write them.
 //!
-//! A text that is not understood is refused with what is wrong with it, and with an address that would be
-//! understood. Only the form counts here: no name is looked up, nor an interface.
+//! A user who mistypes an address learns from the error what to write instead: each refusal says
+//! what is wrong with the text, and shows an address that would be understood. Most mistakes are
+//! about IPv6, whose colons collide with the one before the port: `::1:9876` could be an address
+//! without a port, so the brackets of RFC 3986 are required rather than guessed.
+//!
+//! Parsing looks at the form only. It looks up no name and no interface, so it never waits and
+//! gives the same result on every machine.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -38,6 +43,7 @@ impl FromStr for Address {
 /// The longest path that fits a `sockaddr_un` with its final NUL (unix(7)).
 const UNIX_PATH_MAX: usize = 107;
 
+/// A path after `unix:`, or a text with a slash.
 fn unix(path: &str) -> Result<Address, String> {
     match path.len() {
         0 => Err("the path of a Unix socket is empty".into()),
@@ -82,16 +88,16 @@ impl FromStr for HostPort {
     }
 }
 
-/// A host as it was written.
+/// The host part of a text.
 #[derive(Clone, Copy)]
 enum Host<'a> {
-    /// In brackets, which are taken off.
+    /// The text between brackets: an IPv6 address, perhaps with a zone.
     V6(&'a str),
-    /// A name, or the number of an IPv4 address.
+    /// A name, or an IPv4 address.
     Other(&'a str),
 }
 
-/// Host and port, neither of them looked at. Errors say what to write instead.
+/// Splits a text into host and port, without checking either. Errors say what to write instead.
 fn split(text: &str) -> Result<(Host<'_>, &str), String> {
     if let Some(rest) = text.strip_prefix('[') {
         let Some((inner, rest)) = rest.split_once(']') else {
@@ -115,7 +121,8 @@ fn split(text: &str) -> Result<(Host<'_>, &str), String> {
     Err(format!("{text:?} is not HOST:PORT: {}", in_brackets(text)))
 }
 
-/// How to write an IPv6 address that was written without its brackets.
+/// The advice for a text with colons but without brackets: how to write it, if it is an IPv6
+/// address.
 fn in_brackets(text: &str) -> String {
     let is_v6 = |text: &str| zoned(text).is_some() || text.parse::<Ipv6Addr>().is_ok();
     let write = |host: &str, port: &str| match host.parse() {
@@ -137,7 +144,8 @@ fn in_brackets(text: &str) -> String {
     }
 }
 
-/// The number in brackets; none if it has a zone, which only the system can look up.
+/// The socket address for a host in brackets; none yet if it has a zone, which [`Address::resolve`]
+/// looks up.
 fn number_in_brackets(inner: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if let Some((ip, zone)) = zoned(inner) {
         return match (zone, ip) {
@@ -167,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_users_write_is_understood() {
+    fn every_form_of_an_address_is_understood() {
         for (text, shown) in [
             ("9876", "tcp://127.0.0.1:9876"),
             ("0.0.0.0:9876", "tcp://0.0.0.0:9876"),
@@ -192,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused_with_a_reason() {
+    fn a_malformed_address_is_refused_with_a_reason() {
         let long = format!("unix:/{}", "x".repeat(107));
         for (text, reason) in [
             ("", "\"\" is not a port"),
