@@ -416,7 +416,7 @@ impl Outbox {
     fn add_piece(&mut self, id: ConnId, start: usize, end: usize) -> bool {
         if let Some(index) = self.index_of(id) {
             let parcel = &mut self.parcels[index];
-            let queued = parcel.queued.saturating_add(end - start);
+            let queued = parcel.queued + (end - start);
             if parcel.end == start && queued <= self.limit {
                 (parcel.end, parcel.queued) = (end, queued);
                 true
@@ -436,11 +436,10 @@ impl Outbox {
         if parcel.is_empty() {
             parcel.queued = self.pending.get(parcel.id).copied().unwrap_or(0);
         }
-        parcel.queued = parcel.queued.saturating_add(end - start);
+        parcel.queued += end - start;
         let is_over = parcel.queued > self.limit && !self.unlimited.contains(&parcel.id);
         if parcel.is_cut || is_over {
             let (id, was_cut) = (parcel.id, mem::replace(&mut parcel.is_cut, true));
-            parcel.queued = usize::MAX;
             if !was_cut {
                 self.end(id, End::Overflow);
             }

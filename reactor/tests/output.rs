@@ -18,8 +18,8 @@ struct Naive(Vec<u8>);
 
 impl Protocol for Naive {
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
-        let lines = data.iter().filter(|&&byte| byte == b'\n').count();
-        (0..lines).for_each(|_| out.send(id, &self.0));
+        let lines = data.iter().filter(|&&byte| byte == b'\n');
+        lines.for_each(|_| out.send(id, &self.0));
     }
 }
 
@@ -78,7 +78,7 @@ const PIECES: usize = 1_024;
 impl Source {
     fn fill(&mut self, id: ConnId, out: &mut Outbox) {
         while self.left > 0 && out.queued(id) < 4 * PIECE {
-            out.send(id, &[self.left as u8; PIECE]);
+            out.send(id, &vec![self.left as u8; PIECE]);
             self.left -= 1;
             self.most = self.most.max(out.queued(id));
         }
