@@ -3,11 +3,13 @@
 
 mod common;
 
-use std::thread::sleep;
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use common::{Heard, adopt_socket, alone, reactor, reactor_with, sink, turn_at_once, turn_until};
-use edgeloop_reactor::{Closed, Limits, raise_descriptor_limit};
+use edgeloop_reactor::{
+    Closed, ConnId, Data, Limits, Outbox, Protocol, Script, raise_descriptor_limit,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -220,4 +222,77 @@ fn ten_thousand_idle_connections_cause_no_turns() {
         assert_eq!(after.events, before.events);
         assert_eq!(after.timers, before.timers + 1);
     });
+}
+
+#[test]
+fn a_timer_of_zero_fires_in_the_next_turn_and_once_a_turn() {
+    alone(|| {
+        let mut reactor = reactor(|heard, out| {
+            if *heard == Heard::ServiceTimer {
+                out.set_service_timer(Duration::ZERO);
+            }
+        });
+        reactor.call(|_, out| out.set_service_timer(Duration::ZERO));
+        for fired in 1..=3 {
+            reactor.turn().unwrap();
+            assert_eq!(reactor.protocol().count(&Heard::ServiceTimer), fired);
+        }
+        reactor.call(|_, out| out.clear_service_timer());
+        turn_at_once(&mut reactor);
+        assert_eq!(reactor.protocol().count(&Heard::ServiceTimer), 3);
+    });
+}
+
+/// The wait was once computed from the time before the callbacks: a timer was late by all the time
+/// that they had taken.
+#[test]
+fn time_spent_in_callbacks_does_not_delay_a_timer() {
+    alone(|| {
+        let mut reactor = reactor(|heard, _| {
+            let start = Instant::now();
+            while *heard == Heard::Wake && start.elapsed() < 1_000 * MS {}
+        });
+        let waker = reactor.waker().unwrap();
+        waker.wake().unwrap();
+        reactor.call(|_, out| out.set_service_timer(1_100 * MS));
+        // Late by the callback, the timer would come after this.
+        let later = spawn(move || {
+            sleep(1_900 * MS);
+            waker.wake().unwrap();
+        });
+        turn_until(&mut reactor, |notes| notes.heard.len() == 3);
+        let order = [Heard::Wake, Heard::ServiceTimer, Heard::Wake];
+        assert_eq!(reactor.protocol().heard, order);
+        later.join().unwrap();
+    });
+}
+
+/// Ticks every 20 ms.
+struct Ticker {
+    next: Duration,
+    ticks: Vec<Duration>,
+}
+
+impl Protocol for Ticker {
+    fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
+
+    fn on_service_timer(&mut self, out: &mut Outbox) {
+        self.ticks.push(out.now());
+        self.next += 20 * MS;
+        out.set_service_timer_at(self.next);
+    }
+}
+
+#[test]
+fn ticks_do_not_drift() {
+    let next = Duration::ZERO;
+    let mut script = Script::new(Ticker {
+        next,
+        ticks: Vec::new(),
+    });
+    script.call(|_, out| out.set_service_timer_at(next));
+    // The clock moves in steps that are no divisors of the interval.
+    (0..100).for_each(|_| script.advance(7 * MS));
+    let ticks = (0..=35).map(|number| number * 20 * MS);
+    assert!(script.protocol().ticks.iter().copied().eq(ticks));
 }

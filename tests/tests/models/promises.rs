@@ -179,7 +179,11 @@ fn resets_disturb_no_other_client(model: &str) {
 }
 
 fn interrupted_calls(model: &str) {
-    for calls in ["recvfrom", "sendto", "poll,?epoll_wait,?epoll_pwait,?epoll_pwait2"] {
+    for calls in [
+        "recvfrom",
+        "sendto",
+        "poll,?epoll_wait,?epoll_pwait,?epoll_pwait2",
+    ] {
         let (trace, server) = with_faults(model, calls, "error=EINTR:when=1+3");
         for seed in 0..5 {
             let client = dial(server.tcp());
