@@ -173,37 +173,25 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         id
     }
 
-    pub(crate) fn stream(&self, id: ConnId) -> Option<&S> {
-        self.slots
-            .get(id.slot())
-            .filter(|conn| conn.generation == id.generation)
-            .map(|conn| &conn.stream)
-    }
-
     pub(crate) fn stream_mut(&mut self, id: ConnId) -> Option<&mut S> {
         live(&mut self.slots, id).map(|conn| &mut conn.stream)
     }
 
-    /// Whether this is so of a connection.
-    pub(crate) fn is(&self, id: ConnId, state: State) -> bool {
+    /// Whether this is so of a connection, also of one that is doomed.
+    pub(crate) fn is(&self, id: ConnId, is_so: impl FnOnce(&Conn<S>) -> bool) -> bool {
         let conn = self.slots.get(id.slot());
-        conn.is_some_and(|conn| conn.generation == id.generation && conn.state.contains(state))
-    }
-
-    pub(crate) fn is_asked(&self, id: ConnId, asked: Asked) -> bool {
-        let conn = self.slots.get(id.slot());
-        conn.is_some_and(|conn| conn.generation == id.generation && conn.asked.intersects(asked))
+        conn.is_some_and(|conn| conn.generation == id.generation && is_so(conn))
     }
 
     pub(crate) fn opened(&mut self, id: ConnId, opened: Opened) {
-        match self.stream(id).is_some_and(|stream| stream.is_peer()) {
+        match self.is(id, |conn| conn.stream.is_peer()) {
             true => self.shared.stats.count_opened(),
             false => self.voice.outbox.set_unlimited(id),
         }
         self.arm_opened(id);
         self.tell(|protocol, out| protocol.on_open(id, opened, out));
         // A stream that is always ready, as files are, has no edge to start it.
-        if self.is(id, State::READABLE) {
+        if self.is(id, |conn| conn.state.contains(State::READABLE)) {
             self.list(id);
         }
     }

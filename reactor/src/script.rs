@@ -330,14 +330,16 @@ impl<P: Protocol> Script<P> {
     /// Whether an open connection's input is paused.
     #[must_use]
     pub fn is_paused(&self, id: ConnId) -> bool {
-        self.core.is_asked(id, Asked::PAUSED)
+        self.core
+            .is(id, |conn| conn.asked.intersects(Asked::PAUSED))
     }
 
     /// Whether the protocol has half-closed an open connection: its own side has ended, and it
     /// still hears the client's.
     #[must_use]
     pub fn is_half_closed(&self, id: ConnId) -> bool {
-        self.core.is(id, State::HALF_CLOSED)
+        self.core
+            .is(id, |conn| conn.state.contains(State::HALF_CLOSED))
     }
 
     /// Whether a connection was closed by a reset, so that its peer knows that output may be missing.
