@@ -38,9 +38,10 @@ pub struct Limits {
     /// connection is not read until no more than half of the mark is pending. Default 256 KiB.
     pub high_water: usize,
     /// Queue limit: bytes of pending output of one connection above which it is closed as a slow
-    /// consumer ([`Closed::SlowConsumer`](crate::Closed::SlowConsumer)). It bounds the output that
-    /// other connections cause, since output that the peer's own input causes stops at
-    /// `high_water`. Default, `None`: 16 MiB above `high_water`.
+    /// consumer ([`Closed::SlowConsumer`](crate::Closed::SlowConsumer)) and reset. It holds within a
+    /// callback too: output beyond it is dropped as soon as it is said. A protocol whose replies are
+    /// larger than its requests looks at [`Outbox::queued`](crate::Outbox::queued), and goes on later
+    /// by [`Outbox::again`](crate::Outbox::again). Default, `None`: 16 MiB above `high_water`.
     pub queue_limit: Option<usize>,
     /// Read budget: bytes read from one connection in one turn of the loop. A connection that has
     /// more to read goes to the ready list, and on in the next turn after the others. One read
@@ -57,7 +58,8 @@ pub struct Limits {
     /// sender. Default 0: any rate is accepted.
     pub min_rate: usize,
     /// Idle timeout: a connection whose peer has neither sent nor accepted a byte for this long is
-    /// closed ([`Closed::Idle`](crate::Closed::Idle)). Default zero: none.
+    /// closed ([`Closed::Idle`](crate::Closed::Idle)), unless it is held
+    /// ([`Outbox::hold`](crate::Outbox::hold)). Default zero: none.
     pub idle_timeout: Duration,
     /// Stall timeout: a connection whose peer has accepted none of its pending output for this long
     /// is closed ([`Closed::Stalled`](crate::Closed::Stalled)). The peer's acknowledgements count
