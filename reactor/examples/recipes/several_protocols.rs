@@ -40,9 +40,9 @@ impl Switch {
 impl Protocol for Switch {
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
         self.tags.insert(id, opened.tag);
-        self.of(id)
-            .into_iter()
-            .for_each(|protocol| protocol.on_open(id, opened, out));
+        if let Some(protocol) = self.of(id) {
+            protocol.on_open(id, opened, out);
+        }
     }
 
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
@@ -52,40 +52,40 @@ impl Protocol for Switch {
     }
 
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
-        self.of(id)
-            .into_iter()
-            .for_each(|protocol| protocol.on_eof(id, out));
+        if let Some(protocol) = self.of(id) {
+            protocol.on_eof(id, out);
+        }
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
-        self.of(id)
-            .into_iter()
-            .for_each(|protocol| protocol.on_close(id, why, out));
+        if let Some(protocol) = self.of(id) {
+            protocol.on_close(id, why, out);
+        }
         self.tags.remove(id);
     }
 
     fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
-        self.of(id)
-            .into_iter()
-            .for_each(|protocol| protocol.on_timer(id, out));
+        if let Some(protocol) = self.of(id) {
+            protocol.on_timer(id, out);
+        }
     }
 
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
-        self.of(id)
-            .into_iter()
-            .for_each(|protocol| protocol.on_high_water(id, out));
+        if let Some(protocol) = self.of(id) {
+            protocol.on_high_water(id, out);
+        }
     }
 
     fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
-        self.of(id)
-            .into_iter()
-            .for_each(|protocol| protocol.on_low_water(id, out));
+        if let Some(protocol) = self.of(id) {
+            protocol.on_low_water(id, out);
+        }
     }
 
     fn on_again(&mut self, id: ConnId, out: &mut Outbox) {
-        self.of(id)
-            .into_iter()
-            .for_each(|protocol| protocol.on_again(id, out));
+        if let Some(protocol) = self.of(id) {
+            protocol.on_again(id, out);
+        }
     }
 
     fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
@@ -107,27 +107,27 @@ impl Protocol for Switch {
     }
 
     fn on_service_timer(&mut self, out: &mut Outbox) {
-        self.protocols
-            .iter_mut()
-            .for_each(|protocol| protocol.on_service_timer(out));
+        for protocol in &mut self.protocols {
+            protocol.on_service_timer(out);
+        }
     }
 
     fn on_wake(&mut self, out: &mut Outbox) {
-        self.protocols
-            .iter_mut()
-            .for_each(|protocol| protocol.on_wake(out));
+        for protocol in &mut self.protocols {
+            protocol.on_wake(out);
+        }
     }
 
     fn on_reload(&mut self, out: &mut Outbox) {
-        self.protocols
-            .iter_mut()
-            .for_each(|protocol| protocol.on_reload(out));
+        for protocol in &mut self.protocols {
+            protocol.on_reload(out);
+        }
     }
 
     fn on_stop(&mut self, out: &mut Outbox) {
-        self.protocols
-            .iter_mut()
-            .for_each(|protocol| protocol.on_stop(out));
+        for protocol in &mut self.protocols {
+            protocol.on_stop(out);
+        }
     }
 }
 

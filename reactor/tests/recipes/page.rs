@@ -23,6 +23,7 @@ fn every_recipe_is_on_the_page_with_code_that_is_in_the_program() {
         let name = file.strip_suffix(".rs").unwrap();
         let section = page
             .split("\n## ")
+            .skip(1)
             .find(|part| part.contains(&format!("`{name}`")));
         let section = section.unwrap_or_else(|| panic!("{name} is not on the page"));
         let mut blocks = section.split("```");
