@@ -13,8 +13,9 @@ pub struct Limits {
     /// the peer itself, unless the protocol says otherwise. Default 256 KiB.
     pub high_water: usize,
     /// Bytes waiting for one peer above which it is closed as a slow consumer: the bound of what
-    /// others send to it, since what its own input causes stops at `high_water`. Default, `None`:
-    /// 16 MiB above `high_water`.
+    /// others send to it, since what its own input causes stops at `high_water`, but for one callback's
+    /// replies. The bound holds within a callback, too: what is said beyond it is dropped. Default,
+    /// `None`: 16 MiB above `high_water`.
     pub queue_limit: Option<usize>,
     /// Bytes read from one connection before the others have their turn; each read counts as a 64th
     /// of it at least, and brings no more than all of it. Default 64 KiB, the size of the read
