@@ -184,12 +184,12 @@ fn ask(mut client: &TcpStream, question: impl AsRef<[u8]>) -> String {
     answer
 }
 
-/// Reads one line.
-fn line(client: &TcpStream) -> String {
-    let mut line = Vec::new();
-    let mut bytes = client.bytes();
+/// Reads one line, and nothing behind it.
+fn line(mut client: &TcpStream) -> String {
+    let (mut line, mut byte) = (Vec::new(), [0]);
     while line.last() != Some(&b'\n') {
-        line.push(bytes.next().expect("a whole line").unwrap());
+        client.read_exact(&mut byte).expect("a whole line");
+        line.extend(byte);
     }
     String::from_utf8(line).unwrap()
 }
@@ -198,9 +198,9 @@ fn line(client: &TcpStream) -> String {
 fn fill(mut client: &TcpStream) -> usize {
     let refused_after = Duration::from_millis(300);
     client.set_write_timeout(Some(refused_after)).unwrap();
-    let mut sent = 0;
+    let (zeros, mut sent) = (vec![0; 64 * 1024], 0);
     loop {
-        match client.write(&[0; 64 * 1024]) {
+        match client.write(&zeros) {
             Ok(len) => sent += len,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("{error}"),
@@ -230,8 +230,9 @@ fn kv_server_serves_many_and_keeps_its_memory_bounded() {
     const LISTS: usize = 20;
     let server = Program::server("kv_server");
     let value = "x".repeat(4000);
-    let sets: String = (0..KEYS).map(|n| format!("SET {n:04} {value}\n")).collect();
-    assert_eq!(ask(&server.connect(), sets), "OK\n".repeat(KEYS));
+    let sets = (0..KEYS).map(|n| format!("SET {n:04} {value}\n"));
+    let sets: Vec<String> = sets.collect();
+    assert_eq!(ask(&server.connect(), sets.concat()), "OK\n".repeat(KEYS));
     let other = server.connect();
     assert_eq!(ask(&other, "GET 0007\nGET none"), format!("{value}\n"));
 

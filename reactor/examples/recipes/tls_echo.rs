@@ -119,17 +119,18 @@ impl Protocol for TlsEcho {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or("127.0.0.1:9876".into());
-    let protocol = match (arguments.next(), arguments.next()) {
-        (Some(certificate), Some(key)) => TlsEcho::new(
+    let files = arguments.next().zip(arguments.next());
+    let (certificate, key) = if let Some((certificate, key)) = files {
+        (
             CertificateDer::from_pem_file(certificate)?,
             PrivateKeyDer::from_pem_file(key)?,
-        )?,
-        _ => {
-            let made = rcgen::generate_simple_self_signed(["localhost".into()])?;
-            let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-            TlsEcho::new(made.cert.der().clone(), key)?
-        }
+        )
+    } else {
+        let made = rcgen::generate_simple_self_signed(["localhost".into()])?;
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
+        (made.cert.der().clone(), key)
     };
+    let protocol = TlsEcho::new(certificate, key)?;
     let mut reactor = Reactor::new(protocol, Limits::default())?;
     reactor.handle_signals()?;
     let bound = reactor.listen(&address.parse::<Address>()?, 0)?;

@@ -108,11 +108,7 @@ fn work(jobs: &Mutex<Receiver<(ConnId, u32)>>, replies: &Sender<(ConnId, u32)>, 
 }
 
 fn primes_up_to(number: u32) -> u32 {
-    let is_prime = |n: &u32| {
-        (2..)
-            .take_while(|d| *d <= n / d)
-            .all(|d| !n.is_multiple_of(d))
-    };
+    let is_prime = |n: &u32| (2..=n.isqrt()).all(|d| !n.is_multiple_of(d));
     (2..=number).filter(is_prime).count() as u32
 }
 
