@@ -6,7 +6,6 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -109,15 +108,21 @@ impl Program {
     }
 
     /// Stops it in good order.
-    fn stop(mut self) {
+    fn stop(self) {
         self.terminate();
-        let status = self.process.wait().unwrap();
-        assert!(status.success(), "{status}, signal {:?}", status.signal());
+        self.ends_well();
     }
 
-    /// It was told to stop before.
-    fn stop_has_ended(mut self) {
-        assert!(self.process.wait().unwrap().success());
+    /// It has been told to stop, or ends by itself.
+    fn ends_well(mut self) {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return assert!(status.success(), "{status}");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it does not end");
     }
 
     /// What it prints until it ends by itself.
@@ -125,7 +130,7 @@ impl Program {
         let mut output = String::new();
         let mut stdout = self.process.stdout.take().unwrap();
         stdout.read_to_string(&mut output).unwrap();
-        self.stop_has_ended();
+        self.ends_well();
         output
     }
 
@@ -194,21 +199,24 @@ fn line(mut client: &TcpStream) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// Writes zeros until the peer takes no more for a while, and returns how many were taken.
-fn fill(mut client: &TcpStream) -> usize {
+/// Writes the same again and again until the peer takes no more for a while, and returns how many
+/// bytes were taken.
+fn fill(mut client: &TcpStream, piece: &str) -> usize {
     let refused_after = Duration::from_millis(300);
     client.set_write_timeout(Some(refused_after)).unwrap();
-    let (zeros, mut sent) = (vec![0; 64 * 1024], 0);
-    loop {
-        match client.write(&zeros) {
+    let pieces = piece.repeat(64 * 1024 / piece.len());
+    let mut sent = 0;
+    while sent < 256 * MIB {
+        match client.write(&pieces.as_bytes()[sent % piece.len()..]) {
             Ok(len) => sent += len,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                client.set_write_timeout(Some(PATIENCE)).unwrap();
+                return sent;
+            }
             Err(error) => panic!("{error}"),
         }
-        assert!(sent < 256 * MIB, "it takes without end");
     }
-    client.set_write_timeout(Some(PATIENCE)).unwrap();
-    sent
+    panic!("it takes without end");
 }
 
 /// Makes the close of a socket a reset.
@@ -245,6 +253,9 @@ fn kv_server_serves_many_and_keeps_its_memory_bounded() {
         assert_eq!(ask(&server.connect(), "GET none\n"), "NONE\n");
         thread::sleep(Duration::from_millis(20));
     }
+    // Another one asks and asks.
+    let asking = server.connect();
+    fill(&asking, "GET 0007\n");
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 4 * MIB, "{grown} bytes wait");
     let len = io::copy(&mut greedy, &mut io::sink()).unwrap();
@@ -299,7 +310,7 @@ fn proxy_passes_on_bytes_and_ends_and_holds_little() {
     let server = accept(&upstream);
     let before = proxy.resident_bytes();
     // Neither reads until neither can write.
-    let stuck = [&client, &server].map(fill);
+    let stuck = [&client, &server].map(|end| fill(end, "x"));
     let grown = proxy.resident_bytes().saturating_sub(before);
     assert!(grown < 4 * MIB, "{grown} bytes wait");
     // One direction ends before the other has begun to move.
@@ -380,7 +391,7 @@ fn worker_threads_compute_for_several_at_once_and_a_stop_waits_for_them() {
     server.terminate();
     assert_eq!(line(&client), "17984\n");
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
-    server.stop_has_ended();
+    server.ends_well();
 }
 
 #[test]

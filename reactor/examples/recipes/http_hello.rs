@@ -207,4 +207,15 @@ mod tests {
             assert_eq!(script.closed(client), Some(Closed::Finished));
         }
     }
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_gets_no_more_time_with_each() {
+        let mut script = Script::new(fresh());
+        let client = script.open();
+        for byte in b"GET / HTTP/1.1\r\nA: b" {
+            script.data(client, &[*byte]);
+            script.advance(HEAD_TIMEOUT / 10);
+        }
+        assert_eq!(&script.take_output(client)[9..12], b"408");
+    }
 }
