@@ -19,6 +19,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`recipes`] has programs to begin with: a key-value server, HTTP, a proxy, a client that comes
+//! back, work in other threads, UDP with retry, TLS, several protocols, a reactor per core. The
+//! contract of each callback, and the states of a connection, are with [`Protocol`].
+//!
 //! # Three floors
 //!
 //! ```text
@@ -76,7 +80,8 @@
 //! | `on_reactor.rs` | [`Reactor`]: the protocol is all that is left |
 //! | `chat.rs` | connections that speak to each other: a chat for `nc` in 80 lines |
 //!
-//! Then, from the bottom up:
+//! After it, [`recipes`]: programs in `examples/recipes/` that do what servers and clients do. Then,
+//! from the bottom up:
 //!
 //! | file | subject |
 //! |---|---|
@@ -105,6 +110,11 @@
 //! - *TLS and name resolution* within the loop. [`Reactor::connect`] resolves before it runs.
 //! - *Level-triggered mode.* It needs an epoll_ctl(2) each time backpressure begins or ends.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "edgeloop-reactor runs on Linux only: it is built on epoll(7), eventfd(2) and signalfd(2)"
+);
+
 mod conn_map;
 mod core;
 mod id;
@@ -114,6 +124,7 @@ mod protocol;
 mod rate_limited_log;
 mod reactor;
 mod reason;
+pub mod recipes;
 mod script;
 mod sources;
 mod sys;
@@ -142,5 +153,5 @@ pub use sources::waker::Waker;
 
 /// Compiles and runs the README's code.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -214,9 +214,10 @@ impl Outbox {
     }
 
     /// Sends bytes to a connection. They are copied; what the kernel does not take at once waits in
-    /// the reactor.
+    /// the reactor, up to [`Limits::queue_limit`](crate::Limits::queue_limit). All that a turn sends to
+    /// a peer leaves in one system call, so small pieces cost little.
     ///
-    /// Ignored if the connection is gone or finished.
+    /// Ignored if the connection is gone, finished or half-closed.
     pub fn send(&mut self, to: ConnId, bytes: &[u8]) {
         self.broadcast([to], bytes);
     }
@@ -274,13 +275,19 @@ impl Outbox {
     }
 
     /// Ends a connection in good order: what was sent so far reaches the peer, then it sees the end
-    /// of the stream. Nothing more is heard of it but `on_close`, and later sends are ignored.
+    /// of the stream (a FIN). Nothing more is heard of it but `on_close`, and later sends are ignored.
+    ///
+    /// What the peer still sends is discarded, until it ends as well, is silent for 5 s, or the
+    /// [`Limits::linger_timeout`](crate::Limits::linger_timeout) is over: a close before would make the
+    /// kernel send a reset, which destroys output that is under way. So `on_close` may come much later.
     pub fn finish(&mut self, id: ConnId) {
         self.end(id, End::Finish);
     }
 
     /// Ends our side of a connection: what was sent so far reaches the peer, then it sees the end
-    /// of the stream. What the peer still sends is heard of as before; later sends are ignored.
+    /// of the stream (a FIN). What the peer still sends is heard of as before; later sends are ignored.
+    /// Once both sides have ended and all is sent, the connection closes by itself
+    /// ([`Closed::Eof`](crate::Closed)). If the peer never ends, it is kept: an idle timeout helps.
     pub fn half_close(&mut self, id: ConnId) {
         self.end(id, End::HalfClose);
     }
@@ -299,7 +306,9 @@ impl Outbox {
         self.end(id, End::Abort);
     }
 
-    /// Stops reading from a connection: its peer is slowed down by TCP itself. Nothing is lost.
+    /// Stops reading from a connection: its peer is slowed down by TCP itself. Nothing is lost. What
+    /// was read before is told; `on_data` does not follow before [`Outbox::resume`], `on_eof` may, if
+    /// the peer has ended and nothing is unread. To pause twice is to pause once.
     pub fn pause(&mut self, id: ConnId) {
         self.ask(Request::Ask(id, Asked::PAUSE));
     }
@@ -321,8 +330,10 @@ impl Outbox {
         self.ask(Request::TakeBack(id, Asked::THROTTLE));
     }
 
-    /// Bytes of output that are pending for a connection, those of this callback included, as far as
-    /// the kernel had not taken them when the callback began.
+    /// Bytes of output that are pending for a connection: those that the kernel has not taken, and those
+    /// that this turn has sent so far, which the kernel is not offered before the callback has returned.
+    /// Of adopted standard streams ([`Direction::Output`](crate::Direction)), which have no limit, only
+    /// the latter.
     #[must_use]
     pub fn queued(&self, id: ConnId) -> usize {
         let parcel = self.index_of(id).map(|index| &self.parcels[index]);

@@ -2,7 +2,8 @@
 //!
 //! A [`Protocol`] is a state machine without I/O: it is told what happened and writes what it wants
 //! into an [`Outbox`]. It never sees a descriptor, never blocks and is never re-entered, so it is
-//! tested without sockets, with [`Script`](crate::Script).
+//! tested without sockets, with [`Script`](crate::Script). The states of a connection, and the
+//! contract of the callbacks, are with the trait.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,9 +27,11 @@ pub struct Opened {
 /// Why a connection closed. Each has a counter in [`Stats`](crate::Stats).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// The peer ended, and had all its answers: the regular end.
+    /// Both sides have ended, the peer first or after a half-close of ours, and the kernel has taken
+    /// all output: the regular end.
     Eof,
-    /// The protocol ended it with [`Outbox::finish`], and all that was pending was sent.
+    /// The protocol ended it with [`Outbox::finish`] before the peer did, and all that was pending was
+    /// sent; or with [`Outbox::close`].
     Finished,
     /// The protocol ended it with [`Outbox::abort`].
     Aborted,
@@ -99,34 +102,125 @@ pub struct Datagram<'a> {
 ///
 /// One value serves all connections of a reactor. What belongs to one connection is kept in a
 /// [`ConnMap`](crate::ConnMap). Every callback may say anything to anyone through the [`Outbox`];
-/// it takes effect after the callback has returned.
+/// it takes effect after the callback has returned. A callback is never called within another.
+///
+/// # The life of a connection
+///
+/// ```text
+///    accepted, adopted        connect
+///            |                   |
+///            |               Connecting ------ refused, timed out -----> on_connect_error
+///            | on_open           | on_open
+///            v                   |
+///           Open <---------------+
+///            | | |
+///            | | +-- half_close --------> half-closed: later sends are ignored --+
+///            | |                                                                 | both, and
+///            | +---- the peer's FIN ----> on_eof; no more on_data ---------------+ all is sent
+///            |                                                                   v
+///            | finish, in all three states                                  closed: Eof
+///            v
+///        Finishing       pending output is sent, input is discarded
+///            | |
+///            | +---- the peer has ended before ----------------------------> closed: Eof
+///            | our FIN
+///            v
+///        Lingering       input is discarded
+///            |
+///            +------ the peer's FIN, 5 s of silence, the linger timeout ---> closed: Finished
+///
+///    in any state:   close ------------------------------------------------> closed: Finished
+///                    abort ------------------------------------------------> closed: Aborted
+///                    a limit or a timeout ---------> closed: SlowConsumer, Stalled or Idle
+///                    a reset, a call that failed --------------> closed: Reset or Error
+///    once the reactor stops, each regular end ------------------------------> closed: Shutdown
+/// ```
+///
+/// `closed` is [`Protocol::on_close`], with its cause ([`Closed`]). These hold for each connection:
+///
+/// - `on_open` comes first, and once. A connect that fails has no `on_open`, and no `on_close`.
+/// - `on_close` comes last, and once, after the descriptor's last use. It comes for every connection
+///   that was open, also at the end of a stop.
+/// - `on_eof` comes at most once, after all data. The default is to finish. A protocol that does
+///   nothing instead keeps a connection that it can send to, for as long as it likes.
+/// - After `finish` nothing is heard of the connection but `on_close`. After `half_close` everything
+///   is heard but `on_again`.
+/// - While it is paused or throttled there is no `on_data`; timers and `on_low_water` go on. `on_eof`
+///   and a reset are heard in a pause if no unread data lies before them.
+/// - A [held](Outbox::hold) connection that is finished, by the protocol, by the default `on_eof` or by
+///   a stop, stays Open until it is released.
+///
+/// In one turn of the loop, events come first, each connection's within its budget, then timers, then
+/// connections that go on from the last turn (`on_again` among them). Output is sent after that, and
+/// closed connections are closed last.
+///
+/// # What the peer sees
+///
+/// | end | on the wire |
+/// |---|---|
+/// | `finish` | all output, then a FIN; a reset if it does not take the output in time |
+/// | `half_close` | all output, then a FIN; its own bytes are still read |
+/// | `close` | the output that the kernel takes at once, then a FIN; a reset if output or input is left |
+/// | `abort`, and `SlowConsumer`, `Stalled`, `Error` | a reset, after the output that the kernel takes at once at `abort` |
+/// | `Idle`, `Shutdown` after the grace period | a FIN; a reset if output is left |
+///
+/// A FIN says that the stream is whole, a reset that it is not. On a Unix socket the peer cannot tell
+/// `abort` from `close`.
+///
+/// TCP connections that were accepted or connected have `TCP_NODELAY` set: what a turn has for a peer
+/// leaves at once, in one call, so a protocol need not collect it. Keepalive is on, with
+/// [`Limits::keepalive`](crate::Limits::keepalive) as its time. Of adopted sockets no option is touched.
+///
+/// # When there is too much
+///
+/// Output that the kernel does not take is queued for the peer. Above
+/// [`Limits::high_water`](crate::Limits::high_water) the protocol is told, and reading from the cause
+/// stops. Above [`Limits::queue_limit`](crate::Limits::queue_limit) the connection is lost: what this
+/// turn has said to it is dropped, and it closes as [`Closed::SlowConsumer`], by a reset, before the
+/// turn ends. The limit holds within a callback too. A protocol that has more to say than that looks at
+/// [`Outbox::queued`], stops in time, and goes on in [`Protocol::on_again`].
 pub trait Protocol {
     /// A connection is open: accepted, connected or adopted. The first thing heard of it.
+    ///
+    /// Everything may be said to it already. [`Outbox::pause`] here means that no byte of it is read
+    /// before [`Outbox::resume`]. Of [`Reactor::adopt`](crate::Reactor::adopt) it is called before
+    /// `adopt` returns.
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
         let _ = (id, opened, out);
     }
 
-    /// Bytes arrived, at least one. TCP splits and joins messages as it likes: never take one call
-    /// for one message.
+    /// Bytes arrived, at least one and no more than 64 KiB. TCP splits and joins messages as it likes:
+    /// never take one call for one message, and test that with [`every_split`](crate::every_split).
+    ///
+    /// The bytes are lent for this call. Another one may follow at once, in the same turn, unless the
+    /// connection was paused or ended in this one.
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox);
 
     /// The peer will send no more, but may go on reading (half-close). Unless overridden, what is
-    /// pending is sent and the connection ends.
+    /// pending is sent and the connection ends. An override must see to the end itself, with
+    /// [`Outbox::finish`], now or later.
+    ///
+    /// All data was told before. A protocol that still has a reply under way keeps this default and
+    /// uses [`Outbox::hold`].
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
         out.finish(id);
     }
 
-    /// The connection is gone, and `id` with it: the last thing heard of it.
+    /// The connection is gone, and `id` with it: the last thing heard of it. What is said to it is
+    /// ignored, its timer is forgotten, and no other connection will ever have its id. Others may be
+    /// spoken to, and ended.
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
         let _ = (id, why, out);
     }
 
-    /// The timer set with [`Outbox::set_timer`] is due. Set it again for another round.
+    /// The timer set with [`Outbox::set_timer`] is due. Set it again for another round. It is heard in
+    /// pauses, and after a half-close of either side; not after a finish.
     fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
         let _ = (id, out);
     }
 
-    /// The timer set with [`Outbox::set_service_timer`] is due. Set it again for another round.
+    /// The timer set with [`Outbox::set_service_timer`] is due. Set it again for another round. There
+    /// is one for the whole reactor; while it is set, [`Reactor::run`](crate::Reactor::run) goes on.
     fn on_service_timer(&mut self, out: &mut Outbox) {
         let _ = out;
     }
@@ -135,6 +229,10 @@ pub trait Protocol {
     /// their cause is to be paused. Unless overridden, the cause is the peer itself, as in a protocol
     /// of requests and replies.
     ///
+    /// It comes once, and [`Protocol::on_low_water`] follows before it comes again, unless the
+    /// connection ends in between. It comes when the kernel has refused the bytes, after the callback
+    /// that sent them: within a callback, [`Outbox::queued`] tells.
+    ///
     /// A protocol that feeds the peer from elsewhere pauses that instead, and must not pause the
     /// peer: two programs that each stop reading because the other does would wait for each other
     /// for ever.
@@ -142,24 +240,31 @@ pub trait Protocol {
         out.throttle(id);
     }
 
-    /// After [`Protocol::on_high_water`]: no more than half of the high-water mark waits any more.
+    /// After [`Protocol::on_high_water`]: no more than half of the high-water mark waits any more. An
+    /// override of one calls for an override of the other.
     fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
         out.unthrottle(id);
     }
 
     /// After [`Outbox::again`]: no more than half of the high-water mark is pending, so that there is
-    /// room for more.
+    /// room for more. It comes once for each time that it was asked for, in the next turn at the
+    /// earliest, so that other connections have theirs in between. It is not heard after the protocol
+    /// has ended its side.
     fn on_again(&mut self, id: ConnId, out: &mut Outbox) {
         let _ = (id, out);
     }
 
-    /// A connect with this tag failed; there is no connection. For a connected UDP socket, the network
-    /// has reported that a datagram was not taken: the socket stays, and the next datagram may be taken.
+    /// A connect with this tag failed; there is no connection. It is not called if
+    /// [`Reactor::connect`](crate::Reactor::connect) itself returns the error. For a connected UDP
+    /// socket, the network has reported that a datagram was not taken: the socket stays, and the next
+    /// datagram may be taken.
     fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
         let _ = (tag, why, out);
     }
 
-    /// A datagram arrived.
+    /// A datagram arrived, whole. [`Outbox::send_back`] answers its sender, [`Outbox::send_to`] anyone;
+    /// neither is queued, and high water is not heard of: what the kernel does not take is lost or
+    /// comes back with [`Protocol::on_unsent`].
     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
         let _ = (datagram, out);
     }
@@ -172,7 +277,8 @@ pub trait Protocol {
         let _ = (tag, datagram, out);
     }
 
-    /// A [`Waker`](crate::Waker) was used, once or more since the last call.
+    /// A [`Waker`](crate::Waker) was used, once or more since the last call: of a channel, take all
+    /// that is there.
     fn on_wake(&mut self, out: &mut Outbox) {
         let _ = out;
     }
@@ -191,7 +297,8 @@ pub trait Protocol {
     }
 
     /// The reactor begins to stop: the moment for last words. All connections are finished after
-    /// this.
+    /// this, held ones when they are released, and cut off when the grace period is over. Each still
+    /// has its `on_close`. Timers and wakers are heard until the end; a connect fails.
     fn on_stop(&mut self, out: &mut Outbox) {
         let _ = out;
     }

@@ -148,8 +148,9 @@ impl<P: Protocol> Reactor<P> {
             .collect()
     }
 
-    /// Listens on a socket that was bound before, and returns its address. Errors: those of
-    /// epoll_ctl(2).
+    /// Listens on a socket that was bound before, and returns its address. Its clients have the options
+    /// that [`Bound`] gave the socket: `TCP_NODELAY`, and keepalive only after
+    /// [`Bound::keep_alive`]. Errors: those of listen(2) and epoll_ctl(2).
     pub fn serve(&mut self, mut bound: Bound, tag: u32) -> io::Result<Address> {
         bound.listen()?;
         let address = bound.address().clone();
@@ -172,11 +173,12 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Of the addresses
-    /// that a name stands for, both families in turn, each is tried when the one before it has failed
-    /// or has not answered for 250 ms (RFC 8305), and the first that answers is connected to. The
-    /// connect timeout is for all together, and the last one's error is what is told. Resolving a
-    /// name may take its time; within the loop use [`Outbox::connect`].
+    /// Begins to connect: `on_open` with this tag follows, perhaps before this returns, or
+    /// `on_connect_error`; neither does if this returns an error. Of the addresses that a name stands
+    /// for, both families in turn, each is tried when the one before it has failed or has not answered
+    /// for 250 ms (RFC 8305), and the first that answers is connected to. The connect timeout is for all
+    /// together, and the last one's error is what is told. Resolving a name may take its time; within
+    /// the loop use [`Outbox::connect`].
     ///
     /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
     /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
@@ -283,8 +285,8 @@ impl<P: Protocol> Reactor<P> {
         self.arm_report();
     }
 
-    /// A handle that wakes this reactor from any thread. As long as one was made, the reactor waits
-    /// for it.
+    /// A handle that wakes this reactor from any thread. Once one was made, [`Reactor::run`] does not
+    /// return before the reactor is stopped, also if all handles are dropped.
     pub fn waker(&mut self) -> io::Result<Waker> {
         if let Some(waker) = &self.waker {
             return Ok(waker.clone());

@@ -82,3 +82,8 @@ fn settle_in(server: &Server) -> Result<(), String> {
     let settled = in_background.and_then(|()| reap_orphans());
     settled.map_err(|errno| format!("cannot handle signals: {}", errno.desc()))
 }
+
+/// Compiles and runs the README's code.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
