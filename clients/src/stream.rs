@@ -243,7 +243,7 @@ impl Protocol for StreamClient {
         self.dial.connect(out);
     }
 
-    fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: u64, why: Closed, out: &mut Outbox) {
         if let Err(failure) = self.dial.failed(why, out) {
             self.fail(failure, out);
         }
@@ -310,7 +310,7 @@ mod tests {
         client(&call(Service::Echo, None))
     }
 
-    fn open_as(script: &mut Script<StreamClient>, tag: u32) -> ConnId {
+    fn open_as(script: &mut Script<StreamClient>, tag: u64) -> ConnId {
         let peer = Peer::Stream;
         script.open_as(Opened { peer, tag })
     }

@@ -189,7 +189,7 @@ mod tests {
             for (what, id, value) in steps {
                 let has = table.get(&id.slot()).filter(|(tenant, _)| *tenant == id);
                 let has = has.map(|(_, value)| *value);
-                let keeps = |at: ConnId, value: u8| at.generation != id.generation || value % 2 == 0;
+                let keeps = |at: ConnId, value: u8| at.generation != id.generation || value.is_multiple_of(2);
                 match what {
                     0 => {
                         table.insert(id.slot(), (id, value));

@@ -127,10 +127,10 @@ pub(crate) enum End {
 pub(crate) enum Command {
     Connect {
         to: Address,
-        tag: u32,
+        tag: u64,
     },
     SendTo {
-        tag: u32,
+        tag: u64,
         to: SocketAddr,
         bytes: Vec<u8>,
     },
@@ -261,7 +261,7 @@ impl Outbox {
     ///
     /// It leaves with the system's time to live. A server answers with [`Outbox::send_back`]: its
     /// answers to another server's answers would never end otherwise.
-    pub fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
+    pub fn send_to(&mut self, tag: u64, to: SocketAddr, bytes: &[u8]) {
         self.commands.push(Command::SendTo {
             tag,
             to,
@@ -383,7 +383,7 @@ impl Outbox {
     /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not
     /// resolved here, which would block the loop: one that [`Address::resolved`] has not looked up
     /// before fails with `EINVAL`. When the reactor stops, all attempts fail.
-    pub fn connect(&mut self, to: Address, tag: u32) {
+    pub fn connect(&mut self, to: Address, tag: u64) {
         self.commands.push(Command::Connect { to, tag });
     }
 

@@ -20,7 +20,7 @@ pub struct Opened {
     pub peer: Peer,
     /// The tag given to `listen`, `serve`, `connect` or `adopt`, so that a protocol can tell its
     /// connections apart.
-    pub tag: u32,
+    pub tag: u64,
 }
 
 /// Why a connection closed. Each has a counter in [`Stats`](crate::Stats).
@@ -90,7 +90,7 @@ pub struct Datagram<'a> {
     /// Its sender; port 0 is possible and cannot be answered.
     pub from: SocketAddr,
     /// The tag given to `listen`, `serve` or `connect`.
-    pub tag: u32,
+    pub tag: u64,
     /// Its bytes, 0 to 65,507 of them: an empty datagram is a message like any other.
     pub data: Data<'a>,
 }
@@ -155,7 +155,7 @@ pub trait Protocol {
 
     /// A connect with this tag failed; there is no connection. For a connected UDP socket, the network
     /// has reported that a datagram was not taken: the socket stays, and the next datagram may be taken.
-    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
         let _ = (tag, why, out);
     }
 
@@ -168,7 +168,7 @@ pub trait Protocol {
     /// `ENOBUFS`, `ENOMEM`), and gives it back. No event says when there is room: a protocol that
     /// sends it again does so after a while. Unless overridden the datagram is lost, as datagrams may
     /// be.
-    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
+    fn on_unsent(&mut self, tag: u64, datagram: Vec<u8>, out: &mut Outbox) {
         let _ = (tag, datagram, out);
     }
 

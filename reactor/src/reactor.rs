@@ -136,7 +136,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
     /// stale socket.
-    pub fn listen(&mut self, address: &Address, tag: u32) -> io::Result<Vec<Address>> {
+    pub fn listen(&mut self, address: &Address, tag: u64) -> io::Result<Vec<Address>> {
         let limits = &self.core.limits;
         let bound = Bound::new(address, limits.backlog)?;
         bound
@@ -150,7 +150,7 @@ impl<P: Protocol> Reactor<P> {
 
     /// Listens on a socket that was bound before, and returns its address. Errors: those of
     /// epoll_ctl(2).
-    pub fn serve(&mut self, mut bound: Bound, tag: u32) -> io::Result<Address> {
+    pub fn serve(&mut self, mut bound: Bound, tag: u64) -> io::Result<Address> {
         bound.listen()?;
         let address = bound.address().clone();
         match bound.into_socket() {
@@ -181,7 +181,7 @@ impl<P: Protocol> Reactor<P> {
     /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
     /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
     /// follows whenever the network reports that datagrams are not taken (ICMP, udp(7)).
-    pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
+    pub fn connect(&mut self, to: &Address, tag: u64) -> io::Result<()> {
         self.core.set_now(self.clock());
         let to = to.resolved()?;
         if let Address::Udp(_) = to {
@@ -208,7 +208,7 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Begins to connect to the first number of an address.
-    fn connect_stream(&mut self, to: &Address, tag: u32, race: RaceId) -> io::Result<()> {
+    fn connect_stream(&mut self, to: &Address, tag: u64, race: RaceId) -> io::Result<()> {
         let keepalive = self.core.limits.keepalive;
         let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
         let state = stream.first_state();
@@ -223,7 +223,7 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Opens a UDP socket to the first number to which there is a way.
-    fn connect_udp(&mut self, to: &Address, tag: u32) -> io::Result<()> {
+    fn connect_udp(&mut self, to: &Address, tag: u64) -> io::Result<()> {
         let mut failed = Errno::EADDRNOTAVAIL;
         for at in to.numbers() {
             match Udp::connect(*at, to.source(), tag).and_then(|udp| self.add_udp(udp)) {
@@ -249,7 +249,7 @@ impl<P: Protocol> Reactor<P> {
     /// `O_NONBLOCK` is not set on an open file that other programs may share, such as the user's
     /// terminal. A descriptor that epoll cannot wait for (epoll_ctl(2), `EPERM`) is always ready, and
     /// is read within the budget of a turn like every other.
-    pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u32) -> io::Result<ConnId> {
+    pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u64) -> io::Result<ConnId> {
         self.core.set_now(self.clock());
         let stream = Fd::adopt(fd, direction)?;
         let state = stream.first_state();
@@ -557,7 +557,7 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    fn connect_for_protocol(&mut self, to: &Address, tag: u32) {
+    fn connect_for_protocol(&mut self, to: &Address, tag: u64) {
         let why = match self.phase {
             // A client that connects again whenever it is closed would keep us from stopping.
             Phase::Stopping { .. } => Closed::Shutdown,
@@ -570,7 +570,7 @@ impl<P: Protocol> Reactor<P> {
         self.core.connect_failed(tag, why);
     }
 
-    fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: Vec<u8>) {
+    fn send_to(&mut self, tag: u64, to: SocketAddr, bytes: Vec<u8>) {
         let fits = |udp: &&Udp| udp.tag == tag && udp.reaches(&to);
         match self.udp.iter().find(fits) {
             Some(udp) => udp.send_to(to, bytes, &mut self.core),

@@ -48,7 +48,7 @@ pub struct Script<P> {
     opened: u16,
     gone: HashMap<ConnId, Gone>,
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
-    connects: Vec<(String, u32)>,
+    connects: Vec<(String, u64)>,
     listening: bool,
     stopped: bool,
 }
@@ -183,7 +183,7 @@ impl<P: Protocol> Script<P> {
     }
 
     /// A connect fails.
-    pub fn connect_error(&mut self, tag: u32, why: Closed) {
+    pub fn connect_error(&mut self, tag: u64, why: Closed) {
         self.core.connect_failed(tag, why);
         self.settle();
     }
@@ -253,7 +253,7 @@ impl<P: Protocol> Script<P> {
     }
 
     /// The kernel has no room for a datagram, and gives it back.
-    pub fn unsent(&mut self, tag: u32, datagram: &[u8]) {
+    pub fn unsent(&mut self, tag: u64, datagram: &[u8]) {
         self.call(|protocol, out| protocol.on_unsent(tag, datagram.to_vec(), out));
     }
 
@@ -306,7 +306,7 @@ impl<P: Protocol> Script<P> {
     }
 
     /// Takes the connects that were asked for: address and tag.
-    pub fn take_connects(&mut self) -> Vec<(String, u32)> {
+    pub fn take_connects(&mut self) -> Vec<(String, u64)> {
         std::mem::take(&mut self.connects)
     }
 

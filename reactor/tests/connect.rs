@@ -19,8 +19,8 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
 };
 
-const SERVER: u32 = 3;
-const CLIENT: u32 = 7;
+const SERVER: u64 = 3;
+const CLIENT: u64 = 7;
 
 #[test]
 fn a_connection_that_we_opened_is_like_one_that_we_accepted() {
@@ -406,12 +406,12 @@ fn an_address_that_is_not_ours_is_no_source() {
     });
 }
 
-fn is_open(heard: &Heard, tag: u32) -> bool {
+fn is_open(heard: &Heard, tag: u64) -> bool {
     matches!(heard, Heard::Open(_, opened) if opened.tag == tag)
 }
 
 /// Whom the first connection with this tag connects to.
-fn opened(heard: &[Heard], tag: u32) -> (ConnId, Peer) {
+fn opened(heard: &[Heard], tag: u64) -> (ConnId, Peer) {
     let found = heard.iter().find_map(|heard| match heard {
         Heard::Open(id, Opened { peer, tag: its }) if *its == tag => Some((*id, *peer)),
         _ => None,

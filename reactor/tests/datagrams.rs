@@ -12,7 +12,7 @@ use edgeloop_reactor::{
 };
 use nix::errno::Errno;
 
-const TAG: u32 = 5;
+const TAG: u64 = 5;
 
 /// Sends back every datagram, in capitals.
 #[derive(Default)]

@@ -312,7 +312,7 @@ impl Protocol for Ask {
         self.time_is_up(out);
     }
 
-    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
         if !self.peers.is_current(tag) {
             return;
         }
@@ -331,7 +331,7 @@ impl Protocol for Ask {
         self.not_delivered(why, out);
     }
 
-    fn on_unsent(&mut self, _: u32, datagram: Vec<u8>, out: &mut Outbox) {
+    fn on_unsent(&mut self, _: u64, datagram: Vec<u8>, out: &mut Outbox) {
         self.traffic.count_unsent(&datagram);
         self.not_delivered(Closed::Error(Errno::ENOBUFS), out);
     }

@@ -185,11 +185,13 @@ impl<L: Load> Protocol for Driver<L> {
         if self.worker.phase > L::OPENS_UNTIL {
             return out.abort(id);
         }
-        self.worker.connections.insert(id, opened.tag);
-        self.load.on_open(opened.tag, &mut self.worker, out);
+        let place = opened.tag as u32;
+        self.worker.connections.insert(id, place);
+        self.load.on_open(place, &mut self.worker, out);
     }
 
-    fn on_connect_error(&mut self, place: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, place: u64, why: Closed, out: &mut Outbox) {
+        let place = place as u32;
         self.load
             .on_connect_error(place, why, &mut self.worker, out);
         self.look_at_goal();

@@ -19,7 +19,7 @@ pub(crate) struct RaceId(pub(super) usize);
 
 /// All attempts to make one connection.
 pub(super) struct Race {
-    pub(super) tag: u32,
+    pub(super) tag: u64,
     /// Addresses whose turn has not come.
     pub(super) rest: Option<Address>,
     pub(super) under_way: Vec<ConnId>,

@@ -20,7 +20,7 @@ const ATTEMPT_DELAY: Millis = 250;
 
 impl<S: Stream, P: Protocol> Core<S, P> {
     /// Addresses of which the first that answers is to be the connection, in order.
-    pub(crate) fn begin_race(&mut self, to: Address, tag: u32) -> RaceId {
+    pub(crate) fn begin_race(&mut self, to: Address, tag: u64) -> RaceId {
         let attempts = to.numbers().len().max(1) as Millis;
         let delay = match millis(self.limits.connect_timeout) {
             0 => ATTEMPT_DELAY,
@@ -37,7 +37,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// The address whose turn it is, if there is one left, and the tag for the connection.
-    pub(crate) fn next_address(&mut self, race: RaceId) -> Option<(Address, u32)> {
+    pub(crate) fn next_address(&mut self, race: RaceId) -> Option<(Address, u64)> {
         let race = self.races.get_mut(race.0)?;
         let next = race.rest.take()?;
         race.rest = next.clone().rest();
@@ -55,7 +55,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// The races in which the next address has its turn, and the tags of their connections.
-    pub(crate) fn due_races(&mut self) -> Vec<(RaceId, u32)> {
+    pub(crate) fn due_races(&mut self) -> Vec<(RaceId, u64)> {
         let mut due = Vec::new();
         for (index, race) in &self.races {
             if race.rest.is_none() || self.stopping {
@@ -131,7 +131,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// Forgets a race, unless attempts are under way: what the tag of its connection was.
-    pub(crate) fn give_up(&mut self, race: RaceId) -> Option<u32> {
+    pub(crate) fn give_up(&mut self, race: RaceId) -> Option<u64> {
         let is_idle = self.races.get(race.0)?.under_way.is_empty();
         is_idle.then(|| self.races.remove(race.0).tag)
     }

@@ -13,7 +13,7 @@ use crate::sys;
 #[derive(Debug)]
 pub(crate) struct Listener {
     fd: OwnedFd,
-    pub(crate) tag: u32,
+    pub(crate) tag: u64,
     /// On the ready list or the starved list.
     pub(crate) listed: bool,
     /// Removes the socket's file when the listener is dropped.
@@ -43,7 +43,7 @@ pub(crate) enum Accept {
 }
 
 impl Listener {
-    pub(crate) fn new(fd: OwnedFd, file: Option<Arc<SocketFile>>, tag: u32) -> Listener {
+    pub(crate) fn new(fd: OwnedFd, file: Option<Arc<SocketFile>>, tag: u64) -> Listener {
         Listener {
             fd,
             tag,

@@ -36,7 +36,7 @@ const BATCH_BUDGET: usize = 4;
 /// A bound UDP socket.
 pub(crate) struct Udp {
     fd: OwnedFd,
-    pub(crate) tag: u32,
+    pub(crate) tag: u64,
     bound: Option<SocketAddr>,
     peer: Option<SocketAddr>,
     batch: Batch,
@@ -63,7 +63,7 @@ impl AsFd for Udp {
 
 impl Udp {
     /// A socket that is bound already.
-    pub(crate) fn new(fd: OwnedFd, tag: u32) -> Udp {
+    pub(crate) fn new(fd: OwnedFd, tag: u64) -> Udp {
         Udp {
             bound: local_address(fd.as_fd()),
             fd,
@@ -84,7 +84,7 @@ impl Udp {
     ///
     /// If the peer is a broadcast address or a multicast group, the answers come from the members,
     /// each with an address of its own: the socket takes datagrams from any sender.
-    pub(crate) fn connect(peer: SocketAddr, source: Option<IpAddr>, tag: u32) -> Result<Udp> {
+    pub(crate) fn connect(peer: SocketAddr, source: Option<IpAddr>, tag: u64) -> Result<Udp> {
         let fd = inet_socket(&peer, SockType::Datagram)?;
         bind_source(&fd, source)?;
         if !peer.ip().is_multicast() {
@@ -354,7 +354,7 @@ mod tests {
             out.send_back(datagram.data);
         }
 
-        fn on_connect_error(&mut self, _: u32, why: Closed, _: &mut Outbox) {
+        fn on_connect_error(&mut self, _: u64, why: Closed, _: &mut Outbox) {
             self.errors.push(why);
         }
     }

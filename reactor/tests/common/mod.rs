@@ -54,9 +54,9 @@ pub(crate) enum Heard {
     ServiceTimer,
     HighWater(ConnId),
     LowWater(ConnId),
-    ConnectError(u32, Closed),
-    Datagram(SocketAddr, u32, Vec<u8>),
-    Unsent(u32, Vec<u8>),
+    ConnectError(u64, Closed),
+    Datagram(SocketAddr, u64, Vec<u8>),
+    Unsent(u64, Vec<u8>),
     Wake,
     Reload,
     Stop,
@@ -135,7 +135,7 @@ impl<F: FnMut(&Heard, &mut Outbox)> Protocol for Notes<F> {
         self.note(Heard::LowWater(id), out);
     }
 
-    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
         self.note(Heard::ConnectError(tag, why), out);
     }
 
@@ -144,7 +144,7 @@ impl<F: FnMut(&Heard, &mut Outbox)> Protocol for Notes<F> {
         self.note(Heard::Datagram(from, tag, data.to_vec()), out);
     }
 
-    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
+    fn on_unsent(&mut self, tag: u64, datagram: Vec<u8>, out: &mut Outbox) {
         self.note(Heard::Unsent(tag, datagram), out);
     }
 
@@ -220,7 +220,7 @@ pub(crate) fn socket_pair() -> (UnixStream, UnixStream) {
 /// Adopts one end of a socketpair, and returns the other one.
 pub(crate) fn adopt_socket<P: Protocol>(
     reactor: &mut Reactor<P>,
-    tag: u32,
+    tag: u64,
 ) -> (ConnId, UnixStream) {
     let (ours, theirs) = socket_pair();
     let id = reactor.adopt(ours.into(), Direction::Both, tag).unwrap();

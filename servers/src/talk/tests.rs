@@ -8,7 +8,7 @@ use super::*;
 const PERSON: bool = true;
 const PIPE: bool = false;
 
-fn open(script: &mut Script<Talk>, tag: u32) -> ConnId {
+fn open(script: &mut Script<Talk>, tag: u64) -> ConnId {
     script.open_as(Opened {
         peer: Peer::Unix,
         tag,

@@ -22,7 +22,7 @@ use crate::logging;
 use crate::stderr::say;
 
 /// The tag of the signals.
-const SIGNALS: u32 = 0;
+const SIGNALS: u64 = 0;
 
 /// Longest time that a report waits for a busy worker.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
