@@ -87,7 +87,7 @@ fn peers<C: Client>(reactor: &mut Reactor<C>, server: &Address) -> io::Result<Ve
     let mut peers = Vec::new();
     let mut failed = Errno::EADDRNOTAVAIL.into();
     for peer in server.resolve()? {
-        match reactor.connect(&Address::Udp(peer.into()), peers.len() as u64) {
+        match reactor.connect(Address::Udp(peer.into()), peers.len() as u64) {
             Ok(()) => peers.push(peer),
             Err(error) => failed = error,
         }

@@ -4,7 +4,7 @@
 //! wants. This one sends everything back, to thousands of clients at once, on one thread:
 //!
 //! ```no_run
-//! use edgeloop_reactor::{Address, ConnId, Data, Limits, Outbox, Protocol, Reactor};
+//! use edgeloop_reactor::{ConnId, Data, Limits, Outbox, Protocol, Reactor};
 //!
 //! struct Echo;
 //! impl Protocol for Echo {
@@ -14,7 +14,7 @@
 //! }
 //!
 //! let mut reactor = Reactor::new(Echo, Limits::default())?;
-//! reactor.listen(&"127.0.0.1:9876".parse::<Address>()?, 0)?;
+//! reactor.listen("127.0.0.1:9876", 0)?;
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -130,7 +130,7 @@ pub use rate_limited_log::RateLimitedLog;
 pub use reactor::Reactor;
 pub use reason::reason;
 pub use script::{Script, every_split};
-pub use sources::address::{Address, HostPort, Peer};
+pub use sources::address::{Address, HostPort, ParseAddressError, Peer, ToAddress};
 pub use sources::bound::Bound;
 pub use sources::descriptors::{open_descriptors, raise_descriptor_limit};
 pub use sources::fd::Direction;

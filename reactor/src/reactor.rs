@@ -24,7 +24,7 @@ use crate::outbox::{Command, Outbox};
 use crate::poll::{Events, Interest, Poll, Token};
 use crate::protocol::{Closed, Opened, Protocol};
 use crate::rate_limited_log::RateLimitedLog;
-use crate::sources::address::{Address, Peer};
+use crate::sources::address::{Address, Peer, ToAddress};
 use crate::sources::bound::{Bound, Socket};
 use crate::sources::descriptors::Spare;
 use crate::sources::fd::{Direction, Fd};
@@ -131,14 +131,14 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Listens on an address, on every one that a name stands for, and returns what is listened on,
-    /// with the ports that the kernel chose. `tag` comes back in [`Opened`] and in
-    /// [`Datagram`](crate::Datagram).
+    /// with the ports that the kernel chose (see [`Address::socket_addr`]). `tag` comes back in
+    /// [`Opened`] and in [`Datagram`](crate::Datagram).
     ///
-    /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
-    /// stale socket.
-    pub fn listen(&mut self, address: &Address, tag: u64) -> io::Result<Vec<Address>> {
+    /// Errors: those of socket(2), bind(2), listen(2); a text that is no address; a Unix path that is
+    /// taken by anything but a stale socket.
+    pub fn listen(&mut self, at: impl ToAddress, tag: u64) -> io::Result<Vec<Address>> {
         let limits = &self.core.limits;
-        let bound = Bound::new(address, limits.backlog)?;
+        let bound = Bound::new(&at.to_address()?, limits.backlog)?;
         bound
             .iter()
             .try_for_each(|bound| bound.keep_alive(limits.keepalive))?;
@@ -181,7 +181,11 @@ impl<P: Protocol> Reactor<P> {
     /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
     /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
     /// follows whenever the network reports that datagrams are not taken (ICMP, udp(7)).
-    pub fn connect(&mut self, to: &Address, tag: u64) -> io::Result<()> {
+    pub fn connect(&mut self, to: impl ToAddress, tag: u64) -> io::Result<()> {
+        self.begin_to_connect(&to.to_address()?, tag)
+    }
+
+    fn begin_to_connect(&mut self, to: &Address, tag: u64) -> io::Result<()> {
         self.core.set_now(self.clock());
         let to = to.resolved()?;
         if let Address::Udp(_) = to {
@@ -562,7 +566,7 @@ impl<P: Protocol> Reactor<P> {
             // A client that connects again whenever it is closed would keep us from stopping.
             Phase::Stopping { .. } => Closed::Shutdown,
             Phase::Running if !to.is_resolved() => Closed::Error(Errno::EINVAL),
-            Phase::Running => match self.connect(to, tag) {
+            Phase::Running => match self.begin_to_connect(to, tag) {
                 Ok(()) => return,
                 Err(error) => closed_by_error(&error),
             },

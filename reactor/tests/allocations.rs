@@ -221,7 +221,7 @@ impl<P: Protocol> Rig<P> {
 
     /// Listens on a port of its own, and returns where.
     fn listen(&mut self) -> String {
-        let bound = self.reactor.listen(&"0".parse().unwrap(), 0).unwrap();
+        let bound = self.reactor.listen("0", 0).unwrap();
         let url = bound[0].to_string();
         url.strip_prefix("tcp://").unwrap().to_owned()
     }

@@ -329,7 +329,7 @@ impl Remote {
 
     /// Gives the reactor a socket with this peer, and returns where that is.
     fn meet<P: Protocol>(&mut self, reactor: &mut Reactor<P>) -> SocketAddr {
-        reactor.connect(&Address::Udp(self.at.into()), TAG).unwrap();
+        reactor.connect(Address::Udp(self.at.into()), TAG).unwrap();
         reactor.call(|_, out| out.send_to(TAG, self.at, b"it is me"));
         reactor.turn().unwrap();
         let (_, ours) = self.socket.recv_from(&mut [0; 8]).unwrap();
@@ -348,9 +348,8 @@ impl Remote {
 }
 
 fn listen<P: Protocol>(reactor: &mut Reactor<P>) -> SocketAddr {
-    let at = "udp://127.0.0.1:0".parse().unwrap();
-    let bound: Vec<Address> = reactor.listen(&at, TAG).unwrap();
-    bound[0].resolve().unwrap()[0]
+    let bound = reactor.listen("udp://127.0.0.1:0", TAG).unwrap();
+    bound[0].socket_addr().unwrap()
 }
 
 fn bound() -> UdpSocket {

@@ -18,8 +18,8 @@ fn no_turn_accepts_more_than_its_budget() {
         };
         let mut reactor = reactor_with(limits, echo);
         let [busy, quiet] = [0, 1].map(|tag| {
-            let bound = reactor.listen(&"0".parse().unwrap(), tag).unwrap();
-            bound[0].resolve().unwrap()[0]
+            let bound = reactor.listen("0", tag).unwrap();
+            bound[0].socket_addr().unwrap()
         });
         let crowd: Vec<_> = (0..50).map(|_| TcpStream::connect(busy).unwrap()).collect();
         turn_at_once(&mut reactor);

@@ -179,8 +179,8 @@ fn a_reactor_with_nothing_to_wait_for_returns() {
         assert_eq!(timed.protocol().heard, [Heard::ServiceTimer]);
 
         let mut listening = reactor(|_, out| out.stop_listening());
-        listening.listen(&"0".parse().unwrap(), 0).unwrap();
-        listening.listen(&"udp://0".parse().unwrap(), 0).unwrap();
+        listening.listen("0", 0).unwrap();
+        listening.listen("udp://0", 0).unwrap();
         listening.call(|_, out| out.set_service_timer(MS));
         listening.run().unwrap();
 

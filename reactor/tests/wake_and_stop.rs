@@ -344,7 +344,7 @@ fn last_words_may_be_datagrams() {
                 out.send_to(1, to, b"farewell");
             }
         });
-        reactor.listen(&"udp://0".parse().unwrap(), 1).unwrap();
+        reactor.listen("udp://0", 1).unwrap();
         reactor.call(|_, out| out.stop());
         reactor.run().unwrap();
         assert_eq!(reactor.stats().datagrams_out, 1);
@@ -410,7 +410,7 @@ fn the_port_is_free_again_at_once() {
         first.stop();
         first.run().unwrap();
         let mut second = reactor(sink);
-        second.listen(&Address::Tcp(at.into()), 0).unwrap();
+        second.listen(at, 0).unwrap();
     });
 }
 
@@ -422,6 +422,6 @@ fn with_grace(grace: Duration) -> Limits {
 }
 
 fn listen<F: FnMut(&Heard, &mut Outbox)>(reactor: &mut Reactor<Notes<F>>) -> SocketAddr {
-    let bound = reactor.listen(&"0".parse().unwrap(), 0).unwrap();
-    bound[0].resolve().unwrap()[0]
+    let bound = reactor.listen("0", 0).unwrap();
+    bound[0].socket_addr().unwrap()
 }

@@ -4,6 +4,8 @@
 
 mod text;
 
+pub use self::text::ParseAddressError;
+
 use std::fmt;
 use std::io;
 use std::iter;
@@ -62,6 +64,33 @@ impl Address {
         Ok(resolved)
     }
 
+    /// The host as it was written, without brackets; none of a Unix path.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.host_port().map(HostPort::host)
+    }
+
+    /// The port; none of a Unix path.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.host_port().map(HostPort::port)
+    }
+
+    /// The socket address, if it is known without asking a resolver: that of a number, and of all that
+    /// [`Reactor::listen`](crate::Reactor::listen) has bound over IP, with the port that the kernel
+    /// chose. Of a name that was resolved it is the first one.
+    #[must_use]
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        self.numbers().first().copied()
+    }
+
+    fn host_port(&self) -> Option<&HostPort> {
+        match self {
+            Address::Tcp(at) | Address::Udp(at) => Some(at),
+            Address::Unix(_) => None,
+        }
+    }
+
     /// Whether this can be used without asking a resolver.
     pub(crate) fn is_resolved(&self) -> bool {
         matches!(self, Address::Unix(_)) || !self.numbers().is_empty()
@@ -69,18 +98,12 @@ impl Address {
 
     /// The numbers that are known without asking anybody.
     pub(crate) fn numbers(&self) -> &[SocketAddr] {
-        match self {
-            Address::Tcp(at) | Address::Udp(at) => &at.numbers,
-            Address::Unix(_) => &[],
-        }
+        self.host_port().map_or(&[], |at| &at.numbers)
     }
 
     /// Where our own end of a connection is to be, if that was chosen.
     pub(crate) fn source(&self) -> Option<IpAddr> {
-        match self {
-            Address::Tcp(at) | Address::Udp(at) => at.source,
-            Address::Unix(_) => None,
-        }
+        self.host_port().and_then(|at| at.source)
     }
 
     /// This address with the numbers of the two families in turn, so that a family that leads nowhere
@@ -113,6 +136,44 @@ impl Address {
     }
 }
 
+/// What [`Reactor::listen`](crate::Reactor::listen) and
+/// [`Reactor::connect`](crate::Reactor::connect) take for an address: an [`Address`], a socket
+/// address, which is one of TCP, or text.
+pub trait ToAddress {
+    /// The address. A text that is no address is an error with a [`ParseAddressError`] inside.
+    fn to_address(&self) -> io::Result<Address>;
+}
+
+impl ToAddress for Address {
+    fn to_address(&self) -> io::Result<Address> {
+        Ok(self.clone())
+    }
+}
+
+impl ToAddress for SocketAddr {
+    fn to_address(&self) -> io::Result<Address> {
+        Ok((*self).into())
+    }
+}
+
+impl ToAddress for str {
+    fn to_address(&self) -> io::Result<Address> {
+        Ok(self.parse::<Address>()?)
+    }
+}
+
+impl ToAddress for String {
+    fn to_address(&self) -> io::Result<Address> {
+        self.as_str().to_address()
+    }
+}
+
+impl<A: ToAddress + ?Sized> ToAddress for &A {
+    fn to_address(&self) -> io::Result<Address> {
+        (**self).to_address()
+    }
+}
+
 /// The name without its `@`, if this is one in the abstract namespace rather than a path.
 pub(crate) fn abstract_name(path: &Path) -> Option<&[u8]> {
     path.as_os_str().as_bytes().strip_prefix(b"@")
@@ -124,6 +185,18 @@ pub(crate) fn unix_addr(path: &Path) -> nix::Result<UnixAddr> {
 }
 
 impl HostPort {
+    /// The host as it was written, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         if !self.numbers.is_empty() {
             return Ok(self.numbers.clone());
@@ -210,6 +283,13 @@ impl From<SocketAddr> for HostPort {
             numbers: vec![address],
             source: None,
         }
+    }
+}
+
+/// An address of TCP.
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Address {
+        Address::Tcp(address.into())
     }
 }
 
@@ -315,6 +395,25 @@ mod tests {
             assert_eq!(host.to_string(), shown);
             assert_eq!(numbers(shown).unwrap(), [at]);
         }
+    }
+
+    #[test]
+    fn an_address_can_be_taken_apart() {
+        let at: SocketAddr = "[::1]:80".parse().unwrap();
+        for (address, host, port, number) in [
+            ("udp://localhost:0", Some("localhost"), Some(0), None),
+            ("[::1]:80", Some("::1"), Some(80), Some(at)),
+            ("./socket", None, None, None),
+        ] {
+            let address = address.to_address().unwrap();
+            let parts = (address.host(), address.port(), address.socket_addr());
+            assert_eq!(parts, (host, port, number), "{address}");
+        }
+        assert_eq!(at.to_address().unwrap(), "[::1]:80".parse().unwrap());
+        let wrong = "1.2.3.4".to_address().unwrap_err();
+        assert_eq!(wrong.kind(), io::ErrorKind::InvalidInput);
+        let inner = wrong.get_ref().unwrap();
+        assert!(inner.is::<ParseAddressError>(), "{inner}");
     }
 
     #[test]
