@@ -134,7 +134,8 @@ pub(crate) enum Command {
         to: SocketAddr,
         bytes: Vec<u8>,
     },
-    StopListening,
+    /// Those with this tag, or all.
+    StopListening(Option<u64>),
     Stop,
 }
 
@@ -389,7 +390,12 @@ impl Outbox {
 
     /// Closes the listeners and UDP sockets, now and for good; connections stay.
     pub fn stop_listening(&mut self) {
-        self.commands.push(Command::StopListening);
+        self.commands.push(Command::StopListening(None));
+    }
+
+    /// Closes the listeners and UDP sockets that have this tag, now and for good; connections stay.
+    pub fn stop_listening_to(&mut self, tag: u64) {
+        self.commands.push(Command::StopListening(Some(tag)));
     }
 
     /// Stops the reactor in good order: no more connections, what is pending is sent within the

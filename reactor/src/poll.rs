@@ -7,7 +7,7 @@
 //! something left. See epoll(7).
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -214,6 +214,13 @@ impl Poll {
             }
         }
         sys::epoll_wait(epoll, room, timeout_ms(timeout))
+    }
+}
+
+/// The epoll descriptor, readable when there are events: one epoll can wait for another (epoll(7)).
+impl AsFd for Poll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

@@ -19,7 +19,8 @@ pub struct Opened {
     /// The far end.
     pub peer: Peer,
     /// The tag given to `listen`, `serve`, `connect` or `adopt`, so that a protocol can tell its
-    /// connections apart.
+    /// connections apart. A protocol that has to know at which of its addresses a client arrived
+    /// gives each a tag of its own: to ask the kernel would be a system call for every client.
     pub tag: u64,
 }
 

@@ -9,10 +9,11 @@ mod accepting;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use slab::Slab;
 
 use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
@@ -31,7 +32,7 @@ use crate::sources::fd::{Direction, Fd};
 use crate::sources::listener::Listener;
 use crate::sources::signals::{SignalAction, Signals};
 use crate::sources::udp::Udp;
-use crate::sources::waker::{Asked, Waker};
+use crate::sources::waker::{Asked, Waker, Wakers};
 
 /// Events fetched by one wait.
 const EVENTS: usize = 512;
@@ -83,19 +84,20 @@ enum Phase {
     },
 }
 
-type Report = Box<dyn FnMut(&Stats)>;
+type Report = Box<dyn FnMut(&Stats) + Send>;
 
 /// An event loop, its connections and the one [`Protocol`] that serves them.
 ///
-/// Single-threaded: everything happens inside [`Reactor::turn`], on the thread that calls it.
+/// Single-threaded: everything happens inside [`Reactor::turn`], on the thread that calls it. If the
+/// protocol can be sent to another thread, so can the reactor.
 pub struct Reactor<P> {
     poll: Poll,
     events: Events,
     core: Core<Fd, P>,
-    listeners: Vec<Listener>,
-    udp: Vec<Udp>,
+    listeners: Slab<Listener>,
+    udp: Slab<Udp>,
     signals: Option<Signals>,
-    waker: Option<Waker>,
+    wakers: Option<Wakers>,
     spare: Spare,
     refusals: RateLimitedLog,
     shortages: RateLimitedLog,
@@ -116,10 +118,10 @@ impl<P: Protocol> Reactor<P> {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             core,
-            listeners: Vec::new(),
-            udp: Vec::new(),
+            listeners: Slab::new(),
+            udp: Slab::new(),
             signals: None,
-            waker: None,
+            wakers: None,
             spare,
             refusals: RateLimitedLog::default(),
             shortages: RateLimitedLog::default(),
@@ -156,9 +158,9 @@ impl<P: Protocol> Reactor<P> {
         match bound.into_socket() {
             Socket::Stream(fd, file) => {
                 let listener = Listener::new(fd, file, tag);
-                let source = Source::Listener(self.listeners.len());
+                let source = Source::Listener(self.listeners.vacant_key());
                 self.control(&listener, source, Interest::IN)?;
-                self.listeners.push(listener);
+                self.listeners.insert(listener);
             }
             Socket::Datagram(fd) => self.add_udp(Udp::new(fd, tag))?,
         }
@@ -166,9 +168,9 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn add_udp(&mut self, udp: Udp) -> nix::Result<()> {
-        let source = Source::Udp(self.udp.len());
+        let source = Source::Udp(self.udp.vacant_key());
         self.control(&udp, source, Interest::IN)?;
-        self.udp.push(udp);
+        self.udp.insert(udp);
         Ok(())
     }
 
@@ -270,7 +272,7 @@ impl<P: Protocol> Reactor<P> {
 
     /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a
     /// report, SIGCONT and SIGWINCH by `on_redraw`, SIGHUP by `on_reload`; ignores SIGPIPE and
-    /// SIGXFSZ. A signal that is ignored already stays ignored. Call it before other threads are
+    /// SIGXFSZ. A signal that is ignored already is_kept ignored. Call it before other threads are
     /// started: they inherit the blocked signals.
     pub fn handle_signals(&mut self) -> io::Result<()> {
         let signals = Signals::new()?;
@@ -280,40 +282,40 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Calls `report` with the counters on SIGUSR1, and `every` so often if that is given.
-    pub fn report(&mut self, every: Option<Duration>, report: impl FnMut(&Stats) + 'static) {
+    pub fn report(&mut self, every: Option<Duration>, report: impl FnMut(&Stats) + Send + 'static) {
         self.report = Some(Box::new(report));
         self.report_every = every.filter(|every| !every.is_zero());
         self.core.set_now(self.clock());
         self.arm_report();
     }
 
-    /// A handle that wakes this reactor from any thread. As long as one was made, the reactor waits
-    /// for it.
+    /// A handle that wakes this reactor from any thread. The reactor waits for as long as one is left.
     pub fn waker(&mut self) -> io::Result<Waker> {
-        if let Some(waker) = &self.waker {
-            return Ok(waker.clone());
+        if let Some(wakers) = &mut self.wakers {
+            return Ok(wakers.waker());
         }
-        let waker = Waker::new()?;
-        self.control(&waker, Source::Waker, Interest::IN)?;
-        self.waker = Some(waker.clone());
-        Ok(waker)
+        let wakers = Wakers::new()?;
+        self.control(&wakers, Source::Waker, Interest::IN)?;
+        Ok(self.wakers.insert(wakers).waker())
     }
 
     /// The counters as they are now.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.core.shared.stats;
-        stats.datagrams_missed += self
-            .udp
-            .iter()
-            .map(|udp| u64::from(udp.missed()))
-            .sum::<u64>();
+        let missed = self.udp.iter().map(|(_, udp)| u64::from(udp.missed()));
+        stats.datagrams_missed += missed.sum::<u64>();
         stats
     }
 
     /// The protocol.
     pub fn protocol(&self) -> &P {
         &self.core.voice.protocol
+    }
+
+    /// Ends the reactor at once, as dropping it does, and returns the protocol, which hears no more.
+    pub fn into_protocol(self) -> P {
+        self.core.voice.protocol
     }
 
     /// Lets the protocol ask for actions from outside of a callback; its output leaves in the next
@@ -339,7 +341,17 @@ impl<P: Protocol> Reactor<P> {
 
     /// One turn of the loop. It waits, for as long as there is nothing to do.
     pub fn turn(&mut self) -> io::Result<()> {
-        self.wait()?;
+        self.turn_for(None)
+    }
+
+    /// One turn of the loop, which waits for no longer than this; `None` is for as long as there is
+    /// nothing to do.
+    ///
+    /// With a time of zero the reactor can be nested in another loop, which waits for its descriptor
+    /// to be readable ([`AsFd`]) and for no longer than [`Reactor::timeout`], then turns it, until
+    /// [`Reactor::is_done`].
+    pub fn turn_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.wait(timeout)?;
         self.dispatch();
         self.run_timers();
         self.run_ready();
@@ -364,7 +376,7 @@ impl<P: Protocol> Reactor<P> {
         self.core.tell(Protocol::on_stop);
         // Last words may be datagrams.
         self.run_commands();
-        self.stop_listening();
+        self.stop_listening(None);
         self.core.stop();
         self.look_at_grace(until);
     }
@@ -388,9 +400,23 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    fn is_done(&self) -> bool {
-        let sources = !self.listeners.is_empty() || !self.udp.is_empty() || self.waker.is_some();
-        let waits = sources || self.core.timers.is_armed(TimerKey::Service);
+    /// How long the next turn may wait: until the next deadline, and not at all if there is work left.
+    /// `None` is until an event.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        let left = |at: Millis| Duration::from_millis(at).saturating_sub(self.started.elapsed());
+        match self.core.has_work() {
+            true => Some(Duration::ZERO),
+            false => self.core.timers.next().map(left),
+        }
+    }
+
+    /// Whether there is nothing left to wait for: [`Reactor::run`] returns.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        let sources = !self.listeners.is_empty() || !self.udp.is_empty();
+        let waits = sources || self.wakers.as_ref().is_some_and(Wakers::may_ask);
+        let waits = waits || self.core.timers.is_armed(TimerKey::Service);
         let waits = waits || self.core.has_races();
         let waits = waits || self.core.has_work();
         self.core.len() == 0 && (self.phase != Phase::Running || !waits)
@@ -402,16 +428,12 @@ impl<P: Protocol> Reactor<P> {
         self.started.elapsed().as_millis() as Millis
     }
 
-    /// Waits for events, until the next deadline; not at all if there is work left.
+    /// Waits for events, until the next deadline or for no longer than `most`.
     ///
     /// The clock is read twice a turn, after the wait and before it: callbacks take time too, and a
     /// wait that did not count it would be late by as much.
-    fn wait(&mut self) -> io::Result<()> {
-        let left = |at: Millis| Duration::from_millis(at).saturating_sub(self.started.elapsed());
-        let timeout = match self.core.has_work() {
-            true => Some(Duration::ZERO),
-            false => self.core.timers.next().map(left),
-        };
+    fn wait(&mut self, most: Option<Duration>) -> io::Result<()> {
+        let timeout = self.timeout().into_iter().chain(most).min();
         self.poll.wait(&mut self.events, timeout)?;
         self.core.begin_turn(self.clock());
         self.core.shared.stats.turns += 1;
@@ -480,12 +502,12 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn wake(&mut self) {
-        let Some(waker) = &self.waker else { return };
+        let Some(wakers) = &self.wakers else { return };
         let Asked {
             wake,
             report,
             stops,
-        } = waker.take();
+        } = wakers.take();
         if wake {
             self.core.tell(|protocol, out| protocol.on_wake(out));
         }
@@ -553,7 +575,7 @@ impl<P: Protocol> Reactor<P> {
         }
         for command in self.core.voice.outbox.take_commands() {
             match command {
-                Command::StopListening => self.stop_listening(),
+                Command::StopListening(tag) => self.stop_listening(tag),
                 Command::Stop => self.stop(),
                 Command::Connect { to, tag } => self.connect_for_protocol(&to, tag),
                 Command::SendTo { tag, to, bytes } => self.send_to(tag, to, bytes),
@@ -575,23 +597,32 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn send_to(&mut self, tag: u64, to: SocketAddr, bytes: Vec<u8>) {
-        let fits = |udp: &&Udp| udp.tag == tag && udp.reaches(&to);
+        let fits = |(_, udp): &(usize, &Udp)| udp.tag == tag && udp.reaches(&to);
         match self.udp.iter().find(fits) {
-            Some(udp) => udp.send_to(to, bytes, &mut self.core),
+            Some((_, udp)) => udp.send_to(to, bytes, &mut self.core),
             None => self.core.shared.stats.datagrams_lost += 1,
         }
     }
 
-    fn stop_listening(&mut self) {
-        self.core.shared.stats = self.stats();
-        let unanswered: usize = self.udp.iter().map(Udp::unanswered).sum();
-        self.core.shared.stats.datagrams_lost += unanswered as u64;
-        for listener in self.listeners.drain(..) {
-            // A path's listener may be another reactor's, too: to close our descriptor would not
-            // end the watch (epoll(7)).
-            let _ = self.poll.delete(&listener);
-        }
-        self.udp.clear();
+    /// Closes the listeners and UDP sockets with this tag, or all of them.
+    fn stop_listening(&mut self, tag: Option<u64>) {
+        let is_kept = |its: u64| tag.is_some_and(|tag| tag != its);
+        let stats = &mut self.core.shared.stats;
+        self.udp.retain(|_, udp| {
+            if !is_kept(udp.tag) {
+                stats.datagrams_missed += u64::from(udp.missed());
+                stats.datagrams_lost += udp.unanswered() as u64;
+            }
+            is_kept(udp.tag)
+        });
+        self.listeners.retain(|_, listener| {
+            if !is_kept(listener.tag) {
+                // A path's listener may be another reactor's, too: to close our descriptor would not
+                // end the watch (epoll(7)).
+                let _ = self.poll.delete(&*listener);
+            }
+            is_kept(listener.tag)
+        });
     }
 
     /// Makes a connection of a stream, and adds its descriptor to the interest list: the one
@@ -624,6 +655,14 @@ fn unwatch(poll: &Poll, stream: &Fd) {
     // watch to end.
     if !stream.is_peer() {
         let _ = poll.delete(stream);
+    }
+}
+
+/// The epoll descriptor, readable when an event has arrived: the way into another loop. See
+/// [`Reactor::turn_for`].
+impl<P> AsFd for Reactor<P> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.as_fd()
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Script<P> {
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
     connects: Vec<(String, u64)>,
     listening: bool,
+    /// Tags to which the protocol listens no more.
+    unheard: Vec<u64>,
     stopped: bool,
 }
 
@@ -140,6 +142,7 @@ impl<P: Protocol> Script<P> {
             datagrams: Vec::new(),
             connects: Vec::new(),
             listening: true,
+            unheard: Vec::new(),
             stopped: false,
         }
     }
@@ -316,6 +319,12 @@ impl<P: Protocol> Script<P> {
         self.listening && !self.stopped
     }
 
+    /// Whether the protocol still wants to listen with this tag.
+    #[must_use]
+    pub fn is_listening_to(&self, tag: u64) -> bool {
+        self.is_listening() && !self.unheard.contains(&tag)
+    }
+
     /// Whether the protocol has asked the reactor to stop.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
@@ -364,7 +373,8 @@ impl<P: Protocol> Script<P> {
             match command {
                 Command::Connect { to, tag } => self.connects.push((to.to_string(), tag)),
                 Command::SendTo { to, bytes, .. } => self.datagrams.push((to, bytes)),
-                Command::StopListening => self.listening = false,
+                Command::StopListening(None) => self.listening = false,
+                Command::StopListening(Some(tag)) => self.unheard.push(tag),
                 Command::Stop => self.begin_stop(),
             }
         }
@@ -495,6 +505,18 @@ mod tests {
             script.take_datagrams(),
             [(from, vec![]), (from, b"x".to_vec())]
         );
+    }
+
+    #[test]
+    fn one_tag_may_be_listened_to_no_more() {
+        let mut script = Script::new(Echo);
+        let tags = |script: &Script<Echo>| [0, 7].map(|tag| script.is_listening_to(tag));
+        assert_eq!(tags(&script), [true, true]);
+        script.call(|_, out| out.stop_listening_to(7));
+        assert_eq!(tags(&script), [true, false]);
+        assert!(script.is_listening());
+        script.call(|_, out| out.stop_listening());
+        assert_eq!(tags(&script), [false, false]);
     }
 
     #[test]

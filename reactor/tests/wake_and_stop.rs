@@ -2,10 +2,8 @@
 
 mod common;
 
-use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -139,6 +137,33 @@ fn the_second_stop_waits_for_nobody() {
 }
 
 #[test]
+fn a_reactor_waits_for_wakers_as_long_as_there_is_one() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let waker = reactor.waker().unwrap();
+        waker.wake().unwrap();
+        drop(waker);
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().heard, [Heard::Wake], "asked for before");
+
+        let waker = reactor.waker().unwrap();
+        thread::scope(|scope| {
+            let copy = waker.clone();
+            drop(waker);
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(20));
+                copy.wake().unwrap();
+                thread::sleep(Duration::from_millis(20));
+                drop(copy);
+            });
+            reactor.run().unwrap();
+        });
+        let heard = reactor.into_protocol().heard;
+        assert_eq!(heard, [Heard::Wake, Heard::Wake]);
+    });
+}
+
+#[test]
 fn a_report_is_made_when_a_waker_asks_for_it() {
     alone(|| {
         let mut reactor = reactor(|_, _| {});
@@ -146,21 +171,22 @@ fn a_report_is_made_when_a_waker_asks_for_it() {
         // Nobody takes it yet.
         waker.report().unwrap();
         reactor.turn().unwrap();
-        let reports = Rc::new(RefCell::new(Vec::new()));
-        let into = Rc::clone(&reports);
-        reactor.report(None, move |stats| into.borrow_mut().push(*stats));
+        let (into, reports) = mpsc::channel();
+        reactor.report(None, move |stats| into.send(stats.connections).unwrap());
         let (_, _peer) = adopt_socket(&mut reactor, 0);
         (0..3).for_each(|_| waker.report().unwrap());
         reactor.turn().unwrap();
+        let mut connections: Vec<u64> = reports.try_iter().collect();
         thread::scope(|scope| {
             scope.spawn(|| waker.report().unwrap());
-            while reports.borrow().len() < 2 {
+            while connections.len() < 2 {
                 reactor.turn().unwrap();
+                connections.extend(reports.try_iter());
             }
         });
         assert_eq!(reactor.protocol().count(&Heard::Wake), 0);
         turn_at_once(&mut reactor);
-        let connections: Vec<u64> = reports.borrow().iter().map(|it| it.connections).collect();
+        connections.extend(reports.try_iter());
         assert_eq!(
             connections,
             [1, 1],
@@ -174,16 +200,17 @@ fn a_report_is_made_when_a_waker_asks_for_it() {
 #[test]
 fn a_waker_may_ask_for_everything_at_once() {
     alone(|| {
-        let order = Rc::new(RefCell::new(Vec::new()));
-        let (heard, reported) = (Rc::clone(&order), Rc::clone(&order));
-        let mut reactor = reactor(move |it, _| heard.borrow_mut().push(format!("{it:?}")));
-        reactor.report(None, move |_| reported.borrow_mut().push("report".into()));
+        let (heard, order) = mpsc::channel();
+        let reported = heard.clone();
+        let mut reactor = reactor(move |it, _| heard.send(format!("{it:?}")).unwrap());
+        reactor.report(None, move |_| reported.send("report".into()).unwrap());
         let waker = reactor.waker().unwrap();
         waker.stop().unwrap();
         waker.report().unwrap();
         waker.wake().unwrap();
         reactor.run().unwrap();
-        assert_eq!(*order.borrow(), ["Wake", "report", "Stop"]);
+        let order: Vec<String> = order.try_iter().collect();
+        assert_eq!(order, ["Wake", "report", "Stop"]);
     });
 }
 
