@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edgeloop::ending;
-use edgeloop_reactor::{Address, Errno, Limits, Reactor, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Address, Limits, Reactor};
+use nix::errno::Errno;
 
 use crate::cli::Options;
 use crate::client::{Call, Client, STDIN, Service, adopt_input, adopt_output};

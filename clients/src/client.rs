@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use edgeloop::print;
-use edgeloop_reactor::{Address, Direction, Outbox, Protocol, Reactor, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Address, Direction, Outbox, Protocol, Reactor};
 
 /// The tag of the connection to standard input.
 pub(crate) const STDIN: u64 = 0;

@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, Closed, Outbox, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Address, Closed, Outbox};
 
 /// The tag of the connection to the server.
 pub(crate) const SERVER: u64 = 2;

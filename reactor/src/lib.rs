@@ -122,23 +122,33 @@ pub use crate::core::limits::Limits;
 pub use crate::core::stats::Stats;
 pub use conn_map::ConnMap;
 pub use id::{ConnId, Data};
-pub use nix::errno::Errno;
 pub use outbox::Outbox;
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, Datagram, Opened, Protocol};
 pub use rate_limited_log::RateLimitedLog;
 pub use reactor::Reactor;
-pub use reason::reason;
+pub use reason::SystemError;
 pub use script::{Script, every_split};
 pub use sources::address::{Address, HostPort, ParseAddressError, Peer, ToAddress};
 pub use sources::bound::Bound;
-pub use sources::descriptors::{open_descriptors, raise_descriptor_limit};
 pub use sources::fd::Direction;
-pub use sources::jobs::{is_anothers, may_draw, serve_in_background};
-pub use sources::signals::{
-    SignalAction, Signals, ignore_write_signals, not_ignored, reap_orphans,
-};
+pub use sources::signals::{SignalAction, Signals};
 pub use sources::waker::Waker;
+
+/// What a program on the reactor may need of its process: descriptors, signals, errors in words.
+pub mod process {
+    pub use crate::reason::reason;
+    pub use crate::sources::descriptors::{open_descriptors, raise_descriptor_limit};
+    pub use crate::sources::signals::{ignore_write_signals, not_ignored, reap_orphans};
+}
+
+/// What a program that uses its terminal may need: whose the terminal is at the moment.
+///
+/// A terminal itself is adopted like any other descriptor, with [`Reactor::adopt`], and
+/// [`Protocol::on_redraw`] says when to draw again.
+pub mod terminal {
+    pub use crate::sources::jobs::{is_anothers, may_draw, serve_in_background};
+}
 
 /// Compiles and runs the README's code.
 #[cfg(doctest)]

@@ -7,10 +7,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use nix::errno::Errno;
-
 use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
+use crate::reason::SystemError;
 use crate::sources::address::Peer;
 
 /// How a connection came to be.
@@ -47,7 +46,7 @@ pub enum Closed {
     /// The reactor stopped.
     Shutdown,
     /// A system call failed in another way.
-    Error(Errno),
+    Error(SystemError),
 }
 
 impl Closed {
@@ -64,17 +63,17 @@ impl Closed {
             Closed::SlowConsumer => "too slow a reader",
             Closed::TimedOut => "timed out",
             Closed::Shutdown => "server stopped",
-            Closed::Error(errno) => errno.desc(),
+            Closed::Error(error) => error.reason(),
         }
     }
 }
 
 /// Why a connection closed on which a system call failed.
-impl From<Errno> for Closed {
-    fn from(errno: Errno) -> Closed {
-        match errno {
-            Errno::ECONNRESET | Errno::EPIPE => Closed::Reset,
-            errno => Closed::Error(errno),
+impl From<SystemError> for Closed {
+    fn from(error: SystemError) -> Closed {
+        match error.raw_os_error() {
+            libc::ECONNRESET | libc::EPIPE => Closed::Reset,
+            _ => Closed::Error(error),
         }
     }
 }

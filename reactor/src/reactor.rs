@@ -25,6 +25,7 @@ use crate::outbox::{Command, Outbox};
 use crate::poll::{Events, Interest, Poll, Token};
 use crate::protocol::{Closed, Opened, Protocol};
 use crate::rate_limited_log::RateLimitedLog;
+use crate::reason::SystemError;
 use crate::sources::address::{Address, Peer, ToAddress};
 use crate::sources::bound::{Bound, Socket};
 use crate::sources::descriptors::Spare;
@@ -587,7 +588,7 @@ impl<P: Protocol> Reactor<P> {
         let why = match self.phase {
             // A client that connects again whenever it is closed would keep us from stopping.
             Phase::Stopping { .. } => Closed::Shutdown,
-            Phase::Running if !to.is_resolved() => Closed::Error(Errno::EINVAL),
+            Phase::Running if !to.is_resolved() => Closed::Error(SystemError::of(Errno::EINVAL)),
             Phase::Running => match self.begin_to_connect(to, tag) {
                 Ok(()) => return,
                 Err(error) => closed_by_error(&error),
@@ -646,7 +647,7 @@ impl<P: Protocol> Reactor<P> {
 }
 
 fn closed_by_error(error: &io::Error) -> Closed {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)).into()
+    SystemError(error.raw_os_error().unwrap_or(libc::EINVAL)).into()
 }
 
 /// Ends the watch of a stream that is about to be closed, if closing will not do it (epoll(7)).

@@ -1,5 +1,7 @@
 //! Errors in words.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 
 use nix::errno::Errno;
@@ -9,8 +11,50 @@ use nix::errno::Errno;
 #[must_use]
 pub fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        Some(number) => SystemError(number).reason().to_owned(),
         None => error.to_string(),
+    }
+}
+
+/// The error of a system call: its number (errno(3)), which prints as words.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SystemError(pub i32);
+
+impl SystemError {
+    pub(crate) fn of(errno: Errno) -> SystemError {
+        SystemError(errno as i32)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn raw_os_error(self) -> i32 {
+        self.0
+    }
+
+    /// The error in words, for logs.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        Errno::from_raw(self.0).desc()
+    }
+}
+
+impl fmt::Display for SystemError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.reason())
+    }
+}
+
+impl fmt::Debug for SystemError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?}", Errno::from_raw(self.0))
+    }
+}
+
+impl Error for SystemError {}
+
+impl From<SystemError> for io::Error {
+    fn from(error: SystemError) -> io::Error {
+        io::Error::from_raw_os_error(error.0)
     }
 }
 
@@ -20,7 +64,14 @@ mod tests {
 
     #[test]
     fn system_errors_and_others_have_words() {
-        assert_eq!(reason(&Errno::EADDRINUSE.into()), "Address already in use");
+        let in_use = SystemError(libc::EADDRINUSE);
+        assert_eq!(
+            format!("{in_use}, {in_use:?}"),
+            "Address already in use, EADDRINUSE"
+        );
+        let error = io::Error::from(in_use);
+        assert_eq!(reason(&error), in_use.to_string());
+        assert_eq!(error.raw_os_error(), Some(in_use.raw_os_error()));
         assert_eq!(reason(&io::Error::other("no luck")), "no luck");
     }
 }

@@ -16,9 +16,9 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use edgeloop_reactor::process::raise_descriptor_limit;
 use edgeloop_reactor::{
     Closed, ConnId, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor, Stats, Waker,
-    raise_descriptor_limit,
 };
 
 const MESSAGE_BYTES: usize = 64;

@@ -13,7 +13,9 @@ use common::{
     Heard, PATIENCE, adopt_socket, alone, echo, reactor, reactor_with, read_some, turn_at_once,
     turn_until,
 };
-use edgeloop_reactor::{Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer};
+use edgeloop_reactor::{
+    Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer, SystemError,
+};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
@@ -71,7 +73,10 @@ fn a_refusal_is_told_with_its_cause() {
             reactor.run().unwrap();
             assert_eq!(
                 reactor.protocol().heard,
-                [Heard::ConnectError(CLIENT, Closed::Error(errno))],
+                [Heard::ConnectError(
+                    CLIENT,
+                    Closed::Error(SystemError(errno as i32))
+                )],
                 "{to}"
             );
             let stats = reactor.stats();
@@ -149,7 +154,10 @@ fn the_loop_looks_up_no_name() {
         turn_until(&mut reactor, |notes| !notes.heard.is_empty());
         assert_eq!(
             reactor.protocol().heard,
-            [Heard::ConnectError(CLIENT, Closed::Error(Errno::EINVAL))]
+            [Heard::ConnectError(
+                CLIENT,
+                Closed::Error(SystemError(Errno::EINVAL as i32))
+            )]
         );
         assert_eq!(reactor.stats().connect_errors, 1);
     });
@@ -245,8 +253,8 @@ fn of_several_addresses_the_last_one_s_error_is_told_once() {
         let (timeout, rounding) = (Duration::from_millis(50), Duration::from_millis(2));
         let (_bound, refusing) = bound_only_at(ELSEWHERE);
         let (_full, _filling, silent) = silent_listener();
-        let refused = Closed::Error(Errno::ECONNREFUSED);
-        let unreachable_network = Closed::Error(Errno::ENETUNREACH);
+        let refused = Closed::Error(SystemError(Errno::ECONNREFUSED as i32));
+        let unreachable_network = Closed::Error(SystemError(Errno::ENETUNREACH as i32));
         // The error that is told, and whether the connect timeout passes before.
         for (addresses, why, timeouts) in [
             ([&refusing, &silent], Closed::TimedOut, 1),
@@ -400,7 +408,10 @@ fn an_address_that_is_not_ours_is_no_source() {
             let mut reactor = reactor(|_, _| {});
             reactor.call(|_, out| out.connect(to.clone(), CLIENT));
             reactor.run().unwrap();
-            let error = Heard::ConnectError(CLIENT, Closed::Error(Errno::EADDRNOTAVAIL));
+            let error = Heard::ConnectError(
+                CLIENT,
+                Closed::Error(SystemError(Errno::EADDRNOTAVAIL as i32)),
+            );
             assert_eq!(reactor.protocol().heard, [error], "{to}");
         }
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Heard, PATIENCE, alone, reactor, turn_at_once, turn_until};
 use edgeloop_reactor::{
-    Address, Closed, ConnId, Data, Datagram, Limits, Outbox, Protocol, Reactor, Stats,
+    Address, Closed, ConnId, Data, Datagram, Limits, Outbox, Protocol, Reactor, Stats, SystemError,
 };
 use nix::errno::Errno;
 
@@ -304,7 +304,8 @@ fn a_peer_that_is_gone_holds_up_no_stop() {
 
 /// What a socket with one peer hears when a datagram of its own comes to a port where it is not
 /// taken.
-const REFUSED: Heard = Heard::ConnectError(TAG, Closed::Error(Errno::ECONNREFUSED));
+const REFUSED: Heard =
+    Heard::ConnectError(TAG, Closed::Error(SystemError(Errno::ECONNREFUSED as i32)));
 
 /// A peer that keeps its port and can still be gone: a socket that is connected to somebody else
 /// takes our datagrams no more than a closed one.

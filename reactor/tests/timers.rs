@@ -6,7 +6,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::{Heard, adopt_socket, alone, reactor, reactor_with, sink, turn_at_once, turn_until};
-use edgeloop_reactor::{Closed, Limits, raise_descriptor_limit};
+use edgeloop_reactor::process::raise_descriptor_limit;
+use edgeloop_reactor::{Closed, Limits};
 
 const MS: Duration = Duration::from_millis(1);
 

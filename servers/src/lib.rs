@@ -49,7 +49,8 @@ mod workers;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use edgeloop_reactor::{ignore_write_signals, reap_orphans, serve_in_background};
+use edgeloop_reactor::process::{ignore_write_signals, reap_orphans};
+use edgeloop_reactor::terminal::serve_in_background;
 
 use crate::cli::{Cli, Command, Server};
 

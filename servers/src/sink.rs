@@ -376,7 +376,7 @@ fn write(page: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use edgeloop_reactor::Script;
+    use edgeloop_reactor::{Script, SystemError};
     use proptest::prelude::*;
 
     use super::*;
@@ -532,7 +532,7 @@ client 1 closed
         for (why, said) in [
             (Closed::Reset, "Broken pipe"),
             (
-                Closed::Error(edgeloop_reactor::Errno::ENOSPC),
+                Closed::Error(SystemError(nix::errno::Errno::ENOSPC as i32)),
                 "No space left on device",
             ),
         ] {

@@ -13,7 +13,8 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use edgeloop_reactor::{Bound, Limits, Signals, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Bound, Limits, Signals};
 
 use crate::limits::limits;
 use crate::listen::{listen, resolve};

@@ -197,12 +197,13 @@ impl Protocol for Post {
 
 #[cfg(test)]
 mod tests {
-    use edgeloop_reactor::{Errno, Peer, Script};
+    use edgeloop_reactor::{Peer, Script, SystemError};
+    use nix::errno::Errno;
 
     use super::*;
     use crate::client::{STDIN, Service};
 
-    const REFUSED: Closed = Closed::Error(Errno::ECONNREFUSED);
+    const REFUSED: Closed = Closed::Error(SystemError(Errno::ECONNREFUSED as i32));
 
     /// The server's addresses.
     fn at(place: u16) -> SocketAddr {

@@ -22,7 +22,7 @@ use nix::sys::socket::{
     getsockname, setsockopt, socket, sockopt,
 };
 
-use crate::reason;
+use crate::reason::reason;
 use crate::sources::address::{Address, abstract_name, is_wildcard, to_socket_addr, unix_addr};
 use crate::sys;
 

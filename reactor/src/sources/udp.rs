@@ -25,6 +25,7 @@ use crate::core::stats::Stats;
 use crate::id::Data;
 use crate::poll::Ready;
 use crate::protocol::{Datagram, Protocol};
+use crate::reason::SystemError;
 use crate::sources::address::is_wildcard;
 use crate::sources::bound::{bind_source, inet_socket, local_address};
 use crate::sys;
@@ -205,7 +206,7 @@ impl Udp {
     /// an error means.
     fn tell_error<S: Stream, P: Protocol>(&self, errno: Errno, core: &mut Core<S, P>) {
         if self.peer.is_some() && is_about_the_peer(errno) {
-            core.connect_failed(self.tag, errno.into());
+            core.connect_failed(self.tag, SystemError::of(errno).into());
         }
     }
 
@@ -375,7 +376,10 @@ mod tests {
         udp.note(Ready::IN);
         udp.visit(&mut core);
         let Meanwhile { peer, errors, .. } = &core.voice.protocol;
-        assert_eq!(errors, &[Closed::Error(Errno::ECONNREFUSED)]);
+        assert_eq!(
+            errors,
+            &[Closed::Error(SystemError::of(Errno::ECONNREFUSED))]
+        );
         let mut answer = [0; 8];
         assert_eq!(peer.recv(&mut answer).unwrap(), 5);
         assert_eq!(&answer[..5], b"hello");

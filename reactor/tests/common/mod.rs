@@ -13,9 +13,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use edgeloop_reactor::process::open_descriptors;
 use edgeloop_reactor::{
     Closed, ConnId, Data, Datagram, Direction, Limits, Opened, Outbox, Protocol, Reactor,
-    open_descriptors,
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{setsockopt, sockopt};

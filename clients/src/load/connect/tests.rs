@@ -1,4 +1,5 @@
-use edgeloop_reactor::{ConnId, Errno, Opened, Peer};
+use edgeloop_reactor::{ConnId, Opened, Peer, SystemError};
+use nix::errno::Errno;
 
 use super::*;
 use crate::load::options::Kind;
@@ -111,7 +112,7 @@ fn an_early_end() {
 #[test]
 fn connections_that_cannot_be_opened() {
     let mut rig = connect(1);
-    let no_port = Closed::Error(Errno::EADDRNOTAVAIL);
+    let no_port = Closed::Error(SystemError(Errno::EADDRNOTAVAIL as i32));
     rig.script.connect_error(0, no_port);
     assert_eq!(
         rig.problems(),
