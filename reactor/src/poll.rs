@@ -7,13 +7,13 @@
 //! something left. See epoll(7).
 
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bitflags::bitflags;
-use nix::Result;
 use nix::errno::Errno;
 
 use crate::sys;
@@ -149,7 +149,7 @@ pub struct Poll {
 impl Poll {
     /// A new instance, closed in child programs (epoll_create1(2)). Errors: `EMFILE`, `ENFILE`,
     /// `ENOMEM`.
-    pub fn new() -> Result<Poll> {
+    pub fn new() -> io::Result<Poll> {
         Ok(Poll {
             epoll: sys::epoll_create()?,
             is_coarse: AtomicBool::new(false),
@@ -162,19 +162,19 @@ impl Poll {
     /// Errors: `EPERM` for what is always ready and cannot be waited for (a regular file, a
     /// directory, `/dev/null`), `EEXIST` if it is there already, `ENOSPC` over
     /// `/proc/sys/fs/epoll/max_user_watches`, `ENOMEM`.
-    pub fn add(&self, fd: impl AsFd, token: Token, interest: Interest) -> Result<()> {
+    pub fn add(&self, fd: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
     /// Changes token and interest, and raises the edge anew: what is ready now is reported by the
     /// next wait.
-    pub fn modify(&self, fd: impl AsFd, token: Token, interest: Interest) -> Result<()> {
+    pub fn modify(&self, fd: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
     }
 
     /// Removes a descriptor. Closing its last copy does the same; a copy held by a forked child
     /// keeps it alive.
-    pub fn delete(&self, fd: impl AsFd) -> Result<()> {
+    pub fn delete(&self, fd: impl AsFd) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd, Token(0), Interest::empty())
     }
 
@@ -184,9 +184,10 @@ impl Poll {
         fd: impl AsFd,
         token: Token,
         interest: Interest,
-    ) -> Result<()> {
+    ) -> io::Result<()> {
         let events = interest.bits() | libc::EPOLLET as u32;
-        sys::epoll_ctl(self.epoll.as_fd(), operation, fd.as_fd(), events, token.0)
+        sys::epoll_ctl(self.epoll.as_fd(), operation, fd.as_fd(), events, token.0)?;
+        Ok(())
     }
 
     /// Waits until something happens or `timeout` has passed, `None` meaning for ever
@@ -196,7 +197,7 @@ impl Poll {
     /// has none (`ENOSYS`, `EPERM`), it is rounded up to milliseconds: rounded down, the last fraction
     /// before a deadline would be spent spinning. A signal (also SIGSTOP and SIGCONT, signal(7)) ends
     /// the wait early with no events.
-    pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
+    pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.count = match self.wait_for(&mut events.room, timeout) {
             Err(Errno::EINTR) => 0,
             result => result?,
@@ -204,7 +205,11 @@ impl Poll {
         Ok(())
     }
 
-    fn wait_for(&self, room: &mut [libc::epoll_event], timeout: Option<Duration>) -> Result<usize> {
+    fn wait_for(
+        &self,
+        room: &mut [libc::epoll_event],
+        timeout: Option<Duration>,
+    ) -> nix::Result<usize> {
         let epoll = self.epoll.as_fd();
         let fine = timeout.filter(|left| left.subsec_nanos() % 1_000_000 > 0);
         if let Some(left) = fine.filter(|_| !self.is_coarse.load(Relaxed)) {
@@ -259,7 +264,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(8));
         poll.add(&ours, Token(7), Interest::IN).unwrap();
-        std::io::Write::write_all(&mut &theirs, b"x").unwrap();
+        io::Write::write_all(&mut &theirs, b"x").unwrap();
         let mut heard = |timeout| {
             poll.wait(&mut events, Some(timeout)).unwrap();
             events.iter().collect::<Vec<_>>()
@@ -287,8 +292,9 @@ mod tests {
     #[test]
     fn files_cannot_be_waited_for() {
         let poll = Poll::new().unwrap();
-        let add = |file: &File| poll.add(file, Token(0), Interest::IN);
-        assert_eq!(add(&File::open("/dev/null").unwrap()), Err(Errno::EPERM));
-        assert_eq!(add(&tempfile::tempfile().unwrap()), Err(Errno::EPERM));
+        for file in [File::open("/dev/null"), tempfile::tempfile()] {
+            let refused = poll.add(file.unwrap(), Token(0), Interest::IN);
+            assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EPERM));
+        }
     }
 }

@@ -25,6 +25,7 @@ pub struct Opened {
 
 /// Why a connection closed. Each has a counter in [`Stats`](crate::Stats).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Closed {
     /// The peer ended, and had all its answers: the regular end.
     Eof,

@@ -168,7 +168,7 @@ impl<P: Protocol> Reactor<P> {
         Ok(address)
     }
 
-    fn add_udp(&mut self, udp: Udp) -> nix::Result<()> {
+    fn add_udp(&mut self, udp: Udp) -> io::Result<()> {
         let source = Source::Udp(self.udp.vacant_key());
         self.control(&udp, source, Interest::IN)?;
         self.udp.insert(udp);
@@ -233,8 +233,8 @@ impl<P: Protocol> Reactor<P> {
     fn connect_udp(&mut self, to: &Address, tag: u64) -> io::Result<()> {
         let mut failed = Errno::EADDRNOTAVAIL;
         for at in to.numbers() {
-            match Udp::connect(*at, to.source(), tag).and_then(|udp| self.add_udp(udp)) {
-                Ok(()) => return Ok(()),
+            match Udp::connect(*at, to.source(), tag) {
+                Ok(udp) => return self.add_udp(udp),
                 Err(errno) => failed = errno,
             }
         }
@@ -628,19 +628,21 @@ impl<P: Protocol> Reactor<P> {
 
     /// Makes a connection of a stream, and adds its descriptor to the interest list: the one
     /// epoll_ctl(2) of its life. A stream that epoll cannot wait for is ready at all times.
-    fn watch(&mut self, stream: Fd, direction: Direction, state: State) -> nix::Result<ConnId> {
+    fn watch(&mut self, stream: Fd, direction: Direction, state: State) -> io::Result<ConnId> {
         self.core.shared.stats.controls += 1;
         let token = self.core.next_id().token();
         let edges = match self.poll.add(&stream, token, direction.interest()) {
             Ok(()) => State::empty(),
-            Err(Errno::EPERM) => State::READABLE | State::WRITABLE | State::UNSURE,
-            Err(errno) => return Err(errno),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                State::READABLE | State::WRITABLE | State::UNSURE
+            }
+            Err(error) => return Err(error),
         };
         Ok(self.core.insert(stream, state | edges))
     }
 
     /// Adds one of the reactor's own descriptors to the interest list.
-    fn control(&mut self, fd: &impl AsFd, source: Source, interest: Interest) -> nix::Result<()> {
+    fn control(&mut self, fd: &impl AsFd, source: Source, interest: Interest) -> io::Result<()> {
         self.core.shared.stats.controls += 1;
         self.poll.add(fd, source.token(), interest)
     }

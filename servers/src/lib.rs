@@ -49,7 +49,7 @@ mod workers;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use edgeloop_reactor::process::{ignore_write_signals, reap_orphans};
+use edgeloop_reactor::process::{ignore_write_signals, reap_orphans, reason};
 use edgeloop_reactor::terminal::serve_in_background;
 
 use crate::cli::{Cli, Command, Server};
@@ -81,5 +81,5 @@ fn settle_in(server: &Server) -> Result<(), String> {
         false => serve_in_background(),
     };
     let settled = in_background.and_then(|()| reap_orphans());
-    settled.map_err(|errno| format!("cannot handle signals: {}", errno.desc()))
+    settled.map_err(|error| format!("cannot handle signals: {}", reason(&error)))
 }

@@ -316,6 +316,7 @@ impl fmt::Display for Address {
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Peer {
     /// A TCP peer; an IPv4 peer of a dual-stack listener shows as IPv4.
     Inet(SocketAddr),

@@ -12,9 +12,9 @@
 //!   takes the terminal up again in the foreground. No signal says so (`fg` sends SIGCONT to a job
 //!   that is stopped, and to no other): it is noticed at the terminal's next event.
 
+use std::io;
 use std::os::fd::AsFd;
 
-use nix::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr, tcgetsid};
 use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp};
@@ -23,9 +23,10 @@ use crate::sys;
 
 /// Lets this process go on where it would be stopped for using a terminal that is another job's.
 /// To be called before the terminal is used.
-pub fn serve_in_background() -> Result<()> {
+pub fn serve_in_background() -> io::Result<()> {
     sys::ignore(Signal::SIGTTIN)?;
-    sys::ignore(Signal::SIGTTOU)
+    sys::ignore(Signal::SIGTTOU)?;
+    Ok(())
 }
 
 /// Whether a terminal is another job's now. False of anything but the terminal of this session: the

@@ -4,9 +4,9 @@
 //! (signal-safety(7)). Blocked and read from a descriptor, a signal is an event like any other,
 //! handled in the loop's own time.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::Result;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -15,6 +15,7 @@ use crate::sys;
 
 /// What a signal asks of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SignalAction {
     /// SIGTERM, SIGINT: stop in good order; the second time, at once.
     Stop,
@@ -32,9 +33,10 @@ pub enum SignalAction {
 /// grow (`RLIMIT_FSIZE`), a write fails with `EPIPE` or `EFBIG`, an error like any other.
 ///
 /// [`Signals::new`] does this, too; a program that writes files calls it first thing.
-pub fn ignore_write_signals() -> Result<()> {
+pub fn ignore_write_signals() -> io::Result<()> {
     sys::ignore(Signal::SIGPIPE)?;
-    sys::ignore(Signal::SIGXFSZ)
+    sys::ignore(Signal::SIGXFSZ)?;
+    Ok(())
 }
 
 /// The signals that a server handles, blocked in this thread from here on; [`ignore_write_signals`] is
@@ -60,7 +62,7 @@ impl Signals {
     pub const AT_ONCE: usize = 2 * 6;
 
     /// Blocks and takes over the signals. Errors: those of sigprocmask(2) and signalfd(2).
-    pub fn new() -> Result<Signals> {
+    pub fn new() -> io::Result<Signals> {
         let handled = not_ignored([
             Signal::SIGTERM,
             Signal::SIGINT,
@@ -92,7 +94,7 @@ impl Signals {
 /// Lets the kernel reap all children, those that ended before as well. As process 1 of a container a
 /// server inherits every orphan, and one that was started with exec(2) has its predecessor's
 /// children. Not for programs that wait for children of their own: they would find none.
-pub fn reap_orphans() -> Result<()> {
+pub fn reap_orphans() -> io::Result<()> {
     sys::ignore(Signal::SIGCHLD)?;
     while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
         if status == WaitStatus::StillAlive {

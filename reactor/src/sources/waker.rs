@@ -1,10 +1,10 @@
 //! Reaching a reactor from another thread.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Weak};
 
-use nix::Result;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -52,21 +52,21 @@ pub(crate) struct Asked {
 
 impl Waker {
     /// Wakes the reactor. Never waits.
-    pub fn wake(&self) -> Result<()> {
+    pub fn wake(&self) -> io::Result<()> {
         self.handle.shared.wake.store(true, Ordering::Release);
         self.handle.shared.ring()
     }
 
     /// Asks for the report that SIGUSR1 asks for (see [`Reactor::report`](crate::Reactor::report)).
     /// Never waits.
-    pub fn report(&self) -> Result<()> {
+    pub fn report(&self) -> io::Result<()> {
         self.handle.shared.report.store(true, Ordering::Release);
         self.handle.shared.ring()
     }
 
     /// Stops the reactor as SIGTERM does: in good order the first time, at once the second. Never
     /// waits.
-    pub fn stop(&self) -> Result<()> {
+    pub fn stop(&self) -> io::Result<()> {
         self.handle.shared.stops.fetch_add(1, Ordering::Release);
         self.handle.shared.ring()
     }
@@ -80,11 +80,11 @@ impl Drop for Handle {
 }
 
 impl Shared {
-    fn ring(&self) -> Result<()> {
+    fn ring(&self) -> io::Result<()> {
         match self.counter.write(1) {
             // The counter is full: the reactor has 2⁶⁴ reasons to wake up already.
             Ok(_) | Err(Errno::EAGAIN) => Ok(()),
-            Err(errno) => Err(errno),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -101,7 +101,7 @@ impl Shared {
 }
 
 impl Wakers {
-    pub(crate) fn new() -> Result<Wakers> {
+    pub(crate) fn new() -> io::Result<Wakers> {
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         Ok(Wakers {
             shared: Arc::new(Shared {
