@@ -602,7 +602,7 @@ mod tests {
 
     #[test]
     fn a_connect_is_tried_again_after_a_second() {
-        let refused = Closed::Error(SystemError(Errno::ECONNREFUSED as i32));
+        let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
         let mut call = call(Service::Echo, None);
         call.retries = 2;
         let mut script = client(&call);
@@ -637,7 +637,7 @@ mod tests {
             let mut script = echo();
             let ids = open(&mut script);
             let id = ids[usize::from(tag == STDIN)];
-            script.close(id, Closed::Error(SystemError(Errno::EIO as i32)));
+            script.close(id, Closed::Error(SystemError::new(Errno::EIO as i32)));
             failed(&script, failure);
         }
     }

@@ -649,7 +649,7 @@ impl<P: Protocol> Reactor<P> {
 }
 
 fn closed_by_error(error: &io::Error) -> Closed {
-    SystemError(error.raw_os_error().unwrap_or(libc::EINVAL)).into()
+    SystemError::new(error.raw_os_error().unwrap_or(libc::EINVAL)).into()
 }
 
 /// Ends the watch of a stream that is about to be closed, if closing will not do it (epoll(7)).

@@ -11,30 +11,40 @@ use nix::errno::Errno;
 #[must_use]
 pub fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(number) => SystemError(number).reason().to_owned(),
+        Some(number) => SystemError::new(number).reason().to_owned(),
         None => error.to_string(),
     }
 }
 
 /// The error of a system call: its number (errno(3)), which prints as words.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SystemError(pub i32);
+///
+/// It holds an enum rather than an integer, so that [`Closed`](crate::Closed) has room for its other
+/// causes in the same four bytes: results that hold one are returned in a register.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SystemError(Errno);
 
 impl SystemError {
-    pub(crate) fn of(errno: Errno) -> SystemError {
-        SystemError(errno as i32)
+    /// The error with this number, such as `libc::ECONNREFUSED`. A number that Linux does not use
+    /// becomes 0.
+    #[must_use]
+    pub const fn new(number: i32) -> SystemError {
+        SystemError(Errno::from_raw(number))
+    }
+
+    pub(crate) const fn of(errno: Errno) -> SystemError {
+        SystemError(errno)
     }
 
     /// Its number.
     #[must_use]
     pub const fn raw_os_error(self) -> i32 {
-        self.0
+        self.0 as i32
     }
 
     /// The error in words, for logs.
     #[must_use]
     pub fn reason(self) -> &'static str {
-        Errno::from_raw(self.0).desc()
+        self.0.desc()
     }
 }
 
@@ -46,7 +56,7 @@ impl fmt::Display for SystemError {
 
 impl fmt::Debug for SystemError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:?}", Errno::from_raw(self.0))
+        write!(out, "{:?}", self.0)
     }
 }
 
@@ -54,7 +64,7 @@ impl Error for SystemError {}
 
 impl From<SystemError> for io::Error {
     fn from(error: SystemError) -> io::Error {
-        io::Error::from_raw_os_error(error.0)
+        io::Error::from_raw_os_error(error.raw_os_error())
     }
 }
 
@@ -64,7 +74,7 @@ mod tests {
 
     #[test]
     fn system_errors_and_others_have_words() {
-        let in_use = SystemError(libc::EADDRINUSE);
+        let in_use = SystemError::new(libc::EADDRINUSE);
         assert_eq!(
             format!("{in_use}, {in_use:?}"),
             "Address already in use, EADDRINUSE"

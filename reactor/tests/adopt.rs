@@ -244,7 +244,7 @@ fn a_full_device_is_an_error_of_its_connection() {
         let full = open("/dev/full");
         reactor.adopt(full.into(), Direction::Output, 0).unwrap();
         reactor.run().unwrap();
-        let full = Closed::Error(SystemError(Errno::ENOSPC as i32));
+        let full = Closed::Error(SystemError::new(Errno::ENOSPC as i32));
         assert_eq!(reactor.protocol().closed(), [full]);
     });
 }

@@ -75,7 +75,7 @@ fn a_refusal_is_told_with_its_cause() {
                 reactor.protocol().heard,
                 [Heard::ConnectError(
                     CLIENT,
-                    Closed::Error(SystemError(errno as i32))
+                    Closed::Error(SystemError::new(errno as i32))
                 )],
                 "{to}"
             );
@@ -156,7 +156,7 @@ fn the_loop_looks_up_no_name() {
             reactor.protocol().heard,
             [Heard::ConnectError(
                 CLIENT,
-                Closed::Error(SystemError(Errno::EINVAL as i32))
+                Closed::Error(SystemError::new(Errno::EINVAL as i32))
             )]
         );
         assert_eq!(reactor.stats().connect_errors, 1);
@@ -253,8 +253,8 @@ fn of_several_addresses_the_last_one_s_error_is_told_once() {
         let (timeout, rounding) = (Duration::from_millis(50), Duration::from_millis(2));
         let (_bound, refusing) = bound_only_at(ELSEWHERE);
         let (_full, _filling, silent) = silent_listener();
-        let refused = Closed::Error(SystemError(Errno::ECONNREFUSED as i32));
-        let unreachable_network = Closed::Error(SystemError(Errno::ENETUNREACH as i32));
+        let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
+        let unreachable_network = Closed::Error(SystemError::new(Errno::ENETUNREACH as i32));
         // The error that is told, and whether the connect timeout passes before.
         for (addresses, why, timeouts) in [
             ([&refusing, &silent], Closed::TimedOut, 1),
@@ -410,7 +410,7 @@ fn an_address_that_is_not_ours_is_no_source() {
             reactor.run().unwrap();
             let error = Heard::ConnectError(
                 CLIENT,
-                Closed::Error(SystemError(Errno::EADDRNOTAVAIL as i32)),
+                Closed::Error(SystemError::new(Errno::EADDRNOTAVAIL as i32)),
             );
             assert_eq!(reactor.protocol().heard, [error], "{to}");
         }

@@ -304,8 +304,10 @@ fn a_peer_that_is_gone_holds_up_no_stop() {
 
 /// What a socket with one peer hears when a datagram of its own comes to a port where it is not
 /// taken.
-const REFUSED: Heard =
-    Heard::ConnectError(TAG, Closed::Error(SystemError(Errno::ECONNREFUSED as i32)));
+const REFUSED: Heard = Heard::ConnectError(
+    TAG,
+    Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32)),
+);
 
 /// A peer that keeps its port and can still be gone: a socket that is connected to somebody else
 /// takes our datagrams no more than a closed one.

@@ -532,7 +532,7 @@ client 1 closed
         for (why, said) in [
             (Closed::Reset, "Broken pipe"),
             (
-                Closed::Error(SystemError(nix::errno::Errno::ENOSPC as i32)),
+                Closed::Error(SystemError::new(nix::errno::Errno::ENOSPC as i32)),
                 "No space left on device",
             ),
         ] {

@@ -334,7 +334,7 @@ impl Protocol for Ask {
 
     fn on_unsent(&mut self, _: u64, datagram: Vec<u8>, out: &mut Outbox) {
         self.traffic.count_unsent(&datagram);
-        self.not_delivered(Closed::Error(SystemError(Errno::ENOBUFS as i32)), out);
+        self.not_delivered(Closed::Error(SystemError::new(Errno::ENOBUFS as i32)), out);
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {

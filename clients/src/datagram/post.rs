@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::client::{STDIN, Service};
 
-    const REFUSED: Closed = Closed::Error(SystemError(Errno::ECONNREFUSED as i32));
+    const REFUSED: Closed = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
 
     /// The server's addresses.
     fn at(place: u16) -> SocketAddr {

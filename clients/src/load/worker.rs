@@ -19,7 +19,7 @@ use super::plan::Plan;
 use super::tally::{Mismatch, Problem, Tally};
 
 /// The error of connect(2) for a Unix socket whose queue is full. A connect over TCP waits for room.
-pub(super) const QUEUE_FULL: Closed = Closed::Error(SystemError(Errno::EAGAIN as i32));
+pub(super) const QUEUE_FULL: Closed = Closed::Error(SystemError::new(Errno::EAGAIN as i32));
 /// A message is put together in pieces of up to this size, in bytes.
 pub(super) const PIECE: usize = 4096;
 

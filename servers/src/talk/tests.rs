@@ -193,7 +193,7 @@ fn a_reader_that_is_gone_is_a_quiet_end() {
 #[test]
 fn a_caller_tries_again_as_often_as_it_was_told() {
     let mut script = Script::new(Talk::calling(Screen::for_test(PIPE), call(2)));
-    let refused = Closed::Error(SystemError(Errno::ECONNREFUSED as i32));
+    let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
     for _ in 0..2 {
         script.connect_error(PEER, refused);
         assert_eq!(script.take_connects(), []);

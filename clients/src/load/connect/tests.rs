@@ -112,7 +112,7 @@ fn an_early_end() {
 #[test]
 fn connections_that_cannot_be_opened() {
     let mut rig = connect(1);
-    let no_port = Closed::Error(SystemError(Errno::EADDRNOTAVAIL as i32));
+    let no_port = Closed::Error(SystemError::new(Errno::EADDRNOTAVAIL as i32));
     rig.script.connect_error(0, no_port);
     assert_eq!(
         rig.problems(),

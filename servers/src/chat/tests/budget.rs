@@ -13,7 +13,7 @@ const ENDS: [Closed; 7] = [
     Closed::Stalled,
     Closed::SlowConsumer,
     Closed::Aborted,
-    Closed::Error(SystemError(Errno::ETIMEDOUT as i32)),
+    Closed::Error(SystemError::new(Errno::ETIMEDOUT as i32)),
 ];
 
 #[test]
