@@ -81,7 +81,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
-//! | `id.rs`, `protocol.rs`, `outbox.rs`, `conn_map.rs` | what protocols hear, say and remember |
+//! | `id.rs`, `protocol.rs`, `outbox.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
 //! | `core.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
 //! | `core/lists.rs` | sources that go on without an event |
@@ -108,6 +108,7 @@
 mod conn_map;
 mod core;
 mod id;
+mod letters;
 mod outbox;
 mod poll;
 mod protocol;

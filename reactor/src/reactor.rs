@@ -9,6 +9,7 @@ mod accepting;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use crate::core::stats::Stats;
 use crate::core::timers::{Millis, TimerKey, millis};
 use crate::core::{Core, RaceId};
 use crate::id::ConnId;
+use crate::letters::Letters;
 use crate::outbox::{Command, Outbox};
 use crate::poll::{Events, Interest, Poll, Token};
 use crate::protocol::{Closed, Opened, Protocol};
@@ -574,14 +576,20 @@ impl<P: Protocol> Reactor<P> {
         if !self.core.voice.outbox.has_commands() {
             return;
         }
-        for command in self.core.voice.outbox.take_commands() {
+        let (commands, letters) = self.core.voice.outbox.take_commands();
+        let mut next = 0;
+        for command in commands {
             match command {
                 Command::StopListening(tag) => self.stop_listening(tag),
                 Command::Stop => self.stop(),
                 Command::Connect { to, tag } => self.connect_for_protocol(&to, tag),
-                Command::SendTo { tag, to, bytes } => self.send_to(tag, to, bytes),
+                Command::SendTo { tag, count } => {
+                    self.send_letters(tag, next..next + count, &letters);
+                    next += count;
+                }
             }
         }
+        self.core.voice.outbox.reuse(letters);
     }
 
     fn connect_for_protocol(&mut self, to: &Address, tag: u64) {
@@ -597,12 +605,24 @@ impl<P: Protocol> Reactor<P> {
         self.core.connect_failed(tag, why);
     }
 
-    fn send_to(&mut self, tag: u64, to: SocketAddr, bytes: Vec<u8>) {
-        let fits = |(_, udp): &(usize, &Udp)| udp.tag == tag && udp.reaches(&to);
-        match self.udp.iter().find(fits) {
-            Some((_, udp)) => udp.send_to(to, bytes, &mut self.core),
-            None => self.core.shared.stats.datagrams_lost += 1,
+    /// Sends datagrams, those that follow upon one another from one socket together.
+    fn send_letters(&mut self, tag: u64, mut which: Range<usize>, letters: &Letters) {
+        while let Some(first) = which.next() {
+            let from = |at: usize| self.udp_for(tag, letters.to(at));
+            let socket = from(first);
+            let others = which.clone().take_while(|at| from(*at) == socket).count();
+            which.start += others;
+            match socket {
+                Some(index) => self.udp[index].send(first..which.start, letters, &mut self.core),
+                None => self.core.shared.stats.datagrams_lost += 1 + others as u64,
+            }
         }
+    }
+
+    /// The socket with this tag that can send there.
+    fn udp_for(&self, tag: u64, to: SocketAddr) -> Option<usize> {
+        let fits = |(_, udp): &(usize, &Udp)| udp.tag == tag && udp.reaches(&to);
+        self.udp.iter().find(fits).map(|(index, _)| index)
     }
 
     /// Closes the listeners and UDP sockets with this tag, or all of them.

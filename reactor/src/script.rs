@@ -369,10 +369,17 @@ impl<P: Protocol> Script<P> {
     }
 
     fn run_commands(&mut self) {
-        for command in self.core.voice.outbox.take_commands() {
+        let (commands, letters) = self.core.voice.outbox.take_commands();
+        let mut next = 0;
+        for command in commands {
             match command {
                 Command::Connect { to, tag } => self.connects.push((to.to_string(), tag)),
-                Command::SendTo { to, bytes, .. } => self.datagrams.push((to, bytes)),
+                Command::SendTo { count, .. } => {
+                    let sent = (next..next + count).map(|at| (letters.to(at), letters.bytes(at)));
+                    let sent = sent.map(|(to, bytes)| (to, bytes.to_vec()));
+                    self.datagrams.extend(sent);
+                    next += count;
+                }
                 Command::StopListening(None) => self.listening = false,
                 Command::StopListening(Some(tag)) => self.unheard.push(tag),
                 Command::Stop => self.begin_stop(),

@@ -179,6 +179,38 @@ fn the_answers_of_a_socket_with_one_peer_go_back_to_it() {
     });
 }
 
+/// The one that is too long ends the first call early, and is lost alone.
+#[test]
+fn datagrams_that_are_said_together_leave_together() {
+    const MANY: usize = 100;
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        listen(&mut reactor);
+        let receivers = [bound(), bound()];
+        let [first, second] = [&receivers[0], &receivers[1]].map(|to| to.local_addr().unwrap());
+        reactor.call(|_, out| {
+            (0..MANY).for_each(|count| out.send_to(TAG, first, &vec![count as u8; count]));
+            out.send_to(TAG, second, &vec![0; 65_508]);
+            out.send_to(TAG, second, b"hello");
+            out.send_to(TAG, first, b"the end");
+        });
+        let before = reactor.stats();
+        turn_at_once(&mut reactor);
+        for count in 0..MANY {
+            assert_eq!(receive(&receivers[0]), vec![count as u8; count]);
+        }
+        assert_eq!(receive(&receivers[0]), b"the end");
+        assert_eq!(receive(&receivers[1]), b"hello");
+        let after = reactor.stats();
+        let sent = after.datagrams_out - before.datagrams_out;
+        assert_eq!((sent, after.datagrams_lost), (MANY as u64 + 2, 1));
+        // Of 64, of 36, of the one that is too long, of two.
+        assert_eq!(after.writes - before.writes, 4);
+        let bytes = (0..MANY).sum::<usize>() + b"hello".len() + b"the end".len();
+        assert_eq!(after.bytes_out - before.bytes_out, bytes as u64);
+    });
+}
+
 /// What becomes of a datagram is told once, and then the loop rests, though the error was both an
 /// event of its own and the result of the next call.
 #[test]

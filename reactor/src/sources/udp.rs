@@ -11,6 +11,7 @@
 //! more, which no honest answer misses.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::Result;
@@ -23,6 +24,7 @@ use crate::core::Core;
 use crate::core::conn::{Stream, is_starvation};
 use crate::core::stats::Stats;
 use crate::id::Data;
+use crate::letters::Letters;
 use crate::poll::Ready;
 use crate::protocol::{Datagram, Protocol};
 use crate::reason::SystemError;
@@ -251,40 +253,68 @@ impl Udp {
         }
     }
 
-    /// Sends one datagram, or counts it as lost. The protocol gets it back if room was all that it
-    /// lacked.
-    pub(crate) fn send_to<S: Stream, P: Protocol>(
-        &self,
-        to: SocketAddr,
-        bytes: Vec<u8>,
+    /// Sends datagrams of the protocol's own. One that is not sent counts as lost, and the protocol gets
+    /// it back if room was all that it lacked.
+    pub(crate) fn send<S: Stream, P: Protocol>(
+        &mut self,
+        mut which: Range<usize>,
+        letters: &Letters,
         core: &mut Core<S, P>,
     ) {
-        let mut sent = self.try_send_to(to, &bytes, &mut core.shared.stats);
-        if let Err(errno) = sent
-            && self.is_worth_another_try(errno)
-        {
-            self.tell_error(errno, core);
-            sent = self.try_send_to(to, &bytes, &mut core.shared.stats);
-        }
-        let Err(errno) = sent else {
-            core.shared.stats.datagrams_out += 1;
-            return;
-        };
-        core.shared.stats.datagrams_lost += 1;
-        if errno == Errno::EAGAIN || is_starvation(errno) {
-            let tag = self.tag;
-            core.tell(|protocol, out| protocol.on_unsent(tag, bytes, out));
+        let mut tried_again = false;
+        while !which.is_empty() {
+            match self.try_send(which.clone(), letters, &mut core.shared.stats) {
+                Ok(count) => {
+                    tried_again = false;
+                    core.shared.stats.datagrams_out += count as u64;
+                    which.start += count;
+                }
+                Err(errno) if !tried_again && self.is_worth_another_try(errno) => {
+                    tried_again = true;
+                    self.tell_error(errno, core);
+                }
+                Err(errno) => {
+                    tried_again = false;
+                    core.shared.stats.datagrams_lost += 1;
+                    if errno == Errno::EAGAIN || is_starvation(errno) {
+                        let (tag, bytes) = (self.tag, letters.bytes(which.start).to_vec());
+                        core.tell(|protocol, out| protocol.on_unsent(tag, bytes, out));
+                    }
+                    which.start += 1;
+                }
+            }
         }
     }
 
-    fn try_send_to(&self, to: SocketAddr, bytes: &[u8], stats: &mut Stats) -> Result<usize> {
+    /// Sends the first of some datagrams, or as many as the kernel takes in one call: how many.
+    ///
+    /// A socket with one peer sends each by itself, since the error that ends sendmmsg(2) early is not
+    /// told again, and would be missed.
+    fn try_send(
+        &mut self,
+        which: Range<usize>,
+        letters: &Letters,
+        stats: &mut Stats,
+    ) -> Result<usize> {
+        let first = which.start;
+        if self.peer.is_none() && which.len() > 1 {
+            let datagrams = which.map(|at| (letters.to(at), letters.bytes(at)));
+            let sent = self.batch.send(self.fd.as_fd(), datagrams);
+            let bytes = |count| {
+                (first..first + count)
+                    .map(|at| letters.bytes(at).len())
+                    .sum()
+            };
+            stats.count_write(sent.map(bytes));
+            return sent;
+        }
         let (to, flags) = (
-            SockaddrStorage::from(to),
+            SockaddrStorage::from(letters.to(first)),
             MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
         );
-        let sent = sendto(self.fd.as_raw_fd(), bytes, &to, flags);
+        let sent = sendto(self.fd.as_raw_fd(), letters.bytes(first), &to, flags);
         stats.count_write(sent);
-        sent
+        sent.map(|_| 1)
     }
 
     /// Whether this socket can send to such an address at all.

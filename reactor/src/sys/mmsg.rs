@@ -128,18 +128,35 @@ impl Batch {
         for (header, &slot) in slots.iter().enumerate() {
             self.aim(header, slot.into());
         }
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: as in `receive`; `slots` holds at most BATCH entries, or `aim` would have
-        // panicked.
-        let count = unsafe {
-            libc::sendmmsg(
-                fd.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                slots.len() as libc::c_uint,
-                flags,
-            )
-        };
-        Errno::result(count).map(|count| count as usize)
+        // SAFETY: as in `receive`: `aim` has seen to each of these headers.
+        unsafe { sendmmsg(fd, &mut self.headers[..slots.len()]) }
+    }
+
+    /// `sendmmsg(2)` without waiting: sends datagrams that lie elsewhere, the first [`BATCH`] of them;
+    /// how many the kernel took. What was received stays.
+    pub(crate) fn send<'a>(
+        &mut self,
+        fd: BorrowedFd,
+        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> Result<usize> {
+        let mut names = [None; BATCH];
+        let mut count = 0;
+        for (place, (to, bytes)) in names.iter_mut().zip(datagrams) {
+            let name = place.insert(SockaddrStorage::from(to));
+            self.slices[count].iov_base = bytes.as_ptr().cast_mut().cast();
+            self.slices[count].iov_len = bytes.len();
+            let message = &mut self.headers[count].msg_hdr;
+            message.msg_name = name.as_ptr().cast_mut().cast();
+            message.msg_namelen = name.len();
+            message.msg_iov = &raw mut self.slices[count];
+            message.msg_iovlen = 1;
+            message.msg_control = ptr::null_mut();
+            message.msg_controllen = 0;
+            count += 1;
+        }
+        // SAFETY: each of these headers points to a name in `names`, which stays where it is, and to bytes
+        // that are borrowed for longer than the call; the kernel changes neither.
+        unsafe { sendmmsg(fd, &mut self.headers[..count]) }
     }
 
     /// Points header number `header` at the address, data and control data of `slot`.
@@ -158,6 +175,18 @@ impl Batch {
         };
         message.msg_controllen = meta.control_len;
     }
+}
+
+/// `sendmmsg(2)` without waiting: how many, counted from the first, the kernel took. Each header has to
+/// lead to memory of the lengths that it says.
+unsafe fn sendmmsg(fd: BorrowedFd, headers: &mut [libc::mmsghdr]) -> Result<usize> {
+    let (count, flags) = (
+        headers.len() as libc::c_uint,
+        libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+    );
+    // SAFETY: the caller has seen to the headers.
+    let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count, flags) };
+    Errno::result(sent).map(|sent| sent as usize)
 }
 
 impl Control {
