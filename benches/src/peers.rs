@@ -21,7 +21,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use clap::{Args, Subcommand};
-use edgeloop_reactor::raise_descriptor_limit;
+use edgeloop_reactor::process::raise_descriptor_limit;
 use nix::sys::signal::SigSet;
 use nix::sys::socket::{Backlog, setsockopt, sockopt};
 

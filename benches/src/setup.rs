@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use edgeloop_reactor::reason;
+use edgeloop_reactor::process::reason;
 
 use crate::server::{Model, Server, Service};
 

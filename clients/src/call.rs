@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edgeloop::ending;
-use edgeloop_reactor::{Address, Errno, Limits, Reactor, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Address, Limits, Reactor};
+use nix::errno::Errno;
 
 use crate::cli::Options;
 use crate::client::{Call, Client, STDIN, Service, adopt_input, adopt_output};
@@ -87,7 +89,7 @@ fn peers<C: Client>(reactor: &mut Reactor<C>, server: &Address) -> io::Result<Ve
     let mut peers = Vec::new();
     let mut failed = Errno::EADDRNOTAVAIL.into();
     for peer in server.resolve()? {
-        match reactor.connect(&Address::Udp(peer.into()), peers.len() as u32) {
+        match reactor.connect(&Address::Udp(peer.into()), peers.len() as u64) {
             Ok(()) => peers.push(peer),
             Err(error) => failed = error,
         }

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use edgeloop::values::{duration, number};
 use edgeloop::{environment, generate, print};
-use edgeloop_reactor::Address;
+use edgeloop_reactor::{Address, ParseAddressError};
 
 use crate::load::options::{EXAMPLE as LOAD_EXAMPLE, LoadOptions};
 
@@ -143,7 +143,10 @@ pub(crate) struct TalkOptions {
 
 /// Parses the address of a stream.
 fn stream_address(text: &str) -> Result<Address, String> {
-    match text.parse()? {
+    match text
+        .parse()
+        .map_err(|error: ParseAddressError| error.to_string())?
+    {
         Address::Udp(_) => Err("a conversation needs a stream, not UDP".into()),
         address => Ok(address),
     }

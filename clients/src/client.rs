@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use edgeloop::print;
-use edgeloop_reactor::{Address, Direction, Outbox, Protocol, Reactor, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Address, Direction, Outbox, Protocol, Reactor};
 
 /// The tag of the connection to standard input.
-pub(crate) const STDIN: u32 = 0;
+pub(crate) const STDIN: u64 = 0;
 
 /// The service of a server, as far as its clients have to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub(crate) fn longer(server: &Address, answer: u64, question: u64) -> String {
 }
 
 /// Makes standard input a connection of the reactor.
-pub(crate) fn adopt_input<P: Protocol>(reactor: &mut Reactor<P>, tag: u32) -> Result<(), String> {
+pub(crate) fn adopt_input<P: Protocol>(reactor: &mut Reactor<P>, tag: u64) -> Result<(), String> {
     adopt(reactor, io::stdin(), Direction::Input, tag)
         .map_err(|error| format!("cannot read standard input: {}", reason(&error)))
 }
@@ -70,7 +71,7 @@ pub(crate) fn adopt_input<P: Protocol>(reactor: &mut Reactor<P>, tag: u32) -> Re
 /// Makes standard output a connection of the reactor. `failure` begins the message of an error.
 pub(crate) fn adopt_output<P: Protocol>(
     reactor: &mut Reactor<P>,
-    tag: u32,
+    tag: u64,
     failure: &str,
 ) -> Result<(), String> {
     print::check()
@@ -83,7 +84,7 @@ fn adopt<P: Protocol>(
     reactor: &mut Reactor<P>,
     stream: impl AsFd,
     direction: Direction,
-    tag: u32,
+    tag: u64,
 ) -> io::Result<()> {
     let copy = stream.as_fd().try_clone_to_owned()?;
     reactor.adopt(copy, direction, tag).map(drop)

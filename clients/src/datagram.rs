@@ -146,11 +146,11 @@ impl Peers {
     /// Sends to the address in use, from the socket whose tag is its index.
     fn send(&self, bytes: &[u8], out: &mut Outbox) {
         if let Some(to) = self.addresses.get(self.current) {
-            out.send_to(self.current as u32, *to, bytes);
+            out.send_to(self.current as u64, *to, bytes);
         }
     }
 
-    fn is_current(&self, tag: u32) -> bool {
+    fn is_current(&self, tag: u64) -> bool {
         self.current == tag as usize
     }
 

@@ -3,10 +3,11 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, Closed, Outbox, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Address, Closed, Outbox};
 
 /// The tag of the connection to the server.
-pub(crate) const SERVER: u32 = 2;
+pub(crate) const SERVER: u64 = 2;
 
 /// Time from a failed attempt to the next one.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use edgeloop::{ending, generate, stderr};
-use edgeloop_reactor::ignore_write_signals;
+use edgeloop_reactor::process::ignore_write_signals;
 
 use crate::call::call;
 use crate::cli::{Cli, Client};

@@ -6,7 +6,7 @@ use edgeloop::harmless::Harmless;
 use edgeloop_reactor::{ConnId, Outbox};
 
 /// The tag of the connection to standard output.
-pub(crate) const STDOUT: u32 = 1;
+pub(crate) const STDOUT: u64 = 1;
 
 /// Standard output: byte for byte, unless it is a terminal. A terminal obeys control characters,
 /// and the server is not to control it: there they are made harmless first.

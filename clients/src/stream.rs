@@ -243,7 +243,7 @@ impl Protocol for StreamClient {
         self.dial.connect(out);
     }
 
-    fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: u64, why: Closed, out: &mut Outbox) {
         if let Err(failure) = self.dial.failed(why, out) {
             self.fail(failure, out);
         }
@@ -281,7 +281,8 @@ mod tests {
     use std::slice;
     use std::time::Duration;
 
-    use edgeloop_reactor::{Errno, Script};
+    use edgeloop_reactor::{Script, SystemError};
+    use nix::errno::Errno;
 
     use super::*;
     use crate::client::Service;
@@ -310,7 +311,7 @@ mod tests {
         client(&call(Service::Echo, None))
     }
 
-    fn open_as(script: &mut Script<StreamClient>, tag: u32) -> ConnId {
+    fn open_as(script: &mut Script<StreamClient>, tag: u64) -> ConnId {
         let peer = Peer::Stream;
         script.open_as(Opened { peer, tag })
     }
@@ -601,7 +602,7 @@ mod tests {
 
     #[test]
     fn a_connect_is_tried_again_after_a_second() {
-        let refused = Closed::Error(Errno::ECONNREFUSED);
+        let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
         let mut call = call(Service::Echo, None);
         call.retries = 2;
         let mut script = client(&call);
@@ -636,7 +637,7 @@ mod tests {
             let mut script = echo();
             let ids = open(&mut script);
             let id = ids[usize::from(tag == STDIN)];
-            script.close(id, Closed::Error(Errno::EIO));
+            script.close(id, Closed::Error(SystemError::new(Errno::EIO as i32)));
             failed(&script, failure);
         }
     }

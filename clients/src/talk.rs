@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use edgeloop::ending;
 use edgeloop::talk::{Call, PEER, STDIN, STDOUT, Screen, Talk};
-use edgeloop_reactor::{Limits, Reactor, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Limits, Reactor};
 
 use crate::cli::TalkOptions;
 use crate::client::{adopt_input, adopt_output};

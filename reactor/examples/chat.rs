@@ -4,7 +4,7 @@
 //! the rest, and is dropped if the member leaves. Output for a member that reads slowly waits in
 //! the reactor, up to a limit (16 MiB) that ends the member; the others do not wait for it.
 
-use edgeloop_reactor::{Address, Closed, ConnId, ConnMap, Data, Limits};
+use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits};
 use edgeloop_reactor::{Opened, Outbox, Protocol, Reactor};
 
 const LINE_LIMIT: usize = 1000; // In bytes. The rest of a longer line is dropped.
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9876".into());
     let mut reactor = Reactor::new(Chat(ConnMap::new()), Limits::default())?;
     reactor.handle_signals()?;
-    let bound = reactor.listen(&address.parse::<Address>()?, 0)?;
+    let bound = reactor.listen_on(&address, 0)?;
     eprintln!("listening on {}", bound[0]);
     Ok(reactor.run()?)
 }

@@ -13,7 +13,7 @@
 //! What is still missing is a program around it: options, a log, a way to run several. That is
 //! `edgeloop echo`, in `servers/`.
 
-use edgeloop_reactor::{Address, ConnId, Data, Limits, Outbox, Protocol, Reactor};
+use edgeloop_reactor::{ConnId, Data, Limits, Outbox, Protocol, Reactor};
 
 struct Echo;
 
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9876".into());
     let mut reactor = Reactor::new(Echo, Limits::default())?;
     reactor.handle_signals()?;
-    for bound in reactor.listen(&address.parse::<Address>()?, 0)? {
+    for bound in reactor.listen_on(&address, 0)? {
         eprintln!("listening on {bound}");
     }
     Ok(reactor.run()?)

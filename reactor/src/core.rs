@@ -197,7 +197,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// A connect has come to nothing, or the datagrams of a socket with one peer are refused.
-    pub(crate) fn connect_failed(&mut self, tag: u32, why: Closed) {
+    pub(crate) fn connect_failed(&mut self, tag: u64, why: Closed) {
         self.shared.stats.connect_errors += 1;
         self.tell(|protocol, out| protocol.on_connect_error(tag, why, out));
     }

@@ -4,7 +4,7 @@
 //! wants. This one sends everything back, to thousands of clients at once, on one thread:
 //!
 //! ```no_run
-//! use edgeloop_reactor::{Address, ConnId, Data, Limits, Outbox, Protocol, Reactor};
+//! use edgeloop_reactor::{ConnId, Data, Limits, Outbox, Protocol, Reactor};
 //!
 //! struct Echo;
 //! impl Protocol for Echo {
@@ -14,7 +14,7 @@
 //! }
 //!
 //! let mut reactor = Reactor::new(Echo, Limits::default())?;
-//! reactor.listen(&"127.0.0.1:9876".parse::<Address>()?, 0)?;
+//! reactor.listen_on("127.0.0.1:9876", 0)?;
 //! reactor.run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -86,7 +86,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
-//! | `id.rs`, `protocol.rs`, `outbox.rs`, `conn_map.rs` | what protocols hear, say and remember |
+//! | `id.rs`, `protocol.rs`, `outbox.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
 //! | `core.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
 //! | `core/lists.rs` | sources that go on without an event |
@@ -118,6 +118,7 @@ compile_error!(
 mod conn_map;
 mod core;
 mod id;
+mod letters;
 mod outbox;
 mod poll;
 mod protocol;
@@ -133,23 +134,33 @@ pub use crate::core::limits::Limits;
 pub use crate::core::stats::Stats;
 pub use conn_map::ConnMap;
 pub use id::{ConnId, Data};
-pub use nix::errno::Errno;
 pub use outbox::Outbox;
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, Datagram, Opened, Protocol};
 pub use rate_limited_log::RateLimitedLog;
 pub use reactor::Reactor;
-pub use reason::reason;
+pub use reason::SystemError;
 pub use script::{Script, every_split};
-pub use sources::address::{Address, HostPort, Peer};
+pub use sources::address::{Address, HostPort, ParseAddressError, Peer};
 pub use sources::bound::Bound;
-pub use sources::descriptors::{open_descriptors, raise_descriptor_limit};
 pub use sources::fd::Direction;
-pub use sources::jobs::{is_anothers, may_draw, serve_in_background};
-pub use sources::signals::{
-    SignalAction, Signals, ignore_write_signals, not_ignored, reap_orphans,
-};
+pub use sources::signals::{SignalAction, Signals};
 pub use sources::waker::Waker;
+
+/// What a program on the reactor may need of its process: descriptors, signals, errors in words.
+pub mod process {
+    pub use crate::reason::reason;
+    pub use crate::sources::descriptors::{open_descriptors, raise_descriptor_limit};
+    pub use crate::sources::signals::{ignore_write_signals, not_ignored, reap_orphans};
+}
+
+/// What a program that uses its terminal may need: whose the terminal is at the moment.
+///
+/// A terminal itself is adopted like any other descriptor, with [`Reactor::adopt`], and
+/// [`Protocol::on_redraw`] says when to draw again.
+pub mod terminal {
+    pub use crate::sources::jobs::{is_anothers, may_draw, serve_in_background};
+}
 
 /// Compiles and runs the README's code.
 #[cfg(doctest)]

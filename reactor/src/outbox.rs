@@ -21,6 +21,7 @@ use bitflags::bitflags;
 use crate::conn_map::ConnMap;
 use crate::core::timers::{Millis, millis};
 use crate::id::{ConnId, Data};
+use crate::letters::Letters;
 use crate::sources::address::Address;
 
 /// A range of the outbox's bytes on its way to one peer, and the piece that follows, or NONE.
@@ -127,14 +128,15 @@ pub(crate) enum End {
 pub(crate) enum Command {
     Connect {
         to: Address,
-        tag: u32,
+        tag: u64,
     },
+    /// The next so many of [`Letters`], from a socket with this tag.
     SendTo {
-        tag: u32,
-        to: SocketAddr,
-        bytes: Vec<u8>,
+        tag: u64,
+        count: usize,
     },
-    StopListening,
+    /// Those with this tag, or all.
+    StopListening(Option<u64>),
     Stop,
 }
 
@@ -183,6 +185,7 @@ pub struct Outbox {
     parcel_of: Vec<u32>,
     requests: Vec<Request>,
     commands: Vec<Command>,
+    letters: Letters,
 }
 
 impl Outbox {
@@ -203,6 +206,7 @@ impl Outbox {
             parcel_of: Vec::new(),
             requests: Vec::new(),
             commands: Vec::new(),
+            letters: Letters::default(),
         }
     }
 
@@ -266,12 +270,12 @@ impl Outbox {
     ///
     /// It leaves with the system's time to live. A server answers with [`Outbox::send_back`]: its
     /// answers to another server's answers would never end otherwise.
-    pub fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: &[u8]) {
-        self.commands.push(Command::SendTo {
-            tag,
-            to,
-            bytes: bytes.to_vec(),
-        });
+    pub fn send_to(&mut self, tag: u64, to: SocketAddr, bytes: &[u8]) {
+        self.letters.push(to, bytes);
+        match self.commands.last_mut() {
+            Some(Command::SendTo { tag: last, count }) if *last == tag => *count += 1,
+            _ => self.commands.push(Command::SendTo { tag, count: 1 }),
+        }
     }
 
     /// Ends a connection in good order: what was sent so far reaches the peer, then it sees the end
@@ -398,13 +402,18 @@ impl Outbox {
     /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not
     /// resolved here, which would block the loop: one that [`Address::resolved`] has not looked up
     /// before fails with `EINVAL`. When the reactor stops, all attempts fail.
-    pub fn connect(&mut self, to: Address, tag: u32) {
+    pub fn connect(&mut self, to: Address, tag: u64) {
         self.commands.push(Command::Connect { to, tag });
     }
 
     /// Closes the listeners and UDP sockets, now and for good; connections stay.
     pub fn stop_listening(&mut self) {
-        self.commands.push(Command::StopListening);
+        self.commands.push(Command::StopListening(None));
+    }
+
+    /// Closes the listeners and UDP sockets that have this tag, now and for good; connections stay.
+    pub fn stop_listening_to(&mut self, tag: u64) {
+        self.commands.push(Command::StopListening(Some(tag)));
     }
 
     /// Stops the reactor in good order: no more connections, what is pending is sent within the
@@ -579,8 +588,17 @@ impl Outbox {
         !self.commands.is_empty()
     }
 
-    pub(crate) fn take_commands(&mut self) -> Vec<Command> {
-        mem::take(&mut self.commands)
+    /// Takes the commands, and the datagrams of those that send some.
+    pub(crate) fn take_commands(&mut self) -> (Vec<Command>, Letters) {
+        (mem::take(&mut self.commands), mem::take(&mut self.letters))
+    }
+
+    /// Takes back the memory of datagrams that are sent, unless there are others by now.
+    pub(crate) fn reuse(&mut self, mut letters: Letters) {
+        if self.letters.is_empty() {
+            letters.clear();
+            self.letters = letters;
+        }
     }
 
     /// Whether there is anything that the end of a turn would carry out.

@@ -33,13 +33,13 @@
 //! two apart.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bitflags::bitflags;
-use nix::Result;
 use nix::errno::Errno;
 
 use crate::sys;
@@ -203,7 +203,7 @@ pub struct Poll {
 impl Poll {
     /// A new instance, with close-on-exec set (epoll_create1(2)). Errors: `EMFILE`, `ENFILE`,
     /// `ENOMEM`.
-    pub fn new() -> Result<Poll> {
+    pub fn new() -> io::Result<Poll> {
         Ok(Poll {
             epoll: sys::epoll_create()?,
             is_coarse: AtomicBool::new(false),
@@ -217,7 +217,7 @@ impl Poll {
     /// Errors: `EPERM` for a file that is always ready and cannot be waited for (a regular file, a
     /// directory, `/dev/null`), `EEXIST` if the descriptor was added before, `ENOSPC` over
     /// `/proc/sys/fs/epoll/max_user_watches`, `ENOMEM`.
-    pub fn add(&self, fd: impl AsFd, token: Token, interest: Interest) -> Result<()> {
+    pub fn add(&self, fd: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
@@ -225,13 +225,13 @@ impl Poll {
     /// anew: readiness that the descriptor has now is reported by the next wait.
     ///
     /// Errors: `ENOENT` if the descriptor was not added, `ENOMEM`.
-    pub fn modify(&self, fd: impl AsFd, token: Token, interest: Interest) -> Result<()> {
+    pub fn modify(&self, fd: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
     }
 
     /// Removes a descriptor (epoll_ctl(2), `EPOLL_CTL_DEL`). A batch of events that was fetched
     /// before may still hold one for it. Error: `ENOENT` if the descriptor was not added.
-    pub fn delete(&self, fd: impl AsFd) -> Result<()> {
+    pub fn delete(&self, fd: impl AsFd) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd, Token(0), Interest::empty())
     }
 
@@ -241,9 +241,10 @@ impl Poll {
         fd: impl AsFd,
         token: Token,
         interest: Interest,
-    ) -> Result<()> {
+    ) -> io::Result<()> {
         let events = interest.bits() | libc::EPOLLET as u32;
-        sys::epoll_ctl(self.epoll.as_fd(), operation, fd.as_fd(), events, token.0)
+        sys::epoll_ctl(self.epoll.as_fd(), operation, fd.as_fd(), events, token.0)?;
+        Ok(())
     }
 
     /// Waits until a descriptor becomes ready or `timeout` has passed, and fills `events`
@@ -254,7 +255,7 @@ impl Poll {
     /// before a deadline would be spent in waits of length zero. A signal ends the wait early with no
     /// events (signal(7); SIGSTOP followed by SIGCONT is enough), so a caller must not take an empty
     /// batch for a timeout that has passed.
-    pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
+    pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.count = match self.wait_for(&mut events.room, timeout) {
             Err(Errno::EINTR) => 0,
             result => result?,
@@ -262,7 +263,11 @@ impl Poll {
         Ok(())
     }
 
-    fn wait_for(&self, room: &mut [libc::epoll_event], timeout: Option<Duration>) -> Result<usize> {
+    fn wait_for(
+        &self,
+        room: &mut [libc::epoll_event],
+        timeout: Option<Duration>,
+    ) -> nix::Result<usize> {
         let epoll = self.epoll.as_fd();
         let fine = timeout.filter(|left| left.subsec_nanos() % 1_000_000 > 0);
         if let Some(left) = fine.filter(|_| !self.is_coarse.load(Relaxed)) {
@@ -272,6 +277,13 @@ impl Poll {
             }
         }
         sys::epoll_wait(epoll, room, timeout_ms(timeout))
+    }
+}
+
+/// The epoll descriptor, readable when there are events: one epoll can wait for another (epoll(7)).
+impl AsFd for Poll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 
@@ -310,7 +322,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(8));
         poll.add(&ours, Token(7), Interest::IN).unwrap();
-        std::io::Write::write_all(&mut &theirs, b"x").unwrap();
+        io::Write::write_all(&mut &theirs, b"x").unwrap();
         let mut heard = |timeout| {
             poll.wait(&mut events, Some(timeout)).unwrap();
             events.iter().collect::<Vec<_>>()
@@ -338,8 +350,9 @@ mod tests {
     #[test]
     fn files_cannot_be_waited_for() {
         let poll = Poll::new().unwrap();
-        let add = |file: &File| poll.add(file, Token(0), Interest::IN);
-        assert_eq!(add(&File::open("/dev/null").unwrap()), Err(Errno::EPERM));
-        assert_eq!(add(&tempfile::tempfile().unwrap()), Err(Errno::EPERM));
+        for file in [File::open("/dev/null"), tempfile::tempfile()] {
+            let refused = poll.add(file.unwrap(), Token(0), Interest::IN);
+            assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EPERM));
+        }
     }
 }

@@ -8,10 +8,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use nix::errno::Errno;
-
 use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
+use crate::reason::SystemError;
 use crate::sources::address::Peer;
 
 /// How a connection came to be.
@@ -20,12 +19,14 @@ pub struct Opened {
     /// The far end.
     pub peer: Peer,
     /// The tag given to `listen`, `serve`, `connect` or `adopt`, so that a protocol can tell its
-    /// connections apart.
-    pub tag: u32,
+    /// connections apart. A protocol that has to know at which of its addresses a client arrived
+    /// gives each a tag of its own: to ask the kernel would be a system call for every client.
+    pub tag: u64,
 }
 
 /// Why a connection closed. Each has a counter in [`Stats`](crate::Stats).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Closed {
     /// Both sides have ended, the peer first or after a half-close of ours, and the kernel has taken
     /// all output: the regular end.
@@ -49,7 +50,7 @@ pub enum Closed {
     /// The reactor stopped.
     Shutdown,
     /// A system call failed in another way.
-    Error(Errno),
+    Error(SystemError),
 }
 
 impl Closed {
@@ -66,17 +67,17 @@ impl Closed {
             Closed::SlowConsumer => "too slow a reader",
             Closed::TimedOut => "timed out",
             Closed::Shutdown => "server stopped",
-            Closed::Error(errno) => errno.desc(),
+            Closed::Error(error) => error.reason(),
         }
     }
 }
 
 /// Why a connection closed on which a system call failed.
-impl From<Errno> for Closed {
-    fn from(errno: Errno) -> Closed {
-        match errno {
-            Errno::ECONNRESET | Errno::EPIPE => Closed::Reset,
-            errno => Closed::Error(errno),
+impl From<SystemError> for Closed {
+    fn from(error: SystemError) -> Closed {
+        match error.raw_os_error() {
+            libc::ECONNRESET | libc::EPIPE => Closed::Reset,
+            _ => Closed::Error(error),
         }
     }
 }
@@ -93,7 +94,7 @@ pub struct Datagram<'a> {
     /// Its sender; port 0 is possible and cannot be answered.
     pub from: SocketAddr,
     /// The tag given to `listen`, `serve` or `connect`.
-    pub tag: u32,
+    pub tag: u64,
     /// Its bytes, 0 to 65,507 of them: an empty datagram is a message like any other.
     pub data: Data<'a>,
 }
@@ -258,7 +259,7 @@ pub trait Protocol {
     /// [`Reactor::connect`](crate::Reactor::connect) itself returns the error. For a connected UDP
     /// socket, the network has reported that a datagram was not taken: the socket stays, and the next
     /// datagram may be taken.
-    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
         let _ = (tag, why, out);
     }
 
@@ -273,7 +274,7 @@ pub trait Protocol {
     /// `ENOBUFS`, `ENOMEM`), and gives it back. No event says when there is room: a protocol that
     /// sends it again does so after a while. Unless overridden the datagram is lost, as datagrams may
     /// be.
-    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
+    fn on_unsent(&mut self, tag: u64, datagram: Vec<u8>, out: &mut Outbox) {
         let _ = (tag, datagram, out);
     }
 

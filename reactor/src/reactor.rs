@@ -9,10 +9,12 @@ mod accepting;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use slab::Slab;
 
 use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
@@ -20,10 +22,12 @@ use crate::core::stats::Stats;
 use crate::core::timers::{Millis, TimerKey, millis};
 use crate::core::{Core, RaceId};
 use crate::id::ConnId;
+use crate::letters::Letters;
 use crate::outbox::{Command, Outbox};
 use crate::poll::{Events, Interest, Poll, Token};
 use crate::protocol::{Closed, Opened, Protocol};
 use crate::rate_limited_log::RateLimitedLog;
+use crate::reason::SystemError;
 use crate::sources::address::{Address, Peer};
 use crate::sources::bound::{Bound, Socket};
 use crate::sources::descriptors::Spare;
@@ -31,7 +35,7 @@ use crate::sources::fd::{Direction, Fd};
 use crate::sources::listener::Listener;
 use crate::sources::signals::{SignalAction, Signals};
 use crate::sources::udp::Udp;
-use crate::sources::waker::{Asked, Waker};
+use crate::sources::waker::{Asked, Waker, Wakers};
 
 /// Events fetched by one wait.
 const EVENTS: usize = 512;
@@ -83,19 +87,20 @@ enum Phase {
     },
 }
 
-type Report = Box<dyn FnMut(&Stats)>;
+type Report = Box<dyn FnMut(&Stats) + Send>;
 
 /// An event loop, its connections and the one [`Protocol`] that serves them.
 ///
-/// Single-threaded: everything happens inside [`Reactor::turn`], on the thread that calls it.
+/// Single-threaded: everything happens inside [`Reactor::turn`], on the thread that calls it. If the
+/// protocol can be sent to another thread, so can the reactor.
 pub struct Reactor<P> {
     poll: Poll,
     events: Events,
     core: Core<Fd, P>,
-    listeners: Vec<Listener>,
-    udp: Vec<Udp>,
+    listeners: Slab<Listener>,
+    udp: Slab<Udp>,
     signals: Option<Signals>,
-    waker: Option<Waker>,
+    wakers: Option<Wakers>,
     spare: Spare,
     refusals: RateLimitedLog,
     shortages: RateLimitedLog,
@@ -116,10 +121,10 @@ impl<P: Protocol> Reactor<P> {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             core,
-            listeners: Vec::new(),
-            udp: Vec::new(),
+            listeners: Slab::new(),
+            udp: Slab::new(),
             signals: None,
-            waker: None,
+            wakers: None,
             spare,
             refusals: RateLimitedLog::default(),
             shortages: RateLimitedLog::default(),
@@ -131,14 +136,14 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Listens on an address, on every one that a name stands for, and returns what is listened on,
-    /// with the ports that the kernel chose. `tag` comes back in [`Opened`] and in
-    /// [`Datagram`](crate::Datagram).
+    /// with the ports that the kernel chose (see [`Address::socket_addr`]). `tag` comes back in
+    /// [`Opened`] and in [`Datagram`](crate::Datagram).
     ///
     /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
     /// stale socket.
-    pub fn listen(&mut self, address: &Address, tag: u32) -> io::Result<Vec<Address>> {
+    pub fn listen(&mut self, at: &Address, tag: u64) -> io::Result<Vec<Address>> {
         let limits = &self.core.limits;
-        let bound = Bound::new(address, limits.backlog)?;
+        let bound = Bound::new(at, limits.backlog)?;
         bound
             .iter()
             .try_for_each(|bound| bound.keep_alive(limits.keepalive))?;
@@ -148,28 +153,34 @@ impl<P: Protocol> Reactor<P> {
             .collect()
     }
 
+    /// Like [`Reactor::listen`], on an address as text. Errors: a text that is no address, too, with a
+    /// [`ParseAddressError`](crate::ParseAddressError) inside.
+    pub fn listen_on(&mut self, at: &str, tag: u64) -> io::Result<Vec<Address>> {
+        self.listen(&at.parse::<Address>()?, tag)
+    }
+
     /// Listens on a socket that was bound before, and returns its address. Its clients have the options
     /// that [`Bound`] gave the socket: `TCP_NODELAY`, and keepalive only after
     /// [`Bound::keep_alive`]. Errors: those of listen(2) and epoll_ctl(2).
-    pub fn serve(&mut self, mut bound: Bound, tag: u32) -> io::Result<Address> {
+    pub fn serve(&mut self, mut bound: Bound, tag: u64) -> io::Result<Address> {
         bound.listen()?;
         let address = bound.address().clone();
         match bound.into_socket() {
             Socket::Stream(fd, file) => {
                 let listener = Listener::new(fd, file, tag);
-                let source = Source::Listener(self.listeners.len());
+                let source = Source::Listener(self.listeners.vacant_key());
                 self.control(&listener, source, Interest::IN)?;
-                self.listeners.push(listener);
+                self.listeners.insert(listener);
             }
             Socket::Datagram(fd) => self.add_udp(Udp::new(fd, tag))?,
         }
         Ok(address)
     }
 
-    fn add_udp(&mut self, udp: Udp) -> nix::Result<()> {
-        let source = Source::Udp(self.udp.len());
+    fn add_udp(&mut self, udp: Udp) -> io::Result<()> {
+        let source = Source::Udp(self.udp.vacant_key());
         self.control(&udp, source, Interest::IN)?;
-        self.udp.push(udp);
+        self.udp.insert(udp);
         Ok(())
     }
 
@@ -183,7 +194,7 @@ impl<P: Protocol> Reactor<P> {
     /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
     /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
     /// follows whenever the network reports that datagrams are not taken (ICMP, udp(7)).
-    pub fn connect(&mut self, to: &Address, tag: u32) -> io::Result<()> {
+    pub fn connect(&mut self, to: &Address, tag: u64) -> io::Result<()> {
         self.core.set_now(self.clock());
         let to = to.resolved()?;
         if let Address::Udp(_) = to {
@@ -191,6 +202,11 @@ impl<P: Protocol> Reactor<P> {
         }
         let race = self.core.begin_race(to.interleaved(), tag);
         self.go_on_connecting(race)
+    }
+
+    /// Like [`Reactor::connect`], to an address as text. Errors: a text that is no address, too.
+    pub fn connect_to(&mut self, to: &str, tag: u64) -> io::Result<()> {
+        self.connect(&to.parse::<Address>()?, tag)
     }
 
     /// Begins to connect to the next address, to the one after it if that fails at once. An error
@@ -210,7 +226,7 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Begins to connect to the first number of an address.
-    fn connect_stream(&mut self, to: &Address, tag: u32, race: RaceId) -> io::Result<()> {
+    fn connect_stream(&mut self, to: &Address, tag: u64, race: RaceId) -> io::Result<()> {
         let keepalive = self.core.limits.keepalive;
         let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
         let state = stream.first_state();
@@ -225,11 +241,11 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Opens a UDP socket to the first number to which there is a way.
-    fn connect_udp(&mut self, to: &Address, tag: u32) -> io::Result<()> {
+    fn connect_udp(&mut self, to: &Address, tag: u64) -> io::Result<()> {
         let mut failed = Errno::EADDRNOTAVAIL;
         for at in to.numbers() {
-            match Udp::connect(*at, to.source(), tag).and_then(|udp| self.add_udp(udp)) {
-                Ok(()) => return Ok(()),
+            match Udp::connect(*at, to.source(), tag) {
+                Ok(udp) => return self.add_udp(udp),
                 Err(errno) => failed = errno,
             }
         }
@@ -251,7 +267,7 @@ impl<P: Protocol> Reactor<P> {
     /// `O_NONBLOCK` is not set on an open file that other programs may share, such as the user's
     /// terminal. A descriptor that epoll cannot wait for (epoll_ctl(2), `EPERM`) is always ready, and
     /// is read within the budget of a turn like every other.
-    pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u32) -> io::Result<ConnId> {
+    pub fn adopt(&mut self, fd: OwnedFd, direction: Direction, tag: u64) -> io::Result<ConnId> {
         self.core.set_now(self.clock());
         let stream = Fd::adopt(fd, direction)?;
         let state = stream.first_state();
@@ -268,7 +284,7 @@ impl<P: Protocol> Reactor<P> {
 
     /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a
     /// report, SIGCONT and SIGWINCH by `on_redraw`, SIGHUP by `on_reload`; ignores SIGPIPE and
-    /// SIGXFSZ. A signal that is ignored already stays ignored. Call it before other threads are
+    /// SIGXFSZ. A signal that is ignored already is_kept ignored. Call it before other threads are
     /// started: they inherit the blocked signals.
     pub fn handle_signals(&mut self) -> io::Result<()> {
         let signals = Signals::new()?;
@@ -278,40 +294,40 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Calls `report` with the counters on SIGUSR1, and `every` so often if that is given.
-    pub fn report(&mut self, every: Option<Duration>, report: impl FnMut(&Stats) + 'static) {
+    pub fn report(&mut self, every: Option<Duration>, report: impl FnMut(&Stats) + Send + 'static) {
         self.report = Some(Box::new(report));
         self.report_every = every.filter(|every| !every.is_zero());
         self.core.set_now(self.clock());
         self.arm_report();
     }
 
-    /// A handle that wakes this reactor from any thread. Once one was made, [`Reactor::run`] does not
-    /// return before the reactor is stopped, also if all handles are dropped.
+    /// A handle that wakes this reactor from any thread. The reactor waits for as long as one is left.
     pub fn waker(&mut self) -> io::Result<Waker> {
-        if let Some(waker) = &self.waker {
-            return Ok(waker.clone());
+        if let Some(wakers) = &mut self.wakers {
+            return Ok(wakers.waker());
         }
-        let waker = Waker::new()?;
-        self.control(&waker, Source::Waker, Interest::IN)?;
-        self.waker = Some(waker.clone());
-        Ok(waker)
+        let wakers = Wakers::new()?;
+        self.control(&wakers, Source::Waker, Interest::IN)?;
+        Ok(self.wakers.insert(wakers).waker())
     }
 
     /// The counters as they are now.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.core.shared.stats;
-        stats.datagrams_missed += self
-            .udp
-            .iter()
-            .map(|udp| u64::from(udp.missed()))
-            .sum::<u64>();
+        let missed = self.udp.iter().map(|(_, udp)| u64::from(udp.missed()));
+        stats.datagrams_missed += missed.sum::<u64>();
         stats
     }
 
     /// The protocol.
     pub fn protocol(&self) -> &P {
         &self.core.voice.protocol
+    }
+
+    /// Ends the reactor at once, as dropping it does, and returns the protocol, which hears no more.
+    pub fn into_protocol(self) -> P {
+        self.core.voice.protocol
     }
 
     /// Lets the protocol ask for actions from outside of a callback; its output leaves in the next
@@ -337,7 +353,17 @@ impl<P: Protocol> Reactor<P> {
 
     /// One turn of the loop. It waits, for as long as there is nothing to do.
     pub fn turn(&mut self) -> io::Result<()> {
-        self.wait()?;
+        self.turn_for(None)
+    }
+
+    /// One turn of the loop, which waits for no longer than this; `None` is for as long as there is
+    /// nothing to do.
+    ///
+    /// With a time of zero the reactor can be nested in another loop, which waits for its descriptor
+    /// to be readable ([`AsFd`]) and for no longer than [`Reactor::timeout`], then turns it, until
+    /// [`Reactor::is_done`].
+    pub fn turn_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.wait(timeout)?;
         self.dispatch();
         self.run_timers();
         self.run_ready();
@@ -362,7 +388,7 @@ impl<P: Protocol> Reactor<P> {
         self.core.tell(Protocol::on_stop);
         // Last words may be datagrams.
         self.run_commands();
-        self.stop_listening();
+        self.stop_listening(None);
         self.core.stop();
         self.look_at_grace(until);
     }
@@ -386,9 +412,23 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    fn is_done(&self) -> bool {
-        let sources = !self.listeners.is_empty() || !self.udp.is_empty() || self.waker.is_some();
-        let waits = sources || self.core.timers.is_armed(TimerKey::Service);
+    /// How long the next turn may wait: until the next deadline, and not at all if there is work left.
+    /// `None` is until an event.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        let left = |at: Millis| Duration::from_millis(at).saturating_sub(self.started.elapsed());
+        match self.core.has_work() {
+            true => Some(Duration::ZERO),
+            false => self.core.timers.next().map(left),
+        }
+    }
+
+    /// Whether there is nothing left to wait for: [`Reactor::run`] returns.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        let sources = !self.listeners.is_empty() || !self.udp.is_empty();
+        let waits = sources || self.wakers.as_ref().is_some_and(Wakers::may_ask);
+        let waits = waits || self.core.timers.is_armed(TimerKey::Service);
         let waits = waits || self.core.has_races();
         let waits = waits || self.core.has_work();
         self.core.len() == 0 && (self.phase != Phase::Running || !waits)
@@ -400,16 +440,12 @@ impl<P: Protocol> Reactor<P> {
         self.started.elapsed().as_millis() as Millis
     }
 
-    /// Waits for events, until the next deadline; not at all if there is work left.
+    /// Waits for events, until the next deadline or for no longer than `most`.
     ///
     /// The clock is read twice a turn, after the wait and before it: callbacks take time too, and a
     /// wait that did not count it would be late by as much.
-    fn wait(&mut self) -> io::Result<()> {
-        let left = |at: Millis| Duration::from_millis(at).saturating_sub(self.started.elapsed());
-        let timeout = match self.core.has_work() {
-            true => Some(Duration::ZERO),
-            false => self.core.timers.next().map(left),
-        };
+    fn wait(&mut self, most: Option<Duration>) -> io::Result<()> {
+        let timeout = self.timeout().into_iter().chain(most).min();
         self.poll.wait(&mut self.events, timeout)?;
         self.core.begin_turn(self.clock());
         self.core.shared.stats.turns += 1;
@@ -478,12 +514,12 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn wake(&mut self) {
-        let Some(waker) = &self.waker else { return };
+        let Some(wakers) = &self.wakers else { return };
         let Asked {
             wake,
             report,
             stops,
-        } = waker.take();
+        } = wakers.take();
         if wake {
             self.core.tell(|protocol, out| protocol.on_wake(out));
         }
@@ -549,21 +585,27 @@ impl<P: Protocol> Reactor<P> {
         if !self.core.voice.outbox.has_commands() {
             return;
         }
-        for command in self.core.voice.outbox.take_commands() {
+        let (commands, letters) = self.core.voice.outbox.take_commands();
+        let mut next = 0;
+        for command in commands {
             match command {
-                Command::StopListening => self.stop_listening(),
+                Command::StopListening(tag) => self.stop_listening(tag),
                 Command::Stop => self.stop(),
                 Command::Connect { to, tag } => self.connect_for_protocol(&to, tag),
-                Command::SendTo { tag, to, bytes } => self.send_to(tag, to, bytes),
+                Command::SendTo { tag, count } => {
+                    self.send_letters(tag, next..next + count, &letters);
+                    next += count;
+                }
             }
         }
+        self.core.voice.outbox.reuse(letters);
     }
 
-    fn connect_for_protocol(&mut self, to: &Address, tag: u32) {
+    fn connect_for_protocol(&mut self, to: &Address, tag: u64) {
         let why = match self.phase {
             // A client that connects again whenever it is closed would keep us from stopping.
             Phase::Stopping { .. } => Closed::Shutdown,
-            Phase::Running if !to.is_resolved() => Closed::Error(Errno::EINVAL),
+            Phase::Running if !to.is_resolved() => Closed::Error(SystemError::of(Errno::EINVAL)),
             Phase::Running => match self.connect(to, tag) {
                 Ok(()) => return,
                 Err(error) => closed_by_error(&error),
@@ -572,48 +614,71 @@ impl<P: Protocol> Reactor<P> {
         self.core.connect_failed(tag, why);
     }
 
-    fn send_to(&mut self, tag: u32, to: SocketAddr, bytes: Vec<u8>) {
-        let fits = |udp: &&Udp| udp.tag == tag && udp.reaches(&to);
-        match self.udp.iter().find(fits) {
-            Some(udp) => udp.send_to(to, bytes, &mut self.core),
-            None => self.core.shared.stats.datagrams_lost += 1,
+    /// Sends datagrams, those that follow upon one another from one socket together.
+    fn send_letters(&mut self, tag: u64, mut which: Range<usize>, letters: &Letters) {
+        while let Some(first) = which.next() {
+            let from = |at: usize| self.udp_for(tag, letters.to(at));
+            let socket = from(first);
+            let others = which.clone().take_while(|at| from(*at) == socket).count();
+            which.start += others;
+            match socket {
+                Some(index) => self.udp[index].send(first..which.start, letters, &mut self.core),
+                None => self.core.shared.stats.datagrams_lost += 1 + others as u64,
+            }
         }
     }
 
-    fn stop_listening(&mut self) {
-        self.core.shared.stats = self.stats();
-        let unanswered: usize = self.udp.iter().map(Udp::unanswered).sum();
-        self.core.shared.stats.datagrams_lost += unanswered as u64;
-        for listener in self.listeners.drain(..) {
-            // A path's listener may be another reactor's, too: to close our descriptor would not
-            // end the watch (epoll(7)).
-            let _ = self.poll.delete(&listener);
-        }
-        self.udp.clear();
+    /// The socket with this tag that can send there.
+    fn udp_for(&self, tag: u64, to: SocketAddr) -> Option<usize> {
+        let fits = |(_, udp): &(usize, &Udp)| udp.tag == tag && udp.reaches(&to);
+        self.udp.iter().find(fits).map(|(index, _)| index)
+    }
+
+    /// Closes the listeners and UDP sockets with this tag, or all of them.
+    fn stop_listening(&mut self, tag: Option<u64>) {
+        let is_kept = |its: u64| tag.is_some_and(|tag| tag != its);
+        let stats = &mut self.core.shared.stats;
+        self.udp.retain(|_, udp| {
+            if !is_kept(udp.tag) {
+                stats.datagrams_missed += u64::from(udp.missed());
+                stats.datagrams_lost += udp.unanswered() as u64;
+            }
+            is_kept(udp.tag)
+        });
+        self.listeners.retain(|_, listener| {
+            if !is_kept(listener.tag) {
+                // A path's listener may be another reactor's, too: to close our descriptor would not
+                // end the watch (epoll(7)).
+                let _ = self.poll.delete(&*listener);
+            }
+            is_kept(listener.tag)
+        });
     }
 
     /// Makes a connection of a stream, and adds its descriptor to the interest list: the one
     /// epoll_ctl(2) of its life. A stream that epoll cannot wait for is ready at all times.
-    fn watch(&mut self, stream: Fd, direction: Direction, state: State) -> nix::Result<ConnId> {
+    fn watch(&mut self, stream: Fd, direction: Direction, state: State) -> io::Result<ConnId> {
         self.core.shared.stats.controls += 1;
         let token = self.core.next_id().token();
         let edges = match self.poll.add(&stream, token, direction.interest()) {
             Ok(()) => State::empty(),
-            Err(Errno::EPERM) => State::READABLE | State::WRITABLE | State::UNSURE,
-            Err(errno) => return Err(errno),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                State::READABLE | State::WRITABLE | State::UNSURE
+            }
+            Err(error) => return Err(error),
         };
         Ok(self.core.insert(stream, state | edges))
     }
 
     /// Adds one of the reactor's own descriptors to the interest list.
-    fn control(&mut self, fd: &impl AsFd, source: Source, interest: Interest) -> nix::Result<()> {
+    fn control(&mut self, fd: &impl AsFd, source: Source, interest: Interest) -> io::Result<()> {
         self.core.shared.stats.controls += 1;
         self.poll.add(fd, source.token(), interest)
     }
 }
 
 fn closed_by_error(error: &io::Error) -> Closed {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)).into()
+    SystemError::new(error.raw_os_error().unwrap_or(libc::EINVAL)).into()
 }
 
 /// Ends the watch of a stream that is about to be closed, if closing will not do it (epoll(7)).
@@ -622,6 +687,14 @@ fn unwatch(poll: &Poll, stream: &Fd) {
     // watch to end.
     if !stream.is_peer() {
         let _ = poll.delete(stream);
+    }
+}
+
+/// The epoll descriptor, readable when an event has arrived: the way into another loop. See
+/// [`Reactor::turn_for`].
+impl<P> AsFd for Reactor<P> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.as_fd()
     }
 }
 

@@ -79,9 +79,11 @@ pub struct Script<P> {
     /// Datagrams that the protocol has sent, for [`Script::take_datagrams`].
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
     /// Connects that the protocol has asked for: address and tag.
-    connects: Vec<(String, u32)>,
+    connects: Vec<(String, u64)>,
     /// The protocol has not asked to stop listening.
     listening: bool,
+    /// Tags to which the protocol listens no more.
+    unheard: Vec<u64>,
     /// The stop has begun.
     stopped: bool,
 }
@@ -178,6 +180,7 @@ impl<P: Protocol> Script<P> {
             datagrams: Vec::new(),
             connects: Vec::new(),
             listening: true,
+            unheard: Vec::new(),
             stopped: false,
         }
     }
@@ -224,7 +227,7 @@ impl<P: Protocol> Script<P> {
     }
 
     /// A connect with this tag fails.
-    pub fn connect_error(&mut self, tag: u32, why: Closed) {
+    pub fn connect_error(&mut self, tag: u64, why: Closed) {
         self.core.connect_failed(tag, why);
         self.settle();
     }
@@ -296,7 +299,7 @@ impl<P: Protocol> Script<P> {
     }
 
     /// The kernel refuses a datagram, which the protocol gets back with `on_unsent`.
-    pub fn unsent(&mut self, tag: u32, datagram: &[u8]) {
+    pub fn unsent(&mut self, tag: u64, datagram: &[u8]) {
         self.call(|protocol, out| protocol.on_unsent(tag, datagram.to_vec(), out));
     }
 
@@ -354,7 +357,7 @@ impl<P: Protocol> Script<P> {
     }
 
     /// Takes the connects that were asked for since the last call: address and tag.
-    pub fn take_connects(&mut self) -> Vec<(String, u32)> {
+    pub fn take_connects(&mut self) -> Vec<(String, u64)> {
         std::mem::take(&mut self.connects)
     }
 
@@ -363,6 +366,12 @@ impl<P: Protocol> Script<P> {
     #[must_use]
     pub fn is_listening(&self) -> bool {
         self.listening && !self.stopped
+    }
+
+    /// Whether the protocol still wants to listen with this tag.
+    #[must_use]
+    pub fn is_listening_to(&self, tag: u64) -> bool {
+        self.is_listening() && !self.unheard.contains(&tag)
     }
 
     /// Whether the stop has begun, by [`Script::stop`] or because the protocol asked for it.
@@ -411,11 +420,19 @@ impl<P: Protocol> Script<P> {
 
     /// Carries out the requests that a reactor would carry out with descriptors.
     fn run_commands(&mut self) {
-        for command in self.core.voice.outbox.take_commands() {
+        let (commands, letters) = self.core.voice.outbox.take_commands();
+        let mut next = 0;
+        for command in commands {
             match command {
                 Command::Connect { to, tag } => self.connects.push((to.to_string(), tag)),
-                Command::SendTo { to, bytes, .. } => self.datagrams.push((to, bytes)),
-                Command::StopListening => self.listening = false,
+                Command::SendTo { count, .. } => {
+                    let sent = (next..next + count).map(|at| (letters.to(at), letters.bytes(at)));
+                    let sent = sent.map(|(to, bytes)| (to, bytes.to_vec()));
+                    self.datagrams.extend(sent);
+                    next += count;
+                }
+                Command::StopListening(None) => self.listening = false,
+                Command::StopListening(Some(tag)) => self.unheard.push(tag),
                 Command::Stop => self.begin_stop(),
             }
         }
@@ -565,6 +582,18 @@ mod tests {
             script.take_datagrams(),
             [(from, vec![]), (from, b"x".to_vec())]
         );
+    }
+
+    #[test]
+    fn one_tag_may_be_listened_to_no_more() {
+        let mut script = Script::new(Echo);
+        let tags = |script: &Script<Echo>| [0, 7].map(|tag| script.is_listening_to(tag));
+        assert_eq!(tags(&script), [true, true]);
+        script.call(|_, out| out.stop_listening_to(7));
+        assert_eq!(tags(&script), [true, false]);
+        assert!(script.is_listening());
+        script.call(|_, out| out.stop_listening());
+        assert_eq!(tags(&script), [false, false]);
     }
 
     #[test]

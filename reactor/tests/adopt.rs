@@ -13,7 +13,7 @@ use common::{
     Heard, Notes, adopt_socket, alone, echo, is_nonblocking, narrow, noise, reactor, read_some,
     sink, turn_at_once, turn_until, write_some,
 };
-use edgeloop_reactor::{Closed, Direction, Limits, Outbox, Reactor};
+use edgeloop_reactor::{Closed, Direction, Limits, Outbox, Reactor, SystemError};
 use nix::errno::Errno;
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -246,7 +246,7 @@ fn a_full_device_is_an_error_of_its_connection() {
         let full = open("/dev/full");
         reactor.adopt(full.into(), Direction::Output, 0).unwrap();
         reactor.run().unwrap();
-        let full = Closed::Error(Errno::ENOSPC);
+        let full = Closed::Error(SystemError::new(Errno::ENOSPC as i32));
         assert_eq!(reactor.protocol().closed(), [full]);
     });
 }

@@ -16,9 +16,9 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use edgeloop_reactor::process::raise_descriptor_limit;
 use edgeloop_reactor::{
     Closed, ConnId, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor, Stats, Waker,
-    raise_descriptor_limit,
 };
 
 const MESSAGE_BYTES: usize = 64;
@@ -222,7 +222,7 @@ impl<P: Protocol> Rig<P> {
 
     /// Listens on a free port, and returns the address.
     fn listen(&mut self) -> String {
-        let bound = self.reactor.listen(&"0".parse().unwrap(), 0).unwrap();
+        let bound = self.reactor.listen_on("0", 0).unwrap();
         let url = bound[0].to_string();
         url.strip_prefix("tcp://").unwrap().to_owned()
     }

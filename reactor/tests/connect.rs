@@ -13,14 +13,16 @@ use common::{
     Heard, PATIENCE, adopt_socket, alone, echo, reactor, reactor_with, read_some, turn_at_once,
     turn_until,
 };
-use edgeloop_reactor::{Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer};
+use edgeloop_reactor::{
+    Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer, SystemError,
+};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
 };
 
-const SERVER: u32 = 3;
-const CLIENT: u32 = 7;
+const SERVER: u64 = 3;
+const CLIENT: u64 = 7;
 
 #[test]
 fn a_connected_connection_is_like_an_accepted_one() {
@@ -41,7 +43,7 @@ fn a_connected_connection_is_like_an_accepted_one() {
             turn_until(&mut reactor, |notes| notes.closed().len() == 2);
 
             let (id, peer) = opened(&reactor.protocol().heard, CLIENT);
-            let address = at.resolve().unwrap().pop();
+            let address = at.socket_addr();
             assert_eq!(peer, address.map_or(Peer::Unix, Peer::Inet));
             assert_eq!(reactor.protocol().received(id), b"hello");
             let stats = reactor.stats();
@@ -71,7 +73,10 @@ fn a_refusal_is_told_with_its_cause() {
             reactor.run().unwrap();
             assert_eq!(
                 reactor.protocol().heard,
-                [Heard::ConnectError(CLIENT, Closed::Error(errno))],
+                [Heard::ConnectError(
+                    CLIENT,
+                    Closed::Error(SystemError::new(errno as i32))
+                )],
                 "{to}"
             );
             let stats = reactor.stats();
@@ -149,7 +154,10 @@ fn the_loop_resolves_no_name() {
         turn_until(&mut reactor, |notes| !notes.heard.is_empty());
         assert_eq!(
             reactor.protocol().heard,
-            [Heard::ConnectError(CLIENT, Closed::Error(Errno::EINVAL))]
+            [Heard::ConnectError(
+                CLIENT,
+                Closed::Error(SystemError::new(Errno::EINVAL as i32))
+            )]
         );
         assert_eq!(reactor.stats().connect_errors, 1);
     });
@@ -246,8 +254,8 @@ fn of_several_addresses_the_last_one_s_error_is_told_once() {
         let (timeout, rounding) = (Duration::from_millis(50), Duration::from_millis(2));
         let (_bound, refusing) = bound_only_at(ELSEWHERE);
         let (_full, _filling, silent) = silent_listener();
-        let refused = Closed::Error(Errno::ECONNREFUSED);
-        let unreachable_network = Closed::Error(Errno::ENETUNREACH);
+        let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
+        let unreachable_network = Closed::Error(SystemError::new(Errno::ENETUNREACH as i32));
         // The error that the protocol is told, and whether the connect timeout passes before.
         for (addresses, why, timeouts) in [
             ([&refusing, &silent], Closed::TimedOut, 1),
@@ -402,18 +410,21 @@ fn an_address_of_another_machine_is_no_local_address() {
             let mut reactor = reactor(|_, _| {});
             reactor.call(|_, out| out.connect(to.clone(), CLIENT));
             reactor.run().unwrap();
-            let error = Heard::ConnectError(CLIENT, Closed::Error(Errno::EADDRNOTAVAIL));
+            let error = Heard::ConnectError(
+                CLIENT,
+                Closed::Error(SystemError::new(Errno::EADDRNOTAVAIL as i32)),
+            );
             assert_eq!(reactor.protocol().heard, [error], "{to}");
         }
     });
 }
 
-fn is_open(heard: &Heard, tag: u32) -> bool {
+fn is_open(heard: &Heard, tag: u64) -> bool {
     matches!(heard, Heard::Open(_, opened) if opened.tag == tag)
 }
 
 /// The first connection with this tag, and its peer.
-fn opened(heard: &[Heard], tag: u32) -> (ConnId, Peer) {
+fn opened(heard: &[Heard], tag: u64) -> (ConnId, Peer) {
     let found = heard.iter().find_map(|heard| match heard {
         Heard::Open(id, Opened { peer, tag: its }) if *its == tag => Some((*id, *peer)),
         _ => None,

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use common::{Heard, PATIENCE, alone, reactor, turn_at_once, turn_until};
 use edgeloop_reactor::{
-    Address, Closed, ConnId, Data, Datagram, Limits, Outbox, Protocol, Reactor, Stats,
+    Address, Closed, ConnId, Data, Datagram, Limits, Outbox, Protocol, Reactor, Stats, SystemError,
 };
 use nix::errno::Errno;
 
-const TAG: u32 = 5;
+const TAG: u64 = 5;
 
 /// An echo that sends every datagram back in capitals.
 #[derive(Default)]
@@ -179,6 +179,38 @@ fn the_answers_of_a_socket_with_one_peer_go_back_to_it() {
     });
 }
 
+/// The one that is too long ends the first call early, and is lost alone.
+#[test]
+fn datagrams_that_are_said_together_leave_together() {
+    const MANY: usize = 100;
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        listen(&mut reactor);
+        let receivers = [bound(), bound()];
+        let [first, second] = [&receivers[0], &receivers[1]].map(|to| to.local_addr().unwrap());
+        reactor.call(|_, out| {
+            (0..MANY).for_each(|count| out.send_to(TAG, first, &vec![count as u8; count]));
+            out.send_to(TAG, second, &vec![0; 65_508]);
+            out.send_to(TAG, second, b"hello");
+            out.send_to(TAG, first, b"the end");
+        });
+        let before = reactor.stats();
+        turn_at_once(&mut reactor);
+        for count in 0..MANY {
+            assert_eq!(receive(&receivers[0]), vec![count as u8; count]);
+        }
+        assert_eq!(receive(&receivers[0]), b"the end");
+        assert_eq!(receive(&receivers[1]), b"hello");
+        let after = reactor.stats();
+        let sent = after.datagrams_out - before.datagrams_out;
+        assert_eq!((sent, after.datagrams_lost), (MANY as u64 + 2, 1));
+        // Of 64, of 36, of the one that is too long, of two.
+        assert_eq!(after.writes - before.writes, 4);
+        let bytes = (0..MANY).sum::<usize>() + b"hello".len() + b"the end".len();
+        assert_eq!(after.bytes_out - before.bytes_out, bytes as u64);
+    });
+}
+
 /// The error of a datagram is told once, and then the loop rests, although the error is both an
 /// event and the result of the next call.
 #[test]
@@ -303,7 +335,10 @@ fn a_peer_that_is_gone_holds_up_no_stop() {
 }
 
 /// The callback for a datagram that was sent to a port without a socket.
-const REFUSED: Heard = Heard::ConnectError(TAG, Closed::Error(Errno::ECONNREFUSED));
+const REFUSED: Heard = Heard::ConnectError(
+    TAG,
+    Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32)),
+);
 
 /// A peer that can vanish and keep its port: while its socket is connected to another address, the
 /// kernel refuses the reactor's datagrams as for a closed port.
@@ -347,9 +382,8 @@ impl Remote {
 }
 
 fn listen<P: Protocol>(reactor: &mut Reactor<P>) -> SocketAddr {
-    let at = "udp://127.0.0.1:0".parse().unwrap();
-    let bound: Vec<Address> = reactor.listen(&at, TAG).unwrap();
-    bound[0].resolve().unwrap()[0]
+    let bound = reactor.listen_on("udp://127.0.0.1:0", TAG).unwrap();
+    bound[0].socket_addr().unwrap()
 }
 
 fn bound() -> UdpSocket {

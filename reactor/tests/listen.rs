@@ -2,9 +2,12 @@
 
 mod common;
 
-use std::net::TcpStream;
+use std::io::ErrorKind;
+use std::net::{TcpStream, UdpSocket};
 
-use common::{Heard, alone, echo, reactor_with, read_some, turn_at_once, turn_until, write_some};
+use common::{
+    Heard, alone, echo, reactor, reactor_with, read_some, turn_at_once, turn_until, write_some,
+};
 use edgeloop_reactor::{Limits, Opened};
 
 /// A long queue of one listener delays neither the clients of another listener nor open
@@ -19,8 +22,8 @@ fn no_turn_accepts_more_than_its_budget() {
         };
         let mut reactor = reactor_with(limits, echo);
         let [busy, quiet] = [0, 1].map(|tag| {
-            let bound = reactor.listen(&"0".parse().unwrap(), tag).unwrap();
-            bound[0].resolve().unwrap()[0]
+            let bound = reactor.listen_on("0", tag).unwrap();
+            bound[0].socket_addr().unwrap()
         });
         let crowd: Vec<_> = (0..50).map(|_| TcpStream::connect(busy).unwrap()).collect();
         turn_at_once(&mut reactor);
@@ -54,5 +57,42 @@ fn no_turn_accepts_more_than_its_budget() {
             "{before_the_other}"
         );
         drop(crowd);
+    });
+}
+
+#[test]
+fn a_listener_and_a_udp_socket_are_ended_alone_and_another_may_take_their_place() {
+    const ENDED: u64 = 1;
+    const OTHER: u64 = 2;
+    alone(|| {
+        let mut reactor = reactor(|heard, out| match heard {
+            Heard::Data(_, bytes) if bytes == b"end" => out.stop_listening_to(ENDED),
+            other => echo(other, out),
+        });
+        let mut listen = |at, tag| {
+            reactor.listen_on(at, tag).unwrap()[0]
+                .socket_addr()
+                .unwrap()
+        };
+        let [ended, other] = [ENDED, OTHER].map(|tag| listen("0", tag));
+        let [ended_udp, other_udp] = [ENDED, OTHER].map(|tag| listen("udp://0", tag));
+        let client = TcpStream::connect(ended).unwrap();
+        write_some(&client, b"end");
+        let heard_end = |heard: &Heard| matches!(heard, Heard::Data(_, bytes) if bytes == b"end");
+        turn_until(&mut reactor, |notes| notes.heard.iter().any(heard_end));
+
+        let refused = TcpStream::connect(ended).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        drop(UdpSocket::bind(ended_udp).unwrap());
+        assert!(UdpSocket::bind(other_udp).is_err());
+        let third = reactor.listen_on("0", ENDED).unwrap()[0]
+            .socket_addr()
+            .unwrap();
+        let others = [other, third].map(|at| TcpStream::connect(at).unwrap());
+        for client in others.iter().chain([&client]) {
+            client.set_nonblocking(true).unwrap();
+            write_some(client, b"hello");
+            turn_until(&mut reactor, |_| read_some(client) == b"hello");
+        }
     });
 }

@@ -10,9 +10,9 @@ use std::thread;
 use common::{
     Heard, adopt_socket, alone, noise, reactor, reactor_with, read_some, turn_at_once, write_some,
 };
+use edgeloop_reactor::process::raise_descriptor_limit;
 use edgeloop_reactor::{
     Closed, ConnId, ConnMap, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor,
-    raise_descriptor_limit,
 };
 use nix::sys::socket::{setsockopt, sockopt};
 

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use common::{Heard, PATIENCE, adopt_socket, alone, echo, reactor, turn_at_once, turn_until};
 use edgeloop_reactor::{Address, Bound, Outbox, Stats, Waker};
 
-const TAG: u32 = 5;
+const TAG: u64 = 5;
 const CLIENTS: u64 = 64;
 const BACKLOG: usize = 1024;
 

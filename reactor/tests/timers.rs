@@ -7,9 +7,8 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use common::{Heard, adopt_socket, alone, reactor, reactor_with, sink, turn_at_once, turn_until};
-use edgeloop_reactor::{
-    Closed, ConnId, Data, Limits, Outbox, Protocol, Script, raise_descriptor_limit,
-};
+use edgeloop_reactor::process::raise_descriptor_limit;
+use edgeloop_reactor::{Closed, ConnId, Data, Limits, Outbox, Protocol, Script};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -182,8 +181,8 @@ fn a_reactor_with_nothing_to_wait_for_returns() {
         assert_eq!(timed.protocol().heard, [Heard::ServiceTimer]);
 
         let mut listening = reactor(|_, out| out.stop_listening());
-        listening.listen(&"0".parse().unwrap(), 0).unwrap();
-        listening.listen(&"udp://0".parse().unwrap(), 0).unwrap();
+        listening.listen_on("0", 0).unwrap();
+        listening.listen_on("udp://0", 0).unwrap();
         listening.call(|_, out| out.set_service_timer(MS));
         listening.run().unwrap();
 

@@ -2,10 +2,8 @@
 
 mod common;
 
-use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -140,6 +138,33 @@ fn the_second_stop_is_immediate() {
 }
 
 #[test]
+fn a_reactor_waits_for_wakers_as_long_as_there_is_one() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let waker = reactor.waker().unwrap();
+        waker.wake().unwrap();
+        drop(waker);
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().heard, [Heard::Wake], "asked for before");
+
+        let waker = reactor.waker().unwrap();
+        thread::scope(|scope| {
+            let copy = waker.clone();
+            drop(waker);
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(20));
+                copy.wake().unwrap();
+                thread::sleep(Duration::from_millis(20));
+                drop(copy);
+            });
+            reactor.run().unwrap();
+        });
+        let heard = reactor.into_protocol().heard;
+        assert_eq!(heard, [Heard::Wake, Heard::Wake]);
+    });
+}
+
+#[test]
 fn a_report_is_made_when_a_waker_asks_for_it() {
     alone(|| {
         let mut reactor = reactor(|_, _| {});
@@ -147,21 +172,22 @@ fn a_report_is_made_when_a_waker_asks_for_it() {
         // No reactor has taken the request yet.
         waker.report().unwrap();
         reactor.turn().unwrap();
-        let reports = Rc::new(RefCell::new(Vec::new()));
-        let into = Rc::clone(&reports);
-        reactor.report(None, move |stats| into.borrow_mut().push(*stats));
+        let (into, reports) = mpsc::channel();
+        reactor.report(None, move |stats| into.send(stats.connections).unwrap());
         let (_, _peer) = adopt_socket(&mut reactor, 0);
         (0..3).for_each(|_| waker.report().unwrap());
         reactor.turn().unwrap();
+        let mut connections: Vec<u64> = reports.try_iter().collect();
         thread::scope(|scope| {
             scope.spawn(|| waker.report().unwrap());
-            while reports.borrow().len() < 2 {
+            while connections.len() < 2 {
                 reactor.turn().unwrap();
+                connections.extend(reports.try_iter());
             }
         });
         assert_eq!(reactor.protocol().count(&Heard::Wake), 0);
         turn_at_once(&mut reactor);
-        let connections: Vec<u64> = reports.borrow().iter().map(|it| it.connections).collect();
+        connections.extend(reports.try_iter());
         assert_eq!(
             connections,
             [1, 1],
@@ -174,16 +200,17 @@ fn a_report_is_made_when_a_waker_asks_for_it() {
 #[test]
 fn a_waker_may_ask_for_everything_at_once() {
     alone(|| {
-        let order = Rc::new(RefCell::new(Vec::new()));
-        let (heard, reported) = (Rc::clone(&order), Rc::clone(&order));
-        let mut reactor = reactor(move |it, _| heard.borrow_mut().push(format!("{it:?}")));
-        reactor.report(None, move |_| reported.borrow_mut().push("report".into()));
+        let (heard, order) = mpsc::channel();
+        let reported = heard.clone();
+        let mut reactor = reactor(move |it, _| heard.send(format!("{it:?}")).unwrap());
+        reactor.report(None, move |_| reported.send("report".into()).unwrap());
         let waker = reactor.waker().unwrap();
         waker.stop().unwrap();
         waker.report().unwrap();
         waker.wake().unwrap();
         reactor.run().unwrap();
-        assert_eq!(*order.borrow(), ["Wake", "report", "Stop"]);
+        let order: Vec<String> = order.try_iter().collect();
+        assert_eq!(order, ["Wake", "report", "Stop"]);
     });
 }
 
@@ -345,7 +372,7 @@ fn last_words_may_be_datagrams() {
                 out.send_to(1, to, b"farewell");
             }
         });
-        reactor.listen(&"udp://0".parse().unwrap(), 1).unwrap();
+        reactor.listen_on("udp://0", 1).unwrap();
         reactor.call(|_, out| out.stop());
         reactor.run().unwrap();
         assert_eq!(reactor.stats().datagrams_out, 1);
@@ -411,7 +438,7 @@ fn the_port_is_free_again_at_once() {
         first.stop();
         first.run().unwrap();
         let mut second = reactor(sink);
-        second.listen(&Address::Tcp(at.into()), 0).unwrap();
+        second.listen(&at.into(), 0).unwrap();
     });
 }
 
@@ -423,6 +450,6 @@ fn with_grace(grace: Duration) -> Limits {
 }
 
 fn listen<F: FnMut(&Heard, &mut Outbox)>(reactor: &mut Reactor<Notes<F>>) -> SocketAddr {
-    let bound = reactor.listen(&"0".parse().unwrap(), 0).unwrap();
-    bound[0].resolve().unwrap()[0]
+    let bound = reactor.listen_on("0", 0).unwrap();
+    bound[0].socket_addr().unwrap()
 }

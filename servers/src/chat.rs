@@ -87,8 +87,8 @@ use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
 
 /// Tags of the operator's terminal; every other connection is tagged [`CLIENT`].
-const STDIN: u32 = 1;
-const STDOUT: u32 = 2;
+const STDIN: u64 = 1;
+const STDOUT: u64 = 2;
 
 /// The room that every member enters first.
 const LOBBY: &str = "lobby";

@@ -64,11 +64,11 @@ impl<P: Server> Protocol for Front<P> {
     forward! {
         on_data(id: ConnId, data: Data<'_>);
         on_eof(id: ConnId);
-        on_timer(id: ConnId);
         on_again(id: ConnId);
+        on_timer(id: ConnId);
         on_service_timer();
-        on_connect_error(tag: u32, why: Closed);
-        on_unsent(tag: u32, datagram: Vec<u8>);
+        on_connect_error(tag: u64, why: Closed);
+        on_unsent(tag: u64, datagram: Vec<u8>);
         on_wake();
         on_redraw();
         on_stop();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Command, ValueEnum};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
-use edgeloop_reactor::reason;
+use edgeloop_reactor::process::reason;
 
 use crate::print::print_text;
 

@@ -49,7 +49,8 @@ mod workers;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use edgeloop_reactor::{ignore_write_signals, reap_orphans, serve_in_background};
+use edgeloop_reactor::process::{ignore_write_signals, reap_orphans, reason};
+use edgeloop_reactor::terminal::serve_in_background;
 
 use crate::cli::{Cli, Command, Server};
 
@@ -80,7 +81,7 @@ fn settle_in(server: &Server) -> Result<(), String> {
         false => serve_in_background(),
     };
     let settled = in_background.and_then(|()| reap_orphans());
-    settled.map_err(|errno| format!("cannot handle signals: {}", errno.desc()))
+    settled.map_err(|error| format!("cannot handle signals: {}", reason(&error)))
 }
 
 /// Compiles and runs the README's code.

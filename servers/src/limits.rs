@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use edgeloop_reactor::{Limits, open_descriptors, raise_descriptor_limit, reason};
+use edgeloop_reactor::Limits;
+use edgeloop_reactor::process::{open_descriptors, raise_descriptor_limit, reason};
 
 use crate::options::Options;
 

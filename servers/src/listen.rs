@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 
-use edgeloop_reactor::{Address, Bound, HostPort, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Address, Bound, HostPort};
 
 use crate::options::Options;
 use crate::stderr::say;

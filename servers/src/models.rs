@@ -31,7 +31,9 @@ mod sys;
 mod thread;
 mod workers;
 
-use edgeloop_reactor::{Address, Errno, raise_descriptor_limit, reason};
+use edgeloop_reactor::Address;
+use edgeloop_reactor::process::{raise_descriptor_limit, reason};
+use nix::errno::Errno;
 
 use self::acceptor::Acceptor;
 pub(crate) use self::blocking::take_unannounced;

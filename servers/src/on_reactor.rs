@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use edgeloop_reactor::{Bound, Direction, Limits, Reactor, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Bound, Direction, Limits, Reactor};
 
 use crate::front::Front;
 use crate::listen::cannot_listen;

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::process;
 
 use clap::Parser;
-use edgeloop_reactor::reason;
+use edgeloop_reactor::process::reason;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 

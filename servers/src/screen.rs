@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::mem;
 
-use edgeloop_reactor::{is_anothers, may_draw};
+use edgeloop_reactor::terminal::{is_anothers, may_draw};
 
 use crate::harmless::Harmless;
 use crate::stderr;

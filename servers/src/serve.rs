@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use edgeloop_reactor::{Address, reason};
+use edgeloop_reactor::Address;
+use edgeloop_reactor::process::reason;
 
 use crate::ending;
 use crate::limits::limits;

@@ -6,7 +6,7 @@ use edgeloop_reactor::{Limits, Outbox, Protocol};
 use crate::options::Options;
 
 /// The tag of the connections that listeners accept.
-pub(crate) const CLIENT: u32 = 0;
+pub(crate) const CLIENT: u64 = 0;
 
 /// A [`Protocol`] that this program serves, and its needs besides.
 pub(crate) trait Server: Protocol {
@@ -41,9 +41,9 @@ pub(crate) trait Server: Protocol {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StandardStreams {
     /// Standard input's tag.
-    pub(crate) stdin: Option<u32>,
+    pub(crate) stdin: Option<u64>,
     /// Standard output's tag.
-    pub(crate) stdout: Option<u32>,
+    pub(crate) stdout: Option<u64>,
 }
 
 /// A server as a subcommand of the program: its options, and how it starts.

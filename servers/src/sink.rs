@@ -36,7 +36,7 @@ Example:
   echo hello | nc -N 127.0.0.1 8888";
 
 /// The tag of standard output.
-const STDOUT: u32 = 1;
+const STDOUT: u64 = 1;
 
 /// The longest line that is printed, its end included: as much as a pipe keeps in one piece among
 /// several writers (pipe(7), `PIPE_BUF`), which matters to the models with several processes.
@@ -376,7 +376,7 @@ fn write(page: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use edgeloop_reactor::Script;
+    use edgeloop_reactor::{Script, SystemError};
     use proptest::prelude::*;
 
     use super::*;
@@ -532,7 +532,7 @@ client 1 closed
         for (why, said) in [
             (Closed::Reset, "Broken pipe"),
             (
-                Closed::Error(edgeloop_reactor::Errno::ENOSPC),
+                Closed::Error(SystemError::new(nix::errno::Errno::ENOSPC as i32)),
                 "No space left on device",
             ),
         ] {

@@ -30,11 +30,11 @@ use crate::server::{CLIENT, Server, StandardStreams};
 pub(crate) use command::TalkCommand;
 
 /// The tag of the connection to the peer.
-pub const PEER: u32 = CLIENT;
+pub const PEER: u64 = CLIENT;
 /// The tag of standard input.
-pub const STDIN: u32 = 1;
+pub const STDIN: u64 = 1;
 /// The tag of standard output.
-pub const STDOUT: u32 = 2;
+pub const STDOUT: u64 = 2;
 
 /// Time between two attempts to reach the peer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -333,7 +333,7 @@ impl Protocol for Talk {
         }
     }
 
-    fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: u64, why: Closed, out: &mut Outbox) {
         let Some(call) = &mut self.call else { return };
         // This program was stopped, which is no failure.
         if why == Closed::Shutdown {

@@ -13,7 +13,8 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use edgeloop_reactor::{Bound, Limits, Signals, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Bound, Limits, Signals};
 
 use crate::limits::limits;
 use crate::listen::{listen, resolve};
@@ -37,7 +38,7 @@ pub(crate) fn serve<S: Server>(
     let addresses = resolve(options, default_port)?;
     // Threads inherit that these signals are blocked, so that none of them is interrupted.
     let signals =
-        Signals::new().map_err(|errno| format!("cannot handle signals: {}", errno.desc()))?;
+        Signals::new().map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     let failed = |error: io::Error| format!("cannot start the workers: {}", reason(&error));
     let (sender, letters) = channel();
     let supervisor = Supervisor::new(count, letters, options.grace);

@@ -14,7 +14,8 @@ use std::io::{Read, Write};
 
 use common::{Client, Party, settings};
 use edgeloop::chat::Settings;
-use edgeloop_reactor::{Limits, raise_descriptor_limit};
+use edgeloop_reactor::Limits;
+use edgeloop_reactor::process::raise_descriptor_limit;
 
 const MEMBERS: usize = 10;
 const WARM_UP_ROUNDS: usize = 30;

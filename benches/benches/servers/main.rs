@@ -13,7 +13,7 @@ use benches::or_end;
 use benches::server::cores;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
-use edgeloop_reactor::{raise_descriptor_limit, reason};
+use edgeloop_reactor::process::{raise_descriptor_limit, reason};
 
 /// One descriptor for each client, and some.
 const DESCRIPTORS: u64 = 1_100;

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use edgeloop_reactor::raise_descriptor_limit;
+use edgeloop_reactor::process::raise_descriptor_limit;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Uid;
 

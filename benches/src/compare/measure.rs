@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};
 
 use edgeloop_reactor::Signals;
+use edgeloop_reactor::process::reason;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::cores::Cores;
@@ -42,7 +43,7 @@ pub fn measure(options: &Options) -> Result<Comparison, String> {
         return Err(format!("nothing is measured: {why}"));
     }
     // From here on, a signal that ends the comparison is an event like any other.
-    let signals = Signals::new().map_err(|errno| format!("signals: {}", errno.desc()))?;
+    let signals = Signals::new().map_err(|error| format!("signals: {}", reason(&error)))?;
     adopt_orphans()?;
     let (cores, warning) = match options.no_pin {
         true => (Cores::ANY, Some("Nothing is pinned (--no-pin).".into())),

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use edgeloop_reactor::reason;
+use edgeloop_reactor::process::reason;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use edgeloop_reactor::raise_descriptor_limit;
+use edgeloop_reactor::process::raise_descriptor_limit;
 use serde::Serialize;
 
 use super::clients::Clients;

@@ -19,7 +19,8 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Errno, Opened, Outbox, Protocol};
+use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Opened, Outbox, Protocol, SystemError};
+use nix::errno::Errno;
 
 use super::{Lines, Next, Peers, Traffic};
 use crate::client::{Call, Client, Service, longer};
@@ -312,7 +313,7 @@ impl Protocol for Ask {
         self.time_is_up(out);
     }
 
-    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
         if !self.peers.is_current(tag) {
             return;
         }
@@ -331,9 +332,9 @@ impl Protocol for Ask {
         self.not_delivered(why, out);
     }
 
-    fn on_unsent(&mut self, _: u32, datagram: Vec<u8>, out: &mut Outbox) {
+    fn on_unsent(&mut self, _: u64, datagram: Vec<u8>, out: &mut Outbox) {
         self.traffic.count_unsent(&datagram);
-        self.not_delivered(Closed::Error(Errno::ENOBUFS), out);
+        self.not_delivered(Closed::Error(SystemError::new(Errno::ENOBUFS as i32)), out);
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {

@@ -168,7 +168,7 @@ impl Protocol for Post {
         self.go_on(out);
     }
 
-    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
         if !self.peers.is_current(tag) {
             return;
         }
@@ -181,7 +181,7 @@ impl Protocol for Post {
         self.fail(cannot_reach(&self.call.server, why), out);
     }
 
-    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, _: &mut Outbox) {
+    fn on_unsent(&mut self, tag: u64, datagram: Vec<u8>, _: &mut Outbox) {
         if self.peers.is_current(tag) {
             self.traffic.count_unsent(&datagram);
             self.unsent.push(datagram);
@@ -197,12 +197,13 @@ impl Protocol for Post {
 
 #[cfg(test)]
 mod tests {
-    use edgeloop_reactor::{Errno, Peer, Script};
+    use edgeloop_reactor::{Peer, Script, SystemError};
+    use nix::errno::Errno;
 
     use super::*;
     use crate::client::{STDIN, Service};
 
-    const REFUSED: Closed = Closed::Error(Errno::ECONNREFUSED);
+    const REFUSED: Closed = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
 
     /// The server's addresses.
     fn at(place: u16) -> SocketAddr {

@@ -8,7 +8,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeloop_reactor::{ConnId, Data, Outbox, Protocol, Reactor, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{ConnId, Data, Outbox, Protocol, Reactor};
 use nix::time::ClockId;
 
 use super::clock::{Nanos, nanos};

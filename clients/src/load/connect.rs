@@ -54,7 +54,7 @@ impl Connect {
         let lane = &self.lanes[place as usize];
         // A lane takes all sources in turn.
         let source = lane.number.wrapping_add(lane.cycle as u32);
-        out.connect(worker.plan().way(source).clone(), place);
+        out.connect(worker.plan().way(source).clone(), place.into());
     }
 
     /// Checks a part of the reply. Returns whether the reply is complete.

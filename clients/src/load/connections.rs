@@ -140,7 +140,7 @@ impl Opening {
 
     fn connect(&self, place: u32, plan: &Plan, out: &mut Outbox) {
         let number = plan.number(self.worker, place);
-        out.connect(plan.way(number).clone(), place);
+        out.connect(plan.way(number).clone(), place.into());
     }
 
     /// Whether each connection is open, or has failed.

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use edgeloop_reactor::Waker;
+use edgeloop_reactor::process::reason;
 
 use super::clock::{Clock, Nanos, Window};
 use super::hearing::Ledger;
@@ -196,7 +197,7 @@ impl Crew {
 }
 
 fn wake(waker: Option<&Waker>) {
-    if let Some(Err(errno)) = waker.map(Waker::wake) {
-        log::debug!("a reactor cannot be woken: {}", errno.desc());
+    if let Some(Err(error)) = waker.map(Waker::wake) {
+        log::debug!("a reactor cannot be woken: {}", reason(&error));
     }
 }

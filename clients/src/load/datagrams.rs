@@ -169,7 +169,7 @@ impl Load for Datagrams {
         let server = self.servers[socket.number as usize % self.servers.len()];
         for _ in 0..socket.to_send(worker) {
             socket.write_next(&worker.turns, now, &mut self.page);
-            out.send_to(place, server, &self.page);
+            out.send_to(place.into(), server, &self.page);
         }
     }
 
@@ -195,7 +195,7 @@ impl Load for Datagrams {
 
     fn on_datagram(&mut self, mut datagram: Datagram<'_>, worker: &mut Worker, out: &mut Outbox) {
         let now = worker.now(out);
-        let place = datagram.tag;
+        let place = datagram.tag as u32;
         match self.check(place, &datagram.data, worker.plan()) {
             Ok(sent) => worker.answered(sent, now),
             Err(mismatch) => return worker.mismatch(mismatch, 1),

@@ -19,7 +19,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use super::clock::{Clock, Nanos, nanos};
 
 /// The tag of the connection whose data are the ticks; no place is that high.
-pub(super) const TICKS: u32 = u32::MAX;
+pub(super) const TICKS: u64 = u64::MAX;
 
 /// The shortest time between two ticks, in nanoseconds.
 const TICK_MIN: u64 = 50_000;

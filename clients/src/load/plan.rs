@@ -5,7 +5,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, Errno, open_descriptors, raise_descriptor_limit, reason};
+use edgeloop_reactor::Address;
+use edgeloop_reactor::process::{open_descriptors, raise_descriptor_limit, reason};
+use nix::errno::Errno;
 
 use super::content::{Letters, Text};
 use super::options::{Kind, LoadOptions};

@@ -5,9 +5,9 @@ mod text;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use edgeloop_reactor::Errno;
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
+use nix::errno::Errno;
 use serde::Serialize;
 
 pub(super) use self::text::percentiles;

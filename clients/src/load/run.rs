@@ -5,7 +5,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use edgeloop_reactor::{Direction, Limits, Reactor, Waker, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Direction, Limits, Reactor, Waker};
 
 use super::chat::Chat;
 use super::clock::Clock;

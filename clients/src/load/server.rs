@@ -9,7 +9,8 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use edgeloop_reactor::{Errno, reason};
+use edgeloop_reactor::process::reason;
+use nix::errno::Errno;
 use nix::time::ClockId;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 

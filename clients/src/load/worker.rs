@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use edgeloop_reactor::{Closed, ConnId, Data, Datagram, Errno, Limits, Opened, Outbox, Protocol};
+use edgeloop_reactor::{
+    Closed, ConnId, Data, Datagram, Limits, Opened, Outbox, Protocol, SystemError,
+};
+use nix::errno::Errno;
 
 use super::clock::Nanos;
 use super::connections::{Connections, Opening};
@@ -16,7 +19,7 @@ use super::plan::Plan;
 use super::tally::{Mismatch, Problem, Tally};
 
 /// The error of connect(2) for a Unix socket whose queue is full. A connect over TCP waits for room.
-pub(super) const QUEUE_FULL: Closed = Closed::Error(Errno::EAGAIN);
+pub(super) const QUEUE_FULL: Closed = Closed::Error(SystemError::new(Errno::EAGAIN as i32));
 /// A message is put together in pieces of up to this size, in bytes.
 pub(super) const PIECE: usize = 4096;
 
@@ -185,11 +188,13 @@ impl<L: Load> Protocol for Driver<L> {
         if self.worker.phase > L::OPENS_UNTIL {
             return out.abort(id);
         }
-        self.worker.connections.insert(id, opened.tag);
-        self.load.on_open(opened.tag, &mut self.worker, out);
+        let place = opened.tag as u32;
+        self.worker.connections.insert(id, place);
+        self.load.on_open(place, &mut self.worker, out);
     }
 
-    fn on_connect_error(&mut self, place: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, place: u64, why: Closed, out: &mut Outbox) {
+        let place = place as u32;
         self.load
             .on_connect_error(place, why, &mut self.worker, out);
         self.look_at_goal();

@@ -9,7 +9,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use edgeloop_reactor::{Address, Closed, ConnId, ConnMap, Data, Limits, Outbox, Protocol, Reactor};
+use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits, Outbox, Protocol, Reactor};
 
 /// The longest head of a request, in bytes, and the most headers in it.
 const HEAD_LIMIT: usize = 8 * 1024;
@@ -158,7 +158,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut reactor = Reactor::new(Hello::new(SystemTime::now), limits)?;
     reactor.handle_signals()?;
-    let bound = reactor.listen(&address.parse::<Address>()?, 0)?;
+    let bound = reactor.listen_on(&address, 0)?;
     eprintln!("listening on {}", bound[0]);
     Ok(reactor.run()?)
 }

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
-use edgeloop_reactor::{Address, Closed, ConnId, ConnMap, Data, Limits};
+use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits};
 use edgeloop_reactor::{Opened, Outbox, Protocol, Reactor};
 
 /// Pending output of a client, in bytes, above which its next reply waits.
@@ -126,7 +126,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9876".into());
     let mut reactor = Reactor::new(Store::default(), Limits::default())?;
     reactor.handle_signals()?;
-    let bound = reactor.listen(&address.parse::<Address>()?, 0)?;
+    let bound = reactor.listen_on(&address, 0)?;
     eprintln!("listening on {}", bound[0]);
     Ok(reactor.run()?)
 }

@@ -16,14 +16,14 @@ use edgeloop_reactor::{Address, Closed, ConnId, ConnMap, Data, Limits};
 use edgeloop_reactor::{Opened, Outbox, Protocol, Reactor};
 
 /// The tag of connections that were accepted; each connect has a tag of its own, above it.
-const ACCEPTED: u32 = 0;
+const ACCEPTED: u64 = 0;
 
 struct Proxy {
     upstream: Address,
     sides: ConnMap<Side>,
     /// The clients whose connect is under way, by its tag.
-    connecting: HashMap<u32, ConnId>,
-    last_tag: u32,
+    connecting: HashMap<u64, ConnId>,
+    last_tag: u64,
 }
 
 /// One of the two connections of a pair.
@@ -80,7 +80,7 @@ impl Protocol for Proxy {
         }
     }
 
-    fn on_connect_error(&mut self, tag: u32, _: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, tag: u64, _: Closed, out: &mut Outbox) {
         if let Some(client) = self.connecting.remove(&tag) {
             out.abort(client);
         }
@@ -132,7 +132,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let upstream = upstream.parse::<Address>()?.resolved()?;
     let mut reactor = Reactor::new(Proxy::new(upstream), Limits::default())?;
     reactor.handle_signals()?;
-    let bound = reactor.listen(&address.parse::<Address>()?, ACCEPTED)?;
+    let bound = reactor.listen_on(&address, ACCEPTED)?;
     eprintln!("listening on {}", bound[0]);
     Ok(reactor.run()?)
 }

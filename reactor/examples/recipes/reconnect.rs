@@ -21,8 +21,8 @@ use edgeloop_reactor::{Address, Closed, ConnId, Data, Direction, Limits};
 use edgeloop_reactor::{Opened, Outbox, Protocol, Reactor};
 
 /// Tags: the connection to the server, and standard output.
-const SERVER: u32 = 0;
-const OUTPUT: u32 = 1;
+const SERVER: u64 = 0;
+const OUTPUT: u64 = 1;
 
 /// The first wait and the longest, before jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -87,7 +87,7 @@ impl Protocol for Client {
         out.broadcast(self.output, &data);
     }
 
-    fn on_connect_error(&mut self, _: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: u64, why: Closed, out: &mut Outbox) {
         eprintln!("cannot connect to {}: {why}", self.to);
         self.retry(out);
     }
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn open(script: &mut Script<Client>, tag: u32) -> ConnId {
+    fn open(script: &mut Script<Client>, tag: u64) -> ConnId {
         let peer = Peer::Stream;
         script.open_as(Opened { peer, tag })
     }

@@ -12,13 +12,13 @@
 //! nc 127.0.0.1 9877                    # how long the server has been there
 //! ```
 
-use edgeloop_reactor::{Address, Closed, ConnId, ConnMap, Data, Datagram, Limits};
+use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Limits};
 use edgeloop_reactor::{Opened, Outbox, Protocol, Reactor};
 
 struct Switch {
     /// A tag is a place in this list.
     protocols: Vec<Box<dyn Protocol>>,
-    tags: ConnMap<u32>,
+    tags: ConnMap<u64>,
 }
 
 impl Switch {
@@ -27,7 +27,7 @@ impl Switch {
         Switch { protocols, tags }
     }
 
-    fn tagged(&mut self, tag: u32) -> Option<&mut Box<dyn Protocol>> {
+    fn tagged(&mut self, tag: u64) -> Option<&mut Box<dyn Protocol>> {
         self.protocols.get_mut(tag as usize)
     }
 
@@ -88,7 +88,7 @@ impl Protocol for Switch {
         }
     }
 
-    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
         if let Some(protocol) = self.tagged(tag) {
             protocol.on_connect_error(tag, why, out);
         }
@@ -100,7 +100,7 @@ impl Protocol for Switch {
         }
     }
 
-    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
+    fn on_unsent(&mut self, tag: u64, datagram: Vec<u8>, out: &mut Outbox) {
         if let Some(protocol) = self.tagged(tag) {
             protocol.on_unsent(tag, datagram, out);
         }
@@ -164,7 +164,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     reactor.handle_signals()?;
     let udp = format!("udp://{echo}");
     for (address, tag) in [(&echo, 0), (&udp, 0), (&uptime, 1)] {
-        let bound = reactor.listen(&address.parse::<Address>()?, tag)?;
+        let bound = reactor.listen_on(address, tag)?;
         eprintln!("listening on {}", bound[0]);
     }
     Ok(reactor.run()?)

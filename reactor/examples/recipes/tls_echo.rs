@@ -17,7 +17,7 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use edgeloop_reactor::{Address, Closed, ConnId, ConnMap, Data, Limits};
+use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits};
 use edgeloop_reactor::{Opened, Outbox, Protocol, Reactor};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -133,7 +133,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let protocol = TlsEcho::new(certificate, key)?;
     let mut reactor = Reactor::new(protocol, Limits::default())?;
     reactor.handle_signals()?;
-    let bound = reactor.listen(&address.parse::<Address>()?, 0)?;
+    let bound = reactor.listen_on(&address, 0)?;
     eprintln!("listening on {}", bound[0]);
     Ok(reactor.run()?)
 }

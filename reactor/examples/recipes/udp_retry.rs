@@ -19,7 +19,7 @@ use edgeloop_reactor::{Address, ConnId, Data, Datagram, Limits, Outbox, Protocol
 /// The wait for an answer to the first try; each try after it waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const TRIES: u32 = 5;
-const TAG: u32 = 0;
+const TAG: u64 = 0;
 
 /// Sends each datagram back in capitals.
 struct Server;

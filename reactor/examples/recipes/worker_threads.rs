@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use edgeloop_reactor::{Address, Closed, ConnId, ConnMap, Data, Limits};
+use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits};
 use edgeloop_reactor::{Opened, Outbox, Protocol, Reactor, Waker};
 
 const WORKERS: usize = 4;
@@ -130,7 +130,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (jobs, replies, waker) = (job_receiver.clone(), reply_sender.clone(), reactor.waker()?);
         thread::spawn(move || work(&jobs, &replies, &waker));
     }
-    let bound = reactor.listen(&address.parse::<Address>()?, 0)?;
+    let bound = reactor.listen_on(&address, 0)?;
     eprintln!("listening on {}", bound[0]);
     Ok(reactor.run()?)
 }

@@ -37,6 +37,7 @@ use super::timers::Millis;
 use crate::outbox::Asked;
 use crate::poll::Ready;
 use crate::protocol::Closed;
+use crate::reason::SystemError;
 
 /// The calls of a connection on its descriptor, none of which may wait.
 pub(crate) trait Stream {
@@ -261,7 +262,7 @@ impl<S: Stream> Conn<S> {
     pub(crate) fn closed_by(&self, errno: Errno) -> Closed {
         match errno {
             Errno::ETIMEDOUT if self.unsent.is_some() => Closed::Stalled,
-            errno => errno.into(),
+            errno => SystemError::of(errno).into(),
         }
     }
 

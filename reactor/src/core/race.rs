@@ -20,7 +20,7 @@ pub(crate) struct RaceId(pub(super) usize);
 /// All attempts to make one connection.
 pub(super) struct Race {
     /// The tag of the connection, for `on_open` or `on_connect_error`.
-    pub(super) tag: u32,
+    pub(super) tag: u64,
     /// The addresses that were not tried yet; `None` if there are none.
     pub(super) rest: Option<Address>,
     /// The attempts that have neither succeeded nor failed.

@@ -28,7 +28,7 @@ const ATTEMPT_DELAY: Millis = 250;
 
 impl<S: Stream, P: Protocol> Core<S, P> {
     /// Begins a race between the numbers of `to`, in their order.
-    pub(crate) fn begin_race(&mut self, to: Address, tag: u32) -> RaceId {
+    pub(crate) fn begin_race(&mut self, to: Address, tag: u64) -> RaceId {
         let attempts = to.numbers().len().max(1) as Millis;
         let delay = match millis(self.limits.connect_timeout) {
             0 => ATTEMPT_DELAY,
@@ -46,7 +46,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// Takes the next address to be tried, and the tag for the connection. `None` if all were tried
     /// or the race is decided. Sets the timer for the address after it.
-    pub(crate) fn next_address(&mut self, race: RaceId) -> Option<(Address, u32)> {
+    pub(crate) fn next_address(&mut self, race: RaceId) -> Option<(Address, u64)> {
         let race = self.races.get_mut(race.0)?;
         let next = race.rest.take()?;
         race.rest = next.clone().rest();
@@ -65,7 +65,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// The races whose next address is due, with the tags of their connections. Sets the timer for
     /// the others.
-    pub(crate) fn due_races(&mut self) -> Vec<(RaceId, u32)> {
+    pub(crate) fn due_races(&mut self) -> Vec<(RaceId, u64)> {
         let mut due = Vec::new();
         for (index, race) in &self.races {
             if race.rest.is_none() || self.stopping {
@@ -143,7 +143,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// Removes a race and returns the tag of its connection, unless attempts are under way.
-    pub(crate) fn give_up(&mut self, race: RaceId) -> Option<u32> {
+    pub(crate) fn give_up(&mut self, race: RaceId) -> Option<u64> {
         let is_idle = self.races.get(race.0)?.under_way.is_empty();
         is_idle.then(|| self.races.remove(race.0).tag)
     }

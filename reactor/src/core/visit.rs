@@ -15,6 +15,7 @@ use crate::id::{ConnId, Data};
 use crate::outbox::{Current, Said};
 use crate::poll::Ready;
 use crate::protocol::{Closed, Protocol};
+use crate::reason::SystemError;
 
 /// Reads of one connection in a turn, at the most, however little each brings: a peer that sends
 /// single bytes without end must not have all the time either.
@@ -201,7 +202,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             return false;
         }
         if let Err(errno) = conn.stream.connect_result() {
-            self.doom(id, Closed::Error(errno));
+            self.doom(id, Closed::Error(SystemError::of(errno)));
             return false;
         }
         conn.phase = Phase::Open;

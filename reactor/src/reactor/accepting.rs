@@ -15,6 +15,7 @@ use super::{Reactor, Source};
 use crate::core::conn::State;
 use crate::poll::{Interest, Ready};
 use crate::protocol::{Opened, Protocol};
+use crate::reason::reason;
 use crate::sources::address::Peer;
 use crate::sources::fd::{Direction, Fd};
 use crate::sources::listener::Accept;
@@ -122,9 +123,9 @@ impl<P: Protocol> Reactor<P> {
                 self.core.shared.stats.accepted += 1;
                 self.core.opened(id, opened);
             }
-            Err(errno) => {
+            Err(error) => {
                 self.core.shared.stats.refused_setup += 1;
-                let why = errno.desc();
+                let why = reason(&error);
                 self.refused(format_args!("cannot watch a connection: {why}"));
             }
         }
@@ -189,8 +190,8 @@ impl<P: Protocol> Reactor<P> {
         if mem::replace(&mut udp.watches_room, blocked) != blocked {
             let mut interest = Interest::IN;
             interest.set(Interest::OUT, blocked);
-            if let Err(errno) = self.poll.modify(&*udp, source.token(), interest) {
-                log::error!("cannot watch a UDP socket: {}", errno.desc());
+            if let Err(error) = self.poll.modify(&*udp, source.token(), interest) {
+                log::error!("cannot watch a UDP socket: {}", reason(&error));
             }
         }
         if is_starved {

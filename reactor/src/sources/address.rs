@@ -17,6 +17,8 @@
 
 mod text;
 
+pub use self::text::ParseAddressError;
+
 use std::fmt;
 use std::io;
 use std::iter;
@@ -89,6 +91,33 @@ impl Address {
         Ok(resolved)
     }
 
+    /// The host as it was written, without brackets; none of a Unix path.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.host_port().map(HostPort::host)
+    }
+
+    /// The port; none of a Unix path.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.host_port().map(HostPort::port)
+    }
+
+    /// The socket address, if it is known without asking a resolver: that of a number, and of all that
+    /// [`Reactor::listen`](crate::Reactor::listen) has bound over IP, with the port that the kernel
+    /// chose. Of a name that was resolved it is the first one.
+    #[must_use]
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        self.numbers().first().copied()
+    }
+
+    fn host_port(&self) -> Option<&HostPort> {
+        match self {
+            Address::Tcp(at) | Address::Udp(at) => Some(at),
+            Address::Unix(_) => None,
+        }
+    }
+
     /// Whether the address can be used without a resolver.
     pub(crate) fn is_resolved(&self) -> bool {
         matches!(self, Address::Unix(_)) || !self.numbers().is_empty()
@@ -96,18 +125,12 @@ impl Address {
 
     /// The socket addresses that are known already.
     pub(crate) fn numbers(&self) -> &[SocketAddr] {
-        match self {
-            Address::Tcp(at) | Address::Udp(at) => &at.numbers,
-            Address::Unix(_) => &[],
-        }
+        self.host_port().map_or(&[], |at| &at.numbers)
     }
 
     /// The local address for a connection, if one was chosen.
     pub(crate) fn source(&self) -> Option<IpAddr> {
-        match self {
-            Address::Tcp(at) | Address::Udp(at) => at.source,
-            Address::Unix(_) => None,
-        }
+        self.host_port().and_then(|at| at.source)
     }
 
     /// The address with its numbers reordered: the two families take turns, beginning with the
@@ -154,6 +177,18 @@ pub(crate) fn unix_addr(path: &Path) -> nix::Result<UnixAddr> {
 }
 
 impl HostPort {
+    /// The host as it was written, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         if !self.numbers.is_empty() {
             return Ok(self.numbers.clone());
@@ -245,6 +280,13 @@ impl From<SocketAddr> for HostPort {
     }
 }
 
+/// An address of TCP.
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Address {
+        Address::Tcp(address.into())
+    }
+}
+
 impl fmt::Display for HostPort {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let HostPort { host, port, .. } = self;
@@ -268,6 +310,7 @@ impl fmt::Display for Address {
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Peer {
     /// A TCP peer. An IPv4 peer of a dual-stack listener is shown as IPv4.
     Inet(SocketAddr),
@@ -345,6 +388,25 @@ mod tests {
             assert_eq!(host.to_string(), shown);
             assert_eq!(numbers(shown).unwrap(), [at]);
         }
+    }
+
+    #[test]
+    fn an_address_can_be_taken_apart() {
+        let at: SocketAddr = "[::1]:80".parse().unwrap();
+        for (address, host, port, number) in [
+            ("udp://localhost:0", Some("localhost"), Some(0), None),
+            ("[::1]:80", Some("::1"), Some(80), Some(at)),
+            ("./socket", None, None, None),
+        ] {
+            let address: Address = address.parse().unwrap();
+            let parts = (address.host(), address.port(), address.socket_addr());
+            assert_eq!(parts, (host, port, number), "{address}");
+        }
+        assert_eq!(Address::from(at), "[::1]:80".parse().unwrap());
+        let wrong = io::Error::from("1.2.3.4".parse::<Address>().unwrap_err());
+        assert_eq!(wrong.kind(), io::ErrorKind::InvalidInput);
+        let inner = wrong.get_ref().unwrap();
+        assert!(inner.is::<ParseAddressError>(), "{inner}");
     }
 
     #[test]

@@ -45,7 +45,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 
-use crate::reason;
+use crate::reason::reason;
 use crate::sources::address::{Address, abstract_name, is_wildcard, to_socket_addr, unix_addr};
 use crate::sys;
 

@@ -12,9 +12,9 @@
 //!   uses the terminal again once it is in the foreground. No signal says so (`fg` sends SIGCONT
 //!   only to a job that is stopped): the server notices it at the terminal's next event.
 
+use std::io;
 use std::os::fd::AsFd;
 
-use nix::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr, tcgetsid};
 use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp};
@@ -24,9 +24,10 @@ use crate::sys;
 /// Keeps this process running in the background: it ignores SIGTTIN and SIGTTOU, and leaves a
 /// terminal that is another job's alone. A program calls this before it uses the terminal. Errors:
 /// those of signal(2).
-pub fn serve_in_background() -> Result<()> {
+pub fn serve_in_background() -> io::Result<()> {
     sys::ignore(Signal::SIGTTIN)?;
-    sys::ignore(Signal::SIGTTOU)
+    sys::ignore(Signal::SIGTTOU)?;
+    Ok(())
 }
 
 /// Whether the foreground job of a terminal is another than this process's (tcgetpgrp(3)). False

@@ -19,7 +19,7 @@ use crate::sys;
 pub(crate) struct Listener {
     fd: OwnedFd,
     /// The tag of every connection that is accepted here.
-    pub(crate) tag: u32,
+    pub(crate) tag: u64,
     /// The listener is on the ready list or the starved list.
     pub(crate) listed: bool,
     /// Removes the socket's file when the listener is dropped.
@@ -50,7 +50,7 @@ pub(crate) enum Accept {
 }
 
 impl Listener {
-    pub(crate) fn new(fd: OwnedFd, file: Option<Arc<SocketFile>>, tag: u32) -> Listener {
+    pub(crate) fn new(fd: OwnedFd, file: Option<Arc<SocketFile>>, tag: u64) -> Listener {
         Listener {
             fd,
             tag,

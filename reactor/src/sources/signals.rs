@@ -4,9 +4,9 @@
 //! (signal-safety(7)): no allocation, no lock, no log line. A signal that is blocked and read from
 //! a descriptor is an event like any other, which the loop handles between two connections.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::Result;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -15,6 +15,7 @@ use crate::sys;
 
 /// The request that a signal makes of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SignalAction {
     /// SIGTERM, SIGINT: stop gracefully; the second time, at once.
     Stop,
@@ -34,9 +35,10 @@ pub enum SignalAction {
 ///
 /// [`Signals::new`] does this too. A program that writes files before calls it first. Errors: those
 /// of signal(2).
-pub fn ignore_write_signals() -> Result<()> {
+pub fn ignore_write_signals() -> io::Result<()> {
     sys::ignore(Signal::SIGPIPE)?;
-    sys::ignore(Signal::SIGXFSZ)
+    sys::ignore(Signal::SIGXFSZ)?;
+    Ok(())
 }
 
 /// The signals that a server handles, as a descriptor. A server with one reactor uses
@@ -67,7 +69,7 @@ impl Signals {
 
     /// Blocks the signals in this thread, calls [`ignore_write_signals`], and opens the descriptor.
     /// Errors: those of sigprocmask(2) and signalfd(2).
-    pub fn new() -> Result<Signals> {
+    pub fn new() -> io::Result<Signals> {
         let handled = not_ignored([
             Signal::SIGTERM,
             Signal::SIGINT,
@@ -100,7 +102,7 @@ impl Signals {
 /// have ended already. As process 1 of a container a server inherits every orphan, and a server
 /// that was started with exec(2) has its predecessor's children. A program that waits for children
 /// of its own must not call this: waitpid(2) would fail with `ECHILD`. Errors: those of signal(2).
-pub fn reap_orphans() -> Result<()> {
+pub fn reap_orphans() -> io::Result<()> {
     sys::ignore(Signal::SIGCHLD)?;
     while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
         if status == WaitStatus::StillAlive {

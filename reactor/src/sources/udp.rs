@@ -29,6 +29,7 @@
 //! always has enough left.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::Result;
@@ -41,8 +42,10 @@ use crate::core::Core;
 use crate::core::conn::{Stream, is_starvation};
 use crate::core::stats::Stats;
 use crate::id::Data;
+use crate::letters::Letters;
 use crate::poll::Ready;
 use crate::protocol::{Datagram, Protocol};
+use crate::reason::SystemError;
 use crate::sources::address::is_wildcard;
 use crate::sources::bound::{bind_source, inet_socket, local_address};
 use crate::sys;
@@ -55,7 +58,7 @@ const BATCH_BUDGET: usize = 4;
 pub(crate) struct Udp {
     fd: OwnedFd,
     /// The tag of every datagram that arrives here.
-    pub(crate) tag: u32,
+    pub(crate) tag: u64,
     /// The local address. `None` if the kernel did not tell it.
     bound: Option<SocketAddr>,
     /// The one peer of a socket that was made by [`Udp::connect`]: datagrams go nowhere else.
@@ -90,7 +93,7 @@ impl AsFd for Udp {
 
 impl Udp {
     /// Takes over a socket that is bound already.
-    pub(crate) fn new(fd: OwnedFd, tag: u32) -> Udp {
+    pub(crate) fn new(fd: OwnedFd, tag: u64) -> Udp {
         Udp {
             bound: local_address(fd.as_fd()),
             fd,
@@ -113,7 +116,7 @@ impl Udp {
     ///
     /// If the peer is a multicast group, answers come from its members, each with an address of its
     /// own: the socket is then not connected, and takes datagrams from any sender.
-    pub(crate) fn connect(peer: SocketAddr, source: Option<IpAddr>, tag: u32) -> Result<Udp> {
+    pub(crate) fn connect(peer: SocketAddr, source: Option<IpAddr>, tag: u64) -> Result<Udp> {
         let fd = inet_socket(&peer, SockType::Datagram)?;
         bind_source(&fd, source)?;
         if !peer.ip().is_multicast() {
@@ -240,7 +243,7 @@ impl Udp {
     /// do not reach the peer.
     fn tell_error<S: Stream, P: Protocol>(&self, errno: Errno, core: &mut Core<S, P>) {
         if self.peer.is_some() && is_about_the_peer(errno) {
-            core.connect_failed(self.tag, errno.into());
+            core.connect_failed(self.tag, SystemError::of(errno).into());
         }
     }
 
@@ -285,38 +288,68 @@ impl Udp {
         }
     }
 
-    /// Sends one datagram that is not an answer, or counts it as lost. If the kernel had no room or
-    /// memory for it, the protocol gets it back with `on_unsent`: the socket does not queue it.
-    pub(crate) fn send_to<S: Stream, P: Protocol>(
-        &self,
-        to: SocketAddr,
-        bytes: Vec<u8>,
+    /// Sends datagrams of the protocol's own. One that is not sent counts as lost, and the protocol gets
+    /// it back if room was all that it lacked.
+    pub(crate) fn send<S: Stream, P: Protocol>(
+        &mut self,
+        mut which: Range<usize>,
+        letters: &Letters,
         core: &mut Core<S, P>,
     ) {
-        let mut sent = self.try_send_to(to, &bytes, &mut core.shared.stats);
-        if let Err(errno) = sent
-            && self.is_worth_another_try(errno)
-        {
-            self.tell_error(errno, core);
-            sent = self.try_send_to(to, &bytes, &mut core.shared.stats);
-        }
-        let Err(errno) = sent else {
-            core.shared.stats.datagrams_out += 1;
-            return;
-        };
-        core.shared.stats.datagrams_lost += 1;
-        if errno == Errno::EAGAIN || is_starvation(errno) {
-            let tag = self.tag;
-            core.tell(|protocol, out| protocol.on_unsent(tag, bytes, out));
+        let mut tried_again = false;
+        while !which.is_empty() {
+            match self.try_send(which.clone(), letters, &mut core.shared.stats) {
+                Ok(count) => {
+                    tried_again = false;
+                    core.shared.stats.datagrams_out += count as u64;
+                    which.start += count;
+                }
+                Err(errno) if !tried_again && self.is_worth_another_try(errno) => {
+                    tried_again = true;
+                    self.tell_error(errno, core);
+                }
+                Err(errno) => {
+                    tried_again = false;
+                    core.shared.stats.datagrams_lost += 1;
+                    if errno == Errno::EAGAIN || is_starvation(errno) {
+                        let (tag, bytes) = (self.tag, letters.bytes(which.start).to_vec());
+                        core.tell(|protocol, out| protocol.on_unsent(tag, bytes, out));
+                    }
+                    which.start += 1;
+                }
+            }
         }
     }
 
-    /// One sendto(2), counted.
-    fn try_send_to(&self, to: SocketAddr, bytes: &[u8], stats: &mut Stats) -> Result<usize> {
-        let to = SockaddrStorage::from(to);
-        let sent = sendto(self.fd.as_raw_fd(), bytes, &to, sys::SEND_FLAGS);
+    /// Sends the first of some datagrams, or as many as the kernel takes in one call: how many.
+    ///
+    /// A socket with one peer sends each by itself, since the error that ends sendmmsg(2) early is not
+    /// told again, and would be missed.
+    fn try_send(
+        &mut self,
+        which: Range<usize>,
+        letters: &Letters,
+        stats: &mut Stats,
+    ) -> Result<usize> {
+        let first = which.start;
+        if self.peer.is_none() && which.len() > 1 {
+            let datagrams = which.map(|at| (letters.to(at), letters.bytes(at)));
+            let sent = self.batch.send(self.fd.as_fd(), datagrams);
+            let bytes = |count| {
+                (first..first + count)
+                    .map(|at| letters.bytes(at).len())
+                    .sum()
+            };
+            stats.count_write(sent.map(bytes));
+            return sent;
+        }
+        let (to, flags) = (
+            SockaddrStorage::from(letters.to(first)),
+            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+        );
+        let sent = sendto(self.fd.as_raw_fd(), letters.bytes(first), &to, flags);
         stats.count_write(sent);
-        sent
+        sent.map(|_| 1)
     }
 
     /// Whether this socket can send to an address: to its one peer, or to any address of its own
@@ -390,7 +423,7 @@ mod tests {
             out.send_back(datagram.data);
         }
 
-        fn on_connect_error(&mut self, _: u32, why: Closed, _: &mut Outbox) {
+        fn on_connect_error(&mut self, _: u64, why: Closed, _: &mut Outbox) {
             self.errors.push(why);
         }
     }
@@ -411,7 +444,10 @@ mod tests {
         udp.note(Ready::IN);
         udp.visit(&mut core);
         let Meanwhile { peer, errors, .. } = &core.voice.protocol;
-        assert_eq!(errors, &[Closed::Error(Errno::ECONNREFUSED)]);
+        assert_eq!(
+            errors,
+            &[Closed::Error(SystemError::of(Errno::ECONNREFUSED))]
+        );
         let mut answer = [0; 8];
         assert_eq!(peer.recv(&mut answer).unwrap(), 5);
         assert_eq!(&answer[..5], b"hello");

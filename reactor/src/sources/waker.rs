@@ -7,11 +7,11 @@
 //! taken finds the counter at zero, and its write is a new edge; no request is lost, whatever the
 //! threads' timing.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Arc, Weak};
 
-use nix::Result;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -22,8 +22,17 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 /// Requests of one kind that are made before the reactor takes them are one request, except
 /// [`Waker::stop`], whose calls are counted. No call waits, and each is one write(2) to an eventfd
 /// (eventfd(2)). Calls after the end of the reactor have no effect.
+///
+/// A reactor without other sources waits as long as there is a waker for it. When the last one is
+/// dropped, and its requests are met, [`Reactor::run`](crate::Reactor::run) returns.
 #[derive(Clone, Debug)]
 pub struct Waker {
+    handle: Arc<Handle>,
+}
+
+/// What all clones of a waker share; dropped with the last of them.
+#[derive(Debug)]
+struct Handle {
     shared: Arc<Shared>,
 }
 
@@ -37,6 +46,13 @@ struct Shared {
     stops: AtomicU32,
 }
 
+/// The reactor's side of its wakers.
+#[derive(Debug)]
+pub(crate) struct Wakers {
+    shared: Arc<Shared>,
+    handle: Weak<Handle>,
+}
+
 /// The requests that were made since the reactor took them last.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -46,44 +62,87 @@ pub(crate) struct Asked {
 }
 
 impl Waker {
-    pub(crate) fn new() -> Result<Waker> {
+    /// Wakes the reactor. Errors: those of write(2) on an eventfd.
+    pub fn wake(&self) -> io::Result<()> {
+        self.handle.shared.wake.store(true, Ordering::Release);
+        self.handle.shared.ring()
+    }
+
+    /// Asks for a report of the counters, as SIGUSR1 does (see
+    /// [`Reactor::report`](crate::Reactor::report)). Errors: those of write(2) on an eventfd.
+    pub fn report(&self) -> io::Result<()> {
+        self.handle.shared.report.store(true, Ordering::Release);
+        self.handle.shared.ring()
+    }
+
+    /// Stops the reactor as SIGTERM does: gracefully the first time, at once the second. Errors:
+    /// those of write(2) on an eventfd.
+    pub fn stop(&self) -> io::Result<()> {
+        self.handle.shared.stops.fetch_add(1, Ordering::Release);
+        self.handle.shared.ring()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The reactor may have been waiting for nothing else.
+        let _ = self.shared.ring();
+    }
+}
+
+impl Shared {
+    fn ring(&self) -> io::Result<()> {
+        match self.counter.write(1) {
+            // EAGAIN: the counter is at its maximum, so the eventfd is readable already.
+            Ok(_) | Err(Errno::EAGAIN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn is_asked(&self) -> bool {
+        let Shared {
+            wake,
+            report,
+            stops,
+            ..
+        } = self;
+        let by_flag = wake.load(Ordering::Acquire) || report.load(Ordering::Acquire);
+        by_flag || stops.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Wakers {
+    pub(crate) fn new() -> io::Result<Wakers> {
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
-        Ok(Waker {
+        Ok(Wakers {
             shared: Arc::new(Shared {
                 counter: EventFd::from_flags(flags)?,
                 wake: AtomicBool::new(false),
                 report: AtomicBool::new(false),
                 stops: AtomicU32::new(0),
             }),
+            handle: Weak::new(),
         })
     }
 
-    /// Wakes the reactor. Errors: those of write(2) on an eventfd.
-    pub fn wake(&self) -> Result<()> {
-        self.shared.wake.store(true, Ordering::Release);
-        self.ring()
+    /// A waker, which may be the first or the first since the last was dropped.
+    pub(crate) fn waker(&mut self) -> Waker {
+        let handle = self.handle.upgrade().unwrap_or_else(|| {
+            let shared = Arc::clone(&self.shared);
+            Arc::new(Handle { shared })
+        });
+        self.handle = Arc::downgrade(&handle);
+        Waker { handle }
     }
 
-    /// Asks for a report of the counters, as SIGUSR1 does (see
-    /// [`Reactor::report`](crate::Reactor::report)). Errors: those of write(2) on an eventfd.
-    pub fn report(&self) -> Result<()> {
-        self.shared.report.store(true, Ordering::Release);
-        self.ring()
-    }
-
-    /// Stops the reactor as SIGTERM does: gracefully the first time, at once the second. Errors:
-    /// those of write(2) on an eventfd.
-    pub fn stop(&self) -> Result<()> {
-        self.shared.stops.fetch_add(1, Ordering::Release);
-        self.ring()
-    }
-
-    fn ring(&self) -> Result<()> {
-        match self.shared.counter.write(1) {
-            // EAGAIN: the counter is at its maximum, so the eventfd is readable already.
-            Ok(_) | Err(Errno::EAGAIN) => Ok(()),
-            Err(errno) => Err(errno),
+    /// Whether there is a waker, or one has asked for what was not seen to yet.
+    pub(crate) fn may_ask(&self) -> bool {
+        if self.handle.strong_count() > 0 {
+            return true;
         }
+        // What was asked for before the last waker was dropped is seen from here on.
+        fence(Ordering::Acquire);
+        self.shared.is_asked()
     }
 
     /// Takes the requests. The counter is reset first, so that a request from here on is a new
@@ -105,8 +164,14 @@ impl Waker {
     }
 }
 
-impl AsFd for Waker {
+impl AsFd for Wakers {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.counter.as_fd()
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.shared.counter.as_fd()
     }
 }

@@ -20,9 +20,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::{SEND_FLAGS, socket_addr};
 use nix::Result;
 use nix::errno::Errno;
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
+
+use super::{SEND_FLAGS, socket_addr};
 
 /// Datagrams in one call. With 64 the cost of the call itself hardly shows any more; a larger batch
 /// would only add latency for its first datagram.
@@ -69,6 +71,10 @@ pub(crate) struct Batch {
     headers: Vec<libc::mmsghdr>,
     slices: Vec<libc::iovec>,
 }
+
+// SAFETY: the pointers in the headers lead into the batch's own arrays. Each call aims them anew, and
+// nothing follows them between calls, so they do not tie the batch to a thread.
+unsafe impl Send for Batch {}
 
 impl Batch {
     pub(crate) fn new() -> Batch {
@@ -141,18 +147,35 @@ impl Batch {
         for (header, &slot) in slots.iter().enumerate() {
             self.aim(header, slot.into());
         }
+        // SAFETY: as in `receive`: `aim` has seen to each of these headers.
+        unsafe { sendmmsg(fd, &mut self.headers[..slots.len()]) }
+    }
 
-        // SAFETY: as in `receive`; `slots` holds at most BATCH entries, or `aim` would have
-        // panicked.
-        let count = unsafe {
-            libc::sendmmsg(
-                fd.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                slots.len() as libc::c_uint,
-                SEND_FLAGS.bits(),
-            )
-        };
-        Errno::result(count).map(|count| count as usize)
+    /// `sendmmsg(2)` without waiting: sends datagrams that lie elsewhere, the first [`BATCH`] of them;
+    /// how many the kernel took. What was received stays.
+    pub(crate) fn send<'a>(
+        &mut self,
+        fd: BorrowedFd,
+        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> Result<usize> {
+        let mut names = [None; BATCH];
+        let mut count = 0;
+        for (place, (to, bytes)) in names.iter_mut().zip(datagrams) {
+            let name = place.insert(SockaddrStorage::from(to));
+            self.slices[count].iov_base = bytes.as_ptr().cast_mut().cast();
+            self.slices[count].iov_len = bytes.len();
+            let message = &mut self.headers[count].msg_hdr;
+            message.msg_name = name.as_ptr().cast_mut().cast();
+            message.msg_namelen = name.len();
+            message.msg_iov = &raw mut self.slices[count];
+            message.msg_iovlen = 1;
+            message.msg_control = ptr::null_mut();
+            message.msg_controllen = 0;
+            count += 1;
+        }
+        // SAFETY: each of these headers points to a name in `names`, which stays where it is, and to bytes
+        // that are borrowed for longer than the call; the kernel changes neither.
+        unsafe { sendmmsg(fd, &mut self.headers[..count]) }
     }
 
     /// Points header number `header` at the address, data and control data of `slot`, with the
@@ -172,6 +195,15 @@ impl Batch {
         };
         message.msg_controllen = meta.control_len;
     }
+}
+
+/// `sendmmsg(2)` without waiting: how many, counted from the first, the kernel took. Each header has to
+/// lead to memory of the lengths that it says.
+unsafe fn sendmmsg(fd: BorrowedFd, headers: &mut [libc::mmsghdr]) -> Result<usize> {
+    let (count, flags) = (headers.len() as libc::c_uint, SEND_FLAGS.bits());
+    // SAFETY: the caller has seen to the headers.
+    let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count, flags) };
+    Errno::result(sent).map(|sent| sent as usize)
 }
 
 impl Control {

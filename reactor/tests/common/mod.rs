@@ -13,9 +13,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use edgeloop_reactor::process::open_descriptors;
 use edgeloop_reactor::{
     Closed, ConnId, Data, Datagram, Direction, Limits, Opened, Outbox, Protocol, Reactor,
-    open_descriptors,
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -55,9 +55,9 @@ pub(crate) enum Heard {
     ServiceTimer,
     HighWater(ConnId),
     LowWater(ConnId),
-    ConnectError(u32, Closed),
-    Datagram(SocketAddr, u32, Vec<u8>),
-    Unsent(u32, Vec<u8>),
+    ConnectError(u64, Closed),
+    Datagram(SocketAddr, u64, Vec<u8>),
+    Unsent(u64, Vec<u8>),
     Wake,
     Reload,
     Stop,
@@ -138,7 +138,7 @@ impl<F: FnMut(&Heard, &mut Outbox)> Protocol for Notes<F> {
         self.note(Heard::LowWater(id), out);
     }
 
-    fn on_connect_error(&mut self, tag: u32, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
         self.note(Heard::ConnectError(tag, why), out);
     }
 
@@ -147,7 +147,7 @@ impl<F: FnMut(&Heard, &mut Outbox)> Protocol for Notes<F> {
         self.note(Heard::Datagram(from, tag, data.to_vec()), out);
     }
 
-    fn on_unsent(&mut self, tag: u32, datagram: Vec<u8>, out: &mut Outbox) {
+    fn on_unsent(&mut self, tag: u64, datagram: Vec<u8>, out: &mut Outbox) {
         self.note(Heard::Unsent(tag, datagram), out);
     }
 
@@ -223,7 +223,7 @@ pub(crate) fn socket_pair() -> (UnixStream, UnixStream) {
 /// Adopts one end of a socketpair, and returns the other one.
 pub(crate) fn adopt_socket<P: Protocol>(
     reactor: &mut Reactor<P>,
-    tag: u32,
+    tag: u64,
 ) -> (ConnId, UnixStream) {
     let (ours, theirs) = socket_pair();
     let id = reactor.adopt(ours.into(), Direction::Both, tag).unwrap();

@@ -89,7 +89,7 @@ fn counted(peer: &Peer) -> Option<IpAddr> {
                 Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
             }
         }),
-        Peer::Unix | Peer::Stream => None,
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use edgeloop_reactor::reason;
+use edgeloop_reactor::process::reason;
 use nix::libc::O_NONBLOCK;
 
 use super::text::clean;

@@ -5,7 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use edgeloop_reactor::{Errno, RateLimitedLog, Signals, reason};
+use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{RateLimitedLog, Signals};
+use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
 

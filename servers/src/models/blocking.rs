@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, Errno};
+use edgeloop_reactor::{Closed, SystemError};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
@@ -124,7 +125,7 @@ fn converse(
                 thread::sleep(RETRY_INTERVAL);
                 continue;
             }
-            Err(errno) => return Ok(errno.into()),
+            Err(errno) => return Ok(SystemError::new(errno as i32).into()),
         };
         if conversation.on_data(data)? == Answer::SendBack
             && let Err(why) = send_all(socket, data)
@@ -158,7 +159,7 @@ fn send_all(socket: &TcpStream, mut data: &[u8]) -> Result<(), Closed> {
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Err(Closed::Stalled),
             Err(errno) if is_shortage(errno) => thread::sleep(RETRY_INTERVAL),
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(SystemError::new(errno as i32).into()),
         }
     }
     Ok(())

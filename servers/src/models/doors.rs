@@ -7,7 +7,9 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, Bound, Errno, not_ignored, reason};
+use edgeloop_reactor::process::{not_ignored, reason};
+use edgeloop_reactor::{Address, Bound};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};

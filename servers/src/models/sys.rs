@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{process, ptr, slice};
 
-use edgeloop_reactor::not_ignored;
+use edgeloop_reactor::process::not_ignored;
 use libc::{c_int, c_void};
 use nix::Result;
 use nix::errno::Errno;

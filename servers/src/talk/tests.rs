@@ -1,6 +1,7 @@
 //! Conversations without sockets.
 
-use edgeloop_reactor::{Errno, Script};
+use edgeloop_reactor::{Script, SystemError};
+use nix::errno::Errno;
 
 use super::our_half::QUIET;
 use super::*;
@@ -8,7 +9,7 @@ use super::*;
 const PERSON: bool = true;
 const PIPE: bool = false;
 
-fn open(script: &mut Script<Talk>, tag: u32) -> ConnId {
+fn open(script: &mut Script<Talk>, tag: u64) -> ConnId {
     script.open_as(Opened {
         peer: Peer::Unix,
         tag,
@@ -192,7 +193,7 @@ fn a_reader_that_is_gone_is_a_quiet_end() {
 #[test]
 fn a_caller_tries_again_as_often_as_it_was_told() {
     let mut script = Script::new(Talk::calling(Screen::for_test(PIPE), call(2)));
-    let refused = Closed::Error(Errno::ECONNREFUSED);
+    let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
     for _ in 0..2 {
         script.connect_error(PEER, refused);
         assert_eq!(script.take_connects(), []);

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic;
 use std::sync::{Mutex, Once, PoisonError, TryLockError};
 
-use edgeloop_reactor::{Errno, is_anothers};
+use edgeloop_reactor::terminal::is_anothers;
+use nix::errno::Errno;
 use nix::sys::termios::{
     InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr,
     tcsetattr,

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use edgeloop_reactor::process::reason;
 use edgeloop_reactor::{
     ConnId, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor, Signals, Stats, Waker,
 };
@@ -22,7 +23,7 @@ use crate::logging;
 use crate::stderr::say;
 
 /// The tag of the signals.
-const SIGNALS: u32 = 0;
+const SIGNALS: u64 = 0;
 
 /// Longest time that a report waits for a busy worker.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
@@ -219,8 +220,8 @@ impl Protocol for Supervisor {
 }
 
 /// A worker that cannot be reached has ended, and its letter says so.
-fn tell(told: nix::Result<()>) {
-    if let Err(errno) = told {
-        log::debug!("a worker cannot be reached: {}", errno.desc());
+fn tell(told: io::Result<()>) {
+    if let Err(error) = told {
+        log::debug!("a worker cannot be reached: {}", reason(&error));
     }
 }

@@ -1,13 +1,13 @@
 //! Questions that get lost, answers that come late or twice.
 
-use edgeloop_reactor::{Peer, Script};
+use edgeloop_reactor::{Peer, Script, SystemError};
 use proptest::prelude::*;
 
 use super::*;
 use crate::client::STDIN;
 
 const SECOND: Duration = Duration::from_secs(1);
-const REFUSED: Closed = Closed::Error(Errno::ECONNREFUSED);
+const REFUSED: Closed = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
 
 /// The server's addresses.
 fn at(place: u16) -> SocketAddr {
@@ -305,11 +305,15 @@ fn our_own_streams_can_fail() {
     assert!(game.has_succeeded(), "a reader that is gone is no failure");
     let mut game = Game::echo(b"line\n");
     let stdout = game.stdout;
-    game.script.close(stdout, Closed::Error(Errno::ENOSPC));
+    game.script.close(
+        stdout,
+        Closed::Error(SystemError::new(Errno::ENOSPC as i32)),
+    );
     game.has_failed("cannot write the answer: No space left on device");
     let mut game = Game::new(&call(Service::Echo, None), 1);
     let stdin = game.stdin;
-    game.script.close(stdin, Closed::Error(Errno::EISDIR));
+    game.script
+        .close(stdin, Closed::Error(SystemError::new(Errno::EISDIR as i32)));
     game.has_failed("cannot read standard input: Is a directory");
 }
 

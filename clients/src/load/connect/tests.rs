@@ -1,4 +1,5 @@
-use edgeloop_reactor::{ConnId, Errno, Opened, Peer};
+use edgeloop_reactor::{ConnId, Opened, Peer, SystemError};
+use nix::errno::Errno;
 
 use super::*;
 use crate::load::options::Kind;
@@ -20,20 +21,20 @@ fn connect(lanes: u32) -> Rig<Connect> {
 
 impl Rig<Connect> {
     /// The lanes that ask for a connection.
-    fn wanted(&mut self) -> Vec<u32> {
+    fn wanted(&mut self) -> Vec<u64> {
         let connects = self.script.take_connects();
         connects.into_iter().map(|(_, lane)| lane).collect()
     }
 
     /// A lane's connection is opened: its message.
-    fn accept(&mut self, lane: u32) -> (ConnId, Vec<u8>) {
+    fn accept(&mut self, lane: u64) -> (ConnId, Vec<u8>) {
         let peer = Peer::Unix;
         let id = self.script.open_as(Opened { peer, tag: lane });
         (id, self.script.take_output(id))
     }
 
     /// A whole cycle, answered as it should be.
-    fn serve(&mut self, lane: u32) {
+    fn serve(&mut self, lane: u64) {
         let (id, message) = self.accept(lane);
         self.script.data(id, &message);
         assert!(self.script.is_half_closed(id), "we end first");
@@ -111,7 +112,7 @@ fn an_early_end() {
 #[test]
 fn connections_that_cannot_be_opened() {
     let mut rig = connect(1);
-    let no_port = Closed::Error(Errno::EADDRNOTAVAIL);
+    let no_port = Closed::Error(SystemError::new(Errno::EADDRNOTAVAIL as i32));
     rig.script.connect_error(0, no_port);
     assert_eq!(
         rig.problems(),

@@ -1,4 +1,5 @@
-use edgeloop_reactor::Errno;
+use edgeloop_reactor::SystemError;
+use nix::errno::Errno;
 
 use super::*;
 use crate::load::options::Kind;
@@ -135,7 +136,7 @@ fn the_last_answers_are_waited_for() {
 #[test]
 fn nobody_is_there() {
     let mut rig = datagrams(1);
-    let refused = Closed::Error(Errno::ECONNREFUSED);
+    let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
     rig.script.connect_error(0, refused);
     rig.script.connect_error(0, refused);
     assert_eq!(rig.problems(), [("refused: Connection refused", 1)]);

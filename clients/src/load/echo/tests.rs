@@ -1,4 +1,5 @@
-use edgeloop_reactor::Errno;
+use edgeloop_reactor::SystemError;
+use nix::errno::Errno;
 use proptest::prelude::*;
 
 use super::*;
@@ -189,7 +190,7 @@ fn an_early_end() {
 #[test]
 fn connections_that_cannot_be_opened() {
     let mut rig = rig(Plan::of(Kind::Echo, 2, SIZE, 1));
-    let refused = Closed::Error(Errno::ECONNREFUSED);
+    let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
     rig.script.connect_error(0, refused);
     assert!(!rig.crew.have_reached(Phase::Connecting));
     rig.script.connect_error(1, refused);

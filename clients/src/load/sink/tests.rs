@@ -1,4 +1,5 @@
-use edgeloop_reactor::Errno;
+use edgeloop_reactor::SystemError;
+use nix::errno::Errno;
 
 use super::*;
 use crate::load::crew::Phase;
@@ -98,7 +99,7 @@ fn an_early_end() {
 #[test]
 fn connections_that_cannot_be_opened() {
     let mut rig: Rig<Sink> = Rig::new(Plan::of(Kind::Sink, 1, SIZE, 1));
-    let refused = Closed::Error(Errno::ECONNREFUSED);
+    let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
     rig.script.connect_error(0, refused);
     assert_eq!(rig.problems(), [("connect: Connection refused", 1)]);
 }

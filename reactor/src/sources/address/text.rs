@@ -8,35 +8,68 @@
 //! Parsing looks at the form only. It looks up no name and no interface, so it never waits and
 //! gives the same result on every machine.
 
+use std::error::Error;
+use std::fmt;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use super::{Address, HostPort, needs_zone, without_mapping, zoned};
 
-impl FromStr for Address {
-    type Err = String;
+/// A text is not an address: what is wrong with it, and in most cases what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseAddressError(String);
 
-    fn from_str(text: &str) -> Result<Address, String> {
-        if let Some(at) = text.strip_prefix("tcp://") {
-            at.parse().map(Address::Tcp)
-        } else if let Some(at) = text.strip_prefix("udp://") {
-            at.parse().map(Address::Udp)
-        } else if let Some(path) = text.strip_prefix("unix:") {
-            unix(path)
-        } else if text.contains("://") {
-            Err(format!(
-                "unknown scheme in {text:?}: use tcp://, udp:// or unix:"
-            ))
-        } else if let Some((scheme @ ("tcp" | "udp"), rest)) = text.split_once(':') {
-            let rest = rest.trim_start_matches('/');
-            Err(format!(
-                "{scheme}: without // in {text:?}: write {scheme}://{rest}"
-            ))
-        } else if text.contains('/') {
-            unix(text)
-        } else {
-            text.parse().map(Address::Tcp)
-        }
+impl fmt::Display for ParseAddressError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl Error for ParseAddressError {}
+
+impl From<ParseAddressError> for io::Error {
+    fn from(error: ParseAddressError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+impl FromStr for Address {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<Address, ParseAddressError> {
+        address(text).map_err(ParseAddressError)
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<HostPort, ParseAddressError> {
+        host_port(text).map_err(ParseAddressError)
+    }
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    if let Some(at) = text.strip_prefix("tcp://") {
+        host_port(at).map(Address::Tcp)
+    } else if let Some(at) = text.strip_prefix("udp://") {
+        host_port(at).map(Address::Udp)
+    } else if let Some(path) = text.strip_prefix("unix:") {
+        unix(path)
+    } else if text.contains("://") {
+        Err(format!(
+            "unknown scheme in {text:?}: use tcp://, udp:// or unix:"
+        ))
+    } else if let Some((scheme @ ("tcp" | "udp"), rest)) = text.split_once(':') {
+        let rest = rest.trim_start_matches('/');
+        Err(format!(
+            "{scheme}: without // in {text:?}: write {scheme}://{rest}"
+        ))
+    } else if text.contains('/') {
+        unix(text)
+    } else {
+        host_port(text).map(Address::Tcp)
     }
 }
 
@@ -55,37 +88,33 @@ fn unix(path: &str) -> Result<Address, String> {
     }
 }
 
-impl FromStr for HostPort {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<HostPort, String> {
-        let (host, port) = split(text)?;
-        if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(format!("{port:?} is not a port (0 to 65535)"));
-        }
-        let port = port
-            .parse()
-            .map_err(|_| format!("{port} is not a port (0 to 65535)"))?;
-        let numbers = match host {
-            Host::V6(inner) => number_in_brackets(inner, port)?,
-            Host::Other("") => {
-                return Err(format!(
-                    "no host in {text:?}: 0.0.0.0:{port} is every IPv4 interface, [::]:{port} every one"
-                ));
-            }
-            Host::Other(name) => {
-                let number = name.parse().map(|ip: Ipv4Addr| (ip, port).into());
-                number.into_iter().collect()
-            }
-        };
-        let (Host::V6(host) | Host::Other(host)) = host;
-        Ok(HostPort {
-            host: host.to_owned(),
-            port,
-            numbers,
-            source: None,
-        })
+fn host_port(text: &str) -> Result<HostPort, String> {
+    let (host, port) = split(text)?;
+    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("{port:?} is not a port (0 to 65535)"));
     }
+    let port = port
+        .parse()
+        .map_err(|_| format!("{port} is not a port (0 to 65535)"))?;
+    let numbers = match host {
+        Host::V6(inner) => number_in_brackets(inner, port)?,
+        Host::Other("") => {
+            return Err(format!(
+                "no host in {text:?}: 0.0.0.0:{port} is every IPv4 interface, [::]:{port} every one"
+            ));
+        }
+        Host::Other(name) => {
+            let number = name.parse().map(|ip: Ipv4Addr| (ip, port).into());
+            number.into_iter().collect()
+        }
+    };
+    let (Host::V6(host) | Host::Other(host)) = host;
+    Ok(HostPort {
+        host: host.to_owned(),
+        port,
+        numbers,
+        source: None,
+    })
 }
 
 /// The host part of a text.
@@ -239,7 +268,7 @@ mod tests {
             ("unix:@", "empty"),
             (long.as_str(), "107 bytes"),
         ] {
-            let refusal = text.parse::<Address>().expect_err(text);
+            let refusal = text.parse::<Address>().expect_err(text).to_string();
             assert!(refusal.contains(reason), "{text}: {refusal}");
         }
     }

@@ -1,6 +1,7 @@
 //! Budget Chat (<https://protohackers.com/problem/3>): a test for each of its sentences.
 
-use edgeloop_reactor::{Closed, Errno};
+use edgeloop_reactor::{Closed, SystemError};
+use nix::errno::Errno;
 
 use super::{EMPTY, Party, WELCOME};
 
@@ -12,7 +13,7 @@ const ENDS: [Closed; 7] = [
     Closed::Stalled,
     Closed::SlowConsumer,
     Closed::Aborted,
-    Closed::Error(Errno::ETIMEDOUT),
+    Closed::Error(SystemError::new(Errno::ETIMEDOUT as i32)),
 ];
 
 #[test]

@@ -1,0 +1,106 @@
+//! A reactor turned by another loop, and in another thread than it was made in.
+
+mod common;
+
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Heard, alone, echo, reactor, read_some, turn_until, write_some};
+use edgeloop_reactor::{Events, Interest, Outbox, Poll, Protocol, Reactor, Token};
+
+const STEP: Duration = Duration::from_millis(20);
+
+/// Waits as another loop does, and returns whether the reactor's descriptor was ready.
+fn wait_outside<P: Protocol>(poll: &Poll, reactor: &Reactor<P>) -> bool {
+    let mut events = Events::with_capacity(1);
+    poll.wait(&mut events, reactor.timeout()).unwrap();
+    !events.is_empty()
+}
+
+#[test]
+fn another_loop_waits_for_events_and_for_timers() {
+    alone(|| {
+        let mut reactor = reactor(|heard, out| match heard {
+            Heard::Eof(id) => {
+                out.finish(*id);
+                out.stop_listening();
+                out.set_service_timer(STEP);
+            }
+            other => echo(other, out),
+        });
+        let at = reactor.listen_on("0", 0).unwrap()[0].socket_addr().unwrap();
+        let poll = Poll::new().unwrap();
+        poll.add(&reactor, Token(0), Interest::IN).unwrap();
+        assert_eq!(reactor.timeout(), None);
+
+        let client = TcpStream::connect(at).unwrap();
+        client.set_nonblocking(true).unwrap();
+        write_some(&client, b"hello");
+        let turn = |reactor: &mut Reactor<_>| {
+            let is_ready = wait_outside(&poll, reactor);
+            reactor.turn_for(Some(Duration::ZERO)).unwrap();
+            is_ready
+        };
+        while read_some(&client) != b"hello" {
+            assert!(turn(&mut reactor), "nothing but events is waited for");
+        }
+        drop(client);
+        while !reactor.is_done() {
+            turn(&mut reactor);
+        }
+        assert_eq!(reactor.protocol().count(&Heard::ServiceTimer), 1);
+    });
+}
+
+#[test]
+fn a_turn_waits_no_longer_than_it_may() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        reactor.listen_on("0", 0).unwrap();
+        let hour = Duration::from_secs(3600);
+        for timer in [None, Some(hour)] {
+            reactor.call(|_, out| timer.map_or((), |after| out.set_service_timer(after)));
+            // Setting the timer is work left.
+            reactor.turn_for(Some(Duration::ZERO)).unwrap();
+            let began = Instant::now();
+            reactor.turn_for(Some(STEP)).unwrap();
+            assert!((STEP..hour).contains(&began.elapsed()));
+        }
+        let began = Instant::now();
+        reactor.call(|_, out| out.set_service_timer(STEP));
+        while reactor.protocol().count(&Heard::ServiceTimer) == 0 {
+            reactor.turn_for(Some(hour)).unwrap();
+        }
+        assert!((STEP..hour).contains(&began.elapsed()));
+    });
+}
+
+/// Turns a reactor in a thread of its own, and returns its protocol.
+fn turn_elsewhere<P>(mut reactor: Reactor<P>, done: fn(&P) -> bool) -> P
+where
+    P: Protocol + Send + 'static,
+{
+    let turning = thread::spawn(move || {
+        turn_until(&mut reactor, done);
+        reactor.into_protocol()
+    });
+    turning.join().unwrap()
+}
+
+#[test]
+fn a_reactor_goes_to_the_thread_that_its_protocol_may_go_to() {
+    alone(|| {
+        let answer: fn(&Heard, &mut Outbox) = echo;
+        let mut reactor = reactor(answer);
+        reactor.report(None, |_| {});
+        reactor.listen_on("udp://0", 0).unwrap();
+        let at = reactor.listen_on("0", 0).unwrap()[0].socket_addr().unwrap();
+        let client = TcpStream::connect(at).unwrap();
+        write_some(&client, b"hello");
+        drop(client);
+        let notes = turn_elsewhere(reactor, |notes| notes.closed().len() == 1);
+        let hello = |heard: &Heard| matches!(heard, Heard::Data(_, bytes) if bytes == b"hello");
+        assert!(notes.heard.iter().any(hello));
+    });
+}
