@@ -126,6 +126,7 @@ pub(crate) enum End {
 /// A request to the reactor as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
+    CancelConnects(u64),
     Connect {
         to: Address,
         tag: u64,
@@ -404,6 +405,12 @@ impl Outbox {
     /// before fails with `EINVAL`. When the reactor stops, all attempts fail.
     pub fn connect(&mut self, to: Address, tag: u64) {
         self.commands.push(Command::Connect { to, tag });
+    }
+
+    /// Cancels the connects with this tag that are under way: `on_connect_error` follows for each, with
+    /// [`Closed::Aborted`](crate::Closed::Aborted). Connections that are open stay.
+    pub fn cancel_connects(&mut self, tag: u64) {
+        self.commands.push(Command::CancelConnects(tag));
     }
 
     /// Closes the listeners and UDP sockets, now and for good; connections stay.

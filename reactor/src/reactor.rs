@@ -592,6 +592,7 @@ impl<P: Protocol> Reactor<P> {
                 Command::StopListening(tag) => self.stop_listening(tag),
                 Command::Stop => self.stop(),
                 Command::Connect { to, tag } => self.connect_for_protocol(&to, tag),
+                Command::CancelConnects(tag) => self.core.cancel_races(tag),
                 Command::SendTo { tag, count } => {
                     self.send_letters(tag, next..next + count, &letters);
                     next += count;

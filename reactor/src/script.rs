@@ -425,6 +425,13 @@ impl<P: Protocol> Script<P> {
         for command in commands {
             match command {
                 Command::Connect { to, tag } => self.connects.push((to.to_string(), tag)),
+                Command::CancelConnects(tag) => {
+                    let before = self.connects.len();
+                    self.connects.retain(|(_, other)| *other != tag);
+                    for _ in self.connects.len()..before {
+                        self.core.connect_failed(tag, Closed::Aborted);
+                    }
+                }
                 Command::SendTo { count, .. } => {
                     let sent = (next..next + count).map(|at| (letters.to(at), letters.bytes(at)));
                     let sent = sent.map(|(to, bytes)| (to, bytes.to_vec()));

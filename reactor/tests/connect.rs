@@ -104,6 +104,26 @@ fn silence_ends_with_the_connect_timeout() {
 }
 
 #[test]
+fn connects_under_way_are_cancelled_by_their_tag() {
+    alone(|| {
+        let (_full, _filling, silent) = silent_listener();
+        let mut reactor = reactor_with(patient(PATIENCE), |_, _| {});
+        for tag in [CLIENT, CLIENT, CLIENT + 1] {
+            reactor.connect(&silent, tag).unwrap();
+        }
+        reactor.call(|_, out| out.cancel_connects(CLIENT));
+        turn_until(&mut reactor, |notes| notes.heard.len() == 2);
+        let cancelled = Heard::ConnectError(CLIENT, Closed::Aborted);
+        assert_eq!(reactor.protocol().count(&cancelled), 2);
+        reactor.call(|_, out| out.cancel_connects(CLIENT + 1));
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().heard.len(), 3);
+        let stats = reactor.stats();
+        assert_eq!((stats.connected, stats.connect_errors), (0, 3));
+    });
+}
+
+#[test]
 fn a_stop_ends_what_is_still_connecting() {
     alone(|| {
         let (_full, _filling, silent) = silent_listener();

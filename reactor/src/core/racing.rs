@@ -104,10 +104,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(crate) fn connected(&mut self, id: ConnId, opened: Opened, race: Option<RaceId>) {
         let race = race.and_then(|race| self.races.try_remove(race.0));
         for other in race.into_iter().flat_map(|race| race.under_way) {
-            if let Some(lost) = self.connecting.get_mut(other) {
-                lost.race = None;
-                self.doom(other, Closed::Aborted);
-            }
+            self.lose(other);
         }
         self.shared.stats.connected += 1;
         self.opened(id, opened);
@@ -146,6 +143,29 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(crate) fn give_up(&mut self, race: RaceId) -> Option<u64> {
         let is_idle = self.races.get(race.0)?.under_way.is_empty();
         is_idle.then(|| self.races.remove(race.0).tag)
+    }
+
+    /// The races with this tag end without a connection.
+    pub(crate) fn cancel_races(&mut self, tag: u64) {
+        let all = self.races.iter();
+        let cancelled: Vec<usize> = all
+            .filter(|(_, race)| race.tag == tag)
+            .map(|(index, _)| index)
+            .collect();
+        for index in cancelled {
+            for attempt in self.races.remove(index).under_way {
+                self.lose(attempt);
+            }
+            self.connect_failed(tag, Closed::Aborted);
+        }
+    }
+
+    /// An attempt is of no more use.
+    fn lose(&mut self, attempt: ConnId) {
+        if let Some(lost) = self.connecting.get_mut(attempt) {
+            lost.race = None;
+            self.doom(attempt, Closed::Aborted);
+        }
     }
 
     /// The reactor stops: addresses that were not tried yet are not tried any more.

@@ -40,7 +40,7 @@ use nix::sys::socket::{SockaddrStorage, UnixAddr};
 /// use edgeloop_reactor::Address;
 ///
 /// assert_eq!("9876".parse(), "tcp://127.0.0.1:9876".parse::<Address>());
-/// assert!("::1:9876".parse::<Address>().unwrap_err().ends_with("write [::1]:9876"));
+/// assert!("::1:9876".parse::<Address>().unwrap_err().to_string().ends_with("write [::1]:9876"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
