@@ -186,7 +186,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(crate) fn opened(&mut self, id: ConnId, opened: Opened) {
         match self.is(id, |conn| conn.stream.is_peer()) {
             true => self.shared.stats.count_opened(),
-            false => self.voice.outbox.set_unlimited(id),
+            false => self.voice.outbox.output.set_unlimited(id),
         }
         self.arm_opened(id);
         self.tell(|protocol, out| protocol.on_open(id, opened, out));
@@ -228,7 +228,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         if !self.risen.is_empty() {
             self.tell_risen();
         }
-        if self.voice.outbox.is_full() {
+        if self.voice.outbox.output.is_full() {
             self.flush_outbox();
         }
     }

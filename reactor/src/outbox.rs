@@ -5,69 +5,22 @@
 //! output for one peer leaves in one system call however many callbacks had a part in it, and a
 //! protocol can be tested without a socket in sight.
 //!
-//! The bytes of a turn lie one after another in one vector. The output for one peer is a *parcel*: a
-//! chain of *pieces*, which are ranges of that vector. A broadcast stores its bytes once and adds a
-//! piece for each recipient. Where a piece continues the recipient's last one, as successive lines of
-//! a chat do, the last one is made longer instead; it lies in the parcel itself, at hand for that.
+//! Its output lies in [`parcels`], its other requests in lists, in the order of their making.
 
-use std::io::IoSlice;
-use std::iter;
+mod parcels;
+
 use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bitflags::bitflags;
 
-use crate::conn_map::ConnMap;
 use crate::core::timers::{Millis, millis};
 use crate::id::{ConnId, Data};
 use crate::letters::Letters;
 use crate::sources::address::Address;
-
-/// A range of the outbox's bytes on its way to one peer, and the piece that follows, or NONE.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    start: usize,
-    end: usize,
-    next: u32,
-}
-
-/// Output of this turn for one peer: a chain of pieces, in most cases of one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Parcel {
-    pub(crate) id: ConnId,
-    /// The last piece; both are 0 in an empty parcel.
-    start: usize,
-    end: usize,
-    /// The chain of the pieces before it: its first and its last, or NONE.
-    first: u32,
-    tail: u32,
-    /// Bytes that wait for the peer, those of this parcel included.
-    queued: usize,
-    /// Output was dropped for want of room, and what follows must not close the gap.
-    is_cut: bool,
-}
-
-impl Parcel {
-    fn new(id: ConnId) -> Parcel {
-        Parcel {
-            id,
-            start: 0,
-            end: 0,
-            first: NONE,
-            tail: NONE,
-            queued: 0,
-            is_cut: false,
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.start == self.end && self.first == NONE
-    }
-}
-
-/// Neither a piece nor a parcel.
-const NONE: u32 = u32::MAX;
+pub(crate) use parcels::Parcel;
+use parcels::Parcels;
 
 bitflags! {
     /// Requests of the protocol that hold until it takes them back.
@@ -170,20 +123,7 @@ pub struct Outbox {
     back: Option<usize>,
     /// A request cannot wait for the end of the turn, or the outbox is full.
     pressing: bool,
-    /// Bytes that may wait for one peer.
-    limit: usize,
-    /// Connections to which that does not apply: the user's own output.
-    unlimited: Vec<ConnId>,
-    /// Bytes that wait for peers since earlier turns.
-    pending: ConnMap<usize>,
-    bytes: Vec<u8>,
-    /// The length of `bytes` in recent turns, which decays slowly.
-    peak_bytes: usize,
-    pieces: Vec<Piece>,
-    parcels: Vec<Parcel>,
-    /// For each slot the number of its last parcel, which may be an earlier turn's: then the parcel
-    /// with that number is another connection's, or there is none.
-    parcel_of: Vec<u32>,
+    pub(crate) output: Parcels,
     requests: Vec<Request>,
     commands: Vec<Command>,
     letters: Letters,
@@ -197,14 +137,7 @@ impl Outbox {
             current: Current::Nobody,
             back: None,
             pressing: false,
-            limit,
-            unlimited: Vec::new(),
-            pending: ConnMap::new(),
-            bytes: Vec::new(),
-            peak_bytes: 0,
-            pieces: Vec::new(),
-            parcels: Vec::new(),
-            parcel_of: Vec::new(),
+            output: Parcels::new(limit),
             requests: Vec::new(),
             commands: Vec::new(),
             letters: Letters::default(),
@@ -232,18 +165,12 @@ impl Outbox {
         if bytes.is_empty() {
             return;
         }
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        let end = self.bytes.len();
-        let mut is_taken = false;
-        for id in to {
-            is_taken |= self.add_piece(id, start, end);
-        }
-        if !is_taken {
-            self.bytes.truncate(start);
+        self.output.add(to, bytes);
+        while let Some(id) = self.output.next_overflow() {
+            self.end(id, End::Overflow);
         }
         // A reply that lies in the read buffer leaves at once, and these bytes leave with it.
-        self.pressing |= self.back.is_some() || self.is_full();
+        self.pressing |= self.back.is_some() || self.output.is_full();
     }
 
     /// Sends what was just received, changed or not, back to where it came from, without copying
@@ -341,11 +268,7 @@ impl Outbox {
     /// the latter.
     #[must_use]
     pub fn queued(&self, id: ConnId) -> usize {
-        let parcel = self.index_of(id).map(|index| &self.parcels[index]);
-        match parcel.filter(|parcel| !parcel.is_empty()) {
-            Some(parcel) => parcel.queued,
-            None => self.pending.get(id).copied().unwrap_or(0),
-        }
+        self.output.queued(id)
     }
 
     /// Asks for [`on_again`](crate::Protocol::on_again): in the next turn, or as soon as no more than
@@ -430,7 +353,7 @@ impl Outbox {
     }
 
     fn end(&mut self, id: ConnId, end: End) {
-        self.ask(Request::End(id, end, self.bytes.len()));
+        self.ask(Request::End(id, end, self.output.len()));
     }
 
     fn ask(&mut self, request: Request) {
@@ -438,116 +361,17 @@ impl Outbox {
         self.pressing = true;
     }
 
-    /// Adds a piece to a connection's output of this turn, and returns whether there was room for it.
-    #[inline]
-    fn add_piece(&mut self, id: ConnId, start: usize, end: usize) -> bool {
-        if let Some(index) = self.index_of(id) {
-            let parcel = &mut self.parcels[index];
-            let queued = parcel.queued + (end - start);
-            if parcel.end == start && queued <= self.limit {
-                (parcel.end, parcel.queued) = (end, queued);
-                true
-            } else {
-                self.chain_piece(index, start, end)
-            }
-        } else {
-            let index = self.add_parcel(id);
-            self.chain_piece(index, start, end)
-        }
-    }
-
-    /// Adds a piece that does not continue the parcel's last one, or that has no room.
-    fn chain_piece(&mut self, index: usize, start: usize, end: usize) -> bool {
-        let added = self.pieces.len() as u32;
-        let parcel = &mut self.parcels[index];
-        if parcel.is_empty() {
-            parcel.queued = self.pending.get(parcel.id).copied().unwrap_or(0);
-        }
-        parcel.queued += end - start;
-        let is_over = parcel.queued > self.limit && !self.unlimited.contains(&parcel.id);
-        if parcel.is_cut || is_over {
-            let (id, was_cut) = (parcel.id, mem::replace(&mut parcel.is_cut, true));
-            if !was_cut {
-                self.end(id, End::Overflow);
-            }
-            return false;
-        }
-        if !parcel.is_empty() {
-            match self.pieces.get_mut(parcel.tail as usize) {
-                Some(tail) => tail.next = added,
-                None => parcel.first = added,
-            }
-            parcel.tail = added;
-            self.pieces.push(Piece {
-                start: parcel.start,
-                end: parcel.end,
-                next: NONE,
-            });
-        }
-        (parcel.start, parcel.end) = (start, end);
-        true
-    }
-
-    fn add_parcel(&mut self, id: ConnId) -> usize {
-        if self.parcel_of.len() <= id.slot() {
-            self.parcel_of.resize(id.slot() + 1, NONE);
-        }
-        let index = self.parcels.len();
-        self.parcel_of[id.slot()] = index as u32;
-        self.parcels.push(Parcel::new(id));
-        index
-    }
-
-    /// The number of a connection's parcel in this turn.
-    #[inline]
-    fn index_of(&self, id: ConnId) -> Option<usize> {
-        let index = *self.parcel_of.get(id.slot())? as usize;
-        (self.parcels.get(index)?.id == id).then_some(index)
-    }
-
     /// Whether this callback has asked for anything, or this turn has output for the connection.
     #[inline]
     fn is_said_before(&self, id: ConnId) -> bool {
-        let has_output = |index: usize| !self.parcels[index].is_empty();
-        self.pressing || !self.parcels.is_empty() && self.index_of(id).is_some_and(has_output)
+        self.pressing || !self.output.is_empty() && self.output.is_for(id)
     }
 }
-
-/// A turn's worth of bytes after which the outbox is emptied before the turn ends, so that it stays
-/// bounded.
-const FULL_BYTES: usize = 256 * 1024;
-/// Flush early at this many pieces: a chatty turn makes many small ones.
-const FULL_PIECES: usize = 64 * 1024;
-/// The memory that an empty outbox keeps in any case.
-const KEEP_BYTES: usize = 2 * FULL_BYTES;
-/// About so many turns after a large one, its memory is given back.
-const PEAK_TURNS: usize = 256;
-/// Pieces handed to one system call; more take another one.
-const SLICES: usize = 64;
 
 /// The reactor's side.
 impl Outbox {
     pub(crate) fn set_now(&mut self, now: Millis) {
         self.now = now;
-    }
-
-    /// The limit does not apply to this connection.
-    pub(crate) fn set_unlimited(&mut self, id: ConnId) {
-        self.unlimited.push(id);
-    }
-
-    /// A connection is gone.
-    pub(crate) fn forget(&mut self, id: ConnId) {
-        self.pending.remove(id);
-        self.unlimited.retain(|unlimited| *unlimited != id);
-    }
-
-    /// Notes the bytes that wait for a peer now.
-    pub(crate) fn set_pending(&mut self, id: ConnId, bytes: usize) {
-        match bytes {
-            0 => self.pending.remove(id),
-            bytes => self.pending.insert(id, bytes),
-        };
     }
 
     /// A callback begins.
@@ -610,95 +434,15 @@ impl Outbox {
 
     /// Whether there is anything that the end of a turn would carry out.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.parcels.is_empty() || !self.commands.is_empty()
+        !self.output.is_empty() || !self.commands.is_empty()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= FULL_BYTES || self.parcels.len() + self.pieces.len() >= FULL_PIECES
-    }
-
-    /// Takes what parcel number `index` holds so far; pieces added later make a new chain.
-    pub(crate) fn take_parcel(&mut self, index: usize) -> Option<Parcel> {
-        let parcel = self.parcels.get_mut(index)?;
-        Some(mem::replace(parcel, Parcel::new(parcel.id)))
-    }
-
-    /// Takes what was said to the current connection after what goes back to it, unless a request
-    /// divides the two.
+    /// Takes the output for the current connection that follows the reply in the read buffer, unless a
+    /// request divides the two.
     pub(crate) fn take_parcel_behind_back(&mut self, id: ConnId) -> Option<Parcel> {
         match self.requests.is_empty() {
-            true => self.take_parcel_until(id, usize::MAX),
+            true => self.output.take_until(id, usize::MAX),
             false => None,
-        }
-    }
-
-    /// Takes what was said to this connection while the outbox was shorter than `until`, and forgets
-    /// the rest.
-    pub(crate) fn take_parcel_until(&mut self, id: ConnId, until: usize) -> Option<Parcel> {
-        let index = self.index_of(id)?;
-        let mut taken = mem::replace(&mut self.parcels[index], Parcel::new(id));
-        let cut = |start: &mut usize, end: &mut usize| {
-            (*start, *end) = ((*start).min(until), (*end).min(until));
-            start < end
-        };
-        let mut is_left = cut(&mut taken.start, &mut taken.end);
-        let mut next = taken.first;
-        while let Some(piece) = self.pieces.get_mut(next as usize) {
-            is_left |= cut(&mut piece.start, &mut piece.end);
-            next = piece.next;
-        }
-        is_left.then_some(taken)
-    }
-
-    /// The bytes of a parcel, if they lie in one piece.
-    #[inline]
-    pub(crate) fn only_slice(&self, parcel: Parcel) -> Option<&[u8]> {
-        (parcel.first == NONE).then(|| &self.bytes[parcel.start..parcel.end])
-    }
-
-    /// Calls `write` with other bytes and then the slices of a parcel, in order, as often as it takes.
-    pub(crate) fn try_for_each_slices<E>(
-        &self,
-        before: &[u8],
-        parcel: Parcel,
-        mut write: impl FnMut(&mut [IoSlice<'_>]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let last = Piece {
-            start: parcel.start,
-            end: parcel.end,
-            next: NONE,
-        };
-        let piece = |index: u32| self.pieces.get(index as usize);
-        let chain = iter::successors(piece(parcel.first), |before| piece(before.next));
-        let pieces = chain.chain([&last]);
-        let mut slices = iter::once(before)
-            .chain(pieces.map(|piece| &self.bytes[piece.start..piece.end]))
-            .filter(|slice| !slice.is_empty())
-            .map(IoSlice::new)
-            .peekable();
-        while slices.peek().is_some() {
-            let mut room = [IoSlice::new(&[]); SLICES];
-            let taken = room.iter_mut().zip(&mut slices);
-            let count = taken.map(|(place, slice)| *place = slice).count();
-            write(&mut room[..count])?;
-        }
-        Ok(())
-    }
-
-    /// Forgets bytes, pieces and parcels: all are delivered.
-    pub(crate) fn clear(&mut self) {
-        self.parcels.clear();
-        self.pieces.clear();
-        self.peak_bytes -= self.peak_bytes / PEAK_TURNS;
-        self.peak_bytes = self.peak_bytes.max(self.bytes.len());
-        self.bytes.clear();
-        // Memory that is given back in one turn and needed again in the next costs page faults.
-        let keep = KEEP_BYTES.max(2 * self.peak_bytes);
-        if self.bytes.capacity() > keep {
-            self.bytes.shrink_to(keep);
-        }
-        if self.pieces.capacity() > 2 * FULL_PIECES {
-            self.pieces.shrink_to(2 * FULL_PIECES);
         }
     }
 }

@@ -23,7 +23,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             conn.asked |= Asked::FINISH;
             return;
         }
-        if let Some(parcel) = self.voice.outbox.take_parcel_until(id, until) {
+        if let Some(parcel) = self.voice.outbox.output.take_until(id, until) {
             self.send_parcel(parcel);
         }
         let Some(conn) = live(&mut self.slots, id) else {
@@ -121,7 +121,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let mut doomed = mem::take(&mut self.doomed);
         for (id, why) in doomed.drain(..) {
             self.timers.cancel(TimerKey::Protocol(id.slot));
-            self.voice.outbox.forget(id);
+            self.voice.outbox.output.forget(id);
             let mut conn = self.slots.remove(id.slot());
             if conn.is_cut_off(why) {
                 conn.stream.reset();

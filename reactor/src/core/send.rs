@@ -25,7 +25,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let back = &self.received[..len];
         let written = match rest {
             None => conn.write(back, &mut self.shared),
-            Some(rest) => outbox.try_for_each_slices(back, rest, |slices| {
+            Some(rest) => outbox.output.try_for_each_slices(back, rest, |slices| {
                 conn.write_slices(slices, &mut self.shared)
             }),
         };
@@ -36,11 +36,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(super) fn flush_outbox(&mut self) {
         loop {
             let mut index = 0;
-            while let Some(parcel) = self.voice.outbox.take_parcel(index) {
+            while let Some(parcel) = self.voice.outbox.output.take(index) {
                 self.send_parcel(parcel);
                 index += 1;
             }
-            self.voice.outbox.clear();
+            self.voice.outbox.output.clear();
             if self.risen.is_empty() {
                 return;
             }
@@ -58,7 +58,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         if parcel.is_empty() {
             return;
         }
-        let outbox = &self.voice.outbox;
+        let outbox = &self.voice.outbox.output;
         let written = match outbox.only_slice(parcel) {
             Some(bytes) => conn.write(bytes, &mut self.shared),
             None => outbox.try_for_each_slices(&[], parcel, |slices| {
@@ -85,7 +85,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let pending = conn.unsent_bytes();
         if pending > 0 {
             if conn.stream.is_peer() {
-                self.voice.outbox.set_pending(id, pending);
+                self.voice.outbox.output.set_pending(id, pending);
             }
             self.arm(id);
             self.list_if_starved(id);
@@ -153,7 +153,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
         let pending = conn.unsent_bytes();
         if conn.stream.is_peer() {
-            self.voice.outbox.set_pending(id, pending);
+            self.voice.outbox.output.set_pending(id, pending);
         }
         if !conn.state.contains(State::HIGH_WATER) || pending > low_water {
             return;

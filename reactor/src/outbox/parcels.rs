@@ -1,0 +1,320 @@
+//! The output of a turn.
+//!
+//! The bytes of a turn lie one after another in one vector. The output for one peer is a *parcel*: a
+//! chain of *pieces*, which are ranges of that vector. A broadcast stores its bytes once and adds a
+//! piece for each recipient. Where a piece continues the recipient's last one, as successive lines of
+//! a chat do, the last one is made longer instead; it lies in the parcel itself, at hand for that.
+//!
+//! A peer has a limit. It counts the bytes that wait for the peer since earlier turns and those of
+//! this turn; a piece beyond it is dropped, and so is every later one, since the stream must not have
+//! a gap.
+
+use std::io::IoSlice;
+use std::iter;
+use std::mem;
+
+use crate::conn_map::ConnMap;
+use crate::id::ConnId;
+
+/// A range of the outbox's bytes on its way to one peer, and the piece that follows, or NONE.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    start: usize,
+    end: usize,
+    next: u32,
+}
+
+/// Output of this turn for one peer: a chain of pieces, in most cases of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parcel {
+    pub(crate) id: ConnId,
+    /// The last piece; both are 0 in an empty parcel.
+    start: usize,
+    end: usize,
+    /// The chain of the pieces before it: its first and its last, or NONE.
+    first: u32,
+    tail: u32,
+    /// Bytes that wait for the peer, those of this parcel included.
+    queued: usize,
+    /// Output was dropped for want of room, and what follows must not close the gap.
+    is_cut: bool,
+}
+
+impl Parcel {
+    fn new(id: ConnId) -> Parcel {
+        Parcel {
+            id,
+            start: 0,
+            end: 0,
+            first: NONE,
+            tail: NONE,
+            queued: 0,
+            is_cut: false,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end && self.first == NONE
+    }
+}
+
+/// Neither a piece nor a parcel.
+const NONE: u32 = u32::MAX;
+
+/// A turn's worth of bytes after which the outbox is emptied before the turn ends, so that it stays
+/// bounded.
+const FULL_BYTES: usize = 256 * 1024;
+/// Flush early at this many pieces: a chatty turn makes many small ones.
+const FULL_PIECES: usize = 64 * 1024;
+/// The memory that an empty outbox keeps in any case.
+const KEEP_BYTES: usize = 2 * FULL_BYTES;
+/// About so many turns after a large one, its memory is given back.
+const PEAK_TURNS: usize = 256;
+/// Pieces handed to one system call; more take another one.
+const SLICES: usize = 64;
+
+/// The output of a turn, in parcels.
+#[derive(Debug)]
+pub(crate) struct Parcels {
+    /// Bytes that may wait for one peer.
+    limit: usize,
+    /// Connections to which that does not apply: the user's own output.
+    unlimited: Vec<ConnId>,
+    /// Bytes that wait for peers since earlier turns.
+    pending: ConnMap<usize>,
+    /// Connections whose limit was reached since this was last asked for.
+    overflows: Vec<ConnId>,
+    bytes: Vec<u8>,
+    /// The length of `bytes` in recent turns, which decays slowly.
+    peak_bytes: usize,
+    pieces: Vec<Piece>,
+    all: Vec<Parcel>,
+    /// For each slot the number of its last parcel, which may be an earlier turn's: then the parcel
+    /// with that number is another connection's, or there is none.
+    parcel_of: Vec<u32>,
+}
+
+impl Parcels {
+    pub(super) fn new(limit: usize) -> Parcels {
+        Parcels {
+            limit,
+            unlimited: Vec::new(),
+            pending: ConnMap::new(),
+            overflows: Vec::new(),
+            bytes: Vec::new(),
+            peak_bytes: 0,
+            pieces: Vec::new(),
+            all: Vec::new(),
+            parcel_of: Vec::new(),
+        }
+    }
+
+    /// Bytes of this turn.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether there is output for this connection.
+    pub(super) fn is_for(&self, id: ConnId) -> bool {
+        self.index_of(id)
+            .is_some_and(|index| !self.all[index].is_empty())
+    }
+
+    /// Bytes that wait for a peer, those of this turn included.
+    pub(super) fn queued(&self, id: ConnId) -> usize {
+        match self.index_of(id).map(|index| &self.all[index]) {
+            Some(parcel) if !parcel.is_empty() => parcel.queued,
+            _ => self.pending.get(id).copied().unwrap_or(0),
+        }
+    }
+
+    /// Takes a connection from those whose limit was reached.
+    pub(super) fn next_overflow(&mut self) -> Option<ConnId> {
+        self.overflows.pop()
+    }
+
+    /// Adds bytes to the output for some connections, storing them once.
+    #[inline]
+    pub(super) fn add(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        let end = self.bytes.len();
+        let mut is_taken = false;
+        for id in to {
+            is_taken |= self.add_piece(id, start, end);
+        }
+        if !is_taken {
+            self.bytes.truncate(start);
+        }
+    }
+
+    /// Adds a piece to a connection's output of this turn, and returns whether there was room for it.
+    #[inline]
+    fn add_piece(&mut self, id: ConnId, start: usize, end: usize) -> bool {
+        if let Some(index) = self.index_of(id) {
+            let parcel = &mut self.all[index];
+            let queued = parcel.queued + (end - start);
+            if parcel.end == start && queued <= self.limit {
+                (parcel.end, parcel.queued) = (end, queued);
+                true
+            } else {
+                self.chain_piece(index, start, end)
+            }
+        } else {
+            let index = self.add_parcel(id);
+            self.chain_piece(index, start, end)
+        }
+    }
+
+    /// Adds a piece that does not continue the parcel's last one, or that has no room.
+    fn chain_piece(&mut self, index: usize, start: usize, end: usize) -> bool {
+        let added = self.pieces.len() as u32;
+        let parcel = &mut self.all[index];
+        if parcel.is_empty() {
+            parcel.queued = self.pending.get(parcel.id).copied().unwrap_or(0);
+        }
+        parcel.queued += end - start;
+        let is_over = parcel.queued > self.limit && !self.unlimited.contains(&parcel.id);
+        if parcel.is_cut || is_over {
+            let (id, was_cut) = (parcel.id, mem::replace(&mut parcel.is_cut, true));
+            if !was_cut {
+                self.overflows.push(id);
+            }
+            return false;
+        }
+        if !parcel.is_empty() {
+            match self.pieces.get_mut(parcel.tail as usize) {
+                Some(tail) => tail.next = added,
+                None => parcel.first = added,
+            }
+            parcel.tail = added;
+            self.pieces.push(Piece {
+                start: parcel.start,
+                end: parcel.end,
+                next: NONE,
+            });
+        }
+        (parcel.start, parcel.end) = (start, end);
+        true
+    }
+
+    fn add_parcel(&mut self, id: ConnId) -> usize {
+        if self.parcel_of.len() <= id.slot() {
+            self.parcel_of.resize(id.slot() + 1, NONE);
+        }
+        let index = self.all.len();
+        self.parcel_of[id.slot()] = index as u32;
+        self.all.push(Parcel::new(id));
+        index
+    }
+
+    /// The number of a connection's parcel in this turn.
+    #[inline]
+    fn index_of(&self, id: ConnId) -> Option<usize> {
+        let index = *self.parcel_of.get(id.slot())? as usize;
+        (self.all.get(index)?.id == id).then_some(index)
+    }
+
+    /// The limit does not apply to this connection.
+    pub(crate) fn set_unlimited(&mut self, id: ConnId) {
+        self.unlimited.push(id);
+    }
+
+    /// A connection is gone.
+    pub(crate) fn forget(&mut self, id: ConnId) {
+        self.pending.remove(id);
+        self.unlimited.retain(|unlimited| *unlimited != id);
+    }
+
+    /// Notes the bytes that wait for a peer now.
+    pub(crate) fn set_pending(&mut self, id: ConnId, bytes: usize) {
+        match bytes {
+            0 => self.pending.remove(id),
+            bytes => self.pending.insert(id, bytes),
+        };
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() >= FULL_BYTES || self.all.len() + self.pieces.len() >= FULL_PIECES
+    }
+
+    /// Takes what parcel number `index` holds so far; pieces added later make a new chain.
+    pub(crate) fn take(&mut self, index: usize) -> Option<Parcel> {
+        let parcel = self.all.get_mut(index)?;
+        Some(mem::replace(parcel, Parcel::new(parcel.id)))
+    }
+
+    /// Takes what was said to this connection while the outbox was shorter than `until`, and forgets
+    /// the rest.
+    pub(crate) fn take_until(&mut self, id: ConnId, until: usize) -> Option<Parcel> {
+        let index = self.index_of(id)?;
+        let mut taken = mem::replace(&mut self.all[index], Parcel::new(id));
+        let cut = |start: &mut usize, end: &mut usize| {
+            (*start, *end) = ((*start).min(until), (*end).min(until));
+            start < end
+        };
+        let mut is_left = cut(&mut taken.start, &mut taken.end);
+        let mut next = taken.first;
+        while let Some(piece) = self.pieces.get_mut(next as usize) {
+            is_left |= cut(&mut piece.start, &mut piece.end);
+            next = piece.next;
+        }
+        is_left.then_some(taken)
+    }
+
+    /// The bytes of a parcel, if they lie in one piece.
+    #[inline]
+    pub(crate) fn only_slice(&self, parcel: Parcel) -> Option<&[u8]> {
+        (parcel.first == NONE).then(|| &self.bytes[parcel.start..parcel.end])
+    }
+
+    /// Calls `write` with other bytes and then the slices of a parcel, in order, as often as it takes.
+    pub(crate) fn try_for_each_slices<E>(
+        &self,
+        before: &[u8],
+        parcel: Parcel,
+        mut write: impl FnMut(&mut [IoSlice<'_>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let last = Piece {
+            start: parcel.start,
+            end: parcel.end,
+            next: NONE,
+        };
+        let piece = |index: u32| self.pieces.get(index as usize);
+        let chain = iter::successors(piece(parcel.first), |before| piece(before.next));
+        let pieces = chain.chain([&last]);
+        let mut slices = iter::once(before)
+            .chain(pieces.map(|piece| &self.bytes[piece.start..piece.end]))
+            .filter(|slice| !slice.is_empty())
+            .map(IoSlice::new)
+            .peekable();
+        while slices.peek().is_some() {
+            let mut room = [IoSlice::new(&[]); SLICES];
+            let taken = room.iter_mut().zip(&mut slices);
+            let count = taken.map(|(place, slice)| *place = slice).count();
+            write(&mut room[..count])?;
+        }
+        Ok(())
+    }
+
+    /// The turn's output is delivered: forgets its bytes, pieces and parcels.
+    pub(crate) fn clear(&mut self) {
+        self.all.clear();
+        self.pieces.clear();
+        self.peak_bytes -= self.peak_bytes / PEAK_TURNS;
+        self.peak_bytes = self.peak_bytes.max(self.bytes.len());
+        self.bytes.clear();
+        // Memory that is given back in one turn and needed again in the next costs page faults.
+        let keep = KEEP_BYTES.max(2 * self.peak_bytes);
+        if self.bytes.capacity() > keep {
+            self.bytes.shrink_to(keep);
+        }
+        if self.pieces.capacity() > 2 * FULL_PIECES {
+            self.pieces.shrink_to(2 * FULL_PIECES);
+        }
+    }
+}
