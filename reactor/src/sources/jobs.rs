@@ -49,13 +49,13 @@ pub(crate) fn may_read(terminal: impl AsFd) -> bool {
 
 /// Whether this job may write text to the terminal, which stops few jobs.
 pub(crate) fn may_write(terminal: impl AsFd) -> bool {
-    let may_stop = is_anothers(&terminal) && !sys::is_ignored(Signal::SIGTTOU);
+    let may_stop = is_anothers(&terminal) && !sys::is_ignored(libc::SIGTTOU);
     let stops = |mode: nix::sys::termios::Termios| mode.local_flags.contains(LocalFlags::TOSTOP);
     !(may_stop && tcgetattr(&terminal).is_ok_and(stops)) || may_draw(terminal)
 }
 
 fn may_use(terminal: impl AsFd, signal: Signal) -> bool {
-    if is_anothers(&terminal) && !sys::is_ignored(signal) {
+    if is_anothers(&terminal) && !sys::is_ignored(signal as i32) {
         // The whole job, as the kernel has it.
         let _ = kill(Pid::from_raw(0), signal);
     }
