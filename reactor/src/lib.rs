@@ -151,7 +151,7 @@ pub use sources::waker::Waker;
 pub mod process {
     pub use crate::reason::reason;
     pub use crate::sources::descriptors::{open_descriptors, raise_descriptor_limit};
-    pub use crate::sources::signals::{ignore_write_signals, not_ignored, reap_orphans};
+    pub use crate::sources::signals::{ignore_write_signals, is_ignored, reap_orphans};
 }
 
 /// What a program that uses its terminal may need: whose the terminal is at the moment.

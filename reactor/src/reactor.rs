@@ -284,7 +284,7 @@ impl<P: Protocol> Reactor<P> {
 
     /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a
     /// report, SIGCONT and SIGWINCH by `on_redraw`, SIGHUP by `on_reload`; ignores SIGPIPE and
-    /// SIGXFSZ. A signal that is ignored already is_kept ignored. Call it before other threads are
+    /// SIGXFSZ. A signal that is ignored already stays ignored. Call it before other threads are
     /// started: they inherit the blocked signals.
     pub fn handle_signals(&mut self) -> io::Result<()> {
         let signals = Signals::new()?;

@@ -84,4 +84,9 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(in_use.raw_os_error()));
         assert_eq!(reason(&io::Error::other("no luck")), "no luck");
     }
+
+    #[test]
+    fn a_cause_fits_into_four_bytes() {
+        assert_eq!(size_of::<crate::Closed>(), 4);
+    }
 }

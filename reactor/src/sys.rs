@@ -247,10 +247,10 @@ pub(crate) fn ignore(signal: Signal) -> Result<()> {
 }
 
 /// `sigaction(2)`: whether the process ignores a signal.
-pub(crate) fn is_ignored(signal: Signal) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     // SAFETY: all zeroes is a valid sigaction.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     // SAFETY: nothing is set; the kernel writes the present action to `action`.
-    let asked = unsafe { libc::sigaction(signal as i32, ptr::null(), &raw mut action) };
+    let asked = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
     asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }

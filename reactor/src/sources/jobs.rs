@@ -53,7 +53,7 @@ pub(crate) fn may_read(terminal: impl AsFd) -> bool {
 /// Whether this job may write text to the terminal. A job in the background may, unless the
 /// terminal's mode has `TOSTOP` (termios(3)).
 pub(crate) fn may_write(terminal: impl AsFd) -> bool {
-    let may_stop = is_anothers(&terminal) && !sys::is_ignored(Signal::SIGTTOU);
+    let may_stop = is_anothers(&terminal) && !sys::is_ignored(libc::SIGTTOU);
     let stops = |mode: nix::sys::termios::Termios| mode.local_flags.contains(LocalFlags::TOSTOP);
     !(may_stop && tcgetattr(&terminal).is_ok_and(stops)) || may_draw(terminal)
 }
@@ -61,7 +61,7 @@ pub(crate) fn may_write(terminal: impl AsFd) -> bool {
 /// Whether the terminal is this job's. If it is not, the job gets the signal that the kernel would
 /// send.
 fn may_use(terminal: impl AsFd, signal: Signal) -> bool {
-    if is_anothers(&terminal) && !sys::is_ignored(signal) {
+    if is_anothers(&terminal) && !sys::is_ignored(signal as i32) {
         // The kernel sends the signal to the whole process group, so this does too.
         let _ = kill(Pid::from_raw(0), signal);
     }

@@ -70,14 +70,16 @@ impl Signals {
     /// Blocks the signals in this thread, calls [`ignore_write_signals`], and opens the descriptor.
     /// Errors: those of sigprocmask(2) and signalfd(2).
     pub fn new() -> io::Result<Signals> {
-        let handled = not_ignored([
+        let kinds = [
             Signal::SIGTERM,
             Signal::SIGINT,
             Signal::SIGUSR1,
             Signal::SIGCONT,
             Signal::SIGWINCH,
             Signal::SIGHUP,
-        ]);
+        ];
+        let handled = kinds.into_iter().filter(|kind| !is_ignored(*kind as i32));
+        let handled: SigSet = handled.collect();
         handled.thread_block()?;
         ignore_write_signals()?;
         let fd = SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
@@ -112,12 +114,11 @@ pub fn reap_orphans() -> io::Result<()> {
     Ok(())
 }
 
-/// The subset of `signals` that the process does not ignore. A signal that is both ignored and
-/// blocked would still be queued, and read from the descriptor.
+/// Whether the process ignores a signal, such as `libc::SIGTERM`. One that it ignores and blocks would
+/// be queued, and read from a signalfd(2), all the same.
 #[must_use]
-pub fn not_ignored(signals: impl IntoIterator<Item = Signal>) -> SigSet {
-    let handled = |signal: &Signal| !sys::is_ignored(*signal);
-    signals.into_iter().filter(handled).collect()
+pub fn is_ignored(signal: i32) -> bool {
+    sys::is_ignored(signal)
 }
 
 impl AsFd for Signals {

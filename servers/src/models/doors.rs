@@ -7,11 +7,11 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use edgeloop_reactor::process::{not_ignored, reason};
+use edgeloop_reactor::process::{is_ignored, reason};
 use edgeloop_reactor::{Address, Bound};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
@@ -89,12 +89,14 @@ impl Doors {
 }
 
 fn take_signals() -> nix::Result<SignalFd> {
-    let mut handled = not_ignored([
+    let kinds = [
         Signal::SIGTERM,
         Signal::SIGINT,
         Signal::SIGUSR1,
         Signal::SIGHUP,
-    ]);
+    ];
+    let handled = kinds.into_iter().filter(|kind| !is_ignored(*kind as i32));
+    let mut handled: SigSet = handled.collect();
     handled.add(Signal::SIGCHLD);
     handled.thread_block()?;
     SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)

@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
-use edgeloop_reactor::process::not_ignored;
+use edgeloop_reactor::process::is_ignored;
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -122,11 +122,9 @@ impl<C: Conversation> Workers for Processes<C> {
 
     fn stop(&mut self) {
         // One of the two signals has stopped the server, and its children do not ignore it either.
-        let term = not_ignored([Signal::SIGTERM]).contains(Signal::SIGTERM);
-        self.signal_all(if term {
-            Signal::SIGTERM
-        } else {
-            Signal::SIGINT
+        self.signal_all(match is_ignored(libc::SIGTERM) {
+            true => Signal::SIGINT,
+            false => Signal::SIGTERM,
         });
     }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{process, ptr, slice};
 
-use edgeloop_reactor::process::not_ignored;
+use edgeloop_reactor::process::is_ignored;
 use libc::{c_int, c_void};
 use nix::Result;
 use nix::errno::Errno;
@@ -124,7 +124,8 @@ pub(super) fn set_socket_to_stop(socket: RawFd) {
 pub(super) fn handle_stop_signals() -> Result<()> {
     let handler = SigHandler::Handler(end_input);
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
-    for signal in &not_ignored([Signal::SIGTERM, Signal::SIGINT]) {
+    let signals = [Signal::SIGTERM, Signal::SIGINT].into_iter();
+    for signal in signals.filter(|signal| !is_ignored(*signal as i32)) {
         // SAFETY: the handler stores to an atomic and calls shutdown(2), which a handler may
         // (signal-safety(7)), and leaves errno as it was.
         unsafe { sigaction(signal, &action) }?;
