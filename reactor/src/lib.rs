@@ -86,7 +86,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
-//! | `id.rs`, `protocol.rs`, `outbox.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
+//! | `id.rs`, `protocol.rs`, `outbox.rs`, `outbox/parcels.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
 //! | `core.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
 //! | `core/lists.rs` | sources that go on without an event |
@@ -94,12 +94,12 @@
 //! | `core/buffer.rs` | bytes that the kernel would not take yet |
 //! | `core/limits.rs`, `core/stats.rs`, `rate_limited_log.rs` | every bound, what was counted, what is logged |
 //! | `core/race.rs`, `core/racing.rs` | connecting to a name with several addresses |
-//! | `core/simulation.rs` | the rules against a kernel as nasty as a kernel may be |
-//! | `sources/fd.rs`, `sources/listener.rs`, `sources/udp.rs` | the kinds of descriptors |
-//! | `sources/address.rs`, `sources/bound.rs`, `reason.rs` | where they lead, and what is wrong if they do not |
+//! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/patience.rs` | the rules against a kernel as nasty as a kernel may be |
+//! | `sources.rs`, `sources/fd.rs`, `sources/listener.rs`, `sources/udp.rs` | the kinds of descriptors |
+//! | `sources/address.rs`, `sources/address/text.rs`, `sources/bound.rs`, `sources/bound/names.rs`, `reason.rs` | where they lead, and what is wrong if they do not |
 //! | `sources/signals.rs`, `sources/waker.rs` | signals, and other threads |
 //! | `sources/jobs.rs`, `sources/descriptors.rs` | the terminal's jobs; running out of descriptors |
-//! | `reactor.rs`, `reactor/accepting.rs` | the turn of the loop; accepting within a budget |
+//! | `reactor.rs`, `reactor/accepting.rs`, `reactor/connecting.rs`, `reactor/commands.rs` | the turn of the loop; accepting within a budget; connects; commands of protocols |
 //! | `script.rs` | testing a protocol without sockets |
 //!
 //! # What is left out on purpose

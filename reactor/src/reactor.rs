@@ -5,29 +5,26 @@
 //! connections that are over. [`Reactor::turn`] reads like this list.
 
 mod accepting;
+mod commands;
+mod connecting;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use slab::Slab;
 
+use crate::core::Core;
 use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
 use crate::core::stats::Stats;
 use crate::core::timers::{Millis, TimerKey, millis};
-use crate::core::{Core, RaceId};
 use crate::id::ConnId;
-use crate::letters::Letters;
-use crate::outbox::{Command, Outbox};
+use crate::outbox::Outbox;
 use crate::poll::{Events, Interest, Poll, Token};
-use crate::protocol::{Closed, Opened, Protocol};
+use crate::protocol::{Opened, Protocol};
 use crate::rate_limited_log::RateLimitedLog;
-use crate::reason::SystemError;
 use crate::sources::address::{Address, Peer};
 use crate::sources::bound::{Bound, Socket};
 use crate::sources::descriptors::Spare;
@@ -182,83 +179,6 @@ impl<P: Protocol> Reactor<P> {
         self.control(&udp, source, Interest::IN)?;
         self.udp.insert(udp);
         Ok(())
-    }
-
-    /// Begins to connect: `on_open` with this tag follows, perhaps before this returns, or
-    /// `on_connect_error`; neither does if this returns an error. Of the addresses that a name stands
-    /// for, both families in turn, each is tried when the one before it has failed or has not answered
-    /// for 250 ms (RFC 8305), and the first that answers is connected to. The connect timeout is for all
-    /// together, and the last one's error is what is told. Resolving a name may take its time; within
-    /// the loop use [`Outbox::connect`].
-    ///
-    /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
-    /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
-    /// follows whenever the network reports that datagrams are not taken (ICMP, udp(7)).
-    pub fn connect(&mut self, to: &Address, tag: u64) -> io::Result<()> {
-        self.core.set_now(self.clock());
-        let to = to.resolved()?;
-        if let Address::Udp(_) = to {
-            return self.connect_udp(&to, tag);
-        }
-        let race = self.core.begin_race(to.interleaved(), tag);
-        self.go_on_connecting(race)
-    }
-
-    /// Like [`Reactor::connect`], to an address as text. Errors: a text that is no address, too.
-    pub fn connect_to(&mut self, to: &str, tag: u64) -> io::Result<()> {
-        self.connect(&to.parse::<Address>()?, tag)
-    }
-
-    /// Begins to connect to the next address, to the one after it if that fails at once. An error
-    /// says that none is left and no attempt is under way.
-    fn go_on_connecting(&mut self, race: RaceId) -> io::Result<()> {
-        let mut failed = Errno::EADDRNOTAVAIL.into();
-        while let Some((to, tag)) = self.core.next_address(race) {
-            match self.connect_stream(&to, tag, race) {
-                Ok(()) => return Ok(()),
-                Err(error) => failed = error,
-            }
-        }
-        match self.core.give_up(race) {
-            Some(_) => Err(failed),
-            None => Ok(()),
-        }
-    }
-
-    /// Begins to connect to the first number of an address.
-    fn connect_stream(&mut self, to: &Address, tag: u64, race: RaceId) -> io::Result<()> {
-        let keepalive = self.core.limits.keepalive;
-        let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
-        let state = stream.first_state();
-        let id = self.watch(stream, Direction::Both, state)?;
-        let opened = Opened { peer, tag };
-        if under_way {
-            self.core.connecting(id, opened, race);
-        } else {
-            self.core.connected(id, opened, Some(race));
-        }
-        Ok(())
-    }
-
-    /// Opens a UDP socket to the first number to which there is a way.
-    fn connect_udp(&mut self, to: &Address, tag: u64) -> io::Result<()> {
-        let mut failed = Errno::EADDRNOTAVAIL;
-        for at in to.numbers() {
-            match Udp::connect(*at, to.source(), tag) {
-                Ok(udp) => return self.add_udp(udp),
-                Err(errno) => failed = errno,
-            }
-        }
-        Err(failed.into())
-    }
-
-    /// Each name whose last attempt has had its time tries its next address.
-    fn try_next_addresses(&mut self) {
-        for (race, tag) in self.core.due_races() {
-            if let Err(error) = self.go_on_connecting(race) {
-                self.core.connect_failed(tag, closed_by_error(&error));
-            }
-        }
     }
 
     /// Makes a connection of an existing descriptor: a socket, a terminal, a pipe, a file,
@@ -580,82 +500,6 @@ impl<P: Protocol> Reactor<P> {
         self.run_commands();
     }
 
-    /// Carries out the commands of protocols that concern the reactor as a whole.
-    fn run_commands(&mut self) {
-        if !self.core.voice.outbox.has_commands() {
-            return;
-        }
-        let (commands, letters) = self.core.voice.outbox.take_commands();
-        let mut next = 0;
-        for command in commands {
-            match command {
-                Command::StopListening(tag) => self.stop_listening(tag),
-                Command::Stop => self.stop(),
-                Command::Connect { to, tag } => self.connect_for_protocol(&to, tag),
-                Command::CancelConnects(tag) => self.core.cancel_races(tag),
-                Command::SendTo { tag, count } => {
-                    self.send_letters(tag, next..next + count, &letters);
-                    next += count;
-                }
-            }
-        }
-        self.core.voice.outbox.reuse(letters);
-    }
-
-    fn connect_for_protocol(&mut self, to: &Address, tag: u64) {
-        let why = match self.phase {
-            // A client that connects again whenever it is closed would keep us from stopping.
-            Phase::Stopping { .. } => Closed::Shutdown,
-            Phase::Running if !to.is_resolved() => Closed::Error(SystemError::of(Errno::EINVAL)),
-            Phase::Running => match self.connect(to, tag) {
-                Ok(()) => return,
-                Err(error) => closed_by_error(&error),
-            },
-        };
-        self.core.connect_failed(tag, why);
-    }
-
-    /// Sends datagrams, those that follow upon one another from one socket together.
-    fn send_letters(&mut self, tag: u64, mut which: Range<usize>, letters: &Letters) {
-        while let Some(first) = which.next() {
-            let from = |at: usize| self.udp_for(tag, letters.to(at));
-            let socket = from(first);
-            let others = which.clone().take_while(|at| from(*at) == socket).count();
-            which.start += others;
-            match socket {
-                Some(index) => self.udp[index].send(first..which.start, letters, &mut self.core),
-                None => self.core.shared.stats.datagrams_lost += 1 + others as u64,
-            }
-        }
-    }
-
-    /// The socket with this tag that can send there.
-    fn udp_for(&self, tag: u64, to: SocketAddr) -> Option<usize> {
-        let fits = |(_, udp): &(usize, &Udp)| udp.tag == tag && udp.reaches(&to);
-        self.udp.iter().find(fits).map(|(index, _)| index)
-    }
-
-    /// Closes the listeners and UDP sockets with this tag, or all of them.
-    fn stop_listening(&mut self, tag: Option<u64>) {
-        let is_kept = |its: u64| tag.is_some_and(|tag| tag != its);
-        let stats = &mut self.core.shared.stats;
-        self.udp.retain(|_, udp| {
-            if !is_kept(udp.tag) {
-                stats.datagrams_missed += u64::from(udp.missed());
-                stats.datagrams_lost += udp.unanswered() as u64;
-            }
-            is_kept(udp.tag)
-        });
-        self.listeners.retain(|_, listener| {
-            if !is_kept(listener.tag) {
-                // A path's listener may be another reactor's, too: to close our descriptor would not
-                // end the watch (epoll(7)).
-                let _ = self.poll.delete(&*listener);
-            }
-            is_kept(listener.tag)
-        });
-    }
-
     /// Makes a connection of a stream, and adds its descriptor to the interest list: the one
     /// epoll_ctl(2) of its life. A stream that epoll cannot wait for is ready at all times.
     fn watch(&mut self, stream: Fd, direction: Direction, state: State) -> io::Result<ConnId> {
@@ -676,10 +520,6 @@ impl<P: Protocol> Reactor<P> {
         self.core.shared.stats.controls += 1;
         self.poll.add(fd, source.token(), interest)
     }
-}
-
-fn closed_by_error(error: &io::Error) -> Closed {
-    SystemError::new(error.raw_os_error().unwrap_or(libc::EINVAL)).into()
 }
 
 /// Ends the watch of a stream that is about to be closed, if closing will not do it (epoll(7)).
