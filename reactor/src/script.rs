@@ -91,7 +91,8 @@ pub struct Script<P> {
 /// Turns of the loop that one event can bring about.
 const TURNS: usize = 1_000;
 
-/// A connection in memory, in place of a descriptor. It takes every byte that is written.
+/// A connection in memory, in place of a descriptor. It takes every byte that is written, unless the
+/// far end does not read.
 #[derive(Debug, Default)]
 struct Memory {
     /// Bytes that the far end has sent and the core has not read, in the chunks in which they were
@@ -103,6 +104,9 @@ struct Memory {
     output: Vec<u8>,
     /// False for an adopted stream: timeouts and counters leave it alone.
     is_peer: bool,
+    /// The far end takes no more bytes.
+    is_full: bool,
+    /// The connection was closed by a reset.
     was_reset: bool,
 }
 
@@ -131,6 +135,9 @@ impl Stream for Memory {
     }
 
     fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        if self.is_full {
+            return Err(Errno::EAGAIN);
+        }
         slices.iter().for_each(|slice| self.output.extend(&**slice));
         Ok(slices.iter().map(|slice| slice.len()).sum())
     }
@@ -167,12 +174,14 @@ impl Stream for Memory {
 impl<P: Protocol> Script<P> {
     /// A script without connections, at time zero.
     pub fn new(protocol: P) -> Self {
+        Script::with_limits(protocol, Limits::default())
+    }
+
+    /// A script with limits of its own. They hold as in a reactor, but for those of accepting.
+    pub fn with_limits(protocol: P, mut limits: Limits) -> Self {
         // The core prepares its tables for this many connections. It is no limit here: only
         // `accept` has one.
-        let limits = Limits {
-            max_connections: 64,
-            ..Limits::default()
-        };
+        limits.max_connections = 64;
         Script {
             core: Core::new(protocol, limits),
             opened: 0,
@@ -188,8 +197,13 @@ impl<P: Protocol> Script<P> {
     /// A client connects over TCP, with tag 0. Returns its connection; output of `on_open` can be
     /// taken already.
     pub fn open(&mut self) -> ConnId {
+        self.open_tagged(0)
+    }
+
+    /// A client connects over TCP to the listener with this tag.
+    pub fn open_tagged(&mut self, tag: u64) -> ConnId {
         let peer = Peer::Inet((Ipv4Addr::LOCALHOST, 40_000 + self.opened).into());
-        self.open_as(Opened { peer, tag: 0 })
+        self.open_as(Opened { peer, tag })
     }
 
     /// A connection opens with any peer and any tag, for instance as a connect that has succeeded.
@@ -286,16 +300,31 @@ impl<P: Protocol> Script<P> {
     /// A datagram arrives at the UDP socket with tag 0. An answer by `send_back` is among
     /// [`Script::take_datagrams`].
     pub fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+        self.datagram_tagged(0, from, bytes);
+    }
+
+    /// A datagram arrives at the UDP socket with this tag.
+    pub fn datagram_tagged(&mut self, tag: u64, from: SocketAddr, bytes: &[u8]) {
         let mut received = bytes.to_vec();
         let datagram = Datagram {
             from,
-            tag: 0,
+            tag,
             data: Data(&mut received),
         };
         if self.core.tell_datagram(datagram) {
             self.datagrams.push((from, received));
         }
         self.settle();
+    }
+
+    /// A client stops reading (false), so that output for it is pending, or reads on.
+    pub fn set_reading(&mut self, id: ConnId, reads: bool) {
+        if let Some(memory) = self.core.stream_mut(id) {
+            memory.is_full = !reads;
+            if reads {
+                self.event(id, Ready::OUT);
+            }
+        }
     }
 
     /// The kernel refuses a datagram, which the protocol gets back with `on_unsent`.

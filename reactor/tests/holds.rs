@@ -83,7 +83,11 @@ fn a_stop_does_not_wait_for_a_release_beyond_the_grace_period() {
         reactor.stop();
         reactor.run().unwrap();
         assert_eq!(reactor.protocol().closed, Some(Closed::Shutdown));
-        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        assert_eq!(
+            peer.read(&mut [0]).unwrap(),
+            0,
+            "a Unix socket has no reset"
+        );
     });
 }
 

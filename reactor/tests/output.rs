@@ -151,6 +151,65 @@ fn a_slow_reader_gets_all_of_a_large_answer_and_little_of_it_waits() {
     let _: Option<Address> = bound.into_iter().next();
 }
 
+/// Answers each byte with a hundred, and notes what it hears of the high-water mark.
+#[derive(Default)]
+struct Noting {
+    heard: usize,
+    high: usize,
+    low: usize,
+}
+
+impl Protocol for Noting {
+    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+        self.heard += data.len();
+        out.send(id, &[b'x'; 100]);
+    }
+
+    fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
+        self.high += 1;
+        out.throttle(id);
+    }
+
+    fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
+        self.low += 1;
+        out.unthrottle(id);
+    }
+}
+
+#[test]
+fn a_script_has_slow_clients_and_limits() {
+    let limits = Limits {
+        high_water: 250,
+        queue_limit: Some(1_000),
+        stall_timeout: Duration::from_secs(8),
+        ..Limits::default()
+    };
+    let mut script = Script::with_limits(Noting::default(), limits);
+    let [slow, stalled] = [(); 2].map(|()| script.open());
+    script.set_reading(slow, false);
+    (0..5).for_each(|_| script.data(slow, b"?"));
+    let Noting { heard, high, low } = *script.protocol();
+    assert_eq!(
+        (heard, high, low),
+        (3, 1, 0),
+        "above the mark it is not read"
+    );
+    assert_eq!(script.take_output(slow), b"");
+    script.set_reading(slow, true);
+    let Noting { heard, high, low } = *script.protocol();
+    assert_eq!((heard, high, low), (5, 1, 1));
+    assert_eq!(script.take_output(slow).len(), 500);
+    script.set_reading(stalled, false);
+    script.data(stalled, b"?");
+    script.advance(Duration::from_secs(9));
+    assert_eq!(script.closed(stalled), None);
+    script.advance(Duration::from_secs(1));
+    assert_eq!(script.closed(stalled), Some(Closed::Stalled));
+    script.set_reading(slow, false);
+    script.call(|_, out| out.send(slow, &[b'x'; 1_001]));
+    assert_eq!(script.closed(slow), Some(Closed::SlowConsumer));
+}
+
 /// Always has more to say.
 struct Endless;
 

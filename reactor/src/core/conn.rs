@@ -416,14 +416,14 @@ impl<S: Stream> Conn<S> {
         Ok(None)
     }
 
-    /// Whether the end is none that the peer should take for a regular one: it failed, or output is
-    /// lost.
+    /// Whether the end is none that the peer should take for a regular one: it failed, output is lost,
+    /// or a reply was still to come.
     pub(crate) fn is_cut_off(&self, why: Closed) -> bool {
         let is_failure = matches!(
             why,
             Closed::Aborted | Closed::SlowConsumer | Closed::Stalled | Closed::Error(_)
         );
-        is_failure || self.unsent.is_some()
+        is_failure || self.unsent.is_some() || self.asked.contains(Asked::HOLD)
     }
 
     /// The protocol has done with it.

@@ -84,9 +84,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
         let pending = conn.unsent_bytes();
         if pending > 0 {
-            if conn.stream.is_peer() {
-                self.voice.outbox.output.set_pending(id, pending);
-            }
+            self.voice.outbox.output.set_pending(id, pending);
             self.arm(id);
             self.list_if_starved(id);
             self.note_high_water(id);
@@ -152,9 +150,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             return self.doom(id, why);
         }
         let pending = conn.unsent_bytes();
-        if conn.stream.is_peer() {
-            self.voice.outbox.output.set_pending(id, pending);
-        }
+        self.voice.outbox.output.set_pending(id, pending);
         if !conn.state.contains(State::HIGH_WATER) || pending > low_water {
             return;
         }

@@ -243,12 +243,16 @@ impl<'a> Child<'a> {
     }
 
     fn take_in(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.speech.take_in(bytes, &mut self.page) {
+        let has_entered = self.speech.take_in(bytes, &mut self.page);
+        // The arrival comes before the name, for which the member gets its list: a member that enters
+        // after that list does not hear of the arrival.
+        self.pass_on_page()?;
+        if has_entered {
             // Of a name that is too long for a frame, the parent knows the beginning.
             let name = self.speech.name().unwrap_or_default();
             self.pass_on(Kind::Name, &name[..name.len().min(BYTES_MAX)])?;
         }
-        self.pass_on_page()
+        Ok(())
     }
 
     fn pass_on_page(&mut self) -> io::Result<()> {
