@@ -17,10 +17,10 @@
 //!
 //! # What it does not show
 //!
-//! The far end takes every byte at once: no write is refused, so nothing is pending and no real
-//! backpressure arises ([`Script::high_water`] tells the protocol of it all the same). Its own end
-//! follows as soon as the script's side has ended. Short writes, resets with bytes under way and
-//! errors of system calls are the subject of `core/simulation.rs`, which plays a kernel instead.
+//! The far end takes every byte at once, or none ([`Script::set_reading`]); [`Script::high_water`]
+//! tells the protocol of backpressure without any output. The far end's own end follows as soon as
+//! the script's side has ended. Short writes, resets with bytes under way and errors of system calls
+//! are the subject of `core/simulation.rs`, which plays a kernel instead.
 //!
 //! # Every split
 //!
