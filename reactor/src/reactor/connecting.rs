@@ -18,10 +18,10 @@ impl<P: Protocol> Reactor<P> {
     /// for, both families in turn, each is tried when the one before it has failed or has not answered
     /// for 250 ms (RFC 8305), and the first that answers is connected to. The connect timeout is for all
     /// together, and the last one's error is what is told. Resolving a name may take its time; within
-    /// the loop use [`Outbox::connect`].
+    /// the loop use [`Outbox::connect`](crate::Outbox::connect).
     ///
     /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
-    /// there is a way: use [`Outbox::send_to`] and `on_datagram` with this tag. `on_connect_error`
+    /// there is a way: use [`Outbox::send_to`](crate::Outbox::send_to) and `on_datagram` with this tag. `on_connect_error`
     /// follows whenever the network reports that datagrams are not taken (ICMP, udp(7)).
     pub fn connect(&mut self, to: &Address, tag: u64) -> io::Result<()> {
         self.core.set_now(self.clock());
