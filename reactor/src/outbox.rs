@@ -280,12 +280,14 @@ impl Outbox {
 
     /// A reply to this connection is being computed, say in another thread. Until
     /// [`Outbox::release`] the connection is not idle, [`Outbox::finish`] waits, and so does a stop,
-    /// within the grace period. Holding twice is holding once.
+    /// within the grace period; after that the peer sees the end of the stream without the reply.
+    /// Holding twice is holding once, and one release ends it.
     pub fn hold(&mut self, id: ConnId) {
         self.ask(Request::Ask(id, Asked::HOLD));
     }
 
-    /// Ends what [`Outbox::hold`] began: a finish or a stop that waited for it goes on.
+    /// Ends what [`Outbox::hold`] began: a finish or a stop that waited for it goes on. So the last part
+    /// of a reply is sent before this, and a protocol that has another request to answer holds on.
     pub fn release(&mut self, id: ConnId) {
         self.ask(Request::TakeBack(id, Asked::HOLD));
     }

@@ -263,7 +263,7 @@ pub trait Protocol {
         let _ = (tag, why, out);
     }
 
-    /// A datagram arrived, whole. [`Outbox::send_back`] answers its sender, [`Outbox::send_to`] anyone;
+    /// A datagram arrived, whole. [`Outbox::send_back`] answers its sender, [`Outbox::send_to`] any address;
     /// neither is queued, and high water is not heard of: what the kernel does not take is lost or
     /// comes back with [`Protocol::on_unsent`].
     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {

@@ -261,6 +261,7 @@ fn kv_server_serves_many_and_keeps_its_memory_bounded() {
     let len = io::copy(&mut greedy, &mut io::sink()).unwrap();
     let list = KEYS * (value.len() + "0000 \n".len()) + "END\n".len();
     assert_eq!(len, (LISTS * list) as u64);
+    drop(asking);
     server.stop();
 }
 

@@ -37,6 +37,10 @@ impl Switch {
     }
 }
 
+#[warn(
+    clippy::missing_trait_methods,
+    reason = "a callback that is left out here would not reach its protocol"
+)]
 impl Protocol for Switch {
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
         self.tags.insert(id, opened.tag);
@@ -115,6 +119,12 @@ impl Protocol for Switch {
     fn on_wake(&mut self, out: &mut Outbox) {
         for protocol in &mut self.protocols {
             protocol.on_wake(out);
+        }
+    }
+
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        for protocol in &mut self.protocols {
+            protocol.on_redraw(out);
         }
     }
 
