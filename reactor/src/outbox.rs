@@ -280,7 +280,7 @@ impl Outbox {
 
     /// A reply to this connection is being computed, say in another thread. Until
     /// [`Outbox::release`] the connection is not idle, [`Outbox::finish`] waits, and so does a stop,
-    /// within the grace period; after that the peer sees the end of the stream without the reply.
+    /// within the grace period; after that the connection is cut off by a reset.
     /// Holding twice is holding once, and one release ends it.
     pub fn hold(&mut self, id: ConnId) {
         self.ask(Request::Ask(id, Asked::HOLD));
