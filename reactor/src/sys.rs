@@ -154,6 +154,15 @@ fn socket_addr(address: &libc::sockaddr_in6) -> Option<SocketAddr> {
 /// not be set on a socket that other processes share. `MSG_NOSIGNAL` turns SIGPIPE into `EPIPE`.
 pub(crate) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
+/// `send(2)`, which nix wraps too, but out of line: this is called for every message.
+#[inline]
+pub(crate) fn send_one(fd: BorrowedFd, bytes: &[u8]) -> Result<usize> {
+    let (start, length) = (bytes.as_ptr().cast(), bytes.len());
+    // SAFETY: the kernel reads `length` bytes of a slice that lives for the call.
+    let count = unsafe { libc::send(fd.as_raw_fd(), start, length, SEND_FLAGS.bits()) };
+    Errno::result(count).map(|count| count as usize)
+}
+
 /// `sendmsg(2)` with [`SEND_FLAGS`]: gathers the slices into one call and returns the bytes that
 /// the kernel took, which may be fewer than there are.
 pub(crate) fn send(fd: BorrowedFd, slices: &[IoSlice<'_>]) -> Result<usize> {

@@ -41,7 +41,12 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// After the visit of a connection that is on its way to the end, or short of memory.
     pub(super) fn conclude(&mut self, id: ConnId) {
-        self.list_if_starved(id);
+        let Some(conn) = live(&mut self.slots, id) else {
+            return;
+        };
+        if conn.state.contains(State::STARVED) {
+            self.list_if_starved(id);
+        }
         self.end(id);
     }
 

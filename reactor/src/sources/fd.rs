@@ -33,7 +33,7 @@ use nix::fcntl::{OFlag, open, readlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockType, SockaddrLike, SockaddrStorage, connect,
-    getsockopt, recv, send, setsockopt, shutdown, sockopt,
+    getsockopt, recv, setsockopt, shutdown, sockopt,
 };
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::isatty;
@@ -272,7 +272,7 @@ impl Stream for Fd {
     #[inline]
     fn send_one(&mut self, bytes: &[u8]) -> Result<usize> {
         match self.kind {
-            Kind::Socket => send(self.descriptor.as_raw_fd(), bytes, sys::SEND_FLAGS),
+            Kind::Socket => sys::send_one(self.descriptor.as_fd(), bytes),
             _ => self.send(&[IoSlice::new(bytes)]),
         }
     }
