@@ -1,6 +1,6 @@
 //! Rung 1: the echo server of rung 0 (`raw_epoll`), on [`Poll`].
 //!
-//! What this rung adds: system calls have become methods, so no `unsafe` is left, and a token is no
+//! This rung adds: system calls have become methods, so no `unsafe` is left, and a token is no
 //! longer a descriptor but a slot in a table. And the loop is *fair*: a source, which is a connection or
 //! the listener, has a budget for each turn of the loop. A source that spends it has more to do, but the
 //! edge that said so is past; the loop keeps its token on the *ready list* and comes back to it. The
@@ -13,7 +13,7 @@
 //! nc -N 127.0.0.1 9876
 //! ```
 //!
-//! What is still missing:
+//! Still missing:
 //!
 //! - *Generations* (next, `with_generations`): a slot is reused as a descriptor is, and a token that
 //!   outlives its connection would reach a stranger. Only the order of things in `turn` prevents it.

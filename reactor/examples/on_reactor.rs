@@ -1,6 +1,6 @@
 //! Rung 6: the echo server of the rungs below (`raw_epoll` to `with_protocol`), on [`Reactor`].
 //!
-//! What this rung adds: everything but the protocol has gone into the reactor. Fair turns,
+//! This rung adds: everything but the protocol has gone into the reactor. Fair turns,
 //! backpressure, half-close, limits and timeouts, stale events, running out of descriptors, signals
 //! and an orderly end come with it. The protocol is all that is left to write, and it is tested
 //! without a socket. Its outbox leads to every connection, which `chat` makes use of.
@@ -10,7 +10,7 @@
 //! nc -N 127.0.0.1 9876
 //! ```
 //!
-//! What is still missing is a program around it: options, a log, a way to run several. That is
+//! Still missing is a program around it: options, a log, a way to run several. That is
 //! `edgeloop echo`, in `servers/`.
 
 use edgeloop_reactor::{ConnId, Data, Limits, Outbox, Protocol, Reactor};

@@ -18,7 +18,7 @@
 //! nc -N 127.0.0.1 9876
 //! ```
 //!
-//! What is still missing, and the rung that adds it:
+//! Still missing, with the rung that adds it:
 //!
 //! - *Fairness* (next, `on_poll`): a client that sends and reads without a pause has the loop to
 //!   itself, and so has a storm of new clients.
@@ -99,7 +99,7 @@ fn accept_all(listener: &TcpListener, epoll: &OwnedFd, connections: &mut Connect
 
 struct Connection {
     socket: OwnedFd,
-    /// What the kernel refused: one read at most, and no allocation while the client keeps up.
+    /// Bytes that the kernel refused: one read at most, and no allocation while the client keeps up.
     unsent: Vec<u8>,
 }
 

@@ -1,6 +1,6 @@
 //! Rung 2: the echo server of rung 1 (`on_poll`), with a table that knows generations.
 //!
-//! What this rung adds: a token names a slot of the table *and a generation*, that is, one tenant of the
+//! This rung adds: a token names a slot of the table *and a generation*, that is, one tenant of the
 //! slot. Slots are reused, tokens are not. So a token may outlive its connection, in a batch of events,
 //! on the ready list or anywhere else: the table finds that the tenant has changed, and the token
 //! reaches no connection. On the rung before, it would have reached a stranger, or an empty slot and a
@@ -13,7 +13,7 @@
 //! nc -N 127.0.0.1 9876
 //! ```
 //!
-//! What is still missing: a *queue* (next, `with_queue`). One refused byte stops all reading from that
+//! Still missing: a *queue* (next, `with_queue`). One refused byte stops all reading from that
 //! client. The rest of what is missing stands in `on_poll`.
 
 use std::io::{self, ErrorKind, Read, Write};

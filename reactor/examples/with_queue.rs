@@ -1,6 +1,6 @@
 //! Rung 3: the echo server of rung 2 (`with_generations`), with a queue for pending output.
 //!
-//! What this rung adds: the bytes that the kernel refuses wait in a *queue*, and the connection goes on
+//! This rung adds: the bytes that the kernel refuses wait in a *queue*, and the connection goes on
 //! reading until more than the *high-water mark* is in it. Then it reads nothing, TCP slows the client
 //! down, and no memory grows: backpressure. On the rung before, one refused byte stopped the reading.
 //! That is enough for an echo, but not where a reply is longer than its request, or comes from elsewhere.
@@ -14,7 +14,7 @@
 //! head -c 100M /dev/zero | nc -N 127.0.0.1 9876 | (sleep 10; wc -c)
 //! ```
 //!
-//! What is still missing: *timers* (next, `with_timers`). A silent client stays for ever, and so does a
+//! Still missing: *timers* (next, `with_timers`). A silent client stays for ever, and so does a
 //! client that never reads its replies, with a full queue.
 
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,6 +1,6 @@
 //! Rung 4: the echo server of rung 3 (`with_queue`), with timers.
 //!
-//! What this rung adds: a client that neither sends nor accepts a byte for the *idle timeout* is ended.
+//! This rung adds: a client that neither sends nor accepts a byte for the *idle timeout* is ended.
 //! Deadlines lie in a heap, and the next one bounds the wait. Each connection has one, and a byte does
 //! not move it: the connection only notes when it was last active. A deadline that comes due finds that
 //! out, and goes back into the heap for the time that is left; or it finds its connection gone, which
@@ -13,7 +13,7 @@
 //! nc -N 127.0.0.1 9876
 //! ```
 //!
-//! What is still missing: a *protocol* (next, `with_protocol`), for echo is welded into the loop. And a
+//! Still missing: a *protocol* (next, `with_protocol`), for echo is welded into the loop. And a
 //! client that takes very long to read what the kernel holds for it looks silent here; the reactor asks
 //! the kernel how much has been read.
 

@@ -147,14 +147,14 @@ pub use sources::fd::Direction;
 pub use sources::signals::{SignalAction, Signals};
 pub use sources::waker::Waker;
 
-/// What a program on the reactor may need of its process: descriptors, signals, errors in words.
+/// Helpers for the process of a program: descriptors, signals, errors in words.
 pub mod process {
     pub use crate::reason::reason;
     pub use crate::sources::descriptors::{open_descriptors, raise_descriptor_limit};
     pub use crate::sources::signals::{ignore_write_signals, is_ignored, reap_orphans};
 }
 
-/// What a program that uses its terminal may need: whose the terminal is at the moment.
+/// Helpers for a program that uses its terminal: which job owns the terminal at the moment.
 ///
 /// A terminal itself is adopted like any other descriptor, with [`Reactor::adopt`], and
 /// [`Protocol::on_redraw`] says when to draw again.

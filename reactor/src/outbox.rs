@@ -89,7 +89,7 @@ pub(crate) enum Command {
         tag: u64,
         count: usize,
     },
-    /// Those with this tag, or all.
+    /// Ends the listeners and UDP sockets with this tag, or all of them.
     StopListening(Option<u64>),
     Stop,
 }
@@ -209,7 +209,7 @@ impl Outbox {
     /// Ends a connection in good order: what was sent so far reaches the peer, then it sees the end
     /// of the stream (a FIN). Nothing more is heard of it but `on_close`, and later sends are ignored.
     ///
-    /// What the peer still sends is discarded, until it ends as well, is silent for 5 s, or the
+    /// The peer's input is discarded, until it ends as well, is silent for 5 s, or the
     /// [`Limits::linger_timeout`](crate::Limits::linger_timeout) is over: a close before would make the
     /// kernel send a reset, which destroys output that is under way. So `on_close` may come much later.
     pub fn finish(&mut self, id: ConnId) {

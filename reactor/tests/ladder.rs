@@ -297,7 +297,7 @@ fn idle_clients_are_ended_in_time_and_busy_ones_are_not() {
             assert_eq!(silent.join().unwrap(), 0, "{name}");
         });
         // It may look active for a while: the kernel probes the full window, and finds some room.
-        // What it sent lies unread in the server, so its end is a reset.
+        // Its bytes lie unread in the server, so its end is a reset.
         let start = Instant::now();
         while stalled.take_error().unwrap().is_none() {
             round_trip(&busy, 3);

@@ -125,7 +125,7 @@ impl Program {
         panic!("it does not end");
     }
 
-    /// What it prints until it ends by itself.
+    /// Its output until it ends by itself.
     fn output(mut self) -> String {
         let mut output = String::new();
         let mut stdout = self.process.stdout.take().unwrap();

@@ -47,7 +47,7 @@ struct Request {
     tries: u32,
     /// When to send it (again), on the clock of [`Outbox::now`].
     due: Duration,
-    /// What came of it: an answer, or none after the last try.
+    /// The outcome: an answer, or none after the last try.
     outcome: Option<Result<String, ()>>,
 }
 

@@ -1,6 +1,6 @@
 //! Rung 5: the server of rung 4 (`with_timers`), with a protocol that does no I/O.
 //!
-//! What this rung adds: the loop no longer knows that it echoes. A `Protocol` (`protocol.rs`) is a
+//! This rung adds: the loop no longer knows that it echoes. A `Protocol` (`protocol.rs`) is a
 //! state machine, one for each connection: it is told what arrived, and writes what is to be sent into
 //! an `Outbox`. It sees no socket, no edge and no clock, so it is tested without them. The loop calls
 //! it in one place, and carries out what is in the outbox when the callback has returned.
@@ -12,7 +12,7 @@
 //! nc -N 127.0.0.1 9876 < README.md
 //! ```
 //!
-//! What is still missing, and comes with the reactor (next, `on_reactor`):
+//! Still missing, and added by the reactor (next, `on_reactor`):
 //!
 //! - *Other connections.* This outbox leads back to the client that spoke; that of a chat leads to all.
 //! - *More to say and to hear.* A protocol cannot end its connection, set a timer, or learn that the

@@ -9,7 +9,7 @@ pub(crate) trait Protocol {
     fn on_eof(&mut self, _: &mut Outbox) {}
 }
 
-/// What a callback wants to be sent.
+/// The output of a callback.
 #[derive(Default)]
 pub(crate) struct Outbox {
     pub(crate) bytes: Vec<u8>,

@@ -30,7 +30,7 @@ pub struct Waker {
     handle: Arc<Handle>,
 }
 
-/// What all clones of a waker share; dropped with the last of them.
+/// The part that all clones of a waker share; dropped with the last of them.
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
@@ -140,7 +140,7 @@ impl Wakers {
         if self.handle.strong_count() > 0 {
             return true;
         }
-        // What was asked for before the last waker was dropped is seen from here on.
+        // Requests that were made before the last waker was dropped are seen from here on.
         fence(Ordering::Acquire);
         self.shared.is_asked()
     }
