@@ -313,7 +313,7 @@ mod tests {
 
     fn open_as(script: &mut Script<StreamClient>, tag: u64) -> ConnId {
         let peer = Peer::Stream;
-        script.open_as(Opened { peer, tag })
+        script.open_as(Opened::new(peer, tag))
     }
 
     fn open(script: &mut Script<StreamClient>) -> [ConnId; 3] {

@@ -15,13 +15,29 @@ use crate::sources::address::Peer;
 
 /// How a connection came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Opened {
     /// The far end.
     pub peer: Peer,
+    /// The near end, where it is known without asking the kernel for every client: that of a connect,
+    /// and the address of a listener that is bound to a single one. `None` for a wildcard listener, a
+    /// Unix socket and an adopted descriptor.
+    pub local: Option<SocketAddr>,
     /// The tag given to `listen`, `serve`, `connect` or `adopt`, so that a protocol can tell its
-    /// connections apart. A protocol that has to know at which of its addresses a client arrived
-    /// gives each a tag of its own: to ask the kernel would be a system call for every client.
+    /// connections apart.
     pub tag: u64,
+}
+
+impl Opened {
+    /// A connection whose near end is not known.
+    #[must_use]
+    pub fn new(peer: Peer, tag: u64) -> Opened {
+        Opened {
+            peer,
+            local: None,
+            tag,
+        }
+    }
 }
 
 /// Why a connection closed. Each has a counter in [`Stats`](crate::Stats).

@@ -192,13 +192,7 @@ impl<P: Protocol> Reactor<P> {
         let stream = Fd::adopt(fd, direction)?;
         let state = stream.first_state();
         let id = self.watch(stream, direction, state)?;
-        self.core.opened(
-            id,
-            Opened {
-                peer: Peer::Stream,
-                tag,
-            },
-        );
+        self.core.opened(id, Opened::new(Peer::Stream, tag));
         Ok(id)
     }
 

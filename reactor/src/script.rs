@@ -203,7 +203,7 @@ impl<P: Protocol> Script<P> {
     /// A client connects over TCP to the listener with this tag.
     pub fn open_tagged(&mut self, tag: u64) -> ConnId {
         let peer = Peer::Inet((Ipv4Addr::LOCALHOST, 40_000 + self.opened).into());
-        self.open_as(Opened { peer, tag })
+        self.open_as(Opened::new(peer, tag))
     }
 
     /// A connection opens with any peer and any tag, for instance as a connect that has succeeded.

@@ -446,7 +446,7 @@ fn is_open(heard: &Heard, tag: u64) -> bool {
 /// The first connection with this tag, and its peer.
 fn opened(heard: &[Heard], tag: u64) -> (ConnId, Peer) {
     let found = heard.iter().find_map(|heard| match heard {
-        Heard::Open(id, Opened { peer, tag: its }) if *its == tag => Some((*id, *peer)),
+        Heard::Open(id, Opened { peer, tag: its, .. }) if *its == tag => Some((*id, *peer)),
         _ => None,
     });
     found.expect("was opened")

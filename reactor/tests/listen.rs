@@ -3,12 +3,12 @@
 mod common;
 
 use std::io::ErrorKind;
-use std::net::{TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
 use common::{
     Heard, alone, echo, reactor, reactor_with, read_some, turn_at_once, turn_until, write_some,
 };
-use edgeloop_reactor::{Limits, Opened};
+use edgeloop_reactor::{Limits, Opened, Peer};
 
 /// A long queue of one listener delays neither the clients of another listener nor open
 /// connections.
@@ -94,5 +94,34 @@ fn a_listener_and_a_udp_socket_are_ended_alone_and_another_may_take_their_place(
             write_some(client, b"hello");
             turn_until(&mut reactor, |_| read_some(client) == b"hello");
         }
+    });
+}
+
+#[test]
+fn the_near_end_of_a_connection_is_known_where_that_costs_nothing() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let mut listen = |at, tag| {
+            reactor.listen_on(at, tag).unwrap()[0]
+                .socket_addr()
+                .unwrap()
+        };
+        let [single, wildcard] = [listen("127.0.0.1:0", 1), listen("0.0.0.0:0", 2)];
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, wildcard.port()));
+        let clients = [single, loopback].map(|at| TcpStream::connect(at).unwrap());
+        reactor.connect(&loopback.into(), 3).unwrap();
+        turn_until(&mut reactor, |notes| notes.heard.len() == 4);
+        let opened = reactor.protocol().heard.iter().map(|heard| match heard {
+            Heard::Open(_, opened) => opened,
+            other => panic!("{other:?}"),
+        });
+        let opened: Vec<&Opened> = opened.collect();
+        let of = |tag| opened.iter().filter(move |opened| opened.tag == tag);
+        assert!(of(1).all(|opened| opened.local == Some(single)));
+        assert!(of(2).all(|opened| opened.local.is_none()));
+        let ours = of(3).next().unwrap().local.unwrap();
+        let theirs = of(2).filter(|opened| opened.peer == Peer::Inet(ours));
+        assert_eq!(theirs.count(), 1);
+        drop(clients);
     });
 }

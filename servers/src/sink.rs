@@ -383,10 +383,7 @@ mod tests {
 
     fn start() -> (Script<Sink>, ConnId) {
         let mut script = Script::new(Sink::new(Arc::default()));
-        let stdout = script.open_as(Opened {
-            peer: Peer::Stream,
-            tag: STDOUT,
-        });
+        let stdout = script.open_as(Opened::new(Peer::Stream, STDOUT));
         (script, stdout)
     }
 

@@ -225,7 +225,7 @@ mod tests {
         };
         let mut script = Script::new(Post::new(&call, Progress::hidden()));
         let (peer, tag) = (Peer::Stream, STDIN);
-        let stdin = script.open_as(Opened { peer, tag });
+        let stdin = script.open_as(Opened::new(peer, tag));
         let peers = (0..addresses).map(at).collect();
         script.call(|client, out| client.start(peers, out));
         (script, stdin)

@@ -31,12 +31,7 @@ impl<L: Load> Rig<L> {
         let crew = Arc::new(Crew::new(plan, Clock::of_script()));
         let is_paced = pace.is_some();
         let mut script = Script::new(Driver::new(Worker::new(Arc::clone(&crew), 0, pace)));
-        let ticks = is_paced.then(|| {
-            script.open_as(Opened {
-                peer: Peer::Stream,
-                tag: TICKS,
-            })
-        });
+        let ticks = is_paced.then(|| script.open_as(Opened::new(Peer::Stream, TICKS)));
         script.call(Driver::start);
         Rig {
             script,
@@ -52,7 +47,7 @@ impl<L: Load> Rig<L> {
         while let connects @ [_, ..] = &self.script.take_connects()[..] {
             for &(_, tag) in connects {
                 let peer = Peer::Unix;
-                self.ids.push(self.script.open_as(Opened { peer, tag }));
+                self.ids.push(self.script.open_as(Opened::new(peer, tag)));
             }
         }
         self

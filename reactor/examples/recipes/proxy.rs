@@ -151,7 +151,7 @@ mod tests {
     fn connected(script: &mut Script<Proxy>) -> ConnId {
         let (_, tag) = script.take_connects().pop().unwrap();
         let peer = Peer::Inet(([127, 0, 0, 1], 9).into());
-        script.open_as(Opened { peer, tag })
+        script.open_as(Opened::new(peer, tag))
     }
 
     #[test]

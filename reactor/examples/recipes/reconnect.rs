@@ -137,7 +137,7 @@ mod tests {
 
     fn open(script: &mut Script<Client>, tag: u64) -> ConnId {
         let peer = Peer::Stream;
-        script.open_as(Opened { peer, tag })
+        script.open_as(Opened::new(peer, tag))
     }
 
     /// The waits, in ms, before so many attempts, each of which fails.

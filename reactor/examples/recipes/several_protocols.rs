@@ -191,7 +191,7 @@ mod tests {
         let mut script = Script::new(Switch::new(vec![Box::new(Echo), Box::new(Uptime)]));
         let [echo, uptime, neither] = [0, 1, 2].map(|tag| {
             let peer = Peer::Inet(([127, 0, 0, 1], 5000).into());
-            script.open_as(Opened { peer, tag })
+            script.open_as(Opened::new(peer, tag))
         });
         for id in [echo, uptime, neither] {
             script.data(id, b"hello");

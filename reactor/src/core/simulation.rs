@@ -174,13 +174,7 @@ impl World {
         let wires = (0..peers).map(|_| {
             let wire = Wire::new();
             let id = core.insert(Fake(wire.clone()), State::empty());
-            core.opened(
-                id,
-                Opened {
-                    peer: Peer::Unix,
-                    tag: 0,
-                },
-            );
+            core.opened(id, Opened::new(Peer::Unix, 0));
             (id, wire)
         });
         World {
@@ -482,13 +476,7 @@ fn events_for_a_former_tenant_of_a_slot_are_dropped() {
     let gone = world.wires[0].0;
     let wire = Wire::new();
     let id = world.core.insert(Fake(wire.clone()), State::empty());
-    world.core.opened(
-        id,
-        Opened {
-            peer: Peer::Unix,
-            tag: 0,
-        },
-    );
+    world.core.opened(id, Opened::new(Peer::Unix, 0));
     assert_eq!(gone.slot(), id.slot(), "the slot has a new tenant");
     wire.borrow_mut().inbound.extend(b"x");
     world

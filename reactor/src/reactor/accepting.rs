@@ -37,8 +37,8 @@ impl<P: Protocol> Reactor<P> {
             failed = None;
             match listener.accept() {
                 Accept::Connection(fd, peer) => {
-                    let tag = listener.tag;
-                    self.admit(fd, Opened { peer, tag });
+                    let (local, tag) = (listener.local, listener.tag);
+                    self.admit(fd, Opened { peer, local, tag });
                 }
                 Accept::Drained => return,
                 Accept::Vanished(errno) => failed = Some(errno),

@@ -1,14 +1,17 @@
 //! Connects: sockets for the addresses that the core's races try, one after the other.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
 use super::{Phase, Reactor};
 use crate::core::RaceId;
+use crate::core::conn::State;
 use crate::protocol::{Closed, Opened, Protocol};
 use crate::reason::SystemError;
 use crate::sources::address::Address;
+use crate::sources::bound::local_address;
 use crate::sources::fd::{Direction, Fd};
 use crate::sources::udp::Udp;
 
@@ -58,9 +61,14 @@ impl<P: Protocol> Reactor<P> {
     fn connect_stream(&mut self, to: &Address, tag: u64, race: RaceId) -> io::Result<()> {
         let keepalive = self.core.limits.keepalive;
         let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
-        let state = stream.first_state();
+        let local = local_address(stream.as_fd());
+        let state = match local {
+            Some(_) => State::empty(),
+            // Of a Unix socket, a short read says nothing: see `State::UNSURE`.
+            None => State::UNSURE,
+        };
         let id = self.watch(stream, Direction::Both, state)?;
-        let opened = Opened { peer, tag };
+        let opened = Opened { peer, local, tag };
         if under_way {
             self.core.connecting(id, opened, race);
         } else {

@@ -5,13 +5,14 @@
 //! the limit of descriptors. So each error is sorted by what is to be done next: go on, wait for an
 //! edge, or try again after a while ([`Accept`]). `reactor/accepting.rs` does it.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use crate::sources::address::Peer;
-use crate::sources::bound::SocketFile;
+use crate::sources::address::{Peer, is_wildcard};
+use crate::sources::bound::{SocketFile, local_address};
 use crate::sys;
 
 /// A listening socket.
@@ -20,6 +21,8 @@ pub(crate) struct Listener {
     fd: OwnedFd,
     /// The tag of every connection that is accepted here.
     pub(crate) tag: u64,
+    /// Its address, and so that of every connection, unless it is a wildcard.
+    pub(crate) local: Option<SocketAddr>,
     /// The listener is on the ready list or the starved list.
     pub(crate) listed: bool,
     /// Removes the socket's file when the listener is dropped.
@@ -51,9 +54,11 @@ pub(crate) enum Accept {
 
 impl Listener {
     pub(crate) fn new(fd: OwnedFd, file: Option<Arc<SocketFile>>, tag: u64) -> Listener {
+        let local = local_address(fd.as_fd());
         Listener {
             fd,
             tag,
+            local: local.filter(|local| !is_wildcard(local)),
             listed: false,
             _file: file,
         }

@@ -94,7 +94,7 @@ impl Party {
     /// Opens the operator's terminal: standard input and standard output.
     fn operator(&mut self) -> (ConnId, ConnId) {
         let peer = Peer::Stream;
-        let mut open = |tag| self.script.open_as(Opened { peer, tag });
+        let mut open = |tag| self.script.open_as(Opened::new(peer, tag));
         (open(STDIN), open(STDOUT))
     }
 

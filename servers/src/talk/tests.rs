@@ -10,10 +10,7 @@ const PERSON: bool = true;
 const PIPE: bool = false;
 
 fn open(script: &mut Script<Talk>, tag: u64) -> ConnId {
-    script.open_as(Opened {
-        peer: Peer::Unix,
-        tag,
-    })
+    script.open_as(Opened::new(Peer::Unix, tag))
 }
 
 /// Standard input, standard output, and no peer yet.

@@ -36,7 +36,7 @@ impl Game {
         let client = Ask::new(call, Output::default(), Progress::hidden());
         let mut script = Script::new(client);
         let peer = Peer::Stream;
-        let [stdout, stdin] = [STDOUT, STDIN].map(|tag| script.open_as(Opened { peer, tag }));
+        let [stdout, stdin] = [STDOUT, STDIN].map(|tag| script.open_as(Opened::new(peer, tag)));
         let peers = (0..addresses).map(at).collect();
         script.call(|client, out| client.start(peers, out));
         Game {

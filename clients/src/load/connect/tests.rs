@@ -29,7 +29,7 @@ impl Rig<Connect> {
     /// A lane's connection is opened: its message.
     fn accept(&mut self, lane: u64) -> (ConnId, Vec<u8>) {
         let peer = Peer::Unix;
-        let id = self.script.open_as(Opened { peer, tag: lane });
+        let id = self.script.open_as(Opened::new(peer, lane));
         (id, self.script.take_output(id))
     }
 

@@ -20,7 +20,7 @@ fn comes(party: &mut Party, from: &str, name: &str) -> (ConnId, String) {
         "unix" => Peer::Unix,
         from => Peer::Inet(from.parse().unwrap()),
     };
-    let id = party.script.open_as(Opened { peer, tag: 0 });
+    let id = party.script.open_as(Opened::new(peer, 0));
     party.says(id, name);
     let told = party.hears(id);
     (id, told.strip_prefix(WELCOME).unwrap().to_owned())

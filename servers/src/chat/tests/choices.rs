@@ -40,7 +40,7 @@ fn connect_from(party: &mut Party, address: &str) -> ConnId {
         "unix" => Peer::Unix,
         address => Peer::Inet(address.parse().unwrap()),
     };
-    party.script.open_as(Opened { peer, tag: 0 })
+    party.script.open_as(Opened::new(peer, 0))
 }
 
 #[test]

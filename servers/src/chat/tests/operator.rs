@@ -84,7 +84,7 @@ fn when_the_only_client_has_been_served_the_terminal_is_left() {
     let mut script = Script::new(Front::new(Chat::new(settings(), None), true));
     let peer = Peer::Stream;
     let [stdin, stdout, client] =
-        [STDIN, STDOUT, CLIENT].map(|tag| script.open_as(Opened { peer, tag }));
+        [STDIN, STDOUT, CLIENT].map(|tag| script.open_as(Opened::new(peer, tag)));
     script.eof(client);
     for id in [stdin, stdout] {
         assert_eq!(script.closed(id), Some(Closed::Finished));
