@@ -363,6 +363,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 let at = self.shared.now.saturating_add(after);
                 self.timers.arm(key, at.saturating_add(self.slack));
             }
+            // Due already: it would fire again and again in this turn if its callback sets it again.
+            Timer::At(at) if at <= self.shared.now => self.timers.arm_next_turn(key),
             Timer::At(at) => self.timers.arm(key, at),
         }
     }

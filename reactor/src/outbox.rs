@@ -298,8 +298,8 @@ impl Outbox {
         self.ask(Request::Timer(id, Timer::After(millis(after))));
     }
 
-    /// Like [`Outbox::set_timer`], for a time on the clock of [`Outbox::now`]. A ticker that adds its
-    /// interval to its last deadline does not drift.
+    /// Like [`Outbox::set_timer`], for a time on the clock of [`Outbox::now`]; one that is past is the
+    /// next turn. A ticker that adds its interval to its last deadline does not drift.
     pub fn set_timer_at(&mut self, id: ConnId, deadline: Duration) {
         self.ask(Request::Timer(id, Timer::At(millis(deadline))));
     }

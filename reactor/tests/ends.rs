@@ -26,8 +26,13 @@ impl Protocol for Ends {
             b'a' => out.abort(id),
             b'c' => out.close(id),
             b'f' => out.finish(id),
+            b'h' => {
+                out.hold(id);
+                out.close(id);
+            }
             b'm' => out.send(id, &vec![b'x'; MUCH]),
             b's' => out.stop(),
+            b'w' => out.hold(id),
             _ => {}
         }
     }
@@ -69,6 +74,7 @@ fn an_abort_is_a_reset_and_a_close_is_none() {
     alone(|| {
         assert_eq!(end(b"a", Limits::default(), Closed::Aborted), (3, RESET));
         assert_eq!(end(b"c", Limits::default(), Closed::Finished), (3, None));
+        assert_eq!(end(b"h", Limits::default(), Closed::Finished), (3, None));
     });
 }
 
@@ -128,6 +134,24 @@ fn output_that_the_grace_period_cuts_is_reset() {
         reactor.stop();
         reactor.run().unwrap();
         assert_eq!(reactor.protocol().closed, Some(Closed::Shutdown));
+        let cut = peer.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(cut.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_reply_that_is_still_to_come_when_the_grace_period_ends_is_cut_off() {
+    alone(|| {
+        let limits = Limits {
+            grace: SHORT,
+            ..Limits::default()
+        };
+        let (mut reactor, mut peer) = told(b"w", limits);
+        while reactor.stats().bytes_out == 0 {
+            reactor.turn().unwrap();
+        }
+        reactor.stop();
+        reactor.run().unwrap();
         let cut = peer.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(cut.kind(), ErrorKind::ConnectionReset);
     });

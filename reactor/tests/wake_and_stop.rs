@@ -140,25 +140,25 @@ fn the_second_stop_is_immediate() {
 #[test]
 fn a_reactor_waits_for_wakers_as_long_as_there_is_one() {
     alone(|| {
-        let mut reactor = reactor(|_, _| {});
+        let (sender, woken) = mpsc::channel();
+        let mut reactor = reactor(move |_, _| sender.send(()).unwrap());
         let waker = reactor.waker().unwrap();
         waker.wake().unwrap();
         drop(waker);
         reactor.run().unwrap();
         assert_eq!(reactor.protocol().heard, [Heard::Wake], "asked for before");
+        woken.recv().unwrap();
 
         let waker = reactor.waker().unwrap();
-        thread::scope(|scope| {
-            let copy = waker.clone();
-            drop(waker);
-            scope.spawn(move || {
-                thread::sleep(Duration::from_millis(20));
-                copy.wake().unwrap();
-                thread::sleep(Duration::from_millis(20));
-                drop(copy);
-            });
-            reactor.run().unwrap();
+        let copy = waker.clone();
+        drop(waker);
+        assert!(!reactor.is_done(), "one is left");
+        let waking = thread::spawn(move || {
+            copy.wake().unwrap();
+            woken.recv().unwrap();
         });
+        reactor.run().unwrap();
+        waking.join().unwrap();
         let heard = reactor.into_protocol().heard;
         assert_eq!(heard, [Heard::Wake, Heard::Wake]);
     });
@@ -253,7 +253,7 @@ fn a_stop_waits_no_longer_than_its_grace_period() {
     });
 }
 
-/// The clock is read once a turn, and the last turn may be long ago: the time since then is not
+/// The time of a turn is read when it begins, and the last turn may be long ago: the time since then is not
 /// taken from the grace period.
 #[test]
 fn a_stop_long_after_the_last_turn_grants_the_whole_grace() {

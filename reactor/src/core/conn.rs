@@ -423,7 +423,8 @@ impl<S: Stream> Conn<S> {
             why,
             Closed::Aborted | Closed::SlowConsumer | Closed::Stalled | Closed::Error(_)
         );
-        is_failure || self.unsent.is_some() || self.asked.contains(Asked::HOLD)
+        let is_held = why == Closed::Shutdown && self.asked.contains(Asked::HOLD);
+        is_failure || is_held || self.unsent.is_some()
     }
 
     /// The protocol has done with it.

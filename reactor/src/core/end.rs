@@ -66,8 +66,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    /// Begins to end all connections: who has nothing pending is closed at once, the others when it
-    /// is sent.
+    /// Begins to end all connections: those without pending output are closed at once, the others when
+    /// it is sent, and held ones when they are released.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
         // Input is discarded for as long as the grace period lasts: a close before would destroy
