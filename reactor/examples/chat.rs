@@ -1,8 +1,8 @@
-//! Rung 7: a chat for `nc` on [`Reactor`]. A client's first line is its name, and each line
-//! after it goes to all others. Try it with `cargo run -p edgeloop-reactor --example chat`, and in
-//! two more terminals `nc 127.0.0.1 9876`. TCP knows no lines: half a line waits in its member for
-//! the rest, and is dropped if the member leaves. Output for a member that reads slowly waits in
-//! the reactor, up to a limit (16 MiB) that ends the member; the others do not wait for it.
+//! Rung 7: a chat for `nc`. A client's first line is its name, and each later line goes to all others.
+//! This rung adds: connections that speak to each other. Half a line waits in its member for the rest;
+//! output for a slow reader waits in the reactor, up to a limit (16 MiB) that ends that member alone.
+//! Still missing: rooms, a pace for those who flood, a log; the chat of `servers/` has them. Try it with
+//! `cargo run -p edgeloop-reactor --example chat`, and in two more terminals `nc 127.0.0.1 9876`.
 
 use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits};
 use edgeloop_reactor::{Opened, Outbox, Protocol, Reactor};
