@@ -90,7 +90,7 @@ fn peers<C: Client>(reactor: &mut Reactor<C>, server: &Address) -> io::Result<Ve
     let mut failed = Errno::EADDRNOTAVAIL.into();
     for peer in server.resolve()? {
         match reactor.connect(&Address::Udp(peer.into()), peers.len() as u64) {
-            Ok(()) => peers.push(peer),
+            Ok(_) => peers.push(peer),
             Err(error) => failed = error,
         }
     }

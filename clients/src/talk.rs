@@ -5,6 +5,7 @@ use std::time::Duration;
 use edgeloop::ending;
 use edgeloop::talk::{Call, PEER, STDIN, STDOUT, Screen, Talk};
 use edgeloop_reactor::process::reason;
+use edgeloop_reactor::terminal::REDRAW_SIGNALS;
 use edgeloop_reactor::{Limits, Reactor};
 
 use crate::cli::TalkOptions;
@@ -34,6 +35,7 @@ pub(crate) fn talk(options: &TalkOptions) -> Result<(), String> {
     // Ctrl-C must leave the terminal as it was found.
     reactor
         .handle_signals()
+        .and_then(|()| reactor.on_signals(&REDRAW_SIGNALS, Talk::redraw))
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     adopt_output(&mut reactor, STDOUT, "cannot write to standard output")?;
     adopt_input(&mut reactor, STDIN)?;

@@ -10,7 +10,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `core.rs` | the tables; telling the protocol; seeing to what it asks for |
+//! | `core.rs`, `core/table.rs` | the tables; telling the protocol; seeing to what it asks for |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons |
 //! | `core/visit.rs` | bytes in: one connection's turn |
 //! | `core/send.rs` | bytes out |
@@ -33,20 +33,21 @@ mod send;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod stats;
+mod table;
 pub(crate) mod timers;
 mod visit;
 
-use slab::Slab;
+use std::collections::BTreeMap;
 
 use self::buffer::ReadBuffer;
 use self::conn::{Conn, Phase, Shared, State, Stream};
 use self::limits::{Limits, READ_BUFFER};
 use self::lists::Lists;
-pub(crate) use self::race::RaceId;
 use self::race::{Connecting, Race};
+use self::table::Table;
 use self::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
 use crate::conn_map::ConnMap;
-use crate::id::ConnId;
+use crate::id::{ConnId, Ids};
 use crate::outbox::{Asked, Current, End, Outbox, Request, Said, Timer};
 use crate::poll::Token;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
@@ -84,15 +85,17 @@ pub(crate) struct Core<S, P> {
     pub(crate) shared: Shared,
     pub(crate) timers: Timers,
     pub(crate) limits: Limits,
-    slots: Slab<Conn<S>>,
-    /// The last generation given out.
-    generation: u32,
+    slots: Table<S>,
     /// The bytes read last, for the length of one callback.
     received: ReadBuffer,
     /// Bytes that the connection whose turn it is may still read in it.
     budget: usize,
+    /// The attempts to connect, by their own ids.
     connecting: ConnMap<Connecting>,
-    races: Slab<Race>,
+    /// Connects under way, by the ids that were promised for their connections.
+    races: BTreeMap<ConnId, Race>,
+    /// Connects that came to nothing and whose protocol has not been told: id, tag and cause.
+    failed: Vec<(ConnId, u64, Closed)>,
     pub(crate) lists: Lists,
     /// Connections over the high-water mark whose protocol has not been told.
     risen: Vec<ConnId>,
@@ -121,12 +124,12 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             },
             shared: Shared::default(),
             timers: Timers::with_capacity(expected),
-            slots: Slab::with_capacity(expected),
-            generation: 0,
+            slots: Table::with_capacity(expected),
             received: ReadBuffer::new(READ_BUFFER.min(limits.read_budget)),
             budget: 0,
             connecting: ConnMap::new(),
-            races: Slab::new(),
+            races: BTreeMap::new(),
+            failed: Vec::new(),
             limits,
             lists: Lists::default(),
             risen: Vec::new(),
@@ -151,26 +154,20 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(crate) fn has_work(&self) -> bool {
         self.lists.is_ready()
             || !self.doomed.is_empty()
+            || !self.failed.is_empty()
             || self.timers.has_next_turn()
             || self.voice.outbox.is_busy()
     }
 
-    /// The id of the connection that is inserted next.
-    pub(crate) fn next_id(&self) -> ConnId {
-        ConnId {
-            slot: self.slots.vacant_key() as u32,
-            // Generation 0 marks the tokens of the reactor's own descriptors.
-            generation: self.generation.checked_add(1).unwrap_or(1),
-        }
+    /// The ids that are free.
+    pub(crate) fn ids(&mut self) -> &mut Ids {
+        &mut self.voice.outbox.ids
     }
 
-    /// Gives a stream a slot. The protocol hears of it with [`Core::opened`].
-    pub(crate) fn insert(&mut self, stream: S, state: State) -> ConnId {
-        let id = self.next_id();
-        self.generation = id.generation;
+    /// Makes a connection of a stream. The protocol hears of it with [`Core::opened`].
+    pub(crate) fn insert(&mut self, id: ConnId, stream: S, state: State) {
         let conn = Conn::new(stream, id.generation, state, self.shared.now);
-        self.slots.insert(conn);
-        id
+        self.slots.insert(id.slot(), conn);
     }
 
     pub(crate) fn stream_mut(&mut self, id: ConnId) -> Option<&mut S> {
@@ -197,9 +194,16 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// A connect has come to nothing, or the datagrams of a socket with one peer are refused.
-    pub(crate) fn connect_failed(&mut self, tag: u64, why: Closed) {
+    pub(crate) fn connect_failed(&mut self, id: ConnId, tag: u64, why: Closed) {
         self.shared.stats.connect_errors += 1;
-        self.tell(|protocol, out| protocol.on_connect_error(tag, why, out));
+        self.tell(|protocol, out| protocol.on_connect_error(id, tag, why, out));
+    }
+
+    /// Like [`Core::tell`], for a callback of the program's own: returns its result.
+    pub(crate) fn call<R>(&mut self, callback: impl FnOnce(&mut P, &mut Outbox) -> R) -> R {
+        let mut result = None;
+        self.tell(|protocol, out| result = Some(callback(protocol, out)));
+        result.expect("tell calls back")
     }
 
     /// Tells the protocol something, and sees to what it asks for.
@@ -244,6 +248,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     fn carry_out(&mut self, request: Request) {
         match request {
+            Request::Connect(id, tag) => self.promise(id, tag),
             Request::End(id, end, until) => self.begin_end(id, end, until),
             Request::Ask(id, asked) => {
                 if let Some(conn) = self.live(id) {
@@ -291,17 +296,17 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
-        self.slots.iter().map(id_of)
+    fn all_ids(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.slots.iter().map(|(id, _)| id)
     }
 
     fn live(&mut self, id: ConnId) -> Option<&mut Conn<S>> {
         live(&mut self.slots, id)
     }
 
-    /// Whether the protocol still hears of a connection, other than of its close.
+    /// Whether the protocol still hears of a connection or a connect, other than of its end.
     fn hears(&mut self, id: ConnId) -> bool {
-        self.live(id).is_some_and(|conn| conn.phase <= Phase::Open)
+        self.live(id).is_some_and(|conn| conn.phase <= Phase::Open) || self.races.contains_key(&id)
     }
 
     /// Puts a connection on the ready list.
@@ -336,7 +341,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         match key {
             TimerKey::Service => self.tell(Protocol::on_service_timer),
             TimerKey::Protocol(slot) => {
-                if let Some(id) = self.tenant(slot)
+                if let Some(id) = self.tenant(slot).or_else(|| self.promised(slot))
                     && self.hears(id)
                 {
                     self.tell(|protocol, out| protocol.on_timer(id, out));
@@ -351,8 +356,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// The connection in a slot.
     fn tenant(&self, slot: u32) -> Option<ConnId> {
-        let conn = self.slots.get(slot as usize)?;
-        Some(id_of((slot as usize, conn)))
+        let generation = self.slots.get(slot as usize)?.generation;
+        Some(ConnId { slot, generation })
     }
 
     fn set_timer(&mut self, key: TimerKey, timer: Timer) {
@@ -370,16 +375,14 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 }
 
-/// The id of the connection in a slot.
-fn id_of<S>((slot, conn): (usize, &Conn<S>)) -> ConnId {
-    ConnId {
-        slot: slot as u32,
-        generation: conn.generation,
-    }
+/// The connection that an id names, unless it is not open yet, gone or as good as gone.
+fn live<S>(slots: &mut Table<S>, id: ConnId) -> Option<&mut Conn<S>> {
+    let conn = slots.get_mut(id.slot())?;
+    (conn.generation == id.generation && conn.phase < Phase::Connecting).then_some(conn)
 }
 
-/// The connection that an id names, unless it is gone or as good as gone.
-fn live<S>(slots: &mut Slab<Conn<S>>, id: ConnId) -> Option<&mut Conn<S>> {
+/// The connection that an id names, open or connecting, unless it is gone or as good as gone.
+fn present<S>(slots: &mut Table<S>, id: ConnId) -> Option<&mut Conn<S>> {
     let conn = slots.get_mut(id.slot())?;
-    (conn.generation == id.generation && conn.phase != Phase::Doomed).then_some(conn)
+    (conn.generation == id.generation && conn.phase < Phase::Doomed).then_some(conn)
 }

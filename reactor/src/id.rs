@@ -19,8 +19,8 @@ pub struct ConnId {
 }
 
 impl ConnId {
-    /// The slot: an index that is unique among the connections open at one time. It is smaller than
-    /// the largest number of connections that were ever open at once, and is reused afterwards.
+    /// The slot: an index that is unique among the connections open or connecting at one time. It is
+    /// reused afterwards, so it stays about as small as the largest number of them at once.
     #[must_use]
     pub fn slot(self) -> usize {
         self.slot as usize
@@ -42,6 +42,38 @@ impl ConnId {
 impl fmt::Debug for ConnId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}.{}", self.slot, self.generation)
+    }
+}
+
+/// The ids that are free. A connect takes one within a callback, while the core holds its tables, so
+/// the ids have a place of their own.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    /// Slots that were given back; the last one is taken first. A slot in use takes no place here.
+    free: Vec<u32>,
+    /// The slots from here on were never taken.
+    unused: u32,
+    /// The last generation given out.
+    generation: u32,
+}
+
+impl Ids {
+    /// An id that no other connection has or had.
+    pub(crate) fn take(&mut self) -> ConnId {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.unused += 1;
+            self.unused - 1
+        });
+        ConnId {
+            slot,
+            generation: self.generation,
+        }
+    }
+
+    /// The slot of an id is free: nothing will be told of the id any more.
+    pub(crate) fn give_back(&mut self, id: ConnId) {
+        self.free.push(id.slot);
     }
 }
 

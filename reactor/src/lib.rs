@@ -88,7 +88,7 @@
 //! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
 //! | `id.rs`, `protocol.rs`, `outbox.rs`, `outbox/parcels.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
-//! | `core.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
+//! | `core.rs`, `core/table.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
 //! | `core/lists.rs` | sources that go on without an event |
 //! | `core/patience.rs`, `core/timers.rs` | how long a connection is kept; deadlines, and why idle timeouts cost next to nothing |
 //! | `core/buffer.rs` | bytes that the kernel would not take yet |
@@ -157,9 +157,9 @@ pub mod process {
 /// Helpers for a program that uses its terminal: which job owns the terminal at the moment.
 ///
 /// A terminal itself is adopted like any other descriptor, with [`Reactor::adopt`], and
-/// [`Protocol::on_redraw`] says when to draw again.
+/// [`Reactor::on_signals`] says when to draw again.
 pub mod terminal {
-    pub use crate::sources::jobs::{is_anothers, may_draw, serve_in_background};
+    pub use crate::sources::jobs::{REDRAW_SIGNALS, is_anothers, may_draw, serve_in_background};
 }
 
 /// Compiles and runs the README's code.

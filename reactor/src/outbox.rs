@@ -16,7 +16,7 @@ use std::time::Duration;
 use bitflags::bitflags;
 
 use crate::core::timers::{Millis, millis};
-use crate::id::{ConnId, Data};
+use crate::id::{ConnId, Data, Ids};
 use crate::letters::Letters;
 use crate::sources::address::Address;
 pub(crate) use parcels::Parcel;
@@ -46,6 +46,8 @@ bitflags! {
 /// A request about one connection, other than to send; timers in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
+    /// A connect with this tag was asked for, and has this id.
+    Connect(ConnId, u64),
     /// How to end a connection, and the length of the outbox when that was asked for: bytes beyond it
     /// were said to a connection that had ended.
     End(ConnId, End, usize),
@@ -79,11 +81,10 @@ pub(crate) enum End {
 /// A request to the reactor as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    CancelConnects(u64),
-    Connect {
-        to: Address,
-        tag: u64,
-    },
+    /// Begins the connect with this id, unless it was cancelled.
+    Connect(ConnId, Address),
+    /// The connection has another token by now.
+    WatchAnew(ConnId),
     /// The next so many of [`Letters`], from a socket with this tag.
     SendTo {
         tag: u64,
@@ -127,6 +128,7 @@ pub struct Outbox {
     requests: Vec<Request>,
     commands: Vec<Command>,
     letters: Letters,
+    pub(crate) ids: Ids,
 }
 
 impl Outbox {
@@ -141,6 +143,7 @@ impl Outbox {
             requests: Vec::new(),
             commands: Vec::new(),
             letters: Letters::default(),
+            ids: Ids::default(),
         }
     }
 
@@ -325,17 +328,25 @@ impl Outbox {
         self.ask(Request::ServiceTimer(Timer::Never));
     }
 
-    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not
-    /// resolved here, which would block the loop: one that [`Address::resolved`] has not looked up
-    /// before fails with `EINVAL`. When the reactor stops, all attempts fail.
-    pub fn connect(&mut self, to: Address, tag: u64) {
-        self.commands.push(Command::Connect { to, tag });
-    }
-
-    /// Cancels the connects with this tag that are under way: `on_connect_error` follows for each, with
-    /// [`Closed::Aborted`](crate::Closed::Aborted). Connections that are open stay.
-    pub fn cancel_connects(&mut self, tag: u64) {
-        self.commands.push(Command::CancelConnects(tag));
+    /// Begins to connect, and returns the id of the connection that there will be. For this id either
+    /// [`on_open`](crate::Protocol::on_open) follows or
+    /// [`on_connect_error`](crate::Protocol::on_connect_error), in both cases after this callback, and
+    /// with this tag. When the reactor stops, all connects fail.
+    ///
+    /// Until then, [`Outbox::abort`], [`Outbox::close`] and [`Outbox::finish`] of the id cancel the
+    /// connect, which is told as an error, and its timer can be set
+    /// ([`Outbox::set_timer`]): a connect timeout of its own. All else that is said to it is ignored; in
+    /// particular, nothing is sent that was said before `on_open`.
+    ///
+    /// Names are not resolved here, which would block the loop: one that [`Address::resolved`] has not
+    /// looked up before fails with `EINVAL`.
+    ///
+    /// For UDP there is no connection: see [`Reactor::connect`](crate::Reactor::connect).
+    pub fn connect(&mut self, to: Address, tag: u64) -> ConnId {
+        let id = self.ids.take();
+        self.ask(Request::Connect(id, tag));
+        self.commands.push(Command::Connect(id, to));
+        id
     }
 
     /// Closes the listeners and UDP sockets, now and for good; connections stay.
@@ -415,6 +426,11 @@ impl Outbox {
     pub(crate) fn clear_requests(&mut self) {
         self.requests.clear();
         self.pressing = false;
+    }
+
+    /// A connection has another id than the one that it was watched with.
+    pub(crate) fn watch_anew(&mut self, id: ConnId) {
+        self.commands.push(Command::WatchAnew(id));
     }
 
     pub(crate) fn has_commands(&self) -> bool {

@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use slab::Slab;
 
 use crate::core::Core;
@@ -86,6 +87,12 @@ enum Phase {
 
 type Report = Box<dyn FnMut(&Stats) + Send>;
 
+/// Signals that the program handles besides, and its callback.
+struct Hook<P> {
+    signals: Vec<i32>,
+    callback: Box<dyn FnMut(&mut P, &mut Outbox) + Send>,
+}
+
 /// An event loop, its connections and the one [`Protocol`] that serves them.
 ///
 /// Single-threaded: everything happens inside [`Reactor::turn`], on the thread that calls it. If the
@@ -97,6 +104,7 @@ pub struct Reactor<P> {
     listeners: Slab<Listener>,
     udp: Slab<Udp>,
     signals: Option<Signals>,
+    hooks: Vec<Hook<P>>,
     wakers: Option<Wakers>,
     spare: Spare,
     refusals: RateLimitedLog,
@@ -121,6 +129,7 @@ impl<P: Protocol> Reactor<P> {
             listeners: Slab::new(),
             udp: Slab::new(),
             signals: None,
+            hooks: Vec::new(),
             wakers: None,
             spare,
             refusals: RateLimitedLog::default(),
@@ -139,12 +148,7 @@ impl<P: Protocol> Reactor<P> {
     /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
     /// stale socket.
     pub fn listen(&mut self, at: &Address, tag: u64) -> io::Result<Vec<Address>> {
-        let limits = &self.core.limits;
-        let bound = Bound::new(at, limits.backlog)?;
-        bound
-            .iter()
-            .try_for_each(|bound| bound.keep_alive(limits.keepalive))?;
-        bound
+        Bound::new(at, self.core.limits.backlog)?
             .into_iter()
             .map(|bound| self.serve(bound, tag))
             .collect()
@@ -156,10 +160,11 @@ impl<P: Protocol> Reactor<P> {
         self.listen(&at.parse::<Address>()?, tag)
     }
 
-    /// Listens on a socket that was bound before, and returns its address. Its clients have the options
-    /// that [`Bound`] gave the socket: `TCP_NODELAY`, and keepalive only after
-    /// [`Bound::keep_alive`]. Errors: those of listen(2) and epoll_ctl(2).
+    /// Listens on a socket that was bound before, and returns its address. Its clients have
+    /// `TCP_NODELAY`, and keepalive with the time of [`Limits::keepalive`] unless that is zero. Errors:
+    /// those of setsockopt(2), listen(2) and epoll_ctl(2).
     pub fn serve(&mut self, mut bound: Bound, tag: u64) -> io::Result<Address> {
+        bound.keep_alive(self.core.limits.keepalive)?;
         bound.listen()?;
         let address = bound.address().clone();
         match bound.into_socket() {
@@ -191,19 +196,39 @@ impl<P: Protocol> Reactor<P> {
         self.core.set_now(self.clock());
         let stream = Fd::adopt(fd, direction)?;
         let state = stream.first_state();
-        let id = self.watch(stream, direction, state)?;
+        let id = self.watch_new(stream, direction, state)?;
         self.core.opened(id, Opened::new(Peer::Stream, tag));
         Ok(id)
     }
 
     /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a
-    /// report, SIGCONT and SIGWINCH by `on_redraw`, SIGHUP by `on_reload`; ignores SIGPIPE and
-    /// SIGXFSZ. A signal that is ignored already stays ignored. Call it before other threads are
-    /// started: they inherit the blocked signals.
+    /// report, SIGHUP by `on_reload`; ignores SIGPIPE and SIGXFSZ. A signal that is ignored already
+    /// stays ignored. Call it before other threads are started: they inherit the blocked signals.
     pub fn handle_signals(&mut self) -> io::Result<()> {
         let signals = Signals::new()?;
         self.control(&signals, Source::Signals, Interest::IN)?;
         self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// After [`Reactor::handle_signals`]: handles other signals too, such as `libc::SIGWINCH`. Whenever
+    /// one of them arrives, `callback` lets the protocol ask for actions, as [`Reactor::call`] does.
+    /// Call it before other threads are started. Errors: those of sigprocmask(2) and signalfd(2);
+    /// `EINVAL` for a signal that `handle_signals` handles and for a number that is no signal of
+    /// signal(7), and before `handle_signals`.
+    pub fn on_signals(
+        &mut self,
+        signals: &[i32],
+        callback: impl FnMut(&mut P, &mut Outbox) + Send + 'static,
+    ) -> io::Result<()> {
+        let is_taken = |signal| Signals::HANDLED.contains(signal);
+        let handled = self.signals.as_mut().ok_or(Errno::EINVAL)?;
+        if signals.iter().any(is_taken) {
+            return Err(Errno::EINVAL.into());
+        }
+        handled.add(signals)?;
+        let (signals, callback) = (signals.to_vec(), Box::new(callback));
+        self.hooks.push(Hook { signals, callback });
         Ok(())
     }
 
@@ -245,10 +270,10 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Lets the protocol ask for actions from outside of a callback; its output leaves in the next
-    /// turn.
-    pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
+    /// turn. Returns what `callback` returns, such as the id of a connect.
+    pub fn call<R>(&mut self, callback: impl FnOnce(&mut P, &mut Outbox) -> R) -> R {
         self.core.set_now(self.clock());
-        self.core.tell(callback);
+        self.core.call(callback)
     }
 
     /// Turns until there is nothing left to wait for: stopped, or without connections, listeners
@@ -395,10 +420,17 @@ impl<P: Protocol> Reactor<P> {
             };
             match action {
                 SignalAction::Report => self.make_report(),
-                SignalAction::Redraw => self.core.tell(Protocol::on_redraw),
+                SignalAction::Other(signal) => self.call_hooks(signal),
                 SignalAction::Reload => self.core.tell(Protocol::on_reload),
                 SignalAction::Stop => self.told_to_stop(),
             }
+        }
+    }
+
+    fn call_hooks(&mut self, signal: i32) {
+        let hooks = self.hooks.iter_mut();
+        for hook in hooks.filter(|hook| hook.signals.contains(&signal)) {
+            self.core.tell(&mut hook.callback);
         }
     }
 
@@ -492,13 +524,30 @@ impl<P: Protocol> Reactor<P> {
         // Last words may hold a command. What that leads to is the next turn's affair, which comes
         // at once.
         self.run_commands();
+        self.core.tell_failed();
+    }
+
+    /// Like [`Reactor::watch`], with a new id, which it returns.
+    fn watch_new(&mut self, stream: Fd, direction: Direction, state: State) -> io::Result<ConnId> {
+        let id = self.core.ids().take();
+        let watched = self.watch(id, stream, direction, state);
+        if watched.is_err() {
+            self.core.ids().give_back(id);
+        }
+        watched.map(|()| id)
     }
 
     /// Makes a connection of a stream, and adds its descriptor to the interest list: the one
     /// epoll_ctl(2) of its life. A stream that epoll cannot wait for is ready at all times.
-    fn watch(&mut self, stream: Fd, direction: Direction, state: State) -> io::Result<ConnId> {
+    fn watch(
+        &mut self,
+        id: ConnId,
+        stream: Fd,
+        direction: Direction,
+        state: State,
+    ) -> io::Result<()> {
         self.core.shared.stats.controls += 1;
-        let token = self.core.next_id().token();
+        let token = id.token();
         let edges = match self.poll.add(&stream, token, direction.interest()) {
             Ok(()) => State::empty(),
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
@@ -506,7 +555,8 @@ impl<P: Protocol> Reactor<P> {
             }
             Err(error) => return Err(error),
         };
-        Ok(self.core.insert(stream, state | edges))
+        self.core.insert(id, stream, state | edges);
+        Ok(())
     }
 
     /// Adds one of the reactor's own descriptors to the interest list.

@@ -104,22 +104,84 @@ fn silence_ends_with_the_connect_timeout() {
 }
 
 #[test]
-fn connects_under_way_are_cancelled_by_their_tag() {
+fn connects_under_way_are_cancelled_by_their_ids() {
     alone(|| {
         let (_full, _filling, silent) = silent_listener();
         let mut reactor = reactor_with(patient(PATIENCE), |_, _| {});
-        for tag in [CLIENT, CLIENT, CLIENT + 1] {
-            reactor.connect(&silent, tag).unwrap();
-        }
-        reactor.call(|_, out| out.cancel_connects(CLIENT));
-        turn_until(&mut reactor, |notes| notes.heard.len() == 2);
-        let cancelled = Heard::ConnectError(CLIENT, Closed::Aborted);
-        assert_eq!(reactor.protocol().count(&cancelled), 2);
-        reactor.call(|_, out| out.cancel_connects(CLIENT + 1));
+        let ids = [(); 3].map(|()| reactor.connect(&silent, CLIENT).unwrap());
+        reactor.turn_for(Some(Duration::ZERO)).unwrap();
+        reactor.call(|_, out| out.abort(ids[1]));
+        turn_until(&mut reactor, |notes| !notes.failed.is_empty());
+        assert_eq!(reactor.protocol().failed, [ids[1]]);
+        reactor.call(|_, out| out.finish(ids[0]));
+        reactor.call(|_, out| out.close(ids[2]));
         reactor.run().unwrap();
-        assert_eq!(reactor.protocol().heard.len(), 3);
+        assert_eq!(reactor.protocol().failed, [ids[1], ids[0], ids[2]]);
+        let error = |why| Heard::ConnectError(CLIENT, why);
+        let heard = [Closed::Aborted, Closed::Finished, Closed::Finished].map(error);
+        assert_eq!(reactor.protocol().heard, heard);
         let stats = reactor.stats();
         assert_eq!((stats.connected, stats.connect_errors), (0, 3));
+    });
+}
+
+/// The server is there, and would let the client in.
+#[test]
+fn a_connect_that_is_cancelled_at_once_makes_no_socket() {
+    alone(|| {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        backend.set_nonblocking(true).unwrap();
+        let to = tcp(backend.local_addr().unwrap());
+        let mut reactor = reactor(|_, _| {});
+        let id = reactor.call(|_, out| {
+            let id = out.connect(to, CLIENT);
+            out.send(id, b"never sent");
+            out.abort(id);
+            out.abort(id);
+            id
+        });
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().failed, [id]);
+        let aborted = Heard::ConnectError(CLIENT, Closed::Aborted);
+        assert_eq!(reactor.protocol().heard, [aborted]);
+        assert_eq!(backend.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn until_it_is_open_a_connect_has_a_timer_and_sends_nothing() {
+    alone(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let (_full, _filling, silent) = silent_listener();
+        let mut reactor = reactor(|heard, out| match heard {
+            Heard::Timer(id) => out.abort(*id),
+            Heard::Open(id, _) => out.send(*id, b"hello"),
+            _ => {}
+        });
+        let id = reactor.call(|_, out| {
+            let id = out.connect(silent, CLIENT);
+            out.set_timer(id, Duration::from_millis(1));
+            id
+        });
+        reactor.run().unwrap();
+        let aborted = Heard::ConnectError(CLIENT, Closed::Aborted);
+        assert_eq!(reactor.protocol().heard, [Heard::Timer(id), aborted]);
+
+        // A Unix socket is connected within the turn that asks for it.
+        let path = directory.path().join("socket");
+        let backend = UnixListener::bind(&path).unwrap();
+        reactor.call(|_, out| {
+            let id = out.connect(unix(&path), CLIENT);
+            out.send(id, b"too early");
+            out.pause(id);
+        });
+        let (stream, _) = std::thread::scope(|scope| {
+            let accepted = scope.spawn(|| backend.accept().unwrap());
+            turn_until(&mut reactor, |notes| notes.heard.len() == 3);
+            accepted.join().unwrap()
+        });
+        stream.set_nonblocking(true).unwrap();
+        assert_eq!(read_some(&stream), b"hello");
     });
 }
 
@@ -146,7 +208,9 @@ fn a_callback_may_connect() {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = tcp(backend.local_addr().unwrap());
         let mut reactor = reactor(move |heard, out| match heard {
-            Heard::Data(..) => out.connect(to.clone(), CLIENT),
+            Heard::Data(..) => {
+                out.connect(to.clone(), CLIENT);
+            }
             Heard::Open(id, opened) if opened.tag == CLIENT => out.send(*id, b"hello"),
             _ => {}
         });
@@ -214,7 +278,9 @@ fn a_send_from_on_connect_error_is_sent_at_once() {
         let mut reactor = reactor(move |heard, out| match heard {
             Heard::Open(id, _) => last = Some(*id),
             Heard::Eof(id) => out.finish(*id),
-            Heard::Close(..) => out.connect(missing.clone(), CLIENT),
+            Heard::Close(..) => {
+                out.connect(missing.clone(), CLIENT);
+            }
             Heard::ConnectError(..) => out.send(last.unwrap(), b"failed"),
             _ => {}
         });

@@ -428,10 +428,6 @@ impl Protocol for Chat {
         self.reload_motd();
     }
 
-    fn on_redraw(&mut self, out: &mut Outbox) {
-        self.operator.redraw(out);
-    }
-
     fn on_stop(&mut self, out: &mut Outbox) {
         self.operator.gets_up(out);
     }
@@ -455,6 +451,10 @@ impl Server for Chat {
             stdin: self.settings.operator.then_some(STDIN),
             stdout: self.settings.operator.then_some(STDOUT),
         }
+    }
+
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        self.operator.redraw(out);
     }
 
     /// Sets the limits from the chat's own bounds: a member's pending output comes from other

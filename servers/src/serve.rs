@@ -3,10 +3,12 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use edgeloop_reactor::Address;
 use edgeloop_reactor::process::reason;
+use edgeloop_reactor::terminal::REDRAW_SIGNALS;
+use edgeloop_reactor::{Address, Outbox};
 
 use crate::ending;
+use crate::front::Front;
 use crate::limits::limits;
 use crate::listen::{listen, resolve};
 use crate::logging;
@@ -66,8 +68,10 @@ pub(crate) fn serve_alone<S: Server>(
     // Names are resolved before signals are handled: Ctrl-C ends a resolution that takes long.
     let addresses = resolve(options, default_port)?;
     let mut reactor = reactor(protocol, options.once, limits)?;
+    let redraw = |front: &mut Front<S>, out: &mut Outbox| front.protocol_mut().on_redraw(out);
     reactor
         .handle_signals()
+        .and_then(|()| reactor.on_signals(&REDRAW_SIGNALS, redraw))
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
     adopt_stdout(&mut reactor, io::stdout().as_fd().try_clone_to_owned())?;

@@ -26,6 +26,12 @@ pub(crate) trait Server: Protocol {
         let _ = out;
     }
 
+    /// The process goes on after it was stopped, or its terminal has another size: a server that draws
+    /// on the terminal draws again.
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+
     /// Whether `on_reload` reads files again or opens them anew.
     fn reloads(&self) -> bool {
         false

@@ -82,6 +82,16 @@ pub struct Talk {
 }
 
 impl Talk {
+    /// The process goes on after it was stopped, or its terminal has another size: draws again.
+    pub fn redraw(&mut self, out: &mut Outbox) {
+        let mut drawn = Vec::new();
+        self.screen.redraw(&mut drawn);
+        // While the screen takes nothing, drawing is left to the next key or notice.
+        if !self.screen_is_full {
+            self.put(&drawn, out);
+        }
+    }
+
     /// The side that is called.
     #[must_use]
     pub fn answering(screen: Screen) -> Self {
@@ -291,7 +301,9 @@ impl Protocol for Talk {
     /// unfinished, to catch up on callers that were left out.
     fn on_service_timer(&mut self, out: &mut Outbox) {
         match &self.call {
-            Some(call) if self.peer.is_none() => out.connect(call.address.clone(), PEER),
+            Some(call) if self.peer.is_none() => {
+                out.connect(call.address.clone(), PEER);
+            }
             _ => {
                 self.show_all(out);
                 if !self.screen_is_full {
@@ -333,7 +345,7 @@ impl Protocol for Talk {
         }
     }
 
-    fn on_connect_error(&mut self, _: u64, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: ConnId, _: u64, why: Closed, out: &mut Outbox) {
         let Some(call) = &mut self.call else { return };
         // This program was stopped, which is no failure.
         if why == Closed::Shutdown {
@@ -346,15 +358,6 @@ impl Protocol for Talk {
         }
         let failure = format!("cannot reach {}: {why}", call.address);
         self.fail(failure, out);
-    }
-
-    fn on_redraw(&mut self, out: &mut Outbox) {
-        let mut drawn = Vec::new();
-        self.screen.redraw(&mut drawn);
-        // While the screen takes nothing, drawing is left to the next key or notice.
-        if !self.screen_is_full {
-            self.put(&drawn, out);
-        }
     }
 
     fn on_stop(&mut self, out: &mut Outbox) {
@@ -372,6 +375,10 @@ impl Server for Talk {
 
     fn on_served(&mut self, out: &mut Outbox) {
         self.leave(out);
+    }
+
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        self.redraw(out);
     }
 
     fn failure(&self) -> Option<String> {

@@ -45,9 +45,9 @@ impl<L: Load> Rig<L> {
     /// Opens all connections that the load asks for.
     pub(super) fn open(mut self) -> Self {
         while let connects @ [_, ..] = &self.script.take_connects()[..] {
-            for &(_, tag) in connects {
-                let peer = Peer::Unix;
-                self.ids.push(self.script.open_as(Opened::new(peer, tag)));
+            for &(id, ..) in connects {
+                self.script.connected(id);
+                self.ids.push(id);
             }
         }
         self

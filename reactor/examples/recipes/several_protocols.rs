@@ -92,9 +92,9 @@ impl Protocol for Switch {
         }
     }
 
-    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, out: &mut Outbox) {
         if let Some(protocol) = self.tagged(tag) {
-            protocol.on_connect_error(tag, why, out);
+            protocol.on_connect_error(id, tag, why, out);
         }
     }
 
@@ -119,12 +119,6 @@ impl Protocol for Switch {
     fn on_wake(&mut self, out: &mut Outbox) {
         for protocol in &mut self.protocols {
             protocol.on_wake(out);
-        }
-    }
-
-    fn on_redraw(&mut self, out: &mut Outbox) {
-        for protocol in &mut self.protocols {
-            protocol.on_redraw(out);
         }
     }
 

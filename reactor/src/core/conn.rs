@@ -110,17 +110,18 @@ const OVER: State = State::HUNG_UP.union(State::GONE).union(State::FAILED);
 /// With each of these a short read does not show that the stream is drained: rule 2.
 const STICKY: State = OVER.union(State::URGENT).union(State::UNSURE);
 
-/// How far a connection has come. It goes through these in order, and may skip some.
+/// How far a connection has come. It goes through the first three in order, and may skip some. In the
+/// last two it is not *live*: no request of the protocol reaches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// A connect is under way.
-    Connecting,
     /// The protocol hears of it.
     Open,
     /// The protocol has finished it; pending output is still to be sent.
     Finishing,
     /// The peer was told so, and what it still sends is discarded.
     Lingering,
+    /// Its connect is under way. It is Open next.
+    Connecting,
     /// It is closed at the end of the turn. Nothing is done with it any more.
     Doomed,
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::conn::{Conn, Phase, State, Stream};
 use super::limits::Limits;
 use super::timers::{Millis, TimerKey, millis};
-use super::{Core, live};
+use super::{Core, live, present};
 use crate::id::ConnId;
 use crate::outbox::Asked;
 use crate::protocol::{Closed, Protocol};
@@ -53,7 +53,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// Sets the connection's timer to what its state calls for. An earlier timer stays; when it
     /// fires it recomputes the deadline.
     pub(super) fn arm(&mut self, id: ConnId) {
-        if let Some(conn) = live(&mut self.slots, id)
+        if let Some(conn) = present(&mut self.slots, id)
             && let Some((left, _)) = conn.deadline(&self.limits, self.shared.now)
         {
             let at = self.shared.now.saturating_add(left.into());
@@ -76,7 +76,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// armed the timer is gone.
     pub(super) fn run_deadline(&mut self, slot: u32) {
         let Some(id) = self.tenant(slot) else { return };
-        let Some(conn) = live(&mut self.slots, id) else {
+        let Some(conn) = present(&mut self.slots, id) else {
             return;
         };
         let (limits, now) = (&self.limits, self.shared.now);
@@ -110,7 +110,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// of the connections, so that thousands of them do not make a long turn.
     pub(super) fn search_for_vanished(&mut self) {
         if self.searched.is_empty() {
-            self.searched = self.ids().collect();
+            self.searched = self.all_ids().collect();
         }
         let rest = self.searched.len().saturating_sub(SEARCHED_A_TURN);
         for id in self.searched.split_off(rest) {

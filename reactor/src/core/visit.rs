@@ -10,7 +10,7 @@
 use super::conn::{HiddenEnd, Phase, Read, State, Stream};
 use super::race::Connecting;
 use super::timers::Millis;
-use super::{Core, live};
+use super::{Core, live, present};
 use crate::id::{ConnId, Data};
 use crate::outbox::{Current, Said};
 use crate::poll::Ready;
@@ -109,8 +109,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     #[inline]
     fn pass(&mut self, id: ConnId, ready: Ready) -> Next {
         let Some(conn) = live(&mut self.slots, id) else {
-            self.shared.stats.stale += u64::from(!ready.is_empty());
-            return Next::Rest;
+            return self.pass_attempt(id, ready);
         };
         if !ready.is_empty() {
             conn.note(ready);
@@ -152,6 +151,23 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
+    /// The part of a pass for a connection that is not open: its connect may have ended, or the event
+    /// is stale.
+    #[cold]
+    fn pass_attempt(&mut self, id: ConnId, ready: Ready) -> Next {
+        match present(&mut self.slots, id) {
+            Some(conn) if !ready.is_empty() => {
+                conn.note(ready);
+                Next::Look
+            }
+            Some(_) => Next::Rest,
+            None => {
+                self.shared.stats.stale += u64::from(!ready.is_empty());
+                Next::Rest
+            }
+        }
+    }
+
     /// The part of a pass for connections that are paused, or on their way to their end.
     fn pass_unsteady(&mut self, id: ConnId) -> Next {
         let Some(conn) = live(&mut self.slots, id) else {
@@ -186,15 +202,14 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// its connect has not succeeded.
     fn look(&mut self, id: ConnId) -> bool {
         match self.live(id) {
-            Some(conn) if conn.state.contains(State::LISTED) => false,
-            Some(conn) if conn.phase == Phase::Connecting => self.finish_connect(id),
-            conn => conn.is_some(),
+            Some(conn) => !conn.state.contains(State::LISTED),
+            None => self.finish_connect(id),
         }
     }
 
     /// Whether a connect has ended well.
     fn finish_connect(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.live(id) else {
+        let Some(conn) = present(&mut self.slots, id) else {
             return false;
         };
         // Only the end of the attempt, good or bad, makes the socket writable.

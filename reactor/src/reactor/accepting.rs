@@ -118,7 +118,7 @@ impl<P: Protocol> Reactor<P> {
             // `Fd::first_state` would find this out by asking the kernel.
             _ => State::UNSURE,
         };
-        match self.watch(stream, Direction::Both, state) {
+        match self.watch_new(stream, Direction::Both, state) {
             Ok(id) => {
                 self.core.shared.stats.accepted += 1;
                 self.core.opened(id, opened);

@@ -13,6 +13,15 @@ fn open(script: &mut Script<Talk>, tag: u64) -> ConnId {
     script.open_as(Opened::new(Peer::Unix, tag))
 }
 
+/// A caller that has begun to connect, as the program that runs it does.
+fn connecting(screen: Screen, retries: u32) -> Script<Talk> {
+    let call = call(retries);
+    let address = call.address.clone();
+    let mut script = Script::new(Talk::calling(screen, call));
+    script.call(|_, out| out.connect(address, PEER));
+    script
+}
+
 /// Standard input, standard output, and no peer yet.
 fn answering(input: bool) -> (Script<Talk>, ConnId, ConnId) {
     let mut script = Script::new(Talk::answering(Screen::for_test(input)));
@@ -189,18 +198,17 @@ fn a_reader_that_is_gone_is_a_quiet_end() {
 
 #[test]
 fn a_caller_tries_again_as_often_as_it_was_told() {
-    let mut script = Script::new(Talk::calling(Screen::for_test(PIPE), call(2)));
+    let mut script = connecting(Screen::for_test(PIPE), 2);
     let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
     for _ in 0..2 {
-        script.connect_error(PEER, refused);
+        let (attempt, to, _) = script.take_connects().remove(0);
+        assert_eq!(to, "tcp://127.0.0.1:5678");
+        script.connect_error(attempt, refused);
         assert_eq!(script.take_connects(), []);
         script.advance(RETRY_INTERVAL);
-        assert_eq!(
-            script.take_connects(),
-            [("tcp://127.0.0.1:5678".to_owned(), PEER)]
-        );
     }
-    script.connect_error(PEER, refused);
+    let (attempt, ..) = script.take_connects().remove(0);
+    script.connect_error(attempt, refused);
     assert!(script.is_stopped());
     let failure = script.protocol().failure().unwrap();
     assert!(failure.starts_with("cannot reach tcp://127.0.0.1:5678: "));
@@ -212,9 +220,9 @@ fn a_caller_that_is_stopped_has_not_failed() {
     script.stop();
     script.close(peer, Closed::Shutdown);
     assert_eq!(script.protocol().failure(), None);
-    let mut script = Script::new(Talk::calling(Screen::for_test(PIPE), call(1)));
+    let mut script = connecting(Screen::for_test(PIPE), 1);
     script.stop();
-    script.connect_error(PEER, Closed::Shutdown);
+    assert_eq!(script.connecting(PEER), None);
     assert_eq!(script.protocol().failure(), None);
 }
 
