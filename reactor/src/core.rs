@@ -285,15 +285,17 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// Sends all that was said in this turn and closes all that is doomed, until nothing is left to
-    /// be done: last words in `on_close` may doom others, but each round closes a connection.
+    /// be done: last words in `on_close` may doom others, but each round closes a connection. Then
+    /// tells of failed connects.
     pub(crate) fn settle(&mut self, mut closing: impl FnMut(ConnId, Closed, S)) {
         loop {
             self.flush_outbox();
             if self.doomed.is_empty() {
-                return;
+                break;
             }
             self.reap(&mut closing);
         }
+        self.tell_failed();
     }
 
     fn all_ids(&self) -> impl Iterator<Item = ConnId> + '_ {

@@ -71,6 +71,13 @@ impl Ids {
         }
     }
 
+    /// Whether all ids that were taken were given back, each once.
+    #[cfg(test)]
+    pub(crate) fn are_all_free(&self) -> bool {
+        let free: std::collections::BTreeSet<_> = self.free.iter().collect();
+        free.len() == self.free.len() && free.len() == self.unused as usize
+    }
+
     /// The slot of an id is free: nothing will be told of the id any more.
     pub(crate) fn give_back(&mut self, id: ConnId) {
         self.free.push(id.slot);

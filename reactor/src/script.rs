@@ -474,7 +474,6 @@ impl<P: Protocol> Script<P> {
             self.core.settle(|id, why, memory| {
                 gone.insert(id, Gone { why, memory });
             });
-            self.core.tell_failed();
             self.core.close_settled();
             if !self.core.has_work() {
                 return;

@@ -233,9 +233,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
-    /// Tells the protocol of the connects that came to nothing. Connects that it asks for and cancels
+    /// Tells the protocol of the connects that came to nothing, unless connections are still to be
+    /// closed: one of them may be an attempt that has the slot. Connects that it asks for and cancels
     /// meanwhile have their turn in the next one.
     pub(crate) fn tell_failed(&mut self) {
+        if !self.doomed.is_empty() {
+            return;
+        }
         for (id, tag, why) in mem::take(&mut self.failed) {
             self.timers.cancel(TimerKey::Protocol(id.slot));
             self.connect_failed(id, tag, why);
