@@ -300,13 +300,13 @@ fn a_name_s_next_address_is_tried_when_one_refuses() {
         let name = name_of(&[&refusing, &unreachable(), &refusing, &listening]);
         for within_the_loop in [false, true] {
             let mut reactor = reactor(|_, _| {});
-            if within_the_loop {
-                reactor.call(|_, out| out.connect(name.clone(), CLIENT));
-            } else {
-                reactor.connect(&name, CLIENT).unwrap();
-            }
+            let promised = match within_the_loop {
+                true => reactor.call(|_, out| out.connect(name.clone(), CLIENT)),
+                false => reactor.connect(&name, CLIENT).unwrap(),
+            };
             turn_until(&mut reactor, |notes| !notes.heard.is_empty());
-            let (_, peer) = opened(&reactor.protocol().heard, CLIENT);
+            let (id, peer) = opened(&reactor.protocol().heard, CLIENT);
+            assert_eq!(id, promised);
             assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
             assert_eq!(reactor.protocol().heard.len(), 1, "no word of the others");
             let stats = reactor.stats();
@@ -380,13 +380,22 @@ fn a_silent_address_delays_the_next_by_less_than_the_timeout() {
             let name = name_of(addresses);
             let mut reactor = reactor_with(patient(PATIENCE), |_, _| {});
             let start = Instant::now();
-            reactor.connect(&name, CLIENT).unwrap();
+            let promised = reactor.connect(&name, CLIENT).unwrap();
             turn_until(&mut reactor, |notes| !notes.heard.is_empty());
             assert!(start.elapsed() < PATIENCE, "the timeout was sat out");
             assert!(start.elapsed() >= Duration::from_millis(250));
             let (id, peer) = opened(&reactor.protocol().heard, CLIENT);
+            assert_eq!(id, promised);
             assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
-            drop(backend.accept().unwrap());
+            // What comes to the winner is an event of the promised id, whenever it comes.
+            let (stream, _) = backend.accept().unwrap();
+            reactor.turn_for(Some(Duration::ZERO)).unwrap();
+            for words in [&b"hello"[..], b"hello again"] {
+                common::write_some(&stream, words);
+                let said = Heard::Data(id, words.to_vec());
+                turn_until(&mut reactor, |notes| notes.count(&said) == 1);
+            }
+            drop(stream);
             // The run ends because no attempt is left under way.
             reactor.call(|_, out| out.finish(id));
             reactor.run().unwrap();
