@@ -26,6 +26,13 @@ impl ConnId {
         self.slot as usize
     }
 
+    /// Whether another id has the same slot and was given out later, which means that this one is gone.
+    pub(crate) fn is_predecessor_of(self, other: ConnId) -> bool {
+        // Generations run over, after 2³² of them.
+        let later_by = other.generation.wrapping_sub(self.generation) as i32;
+        self.slot == other.slot && later_by > 0
+    }
+
     /// The id as the 64 bits that epoll carries: the generation in the upper half.
     pub(crate) fn token(self) -> Token {
         Token(u64::from(self.generation) << 32 | u64::from(self.slot))

@@ -668,6 +668,69 @@ mod tests {
         );
     }
 
+    /// Connects twice for each client, and remembers what it is told.
+    #[derive(Default)]
+    struct Caller {
+        ids: Vec<ConnId>,
+        opened: Vec<ConnId>,
+        failed: Vec<(ConnId, Closed)>,
+    }
+
+    const CALL: u64 = 7;
+
+    impl Protocol for Caller {
+        fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
+            if opened.tag == CALL {
+                self.opened.push(id);
+                return out.send(id, b"hello");
+            }
+            for _ in 0..2 {
+                let id = out.connect("127.0.0.1:9".parse().unwrap(), CALL);
+                out.send(id, b"too early");
+                out.set_timer(id, Duration::from_secs(1));
+                self.ids.push(id);
+            }
+        }
+
+        fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
+            if !self.opened.contains(&id) {
+                out.abort(id);
+            }
+        }
+
+        fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, _: &mut Outbox) {
+            assert_eq!(tag, CALL);
+            self.failed.push((id, why));
+        }
+    }
+
+    #[test]
+    fn a_script_s_connects_have_ids() {
+        let mut script = Script::new(Caller::default());
+        script.open();
+        let ids = script.protocol().ids.clone();
+        let to = || "tcp://127.0.0.1:9".to_owned();
+        let asked = [(ids[0], to(), CALL), (ids[1], to(), CALL)];
+        assert_eq!(script.take_connects(), asked);
+        script.connected(ids[1]);
+        assert_eq!(script.connecting(CALL), Some(ids[0]));
+        script.advance(Duration::from_secs(1));
+        assert_eq!(script.take_output(ids[1]), b"hello");
+        let aborted = (ids[0], Closed::Aborted);
+        assert_eq!(script.protocol().failed, [aborted]);
+
+        script.open();
+        let ids = script.protocol().ids.clone();
+        script.connect_error(ids[2], Closed::TimedOut);
+        script.connected(ids[2]);
+        script.stop();
+        let (timed_out, shut_down) = (Closed::TimedOut, Closed::Shutdown);
+        let failed = [aborted, (ids[2], timed_out), (ids[3], shut_down)];
+        assert_eq!(script.protocol().failed, failed);
+        assert_eq!(script.protocol().opened, [ids[1]]);
+        assert_eq!(script.take_connects(), []);
+    }
+
     #[test]
     fn one_tag_may_be_listened_to_no_more() {
         let mut script = Script::new(Echo);

@@ -14,7 +14,7 @@ use common::{
     turn_until,
 };
 use edgeloop_reactor::{
-    Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer, SystemError,
+    Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer, Protocol, Reactor, SystemError,
 };
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -511,6 +511,27 @@ fn an_address_of_another_machine_is_no_local_address() {
             );
             assert_eq!(reactor.protocol().heard, [error], "{to}");
         }
+    });
+}
+
+/// A protocol without streams, which says nothing of `on_data`.
+struct NoStreams(Vec<Closed>);
+
+impl Protocol for NoStreams {
+    fn on_close(&mut self, _: ConnId, why: Closed, _: &mut Outbox) {
+        self.0.push(why);
+    }
+}
+
+#[test]
+fn bytes_that_a_protocol_does_not_expect_end_the_connection() {
+    alone(|| {
+        let mut reactor = Reactor::new(NoStreams(Vec::new()), Limits::default()).unwrap();
+        let (_, peer) = adopt_socket(&mut reactor, SERVER);
+        turn_at_once(&mut reactor);
+        common::write_some(&peer, b"hello");
+        turn_until(&mut reactor, |protocol| !protocol.0.is_empty());
+        assert_eq!(reactor.protocol().0, [Closed::Aborted]);
     });
 }
 

@@ -270,6 +270,8 @@ fn a_peer_that_returns_misses_nothing() {
         reactor.stop();
         assert_eq!(receive(&peer.socket), b"farewell");
         assert_eq!(reactor.protocol().count(&REFUSED), before + 1);
+        let ids = &reactor.protocol().failed;
+        assert!(ids.iter().all(|id| Some(*id) == peer.id), "{ids:?}");
         assert_eq!(reactor.stats().datagrams_lost, 0);
     });
 }
@@ -346,8 +348,9 @@ struct Remote {
     socket: UdpSocket,
     at: SocketAddr,
     elsewhere: UdpSocket,
-    /// The address of the reactor's socket.
+    /// The address of the reactor's socket, and the id of its connect.
     ours: SocketAddr,
+    id: Option<ConnId>,
 }
 
 impl Remote {
@@ -358,12 +361,13 @@ impl Remote {
             ours: elsewhere.local_addr().unwrap(),
             socket,
             elsewhere,
+            id: None,
         }
     }
 
     /// Gives the reactor a socket with this peer, and returns the socket's address.
     fn meet<P: Protocol>(&mut self, reactor: &mut Reactor<P>) -> SocketAddr {
-        reactor.connect(&Address::Udp(self.at.into()), TAG).unwrap();
+        self.id = reactor.connect(&Address::Udp(self.at.into()), TAG).ok();
         reactor.call(|_, out| out.send_to(TAG, self.at, b"it is me"));
         reactor.turn().unwrap();
         let (_, ours) = self.socket.recv_from(&mut [0; 8]).unwrap();

@@ -8,7 +8,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Heard, PATIENCE, adopt_socket, alone, noise, reactor, reactor_with};
-use edgeloop_reactor::{Closed, Events, Interest, Limits, Poll, SignalAction, Signals, Token};
+use edgeloop_reactor::terminal::REDRAW_SIGNALS;
+use edgeloop_reactor::{
+    Closed, Events, Interest, Limits, Outbox, Poll, Protocol, Reactor, SignalAction, Signals, Token,
+};
+use nix::libc;
 use nix::sys::signal::{Signal, raise};
 
 #[test]
@@ -82,6 +86,51 @@ fn sighup_is_passed_to_the_protocol() {
         raise(Signal::SIGHUP).unwrap();
         reactor.turn().unwrap();
         assert_eq!(reactor.protocol().heard, [Heard::Reload]);
+    });
+}
+
+/// A letter for each callback.
+struct Signalled(Vec<u8>);
+
+impl Protocol for Signalled {
+    fn on_service_timer(&mut self, _: &mut Outbox) {
+        self.0.push(b't');
+    }
+}
+
+#[test]
+fn other_signals_have_callbacks_of_their_own() {
+    alone(|| {
+        let mut reactor = Reactor::new(Signalled(Vec::new()), Limits::default()).unwrap();
+        let hook = |signalled: &mut Signalled, out: &mut Outbox| {
+            signalled.0.push(b'r');
+            out.set_service_timer(Duration::ZERO);
+        };
+        let too_early = reactor.on_signals(&REDRAW_SIGNALS, hook).unwrap_err();
+        assert_eq!(too_early.raw_os_error(), Some(libc::EINVAL));
+        reactor.handle_signals().unwrap();
+        for taken in [libc::SIGTERM, libc::SIGHUP, 1_000] {
+            let error = reactor.on_signals(&[taken], hook).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{taken}");
+        }
+        reactor.on_signals(&REDRAW_SIGNALS, hook).unwrap();
+        reactor
+            .on_signals(&[libc::SIGUSR2], |signalled, _| signalled.0.push(b'u'))
+            .unwrap();
+        for (signal, heard) in [
+            (Signal::SIGWINCH, &b"rt"[..]),
+            (Signal::SIGCONT, b"rtrt"),
+            (Signal::SIGUSR2, b"rtrtu"),
+        ] {
+            raise(signal).unwrap();
+            while reactor.protocol().0.len() < heard.len() {
+                reactor.turn().unwrap();
+            }
+            assert_eq!(reactor.protocol().0, heard, "{signal}");
+        }
+        // A signal that stops the reactor still does.
+        raise(Signal::SIGTERM).unwrap();
+        reactor.run().unwrap();
     });
 }
 

@@ -499,6 +499,25 @@ fn events_for_a_former_tenant_of_a_slot_are_dropped() {
     assert_eq!(world.core.len(), 1);
 }
 
+/// Regression: output for a former tenant of a slot displaced that of the new one, and what was said
+/// before a finish was lost.
+#[test]
+fn output_for_a_former_tenant_of_a_slot_displaces_none() {
+    let mut world = run(&[Step::Rst(0), Step::Turn]);
+    let gone = world.wires[0].0;
+    let (id, wire) = (world.core.ids().take(), Wire::new());
+    assert!(gone.is_predecessor_of(id) && !id.is_predecessor_of(gone));
+    world.core.insert(id, Fake(wire.clone()), State::empty());
+    world.core.opened(id, Opened::new(Peer::Unix, 0));
+    world.core.tell(|_, out| {
+        out.send(id, b"hello");
+        out.send(gone, b"to a closed connection");
+        out.finish(id);
+    });
+    world.core.settle(|_, _, _| ());
+    assert_eq!(wire.borrow().in_flight, b"hello");
+}
+
 #[test]
 fn bytes_sent_before_an_abort_are_offered_to_the_kernel() {
     let mut world = run(&[]);

@@ -164,9 +164,10 @@ impl Parcels {
             } else {
                 self.chain_piece(index, start, end)
             }
-        } else {
-            let index = self.add_parcel(id);
+        } else if let Some(index) = self.add_parcel(id) {
             self.chain_piece(index, start, end)
+        } else {
+            false
         }
     }
 
@@ -202,14 +203,21 @@ impl Parcels {
         true
     }
 
-    fn add_parcel(&mut self, id: ConnId) -> usize {
+    /// Adds an empty parcel for a connection, unless the connection is gone and its slot has another
+    /// tenant, whose parcel would not be found any more.
+    fn add_parcel(&mut self, id: ConnId) -> Option<usize> {
         if self.parcel_of.len() <= id.slot() {
             self.parcel_of.resize(id.slot() + 1, NONE);
         }
+        let number = &mut self.parcel_of[id.slot()];
+        let last = self.all.get(*number as usize);
+        if last.is_some_and(|last| id.is_predecessor_of(last.id)) {
+            return None;
+        }
         let index = self.all.len();
-        self.parcel_of[id.slot()] = index as u32;
+        *number = index as u32;
         self.all.push(Parcel::new(id));
-        index
+        Some(index)
     }
 
     /// The number of a connection's parcel in this turn.
