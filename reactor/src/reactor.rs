@@ -87,10 +87,12 @@ enum Phase {
 
 type Report = Box<dyn FnMut(&Stats) + Send>;
 
+type Callback<P> = Box<dyn FnMut(&mut P, &mut Outbox) + Send>;
+
 /// Signals that the program handles besides, and its callback.
 struct Hook<P> {
     signals: Vec<i32>,
-    callback: Box<dyn FnMut(&mut P, &mut Outbox) + Send>,
+    callback: Callback<P>,
 }
 
 /// An event loop, its connections and the one [`Protocol`] that serves them.

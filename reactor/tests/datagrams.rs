@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Heard, PATIENCE, alone, reactor, turn_at_once, turn_until};
 use edgeloop_reactor::{
-    Address, Closed, ConnId, Data, Datagram, Limits, Outbox, Protocol, Reactor, Stats, SystemError,
+    Address, Closed, ConnId, Datagram, Limits, Outbox, Protocol, Reactor, Stats, SystemError,
 };
 use nix::errno::Errno;
 
@@ -21,8 +21,6 @@ struct Upper {
 }
 
 impl Protocol for Upper {
-    fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
-
     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
         assert_eq!(datagram.tag, TAG);
         self.heard += 1;

@@ -255,15 +255,11 @@ mod tests {
 
     use super::*;
     use crate::core::limits::Limits;
-    use crate::id::Data;
-    use crate::outbox::Outbox;
     use crate::sources::fd::Fd;
 
     struct Nothing;
 
-    impl Protocol for Nothing {
-        fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
-    }
+    impl Protocol for Nothing {}
 
     /// A name with `count` addresses. The port of each is its place in the list.
     fn name(count: u16) -> Address {

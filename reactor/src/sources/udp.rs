@@ -424,8 +424,6 @@ mod tests {
     }
 
     impl Protocol for Meanwhile {
-        fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
-
         fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
             self.peer.connect(self.elsewhere).unwrap();
             self.ours.send(b"missed").unwrap();
