@@ -6,7 +6,8 @@ use std::ops::{Deref, DerefMut};
 use crate::poll::Token;
 
 /// The name of a connection: a slot in the reactor's table, and a generation that tells the slot's
-/// tenants apart.
+/// tenants apart. A connect has the name of its connection from the start, see
+/// [`Outbox::connect`](crate::Outbox::connect).
 ///
 /// Slots are reused, ids are not: an id that a protocol keeps after its connection has closed names
 /// no connection, and bytes that are sent to it are dropped. The generation counts all connections

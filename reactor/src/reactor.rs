@@ -540,7 +540,8 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Makes a connection of a stream, and adds its descriptor to the interest list: the one
-    /// epoll_ctl(2) of its life. A stream that epoll cannot wait for is ready at all times.
+    /// epoll_ctl(2) of its life, unless an attempt to connect wins a race. A stream that epoll cannot
+    /// wait for is ready at all times.
     fn watch(
         &mut self,
         id: ConnId,

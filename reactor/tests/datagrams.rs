@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use common::{Heard, PATIENCE, alone, reactor, turn_at_once, turn_until};
+use common::{Heard, PATIENCE, adopt_socket, alone, reactor, turn_at_once, turn_until};
 use edgeloop_reactor::{
     Address, Closed, ConnId, Datagram, Limits, Outbox, Protocol, Reactor, Stats, SystemError,
 };
@@ -331,6 +331,28 @@ fn a_peer_that_is_gone_holds_up_no_stop() {
         });
         reactor.run().unwrap();
         assert!(reactor.protocol().heard.contains(&Heard::Stop));
+    });
+}
+
+/// The id of a UDP socket has no timer, and its slot has another tenant once the socket is closed.
+#[test]
+fn a_timer_that_was_set_for_a_udp_socket_is_heard_of_nothing() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let to = Address::Udp(bound().local_addr().unwrap().into());
+        let udp = reactor.call(|_, out| {
+            let id = out.connect(to, TAG);
+            out.set_timer(id, Duration::from_millis(5));
+            id
+        });
+        turn_at_once(&mut reactor);
+        reactor.call(|_, out| out.stop_listening_to(TAG));
+        turn_at_once(&mut reactor);
+        let (id, _peer) = adopt_socket(&mut reactor, 0);
+        assert_eq!(id.slot(), udp.slot());
+        reactor.call(|_, out| out.set_service_timer(Duration::from_millis(20)));
+        turn_until(&mut reactor, |notes| notes.count(&Heard::ServiceTimer) == 1);
+        assert_eq!(reactor.protocol().count(&Heard::Timer(id)), 0);
     });
 }
 

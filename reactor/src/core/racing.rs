@@ -64,6 +64,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// Forgets a connect that makes no connection, and of which the protocol is told otherwise.
     pub(crate) fn withdraw(&mut self, id: ConnId) {
+        self.timers.cancel(TimerKey::Protocol(id.slot));
         self.races.remove(&id);
     }
 

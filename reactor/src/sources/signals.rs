@@ -84,14 +84,17 @@ impl Signals {
     /// Handles these signals too, such as `libc::SIGWINCH`, and blocks them in this thread. Errors:
     /// those of sigprocmask(2) and signalfd(2); `EINVAL` for a number that is no signal of signal(7).
     pub fn add(&mut self, signals: &[i32]) -> io::Result<()> {
+        let mut handled = self.handled;
         for &signal in signals {
             let kind = Signal::try_from(signal)?;
             if !is_ignored(signal) {
-                self.handled.add(kind);
+                handled.add(kind);
             }
         }
-        self.handled.thread_block()?;
-        Ok(self.fd.set_mask(&self.handled)?)
+        handled.thread_block()?;
+        self.fd.set_mask(&handled)?;
+        self.handled = handled;
+        Ok(())
     }
 
     /// The next pending signal, `None` if there is none; the call does not wait. Several signals of
