@@ -66,6 +66,8 @@ pub(crate) struct Conn {
     pub(crate) given: u64,
     /// `taken` when the server heard that it is to stop, or when it ended its side.
     pub(crate) taken_by_end: Option<u64>,
+    /// `given` when the server heard that it is to stop.
+    pub(crate) given_by_stop: u64,
     /// The server was last told that there is input, and has not read it to the end since.
     pub(crate) readable_since: Option<Moment>,
     /// The server has output left that was refused (`owes`), and was told that there is room.
@@ -99,6 +101,7 @@ impl Conn {
             taken: 0,
             given: 0,
             taken_by_end: None,
+            given_by_stop: 0,
             readable_since: None,
             owes: false,
             writable_since: None,

@@ -81,6 +81,7 @@ impl World {
             for object in &mut self.objects {
                 if let Object::Conn(conn) = object {
                     conn.taken_by_end.get_or_insert(conn.taken);
+                    conn.given_by_stop = conn.given;
                 }
             }
             self.stage = Stage::Stopping {

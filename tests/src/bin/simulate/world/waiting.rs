@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::{Bits, Errno, MS, Object, World};
-use crate::plan::Fault;
+use crate::plan::{Fault, Kind};
 
 /// Turns without one system call other than waits that end at once, after which the server spins.
 const EMPTY_TURNS_MAX: u64 = 300;
@@ -246,30 +246,31 @@ impl World {
                 now.turn - since.turn > PATIENCE_TURNS && now.ns - since.ns > PATIENCE_NS
             })
         };
-        let stdout_owes = self.stdout_owes();
+        // Output that waits holds the input back; in a chat, other members' output does.
+        let may_rest =
+            self.stdout_owes() || self.stopped_at.is_some() || self.kind == Kind::Chat;
         let mut forgotten = None;
-        for (number, object) in self.objects.iter().enumerate() {
+        for (number, object) in self.objects.iter_mut().enumerate() {
             let what = match object {
                 Object::Conn(conn) if conn.closed || !conn.watched => continue,
-                // Output that waits holds the input back; in a chat, other members' output does.
-                Object::Conn(conn)
-                    if is_old(conn.readable_since)
-                        && !conn.owes
-                        && !stdout_owes
-                        && self.stopped_at.is_none()
-                        && self.kind != crate::plan::Kind::Chat =>
-                {
-                    "input"
+                Object::Conn(conn) => {
+                    if may_rest || conn.owes {
+                        conn.readable_since = conn.readable_since.map(|_| now);
+                    }
+                    match (is_old(conn.readable_since), is_old(conn.writable_since)) {
+                        (true, _) => "input is",
+                        (_, true) => "room is",
+                        _ => continue,
+                    }
                 }
-                Object::Conn(conn) if is_old(conn.writable_since) => "output",
-                Object::Listener(listener) if is_old(listener.waiting_since) => "clients",
-                Object::Udp(udp) if is_old(udp.waiting_since) => "datagrams",
+                Object::Listener(listener) if is_old(listener.waiting_since) => "clients are",
+                Object::Udp(udp) if is_old(udp.waiting_since) => "datagrams are",
                 _ => continue,
             };
             forgotten = Some((number, what));
         }
         if let Some((number, what)) = forgotten {
-            self.fail("forgotten", format!("the {what} of object {number} are ready and forgotten"));
+            self.fail("forgotten", format!("object {number}: {what} there, and forgotten"));
         }
     }
 
