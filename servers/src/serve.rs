@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use edgeloop_reactor::{Address, Reactor};
 use edgeloop_reactor::process::reason;
+use edgeloop_reactor::{Address, Reactor};
 
 use crate::ending;
 use crate::front::Front;

@@ -20,7 +20,9 @@ use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::plan::{Door, Fault};
-use crate::world::{Errno, MS, Object, World};
+use crate::world::World;
+use crate::world::objects::Object;
+use crate::world::words::{Errno, MS};
 
 thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
@@ -150,10 +152,7 @@ unsafe fn put(value: &[u8], at: *mut c_void, length: *mut libc::socklen_t) {
 }
 
 /// Writes events to the caller's array.
-unsafe fn put_events(
-    events: Vec<(u32, u64)>,
-    at: *mut libc::epoll_event,
-) -> c_int {
+unsafe fn put_events(events: Vec<(u32, u64)>, at: *mut libc::epoll_event) -> c_int {
     let count = events.len() as c_int;
     for (place, (events, token)) in events.into_iter().enumerate() {
         let event = libc::epoll_event { events, u64: token };

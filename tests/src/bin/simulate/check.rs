@@ -3,22 +3,16 @@
 
 mod chat;
 mod counters;
+mod found;
 mod sink;
 mod streams;
 
 use edgeloop_reactor::Stats;
 
+use self::found::Found;
 use crate::plan::{Door, Kind, Plan};
 use crate::world::World;
-use crate::world::client::{Client, End};
-use crate::world::conn::Conn;
-use crate::world::{MS, Object};
-
-/// The name of the check that failed, and what it found.
-pub(crate) type Found = Result<(), (&'static str, String)>;
-
-/// Grace that is enough for a client that reads at once, in milliseconds.
-const ENOUGH_GRACE_MS: u64 = 2_000;
+use crate::world::client::End;
 
 /// All checks of a run that came to its end.
 pub(crate) fn check(plan: &Plan, world: &World, stats: &Stats, failure: Option<&str>) -> Found {
@@ -41,21 +35,4 @@ pub(crate) fn check(plan: &Plan, world: &World, stats: &Stats, failure: Option<&
         Kind::Sink => sink::check(plan, world),
         Kind::Chat => chat::check(plan, world),
     }
-}
-
-/// What was between a client and the server.
-fn conn_of<'a>(world: &'a World, client: &Client) -> Option<&'a Conn> {
-    match &world.objects[client.conn?] {
-        Object::Conn(conn) => Some(conn),
-        _ => None,
-    }
-}
-
-/// Whether a stop of this run cut off connections whose clients did nothing wrong.
-fn cuts_off(plan: &Plan, world: &World) -> bool {
-    let stops = plan
-        .signals
-        .iter()
-        .filter(|(_, signal)| matches!(*signal, libc::SIGTERM | libc::SIGINT));
-    world.grace_ns < ENOUGH_GRACE_MS * MS || stops.count() > 1
 }

@@ -192,7 +192,9 @@ fn report(plan: &Plan, check: &str, options: &Options) {
         Err(error) => println!("{error}"),
     }
     let from = outcome.trace.len().saturating_sub(TRACE_LINES);
-    outcome.trace[from..].iter().for_each(|line| println!("{line}"));
+    outcome.trace[from..]
+        .iter()
+        .for_each(|line| println!("{line}"));
     if let Some(failure) = outcome.failure {
         println!("FAILED: {}: {}", failure.check, failure.text);
     }

@@ -35,7 +35,11 @@ thread_local! {
 /// library seeds its hash tables once for each thread.
 pub(crate) fn run(plan: &Plan, trace: bool) -> Outcome {
     if let Ok(mut name) = UNDER_WAY.lock() {
-        *name = format!("--server {} --from {} --seeds 1", plan.kind.name(), plan.seed);
+        *name = format!(
+            "--server {} --from {} --seeds 1",
+            plan.kind.name(),
+            plan.seed
+        );
     }
     let plan = plan.clone();
     let running = thread::spawn(move || {
@@ -60,9 +64,14 @@ pub(crate) fn catch_panics() {
     panic::set_hook(Box::new(|info| {
         let text = info.to_string().replace('\n', " ");
         if cfg!(panic = "abort") {
-            let plan = UNDER_WAY.lock().map(|name| name.clone()).unwrap_or_default();
+            let plan = UNDER_WAY
+                .lock()
+                .map(|name| name.clone())
+                .unwrap_or_default();
             let _ = leave();
-            eprintln!("FAILED: panic: {text}\nreplay it without --release, to have it cut shorter: {plan}");
+            eprintln!(
+                "FAILED: panic: {text}\nreplay it without --release, to have it cut shorter: {plan}"
+            );
         }
         PANIC.replace(text);
     }));

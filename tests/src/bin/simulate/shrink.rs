@@ -40,7 +40,11 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
     for client in 0..plan.clients.len() {
         add(&|plan| plan.clients[client].steps.clear());
     }
-    if plan.clients.last().is_some_and(|client| client.steps.is_empty()) {
+    if plan
+        .clients
+        .last()
+        .is_some_and(|client| client.steps.is_empty())
+    {
         add(&|plan| plan.clients.truncate(plan.clients.len() - 1));
     }
     add(&|plan| plan.signals.clear());

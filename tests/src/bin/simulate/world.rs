@@ -13,82 +13,31 @@
 //! | `world.rs` | descriptors, faults, failures |
 //! | `world/waiting.rs` | epoll: the interest list and the wait |
 //! | `world/sockets.rs` | the calls on sockets |
-//! | `world/conn.rs` | one stream socket |
+//! | `world/conn.rs`, `world/objects.rs` | one stream socket; all kinds of open files |
+//! | `world/words.rs` | bits, times, stages |
 //! | `world/client.rs`, `world/acting.rs` | the clients, and what they do |
 //! | `world/stages.rs` | the course of a run, to its end |
 
 mod acting;
 pub(crate) mod client;
 pub(crate) mod conn;
+pub(crate) mod objects;
 mod sockets;
 mod stages;
 mod waiting;
+pub(crate) mod words;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 
 use tests::random::Random;
 
 use self::client::Client;
-use self::conn::{Conn, Family, Moment};
-use self::stages::Stage;
-pub(crate) use self::waiting::Watch;
+use self::objects::Object;
+use self::words::{Errno, MS, Moment, Stage, Watch};
 use crate::plan::{Fault, Kind, Knobs, Plan};
-
-/// Bits of epoll(7).
-pub(crate) type Bits = u32;
-/// An errno.
-pub(crate) type Errno = i32;
 
 /// The first number of a simulated descriptor: real ones are lower.
 pub(crate) const BASE: i32 = 1 << 20;
-/// Nanoseconds in a millisecond.
-pub(crate) const MS: u64 = 1_000_000;
-
-/// An open file of the server.
-#[derive(Debug)]
-pub(crate) enum Object {
-    /// `/dev/null`.
-    Null,
-    Epoll,
-    /// The pending signals.
-    Signals(VecDeque<i32>),
-    /// A socket that has no part yet.
-    Socket(Family),
-    Listener(Listener),
-    Conn(Conn),
-    Udp(Udp),
-}
-
-/// A listening socket.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    pub(crate) family: Family,
-    pub(crate) address: Address,
-    pub(crate) backlog: usize,
-    /// Connections that were not accepted yet.
-    pub(crate) queue: VecDeque<usize>,
-    /// The server was last told that there are clients, and has not accepted since.
-    pub(crate) waiting_since: Option<Moment>,
-}
-
-/// A UDP socket.
-#[derive(Debug)]
-pub(crate) struct Udp {
-    pub(crate) address: Address,
-    pub(crate) inbound: VecDeque<(usize, Vec<u8>)>,
-    pub(crate) dropped: u32,
-    /// A send was refused, and there is room again at this time.
-    pub(crate) room_at_ns: Option<u64>,
-    pub(crate) waiting_since: Option<Moment>,
-}
-
-/// A local address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    Inet(SocketAddr),
-    Unix,
-}
 
 /// What a world has counted. It is compared with the server's counters.
 #[derive(Clone, Debug, Default)]
@@ -181,7 +130,9 @@ impl World {
             watches: BTreeMap::new(),
             pending: VecDeque::new(),
             clients,
-            signals: signals.map(|(ns, signal)| (ns + 1_000 * MS, signal)).collect(),
+            signals: signals
+                .map(|(ns, signal)| (ns + 1_000 * MS, signal))
+                .collect(),
             signal_object: None,
             stage: Stage::Scripts,
             stopped_at: None,
@@ -290,7 +241,10 @@ impl World {
         let known = self.table.get((fd - BASE) as usize).copied().flatten();
         if known.is_none() {
             let index = fd - BASE;
-            self.fail("descriptors", format!("{call} on descriptor {index}, which is not open"));
+            self.fail(
+                "descriptors",
+                format!("{call} on descriptor {index}, which is not open"),
+            );
         }
         known.ok_or(libc::EBADF)
     }

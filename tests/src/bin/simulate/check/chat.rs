@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Found;
+use super::found::Found;
 use crate::plan::{Door, Plan, Step};
 use crate::world::World;
 use crate::world::client::{Client, End};
@@ -34,8 +34,9 @@ pub(super) fn check(plan: &Plan, world: &World) -> Found {
         texts_are_right(plan, index, &heard, &said)?;
         once_and_in_order(index, &heard)?;
         motd_was_shown(plan, index, client, &heard)?;
-        let is_order = |line: &&Heard<'_>| !line.is_old && !line.text.starts_with('[')
-            || line.text.split(' ').nth(1) != Some("to");
+        let is_order = |line: &&Heard<'_>| {
+            !line.is_old && !line.text.starts_with('[') || line.text.split(' ').nth(1) != Some("to")
+        };
         let new = heard.iter().filter(|line| !line.is_old).filter(is_order);
         orders.push(new.filter_map(|line| line.mark).collect::<Vec<_>>());
     }
@@ -59,7 +60,9 @@ fn lines(text: &str) -> Vec<Heard<'_>> {
     for line in text.split_inclusive('\n') {
         end += line.len();
         if let Some(text) = line.strip_suffix('\n') {
-            let age = text.strip_prefix("* ").and_then(|rest| rest.split_once(' '));
+            let age = text
+                .strip_prefix("* ")
+                .and_then(|rest| rest.split_once(' '));
             lines.push(Heard {
                 text,
                 mark: mark(text),
@@ -103,7 +106,10 @@ fn well_formed(index: usize, heard: &[Heard<'_>]) -> Found {
         }
         if let Some(names) = line.text.strip_prefix("* The room contains: ") {
             let mut known = BTreeSet::new();
-            if let Some(twice) = names.split(", ").find(|name| !known.insert(name.to_lowercase())) {
+            if let Some(twice) = names
+                .split(", ")
+                .find(|name| !known.insert(name.to_lowercase()))
+            {
                 return Err(("names", format!("client {index} sees {twice} twice")));
             }
         }
@@ -126,17 +132,29 @@ fn texts_are_right(
         };
         let got = &line.text[at..];
         let is_right = said.get(&mark).is_some_and(|sent| {
-            let is_farewell = line.text.ends_with(')') && line.text.contains(" has left the room (");
-            let got = if is_farewell { &got[..got.len() - 1] } else { got };
+            let is_farewell =
+                line.text.ends_with(')') && line.text.contains(" has left the room (");
+            let got = if is_farewell {
+                &got[..got.len() - 1]
+            } else {
+                got
+            };
             // An end of a stream may cut the last line, too.
-            sent == got || sent.starts_with(got) && (sent.len() + 60 > longest || is_cut(plan, mark))
+            sent == got
+                || sent.starts_with(got) && (sent.len() + 60 > longest || is_cut(plan, mark))
         });
         if !is_right {
-            return Err(("lines", format!("client {index} received what was not said: {}", line.text)));
+            return Err((
+                "lines",
+                format!("client {index} received what was not said: {}", line.text),
+            ));
         }
         let is_own = mark.0 == index && !line.is_old && !line.text.starts_with("[you to ");
         if is_own {
-            return Err(("lines", format!("client {index} heard its own line: {}", line.text)));
+            return Err((
+                "lines",
+                format!("client {index} heard its own line: {}", line.text),
+            ));
         }
     }
     Ok(())
@@ -144,8 +162,14 @@ fn texts_are_right(
 
 /// Whether the client's stream may end within this line: only its last one.
 fn is_cut(plan: &Plan, (client, number): Mark) -> bool {
-    let later = said(plan).into_keys().any(|(other, later)| other == client && later > number);
-    !later || plan.clients[client].steps.iter().any(|step| matches!(step, Step::Wait(_)))
+    let later = said(plan)
+        .into_keys()
+        .any(|(other, later)| other == client && later > number);
+    !later
+        || plan.clients[client]
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Wait(_)))
 }
 
 fn once_and_in_order(index: usize, heard: &[Heard<'_>]) -> Found {
@@ -154,7 +178,10 @@ fn once_and_in_order(index: usize, heard: &[Heard<'_>]) -> Found {
         let Some((client, number)) = line.mark else {
             continue;
         };
-        if last.insert(client, number).is_some_and(|before| before >= number) {
+        if last
+            .insert(client, number)
+            .is_some_and(|before| before >= number)
+        {
             let text = format!("client {index}: again or out of order: {}", line.text);
             return Err(("order", text));
         }
@@ -176,7 +203,10 @@ fn motd_was_shown(plan: &Plan, index: usize, client: &Client, heard: &[Heard<'_>
         .all(|line| shown.any(|shown| shown.strip_prefix("* ") == Some(line)));
     match is_shown {
         true => Ok(()),
-        false => Err(("motd", format!("client {index} has not seen the message of the day"))),
+        false => Err((
+            "motd",
+            format!("client {index} has not seen the message of the day"),
+        )),
     }
 }
 
@@ -204,7 +234,12 @@ fn one_order(orders: &[Vec<Mark>]) -> Found {
         }
     }
     let mut free: Vec<Mark> = Vec::new();
-    free.extend(before.iter().filter(|(_, count)| **count == 0).map(|(mark, _)| *mark));
+    free.extend(
+        before
+            .iter()
+            .filter(|(_, count)| **count == 0)
+            .map(|(mark, _)| *mark),
+    );
     let mut placed = 0;
     while let Some(mark) = free.pop() {
         placed += 1;
@@ -218,7 +253,10 @@ fn one_order(orders: &[Vec<Mark>]) -> Found {
         }
     }
     match placed < before.len() {
-        true => Err(("order", "two members have seen two lines in different orders".into())),
+        true => Err((
+            "order",
+            "two members have seen two lines in different orders".into(),
+        )),
         false => Ok(()),
     }
 }
@@ -285,7 +323,9 @@ fn is_heard_to_the_end(world: &World, author: usize) -> bool {
 /// The lines that a client has sent, and when.
 fn sent_lines(client: &Client) -> Vec<(Mark, u64)> {
     let text = String::from_utf8_lossy(&client.sent);
-    let marked = |line: &Heard<'_>| Some((line.mark?, time_of(&client.sent_at, line.end)));
+    // A carriage return ends a line, whenever its newline comes.
+    let end = |line: &Heard<'_>| line.end - usize::from(line.text.ends_with('\r'));
+    let marked = |line: &Heard<'_>| Some((line.mark?, time_of(&client.sent_at, end(line))));
     lines(&text).iter().filter_map(marked).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use edgeloop_reactor::Stats;
 
-use super::Found;
+use super::found::Found;
 use crate::plan::{Door, Fault, Kind, Plan};
 use crate::world::World;
 use crate::world::client::End;
@@ -33,7 +33,11 @@ pub(super) fn check(plan: &Plan, world: &World, stats: &Stats) -> Found {
         ("closed, by cause", causes, stats.closed),
         ("datagrams_in", stats.datagrams_in, tally.datagrams_in),
         ("datagrams_out", stats.datagrams_out, tally.datagrams_out),
-        ("datagrams_missed", stats.datagrams_missed, tally.datagrams_dropped),
+        (
+            "datagrams_missed",
+            stats.datagrams_missed,
+            tally.datagrams_dropped,
+        ),
     ];
     for (name, counted, expected) in pairs {
         if counted != expected {
@@ -59,12 +63,28 @@ fn causes_are_true(plan: &Plan, world: &World, stats: &Stats) -> Found {
     let bounds = [
         ("idle", stats.closed_idle, if has_idle { many } else { 0 }),
         ("stalled", stats.closed_stalled, slow),
-        ("slow consumer", stats.closed_slow_consumer, if is_chat { slow } else { 0 }),
+        (
+            "slow consumer",
+            stats.closed_slow_consumer,
+            if is_chat { slow } else { 0 },
+        ),
         ("timed out", stats.closed_timed_out, 0),
         ("error", stats.closed_error, vanished),
         ("reset", stats.closed_reset, cut),
-        ("shutdown", stats.closed_shutdown, if world.stopped_at.is_some() || plan.kind == Kind::Sink { many } else { 0 }),
-        ("aborted", stats.closed_aborted, if has_operator { many } else { 0 }),
+        (
+            "shutdown",
+            stats.closed_shutdown,
+            if world.stopped_at.is_some() || plan.kind == Kind::Sink {
+                many
+            } else {
+                0
+            },
+        ),
+        (
+            "aborted",
+            stats.closed_aborted,
+            if has_operator { many } else { 0 },
+        ),
     ];
     for (cause, count, most) in bounds {
         if count > most {

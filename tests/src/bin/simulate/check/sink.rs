@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Found, conn_of, cuts_off};
+use super::found::{Found, conn_of, cuts_off};
 use crate::plan::{Door, Plan};
 use crate::world::World;
 use crate::world::client::Client;
@@ -87,7 +87,9 @@ fn one_client(
     if client.excuse.is_some() || client.conn.is_none() || !is_complete {
         return Ok(());
     }
-    let stopped = world.stopped_at.is_some_and(|at| client.end.is_none() || client.end_ns >= at);
+    let stopped = world
+        .stopped_at
+        .is_some_and(|at| client.end.is_none() || client.end_ns >= at);
     let heard = match stopped {
         true => conn_of(world, client).map_or(0, |conn| conn.taken_by_end.unwrap_or(0) as usize),
         false if plan.option("idle-timeout").is_some() => 0,

@@ -2,12 +2,12 @@
 
 use edgeloop_reactor::Stats;
 
-use super::{Found, conn_of, cuts_off};
+use super::found::{Found, conn_of, cuts_off};
 use crate::plan::{Door, Kind, Plan};
 use crate::world::World;
 use crate::world::client::{Client, End};
 use crate::world::conn::Conn;
-use crate::world::MS;
+use crate::world::words::MS;
 
 /// Time of one round, with all the faults that it may meet, in milliseconds.
 const ROUND_MS: u64 = 50;
@@ -28,7 +28,10 @@ pub(super) fn check(plan: &Plan, world: &World, stats: &Stats) -> Found {
         ended += u64::from(is_regular && client.has_ended && before_stop);
     }
     if plan.millis("idle-timeout").is_none() && stats.closed_eof < ended {
-        let text = format!("{ended} clients ended their side, but {} counted", stats.closed_eof);
+        let text = format!(
+            "{ended} clients ended their side, but {} counted",
+            stats.closed_eof
+        );
         return Err(("causes", text));
     }
     let unanswered = stats.datagrams_in - stats.datagrams_out - stats.datagrams_lost;
@@ -36,7 +39,10 @@ pub(super) fn check(plan: &Plan, world: &World, stats: &Stats) -> Found {
         0 => Ok(()),
         // With the one datagram that is served, others may have been fetched.
         _ if plan.has("--once") => Ok(()),
-        count => Err(("bytes", format!("{count} datagrams were neither answered nor lost"))),
+        count => Err((
+            "bytes",
+            format!("{count} datagrams were neither answered nor lost"),
+        )),
     }
 }
 
@@ -52,7 +58,8 @@ fn stream(
     if !expected.starts_with(&client.received) {
         let same = expected.iter().zip(&client.received);
         let at = same.take_while(|(one, other)| one == other).count();
-        let text = format!("client {index}: byte {at} of {got} received is not the one sent ({sent})");
+        let text =
+            format!("client {index}: byte {at} of {got} received is not the one sent ({sent})");
         return Err(("bytes", text));
     }
     if client.excuse.is_some() || client.conn.is_none() {
@@ -61,9 +68,12 @@ fn stream(
     if client.end == Some(End::Reset) && !has_cause(plan, world) {
         return Err(("reset", format!("client {index} was reset for nothing")));
     }
-    let stopped = world.stopped_at.is_some_and(|at| client.end.is_none() || client.end_ns >= at);
+    let stopped = world
+        .stopped_at
+        .is_some_and(|at| client.end.is_none() || client.end_ns >= at);
     let needed = match stopped {
-        false if plan.option("idle-timeout").is_some() => 0,
+        // A lack of memory lasts longer than the shortest of them.
+        _ if plan.option("idle-timeout").is_some() => 0,
         false => sent,
         true if cuts_off(plan, world) => 0,
         true => conn_of(world, client).map_or(0, |conn| owed_by_stop(conn, world)),
@@ -96,7 +106,8 @@ fn letters(index: usize, client: &Client, answer: impl Fn(&[u8]) -> Vec<u8>) -> 
     let mut questions = client.letters_out.iter();
     for letter in &client.letters_in {
         if !questions.any(|question| answer(question) == *letter) {
-            let text = format!("client {index} received a datagram that answers none, or out of order");
+            let text =
+                format!("client {index} received a datagram that answers none, or out of order");
             return Err(("bytes", text));
         }
     }

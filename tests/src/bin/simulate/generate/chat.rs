@@ -2,7 +2,7 @@
 
 use tests::random::Random;
 
-use super::{door, ending, one_in, one_of, pause, reader, stdout, words};
+use super::dice::{door, ending, one_in, one_of, pause, reader, stdout, words};
 use crate::plan::{ClientPlan, Door, Step};
 
 /// Options of the chat.
@@ -34,11 +34,7 @@ pub(super) fn options(random: &mut Random, arguments: &mut Vec<String>) {
 }
 
 /// The people, and the operator.
-pub(super) fn clients(
-    random: &mut Random,
-    arguments: &[String],
-    clients: &mut Vec<ClientPlan>,
-) {
+pub(super) fn clients(random: &mut Random, arguments: &[String], clients: &mut Vec<ClientPlan>) {
     let is_plain = arguments.iter().any(|argument| argument == "--plain");
     let has_commands = !is_plain && one_in(random, 2);
     for index in 0..1 + random.below(8) {

@@ -1,8 +1,10 @@
 //! What clients do, each at its time.
 
+use super::World;
 use super::client::End;
 use super::conn::{Conn, Family};
-use super::{MS, Object, World};
+use super::objects::Object;
+use super::words::MS;
 use crate::plan::{Door, Fault, Reader, Step};
 
 /// Time after which a client tries to connect again whose handshake was dropped.
@@ -143,10 +145,14 @@ impl World {
             Door::Unix => Family::Unix,
             _ => Family::Tcp,
         };
-        let found = self.objects.iter().enumerate().find_map(|(object, it)| match it {
-            Object::Listener(it) if it.family == family && self.is_open(object) => Some(object),
-            _ => None,
-        });
+        let found = self
+            .objects
+            .iter()
+            .enumerate()
+            .find_map(|(object, it)| match it {
+                Object::Listener(it) if it.family == family && self.is_open(object) => Some(object),
+                _ => None,
+            });
         let (room_in, room_out) = (self.knobs.room_in, self.knobs.room_out);
         let mut conn = Conn::new(family, index, room_in, room_out);
         conn.heard_ns = self.now;
@@ -257,7 +263,9 @@ impl World {
             Step::Send(text) if client.plan.door == Door::Udp => self.post_letter(index, text),
             Step::Send(text) => client.outgoing.extend(text.bytes()),
             Step::Flood(count) => {
-                client.outgoing.extend((0..count).map(|at| (at % 251) as u8));
+                client
+                    .outgoing
+                    .extend((0..count).map(|at| (at % 251) as u8));
             }
             Step::Fin => client.fin_follows = !client.has_ended,
             Step::Read(reader) => {
@@ -338,10 +346,14 @@ impl World {
     }
 
     fn post_letter(&mut self, index: usize, text: String) {
-        let found = self.objects.iter().enumerate().find_map(|(object, it)| match it {
-            Object::Udp(_) if self.is_open(object) => Some(object),
-            _ => None,
-        });
+        let found = self
+            .objects
+            .iter()
+            .enumerate()
+            .find_map(|(object, it)| match it {
+                Object::Udp(_) if self.is_open(object) => Some(object),
+                _ => None,
+            });
         let Some(object) = found else {
             return;
         };

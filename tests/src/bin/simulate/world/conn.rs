@@ -6,20 +6,13 @@
 
 use std::collections::VecDeque;
 
-use super::Bits;
+use super::words::{Bits, Moment};
 
 /// The family of a stream socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     Tcp,
     Unix,
-}
-
-/// A moment: the number of the turn, and the time in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
-    pub(crate) turn: u64,
-    pub(crate) ns: u64,
 }
 
 /// A stream socket of the server, and the way to its client.
@@ -152,9 +145,7 @@ impl Conn {
             count = count.div_ceil(2);
         }
         let bytes = self.inbound.drain(..count);
-        bytes
-            .zip(buffer)
-            .for_each(|(byte, place)| *place = byte);
+        bytes.zip(buffer).for_each(|(byte, place)| *place = byte);
         self.taken += count as u64;
         if self.inbound.is_empty() {
             self.urgent = false;

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::World;
 use super::client::Client;
 use super::conn::{Conn, Family};
-use super::{Address, Errno, Listener, MS, Object, Udp, World};
+use super::objects::{Address, Listener, Object, Udp};
+use super::words::{Errno, MS};
 use crate::plan::{ClientPlan, Door, Fault};
 
 /// The first port that the kernel chooses, and the first of TCP and UDP clients.
@@ -92,7 +94,9 @@ impl World {
     ) -> Result<i32, Errno> {
         let object = self.object(fd, "setsockopt")?;
         let word = |at: usize| {
-            let bytes = value.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+            let bytes = value
+                .get(at..at + 4)
+                .and_then(|bytes| bytes.try_into().ok());
             bytes.map_or(0, i32::from_ne_bytes)
         };
         match (level, name) {
@@ -291,7 +295,10 @@ impl World {
             return Err(self.unknown("send on this descriptor"));
         };
         if conn.shut {
-            self.fail("end", format!("a write to object {object} after its shutdown"));
+            self.fail(
+                "end",
+                format!("a write to object {object} after its shutdown"),
+            );
             return Err(libc::EPIPE);
         }
         let result = match fault {
@@ -310,7 +317,11 @@ impl World {
             bits = libc::EPOLLOUT as u32;
         }
         if conn.deaf && conn.family == Family::Tcp && result.is_ok() {
-            let error = if conn.fin { libc::EPIPE } else { libc::ECONNRESET };
+            let error = if conn.fin {
+                libc::EPIPE
+            } else {
+                libc::ECONNRESET
+            };
             bits |= conn.reset(error);
         }
         self.raise(object, bits);
@@ -417,7 +428,10 @@ impl World {
             udp.waiting_since = None;
         }
         self.tally.datagrams_in += count as u64;
-        self.tally.bytes_in += taken.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+        self.tally.bytes_in += taken
+            .iter()
+            .map(|(_, bytes)| bytes.len() as u64)
+            .sum::<u64>();
         self.note(|| format!("recvmmsg: {count} datagrams"));
         let named = taken.into_iter().map(|(client, bytes)| {
             let address = Address::Inet(World::client_address(client));
@@ -482,8 +496,12 @@ fn told(result: Result<usize, Errno>) -> String {
 
 /// The address in a sockaddr.
 fn parse(name: &[u8]) -> Address {
-    let family = name.get(..2).map_or(0, |word| u16::from_ne_bytes([word[0], word[1]]));
-    let port = name.get(2..4).map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
+    let family = name
+        .get(..2)
+        .map_or(0, |word| u16::from_ne_bytes([word[0], word[1]]));
+    let port = name
+        .get(2..4)
+        .map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
     match i32::from(family) {
         libc::AF_INET => {
             let ip: [u8; 4] = name[4..8].try_into().unwrap_or_default();

@@ -1,22 +1,11 @@
 //! The course of a run: the clients do what they have planned; everything settles; they end; the
 //! server is told to stop, and has to.
 
+use super::World;
 use super::conn::Conn;
-use super::{MS, Object, World};
+use super::objects::Object;
+use super::words::{MS, Stage};
 use crate::plan::{Door, Reader};
-
-/// How far a run has come. Times are in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// The clients do what they have planned.
-    Scripts,
-    /// All clients read, and nothing new is said.
-    Settling { until: u64 },
-    /// The clients end their connections.
-    Closing { until: u64 },
-    /// The server was told to stop.
-    Stopping { until: u64 },
-}
 
 /// Time for everything that was said to be heard, at the slowest rate of a room that is behind.
 const SETTLING_NS: u64 = 400_000 * MS;
@@ -33,7 +22,9 @@ impl World {
         match self.stage {
             Stage::Scripts if self.clients.iter().all(|client| client.is_done()) => self.now,
             Stage::Scripts => SCRIPTS_NS,
-            Stage::Settling { until } | Stage::Closing { until } | Stage::Stopping { until } => until,
+            Stage::Settling { until } | Stage::Closing { until } | Stage::Stopping { until } => {
+                until
+            }
         }
     }
 
@@ -69,7 +60,9 @@ impl World {
                 self.end_clients();
             }
             Stage::Closing { .. } => self.stop_server(libc::SIGTERM),
-            Stage::Stopping { .. } => self.fail("end", format!("told to stop, it does not end: {why}")),
+            Stage::Stopping { .. } => {
+                self.fail("end", format!("told to stop, it does not end: {why}"))
+            }
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::mem;
 
-use super::{Bits, Errno, MS, Object, World};
+use super::World;
+use super::objects::Object;
+use super::words::{Bits, Errno, MS, Moment, Watch};
 use crate::plan::{Fault, Kind};
 
 /// Turns without one system call other than waits that end at once, after which the server spins.
@@ -14,16 +16,6 @@ const PATIENCE_TURNS: u64 = 64;
 const PATIENCE_NS: u64 = 2_000 * MS;
 /// Waits for which an event is held back at the most.
 const LATE_MAX: u8 = 3;
-
-/// An entry of the interest list.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Watch {
-    pub(crate) token: u64,
-    pub(crate) interest: Bits,
-    pub(crate) is_pending: bool,
-    /// For how many waits the event was held back.
-    pub(crate) held_back: u8,
-}
 
 /// Reported whether asked for or not.
 const ALWAYS: Bits = (libc::EPOLLERR | libc::EPOLLHUP) as Bits;
@@ -56,7 +48,10 @@ impl World {
                 return Ok(0);
             }
             _ => {
-                self.fail("descriptors", "epoll_ctl on a descriptor that was not added");
+                self.fail(
+                    "descriptors",
+                    "epoll_ctl on a descriptor that was not added",
+                );
                 return Err(libc::ENOENT);
             }
         }
@@ -78,7 +73,11 @@ impl World {
 
     /// The end of a watch: a pending event is dropped.
     pub(crate) fn forget(&mut self, object: usize) {
-        if self.watches.remove(&object).is_some_and(|watch| watch.is_pending) {
+        if self
+            .watches
+            .remove(&object)
+            .is_some_and(|watch| watch.is_pending)
+        {
             self.pending.retain(|pending| *pending != object);
         }
     }
@@ -149,8 +148,8 @@ impl World {
             }
         }
         if self.draw(Fault::WallClock) {
-            self.wall_ns += self.below(7_200_000) as i128 * i128::from(MS)
-                - 3_600_000 * i128::from(MS);
+            self.wall_ns +=
+                self.below(7_200_000) as i128 * i128::from(MS) - 3_600_000 * i128::from(MS);
         }
     }
 
@@ -197,8 +196,7 @@ impl World {
         self.note(|| format!("event {bits:#06x} for object {object}"));
         match &mut self.objects[object] {
             Object::Conn(conn) => {
-                let troubles =
-                    libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI;
+                let troubles = libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI;
                 conn.warned |= bits & troubles as u32 != 0;
                 if is_readable && conn.has_input() {
                     conn.readable_since.get_or_insert(moment);
@@ -241,14 +239,13 @@ impl World {
     /// Fails if a source that the server knows to be ready was not visited for too long.
     fn look_for_forgotten(&mut self) {
         let now = self.moment();
-        let is_old = |since: Option<super::Moment>| {
+        let is_old = |since: Option<Moment>| {
             since.is_some_and(|since| {
                 now.turn - since.turn > PATIENCE_TURNS && now.ns - since.ns > PATIENCE_NS
             })
         };
         // Output that waits holds the input back; in a chat, other members' output does.
-        let may_rest =
-            self.stdout_owes() || self.stopped_at.is_some() || self.kind == Kind::Chat;
+        let may_rest = self.stdout_owes() || self.stopped_at.is_some() || self.kind == Kind::Chat;
         let mut forgotten = None;
         for (number, object) in self.objects.iter_mut().enumerate() {
             let what = match object {
@@ -270,7 +267,10 @@ impl World {
             forgotten = Some((number, what));
         }
         if let Some((number, what)) = forgotten {
-            self.fail("forgotten", format!("object {number}: {what} there, and forgotten"));
+            self.fail(
+                "forgotten",
+                format!("object {number}: {what} there, and forgotten"),
+            );
         }
     }
 
