@@ -125,7 +125,7 @@ fn texts_are_right(
     heard: &[Heard<'_>],
     said: &BTreeMap<Mark, String>,
 ) -> Found {
-    let longest = plan.bytes("max-line").unwrap_or(4096);
+    let longest = longest_line(plan);
     for line in heard {
         let (Some(mark), Some(at)) = (line.mark, line.text.find('<')) else {
             continue;
@@ -158,6 +158,10 @@ fn texts_are_right(
         }
     }
     Ok(())
+}
+
+fn longest_line(plan: &Plan) -> usize {
+    plan.bytes("max-line").unwrap_or(4096)
 }
 
 /// Whether the client's stream may end within this line: only its last one.
@@ -297,7 +301,7 @@ fn nothing_is_missing(plan: &Plan, world: &World) -> Found {
             if author == *index {
                 continue;
             }
-            for (mark, at) in sent_lines(other) {
+            for (mark, at) in sent_lines(plan, other) {
                 let is_due = at > joined
                     && (heard_by_any.contains(&mark) || is_heard_to_the_end(world, author));
                 if is_due && !seen.contains(&mark) {
@@ -307,7 +311,6 @@ fn nothing_is_missing(plan: &Plan, world: &World) -> Found {
             }
         }
     }
-    let _ = plan;
     Ok(())
 }
 
@@ -320,11 +323,15 @@ fn is_heard_to_the_end(world: &World, author: usize) -> bool {
     is_there && is_member && client.end != Some(End::Own)
 }
 
-/// The lines that a client has sent, and when.
-fn sent_lines(client: &Client) -> Vec<(Mark, u64)> {
+/// The lines that a client has sent, and when each was complete: a carriage return ends it, whenever
+/// its newline comes, and so does the byte that makes it too long.
+fn sent_lines(plan: &Plan, client: &Client) -> Vec<(Mark, u64)> {
     let text = String::from_utf8_lossy(&client.sent);
-    // A carriage return ends a line, whenever its newline comes.
-    let end = |line: &Heard<'_>| line.end - usize::from(line.text.ends_with('\r'));
+    let longest = longest_line(plan);
+    let end = |line: &Heard<'_>| {
+        let start = line.end - line.text.len() - 1;
+        (line.end - usize::from(line.text.ends_with('\r'))).min(start + longest)
+    };
     let marked = |line: &Heard<'_>| Some((line.mark?, time_of(&client.sent_at, end(line))));
     lines(&text).iter().filter_map(marked).collect()
 }
