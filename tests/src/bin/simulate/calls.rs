@@ -19,6 +19,7 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::memory::uncounted;
 use crate::plan::{Door, Fault};
 use crate::world::World;
 use crate::world::objects::Object;
@@ -40,7 +41,11 @@ pub(crate) fn leave() -> Option<World> {
 
 /// Does something with this thread's world. `None`: there is none, or the world itself calls.
 pub(crate) fn in_world<R>(act: impl FnOnce(&mut World) -> R) -> Option<R> {
-    let act = |place: &RefCell<Option<World>>| Some(act(place.try_borrow_mut().ok()?.as_mut()?));
+    let act = |place: &RefCell<Option<World>>| {
+        let mut world = place.try_borrow_mut().ok()?;
+        let world = world.as_mut()?;
+        Some(uncounted(|| act(world)))
+    };
     WORLD.try_with(act).ok().flatten()
 }
 

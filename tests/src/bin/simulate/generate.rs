@@ -35,6 +35,9 @@ impl Plan {
             for index in 0..1 + random.below(7) {
                 clients.push(client(random, &arguments, &knobs, kind, index));
             }
+            if one_in(random, 40) {
+                crowd(random, &mut clients);
+            }
             if kind == Kind::Sink {
                 clients.push(stdout(random));
             }
@@ -121,7 +124,9 @@ fn signals(random: &mut Random) -> Vec<(u64, i32)> {
         }
     }
     if one_in(random, 5) {
-        let at = random.below(4_000) as u64;
+        // Most clients are busy at the start.
+        let latest = one_of(random, &[20, 200, 4_000]);
+        let at = random.below(latest) as u64;
         let stop = [libc::SIGTERM, libc::SIGINT];
         signals.push((at, one_of(random, &stop)));
         if one_in(random, 4) {
@@ -172,6 +177,20 @@ fn client(
         false => random.below(2_000) as u64,
     };
     ClientPlan { door, at_ms, steps }
+}
+
+/// More clients at once than a listener accepts in one turn. They say one line each.
+fn crowd(random: &mut Random, clients: &mut Vec<ClientPlan>) {
+    let size = 50 + random.below(100);
+    for index in clients.len()..clients.len() + size {
+        let (mut number, most) = (0, 1);
+        let text = lines(random, index, &mut number, most);
+        clients.push(ClientPlan {
+            door: Door::Tcp,
+            at_ms: 1,
+            steps: vec![Step::Send(text), Step::Fin],
+        });
+    }
 }
 
 /// Lines that name their client and number, the last of which may lack its end.

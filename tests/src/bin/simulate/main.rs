@@ -16,19 +16,21 @@
 //! | `plan.rs`, `generate.rs`, `generate/` | a run as data, and how a seed makes it |
 //! | `calls.rs` | the border: libc's functions |
 //! | `world.rs`, `world/` | the kernel, its clock, the clients |
-//! | `run.rs` | a run |
+//! | `run.rs`, `memory.rs` | a run; the memory that the server holds |
 //! | `check.rs`, `check/` | the promises |
 //! | `shrink.rs`, `regressions.rs` | failures: cut shorter, and kept with their story |
 
 mod calls;
 mod check;
 mod generate;
+mod memory;
 mod plan;
 mod regressions;
 mod run;
 mod shrink;
 mod world;
 
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -73,6 +75,8 @@ fn main() -> ExitCode {
     let options = Options::parse();
     // The way to standard error is chosen once for the process, and not by a server in a world.
     edgeloop::stderr::draw(b"");
+    // Their buffers are the process's, and would count as the first run's.
+    let _ = (io::stdin(), io::stdout());
     run::catch_panics();
     if options.trace && log::set_logger(&ToTrace).is_ok() {
         log::set_max_level(LevelFilter::Trace);

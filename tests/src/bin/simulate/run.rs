@@ -10,6 +10,7 @@ use edgeloop_reactor::Stats;
 
 use crate::calls::{enter, in_world, leave};
 use crate::check::check;
+use crate::memory::held;
 use crate::plan::Plan;
 use crate::world::{Failure, Tally, World};
 
@@ -80,6 +81,7 @@ pub(crate) fn catch_panics() {
 fn in_this_thread(plan: &Plan, trace: bool) -> Outcome {
     enter(World::new(plan, trace));
     let arguments: Vec<&str> = plan.arguments.iter().map(String::as_str).collect();
+    let before = held();
     let served = match edgeloop::start(&arguments) {
         Ok(server) => serve(server),
         Err(why) => {
@@ -87,9 +89,17 @@ fn in_this_thread(plan: &Plan, trace: bool) -> Outcome {
             (Stats::default(), None)
         }
     };
+    let failure_bytes = served.1.as_ref().map_or(0, String::capacity) as i64;
+    let left = held() - before - failure_bytes;
     let Some(mut world) = leave() else {
         return Outcome::default();
     };
+    if left != 0 {
+        world.fail(
+            "memory",
+            format!("{left} bytes are still allocated after the end"),
+        );
+    }
     if world.failure.is_none() {
         let (stats, failure) = served;
         world.read_what_is_left();

@@ -39,6 +39,11 @@ use crate::plan::{Fault, Kind, Knobs, Plan};
 /// The first number of a simulated descriptor: real ones are lower.
 pub(crate) const BASE: i32 = 1 << 20;
 
+/// System calls of one turn at the most.
+const CALLS_MAX: u64 = 100_000;
+/// Bytes of the reactor's read buffer, and of its budget for one connection in one turn.
+const READ_BUFFER: usize = 64 * 1024;
+
 /// What a world has counted. It is compared with the server's counters.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -99,6 +104,8 @@ pub(crate) struct World {
     pub(crate) grace_ns: u64,
     pub(crate) tally: Tally,
     pub(crate) failure: Option<Failure>,
+    /// Bytes that the server may have read from a client and not sent back to it yet.
+    queued_max: Option<u64>,
     /// Lines of the trace, if there is one.
     trace: Option<Vec<String>>,
     /// Keepalive of accepted connections: idle time and interval in seconds, and count.
@@ -143,6 +150,7 @@ impl World {
                 ..Tally::default()
             },
             failure: None,
+            queued_max: queued_max(plan),
             trace: trace.then(Vec::new),
             keepalive: (0, 0, 0),
             vanished: Vec::new(),
@@ -238,6 +246,12 @@ impl World {
     /// The object of a descriptor. A number that is not open is a failure of the run.
     pub(crate) fn object(&mut self, fd: i32, call: &'static str) -> Result<usize, Errno> {
         self.calls += 1;
+        if self.calls > CALLS_MAX {
+            self.fail("spinning", format!("more than {CALLS_MAX} calls in one turn"));
+        }
+        if self.failure.is_some() && self.is_running {
+            return Err(libc::EIO);
+        }
         let known = self.table.get((fd - BASE) as usize).copied().flatten();
         if known.is_none() {
             let index = fd - BASE;
@@ -284,4 +298,12 @@ impl World {
         };
         ((ns / 1_000_000_000) as i64, (ns % 1_000_000_000) as i64)
     }
+}
+
+/// Output that waits for a peer stays below the high-water mark, what is read in one turn, and what lies
+/// in the read buffer.
+fn queued_max(plan: &Plan) -> Option<u64> {
+    let answers = matches!(plan.kind, Kind::Echo | Kind::Upper);
+    let high_water = plan.bytes("high-water").unwrap_or(256 * 1024);
+    answers.then_some((high_water + 2 * READ_BUFFER) as u64)
 }

@@ -33,6 +33,7 @@ pub(super) fn check(plan: &Plan, world: &World) -> Found {
         well_formed(index, &heard)?;
         texts_are_right(plan, index, &heard, &said)?;
         once_and_in_order(index, &heard)?;
+        last_words_arrive(plan, world, index, client)?;
         motd_was_shown(plan, index, client, &heard)?;
         let is_order = |line: &&Heard<'_>| {
             !line.is_old && !line.text.starts_with('[') || line.text.split(' ').nth(1) != Some("to")
@@ -191,6 +192,20 @@ fn once_and_in_order(index: usize, heard: &[Heard<'_>]) -> Found {
         }
     }
     Ok(())
+}
+
+/// A client that is dismissed, or leaves with `/quit`, is not reset: a reset would destroy the words
+/// that are on their way to it. Three ends are without words.
+fn last_words_arrive(plan: &Plan, world: &World, index: usize, client: &Client) -> Found {
+    let is_rough = plan.option("max-per-ip").is_some()
+        || plan.option("idle-timeout").is_some()
+        || plan.has("--operator");
+    let before_stop = world.stopped_at.is_none_or(|at| client.end_ns < at);
+    let is_reset = client.end == Some(End::Reset) && client.excuse.is_none();
+    match is_reset && before_stop && !is_rough {
+        true => Err(("reset", format!("client {index} was reset for nothing"))),
+        false => Ok(()),
+    }
 }
 
 /// A member that was there when all was quiet has seen the whole message of the day.

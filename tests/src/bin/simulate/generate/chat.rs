@@ -59,7 +59,7 @@ fn person(
     if one_in(random, 8) {
         steps.push(Step::Wait(pause(random)));
     }
-    steps.push(Step::Send(match random.below(30) {
+    steps.push(Step::Send(match random.below(20) {
         0 => "no/name\n".into(),
         1 => "same\n".into(),
         _ => format!("{}\n", name(index)),

@@ -271,6 +271,13 @@ impl World {
         };
         let goes_on = matches!(result, Ok(1..)) || fault.is_some();
         conn.readable_since = (goes_on && conn.has_input()).then_some(moment);
+        let queued = conn.taken - conn.given.min(conn.taken);
+        if self.stopped_at.is_none() && self.queued_max.is_some_and(|most| queued > most) {
+            self.fail(
+                "memory",
+                format!("{queued} bytes wait for the peer of object {object}"),
+            );
+        }
         self.tally.bytes_in += result.unwrap_or(0) as u64;
         self.note(|| format!("recv on object {object}: {}", told(result)));
         result
