@@ -100,18 +100,18 @@ macro_rules! calls {
             // SAFETY: the name and the signature are libc's, and so is what a call means.
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $name($($arg: $type),*) -> $ret {
+                type Real = unsafe extern "C" fn($($type),*) -> $ret;
+                static BEHIND: AtomicUsize = AtomicUsize::new(0);
                 let simulated: Option<Result<$ret, Errno>> =
                     in_world(|$world: &mut World| $body).flatten();
                 if let Some(result) = simulated {
                     return give_back(result);
                 }
-                static BEHIND: AtomicUsize = AtomicUsize::new(0);
                 let address = behind(
                     &BEHIND,
                     // SAFETY: the text ends in its only zero byte.
                     unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) },
                 );
-                type Real = unsafe extern "C" fn($($type),*) -> $ret;
                 // SAFETY: this is libc's function of the same signature, called with the caller's
                 // arguments.
                 unsafe { std::mem::transmute::<usize, Real>(address)($($arg),*) }
@@ -314,13 +314,11 @@ calls! {
         // A server's words to the user are part of the trace.
         // SAFETY: the caller's buffer.
         let said = unsafe { bytes(buffer, length) };
-        match World::is_ours(fd) {
-            true => Some(Err(world.unknown("write"))),
-            false => {
-                world.note(|| format!("says: {}", String::from_utf8_lossy(said).trim_end()));
-                Some(Ok(length as isize))
-            }
+        if World::is_ours(fd) {
+            return Some(Err(world.unknown("write")));
         }
+        world.note(|| format!("says: {}", String::from_utf8_lossy(said).trim_end()));
+        Some(Ok(length as isize))
     };
 
     fn writev(fd: c_int, slices: *const libc::iovec, count: c_int) -> isize = |world| {
@@ -463,9 +461,9 @@ calls! {
     };
 
     fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int = |world| {
-        let (tv_sec, tv_nsec) = world.clock(clock);
+        let now = world.clock(clock);
         // SAFETY: the caller's time.
-        unsafe { *time = libc::timespec { tv_sec, tv_nsec } };
+        unsafe { *time = libc::timespec { tv_sec: now.0, tv_nsec: now.1 } };
         Some(Ok(0))
     };
 
@@ -499,10 +497,10 @@ calls! {
 // SAFETY: the name and the signature are libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn signal(number: c_int, handler: usize) -> usize {
+    static BEHIND: AtomicUsize = AtomicUsize::new(0);
     if in_world(|_| ()).is_some() {
         return libc::SIG_DFL;
     }
-    static BEHIND: AtomicUsize = AtomicUsize::new(0);
     let address = behind(&BEHIND, c"signal");
     // SAFETY: this is libc's function of the same signature, called with the caller's arguments.
     unsafe {

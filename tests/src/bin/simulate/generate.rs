@@ -32,7 +32,7 @@ impl Plan {
             chat::options(random, &mut arguments);
             chat::clients(random, &arguments, &mut clients);
         } else {
-            for index in 0..1 + random.below(7) {
+            for index in 0..=random.below(7) {
                 clients.push(client(random, &arguments, &knobs, kind, index));
             }
             if one_in(random, 40) {
@@ -118,7 +118,7 @@ fn common_options(random: &mut Random, arguments: &mut Vec<String>, kind: Kind) 
 fn signals(random: &mut Random) -> Vec<(u64, i32)> {
     let mut signals = Vec::new();
     if one_in(random, 4) {
-        for _ in 0..1 + random.below(3) {
+        for _ in 0..=random.below(3) {
             let signal = [libc::SIGUSR1, libc::SIGHUP, libc::SIGWINCH, libc::SIGCONT];
             signals.push((random.below(3_000) as u64, one_of(random, &signal)));
         }
@@ -151,7 +151,7 @@ fn client(
     let is_slow = one_in(random, 4);
     let mut steps = Vec::new();
     let mut line = 0;
-    for _ in 0..1 + random.below(6) {
+    for _ in 0..=random.below(6) {
         match random.below(8) {
             0 | 1 => steps.push(Step::Wait(pause(random))),
             2 if is_slow => steps.push(Step::Read(reader(random))),
@@ -195,13 +195,13 @@ fn crowd(random: &mut Random, clients: &mut Vec<ClientPlan>) {
 
 /// Lines that name their client and number, the last of which may lack its end.
 fn lines(random: &mut Random, index: usize, number: &mut usize, most: usize) -> String {
-    let mut text = String::new();
-    for _ in 0..1 + random.below(most.clamp(1, 40)) {
+    let mut lines = Vec::new();
+    for _ in 0..=random.below(most.clamp(1, 40)) {
         let length = random.length(7);
-        text += &format!("<{index}-{number}>{}\n", words(random, length));
+        lines.push(format!("<{index}-{number}>{}\n", words(random, length)));
         *number += 1;
     }
-    text
+    lines.concat()
 }
 
 /// A text of any characters.

@@ -247,7 +247,10 @@ impl World {
     pub(crate) fn object(&mut self, fd: i32, call: &'static str) -> Result<usize, Errno> {
         self.calls += 1;
         if self.calls > CALLS_MAX {
-            self.fail("spinning", format!("more than {CALLS_MAX} calls in one turn"));
+            self.fail(
+                "spinning",
+                format!("more than {CALLS_MAX} calls in one turn"),
+            );
         }
         if self.failure.is_some() && self.is_running {
             return Err(libc::EIO);

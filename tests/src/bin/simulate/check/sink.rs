@@ -1,6 +1,6 @@
 //! The sink: every line of every client is printed once and in order, and nothing comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::found::{Found, conn_of, cuts_off};
 use crate::plan::{Door, Plan};
@@ -24,10 +24,35 @@ pub(super) fn check(plan: &Plan, world: &World) -> Found {
             return Err(("bytes", format!("client {index} received something")));
         }
         let none = Vec::new();
-        let printed = lines.get(&index).unwrap_or(&none);
-        one_client(plan, world, index, client, printed, is_complete)?;
+        let its_lines = lines.get(&index).unwrap_or(&none);
+        one_client(plan, world, index, client, its_lines, is_complete)?;
     }
-    Ok(())
+    match is_complete {
+        true => all_are_closed(&printed),
+        false => Ok(()),
+    }
+}
+
+/// Each client that was announced has its end, after a stop too.
+fn all_are_closed(printed: &str) -> Found {
+    let mut open = BTreeSet::new();
+    for words in printed
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+    {
+        match words[..] {
+            ["client", number, "connected", ..] => drop(open.insert(number)),
+            ["client", number, "closed"] => drop(open.remove(number)),
+            _ => {}
+        }
+    }
+    match open.first() {
+        Some(number) => Err((
+            "bytes",
+            format!("client {number} was not printed as closed"),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The printed lines of each client: a line begins with its client's mark.
@@ -95,10 +120,8 @@ fn one_client(
         false if plan.option("idle-timeout").is_some() => 0,
         false => client.sent.len(),
     };
-    let needed = client.sent[..heard.min(client.sent.len())]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count();
+    let heard = &client.sent[..heard.min(client.sent.len())];
+    let needed = heard.split(|byte| *byte == b'\n').count() - 1;
     match printed.len() < needed {
         true => {
             let count = printed.len();

@@ -37,7 +37,7 @@ pub(super) fn options(random: &mut Random, arguments: &mut Vec<String>) {
 pub(super) fn clients(random: &mut Random, arguments: &[String], clients: &mut Vec<ClientPlan>) {
     let is_plain = arguments.iter().any(|argument| argument == "--plain");
     let has_commands = !is_plain && one_in(random, 2);
-    for index in 0..1 + random.below(8) {
+    for index in 0..=random.below(8) {
         let client = person(random, arguments, index, has_commands);
         clients.push(client);
     }
@@ -71,7 +71,7 @@ fn person(
             3 if is_slow => steps.push(Step::Read(reader(random))),
             _ => {
                 let mut text = String::new();
-                for _ in 0..1 + random.below(4) {
+                for _ in 0..=random.below(4) {
                     text += &line(random, index, &mut number, has_commands);
                 }
                 // A line may come in two pieces, with a pause in between.

@@ -64,7 +64,7 @@ pub(super) fn words(random: &mut Random, length: usize) -> String {
 pub(super) fn stdout(random: &mut Random) -> ClientPlan {
     let mut steps = Vec::new();
     if one_in(random, 2) {
-        for _ in 0..1 + random.below(4) {
+        for _ in 0..=random.below(4) {
             steps.push(Step::Wait(pause(random)));
             steps.push(Step::Read(reader(random)));
         }

@@ -17,6 +17,9 @@ const CLIENT_PORT: u16 = 20_000;
 /// Place of the number of dropped datagrams in `SO_MEMINFO`, an array of words.
 const DROPS: usize = 8;
 
+/// A datagram: its sender as a sockaddr, and its bytes.
+type Letter = (Vec<u8>, Vec<u8>);
+
 impl World {
     /// socket(2).
     pub(crate) fn socket(&mut self, domain: i32, kind: i32) -> Result<i32, Errno> {
@@ -409,11 +412,7 @@ impl World {
     }
 
     /// recvmmsg(2): datagrams and their senders, at most `most`.
-    pub(crate) fn receive(
-        &mut self,
-        fd: i32,
-        most: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+    pub(crate) fn receive(&mut self, fd: i32, most: usize) -> Result<Vec<Letter>, Errno> {
         let object = self.object(fd, "recvmmsg")?;
         self.tally.reads += 1;
         self.act_within_turn();
