@@ -184,7 +184,10 @@ impl Figures {
 /// Prints a failing plan, cut shorter, with the end of its trace.
 fn report(plan: &Plan, check: &str, options: &Options) {
     let (kind, seed) = (plan.kind.name(), plan.seed);
-    println!("replay it: --server {kind} --from {seed} --seeds 1 --trace");
+    match options.regressions {
+        true => println!("replay it: --regressions --trace"),
+        false => println!("replay it: --server {kind} --from {seed} --seeds 1 --trace"),
+    }
     if options.whole {
         return;
     }
