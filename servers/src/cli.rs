@@ -5,7 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::chat::ChatCommand;
 use crate::echo::EchoCommand;
-use crate::server::ServerCommand;
+use crate::server::{ServerCommand, Turns};
 use crate::sink::SinkCommand;
 use crate::talk::TalkCommand;
 use crate::upper::UpperCommand;
@@ -60,7 +60,7 @@ macro_rules! servers {
             }
 
             /// Options that exclude each other. An error is a message for the user.
-            fn check(&self) -> Result<(), &'static str> {
+            pub(crate) fn check(&self) -> Result<(), &'static str> {
                 match self {
                     $(Server::$name(command) => check(command),)*
                 }
@@ -70,6 +70,13 @@ macro_rules! servers {
             pub(crate) fn run(self) -> Result<(), String> {
                 match self {
                     $(Server::$name(command) => command.run(),)*
+                }
+            }
+
+            /// The server on one reactor, listening.
+            pub(crate) fn start(self) -> Result<Box<dyn Turns>, String> {
+                match self {
+                    $(Server::$name(command) => command.start(),)*
                 }
             }
         }

@@ -8,8 +8,8 @@ use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
 use crate::models::{Answer, Conversation};
 use crate::options::{AnswerOptions, Options, default_port};
-use crate::serve::serve;
-use crate::server::{Server, ServerCommand};
+use crate::serve::{serve, start_alone};
+use crate::server::{Server, ServerCommand, Turns};
 
 const PORT: u16 = 9876;
 
@@ -75,6 +75,12 @@ impl ServerCommand for EchoCommand {
         let answers_low_ports = self.options.answer_low_ports;
         let protocol = move || Echo { answers_low_ports };
         serve::<_, EchoConversation>(protocol, self.options(), PORT)
+    }
+
+    fn start(self) -> Result<Box<dyn Turns>, String> {
+        let answers_low_ports = self.options.answer_low_ports;
+        let protocol = Echo { answers_low_ports };
+        Ok(Box::new(start_alone(protocol, self.options(), PORT)?))
     }
 }
 

@@ -46,13 +46,15 @@ pub mod upper;
 pub mod values;
 mod workers;
 
+use std::iter;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use edgeloop_reactor::process::{ignore_write_signals, reap_orphans, reason};
 use edgeloop_reactor::terminal::serve_in_background;
 
 use crate::cli::{Cli, Command, Server};
+pub use crate::server::Turns;
 
 /// The program: reads the command line, serves, and tells how it ended.
 #[must_use]
@@ -72,6 +74,22 @@ pub fn main() -> ExitCode {
     };
     logging::finish();
     status
+}
+
+/// A server with this command line, `["echo", "--high-water", "4096"]`, on one reactor in the caller's
+/// hand: for a test that makes its turns one by one. It neither starts a log nor reads the
+/// environment, and of the process it changes what `edgeloop` does as well: the limit of descriptors,
+/// and how signals are handled. Errors: a message about the command line, or why it cannot serve.
+pub fn start(arguments: &[&str]) -> Result<Box<dyn Turns>, String> {
+    let typed = iter::once("edgeloop").chain(arguments.iter().copied());
+    let cli = Cli::try_parse_from(typed).map_err(|error| error.to_string())?;
+    match cli.command {
+        Command::Serve(server) => {
+            server.check()?;
+            server.start()
+        }
+        Command::Generate(_) => Err("this is not a server".into()),
+    }
 }
 
 /// Signals that concern the process, whatever it serves and how.

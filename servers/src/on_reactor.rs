@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use edgeloop_reactor::process::reason;
-use edgeloop_reactor::{Bound, Direction, Limits, Reactor};
+use edgeloop_reactor::{Bound, Direction, Limits, Reactor, Stats};
 
 use crate::front::Front;
 use crate::listen::cannot_listen;
-use crate::server::{CLIENT, Server};
+use crate::server::{CLIENT, Server, Turns};
 
 /// A reactor with a protocol and its front.
 pub(crate) fn reactor<S: Server>(
@@ -66,5 +66,23 @@ pub(crate) fn run<S: Server>(reactor: &mut Reactor<Front<S>>) -> Result<(), Stri
     match reactor.protocol().protocol().failure() {
         Some(failure) => Err(failure),
         None => Ok(()),
+    }
+}
+
+impl<S: Server> Turns for Reactor<Front<S>> {
+    fn turn(&mut self) -> io::Result<()> {
+        Reactor::turn(self)
+    }
+
+    fn is_done(&self) -> bool {
+        Reactor::is_done(self)
+    }
+
+    fn stats(&self) -> Stats {
+        Reactor::stats(self)
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.protocol().protocol().failure()
     }
 }

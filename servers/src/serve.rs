@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use edgeloop_reactor::process::reason;
 use edgeloop_reactor::terminal::REDRAW_SIGNALS;
-use edgeloop_reactor::{Address, Outbox};
+use edgeloop_reactor::{Address, Outbox, Reactor};
 
 use crate::ending;
 use crate::front::Front;
@@ -64,6 +64,19 @@ pub(crate) fn serve_alone<S: Server>(
 ) -> Result<(), String> {
     check_stdout(&protocol)?;
     logging::start(options.log_level(), options.log_file.as_deref())?;
+    let mut reactor = start_alone(protocol, options, default_port)?;
+    let served = run(&mut reactor);
+    ending::begin(reactor.grace_left());
+    served
+}
+
+/// A reactor with a server, its signals, its standard streams and its listeners. The log is the
+/// caller's affair.
+pub(crate) fn start_alone<S: Server>(
+    protocol: S,
+    options: &Options,
+    default_port: u16,
+) -> Result<Reactor<Front<S>>, String> {
     let limits = limits(options)?;
     // Names are resolved before signals are handled: Ctrl-C ends a resolution that takes long.
     let addresses = resolve(options, default_port)?;
@@ -79,7 +92,5 @@ pub(crate) fn serve_alone<S: Server>(
     for share in listen(&addresses, options, 1, |_| Ok(()))? {
         serve_share(&mut reactor, share)?;
     }
-    let served = run(&mut reactor);
-    ending::begin(reactor.grace_left());
-    served
+    Ok(reactor)
 }

@@ -1,7 +1,9 @@
 //! The words that servers and the code that runs them have in common.
 
+use std::io;
+
 use clap::Args;
-use edgeloop_reactor::{Limits, Outbox, Protocol};
+use edgeloop_reactor::{Limits, Outbox, Protocol, Stats};
 
 use crate::options::Options;
 
@@ -70,4 +72,22 @@ pub(crate) trait ServerCommand: Args {
 
     /// Serves until the end.
     fn run(self) -> Result<(), String>;
+
+    /// The server on one reactor, listening; the caller makes its turns.
+    fn start(self) -> Result<Box<dyn Turns>, String>;
+}
+
+/// A server whose turns its caller makes.
+pub trait Turns {
+    /// One turn of its reactor. Errors: those of epoll_wait(2).
+    fn turn(&mut self) -> io::Result<()>;
+
+    /// Whether the server has ended.
+    fn is_done(&self) -> bool;
+
+    /// The counters of its reactor.
+    fn stats(&self) -> Stats;
+
+    /// After the end: the failure, if there was one. A message for the user.
+    fn failure(&self) -> Option<String>;
 }

@@ -20,8 +20,8 @@ use crate::line::{Line, LineAssembler};
 use crate::models::{Answer, Conversation, take_unannounced};
 use crate::options::{Options, default_port};
 use crate::print::print;
-use crate::serve::serve;
-use crate::server::{Server, ServerCommand, StandardStreams};
+use crate::serve::{serve, start_alone};
+use crate::server::{Server, ServerCommand, StandardStreams, Turns};
 
 const PORT: u16 = 8888;
 
@@ -292,6 +292,11 @@ impl ServerCommand for SinkCommand {
         let next_number = Arc::new(AtomicU64::new(0));
         let protocol = move || Sink::new(Arc::clone(&next_number));
         serve::<_, SinkConversation>(protocol, &self.options, PORT)
+    }
+
+    fn start(self) -> Result<Box<dyn Turns>, String> {
+        let protocol = Sink::new(Arc::default());
+        Ok(Box::new(start_alone(protocol, &self.options, PORT)?))
     }
 }
 

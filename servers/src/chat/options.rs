@@ -13,8 +13,8 @@ use super::transcript::Transcript;
 use super::{Chat, motd};
 use crate::options::{Options, default_port};
 use crate::screen::Screen;
-use crate::serve::serve_alone;
-use crate::server::ServerCommand;
+use crate::serve::{serve_alone, start_alone};
+use crate::server::{ServerCommand, Turns};
 use crate::values::{duration, number, positive, size};
 
 const PORT: u16 = 7777;
@@ -141,6 +141,10 @@ impl ServerCommand for ChatCommand {
 
     fn run(self) -> Result<(), String> {
         serve_alone(self.chat()?, &self.common, PORT)
+    }
+
+    fn start(self) -> Result<Box<dyn Turns>, String> {
+        Ok(Box::new(start_alone(self.chat()?, &self.common, PORT)?))
     }
 }
 

@@ -5,8 +5,8 @@ use clap::Args;
 use super::Talk;
 use crate::options::{Options, default_port};
 use crate::screen::Screen;
-use crate::serve::serve_alone;
-use crate::server::ServerCommand;
+use crate::serve::{serve_alone, start_alone};
+use crate::server::{ServerCommand, Turns};
 
 const PORT: u16 = 5678;
 
@@ -42,5 +42,10 @@ impl ServerCommand for TalkCommand {
     fn run(self) -> Result<(), String> {
         let talk = Talk::answering(Screen::of_standard_streams());
         serve_alone(talk, &self.options, PORT)
+    }
+
+    fn start(self) -> Result<Box<dyn Turns>, String> {
+        let talk = Talk::answering(Screen::of_standard_streams());
+        Ok(Box::new(start_alone(talk, &self.options, PORT)?))
     }
 }
