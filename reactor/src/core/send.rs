@@ -145,11 +145,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let Some(conn) = live(&mut self.slots, id) else {
             return;
         };
+        let before = conn.unsent_bytes();
         if let Err(errno) = conn.flush(&mut self.shared) {
             let why = conn.closed_by(errno);
             return self.doom(id, why);
         }
         let pending = conn.unsent_bytes();
+        self.voice.outbox.work.charge(before - pending);
         self.voice.outbox.output.set_pending(id, pending);
         if !conn.state.contains(State::HIGH_WATER) || pending > low_water {
             return;

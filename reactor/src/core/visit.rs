@@ -10,6 +10,7 @@
 use super::conn::{HiddenEnd, Phase, Read, State, Stream};
 use super::race::Connecting;
 use super::timers::Millis;
+use super::work::{CALLBACK, Part};
 use super::{Core, live};
 use crate::id::{ConnId, Data};
 use crate::outbox::{Current, Said};
@@ -33,7 +34,7 @@ enum Next {
     Written(nix::Result<()>),
     /// The peer has ended its side.
     Eof,
-    /// The budget is spent.
+    /// The budget of the connection is spent, or that of the turn.
     List,
     /// The connection may be on its way to its end, or short of memory.
     Conclude,
@@ -42,9 +43,12 @@ enum Next {
 }
 
 impl<S: Stream, P: Protocol> Core<S, P> {
-    /// Takes in an event: one connection's turn.
+    /// Takes in an event: one connection's turn, or a place at the end of the ready list.
     pub(crate) fn deliver(&mut self, id: ConnId, ready: Ready) {
-        self.budget = self.limits.read_budget;
+        if self.work().is_spent() {
+            return self.note_only(id, ready);
+        }
+        self.begin_visit();
         match self.pass(id, ready) {
             Next::Rest => {}
             next => self.go_on(id, next),
@@ -55,8 +59,21 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// have their turn in this one.
     pub(crate) fn begin_turn(&mut self, now: Millis) {
         self.set_now(now);
-        self.lists.begin_turn();
         self.timers.begin_turn();
+        let is_behind = self.lists.begin_turn();
+        self.shared.stats.turns_cut += u64::from(is_behind);
+        self.work().begin_turn();
+        self.work().begin(match is_behind {
+            true => Part::NoEvents,
+            false => Part::Events,
+        });
+    }
+
+    /// The reads of one connection begin, with a new budget.
+    #[inline]
+    fn begin_visit(&mut self) {
+        self.budget = self.limits.read_budget;
+        self.work().begin_visit();
     }
 
     /// A connection from one of the lists goes on, with a new budget.
@@ -68,7 +85,6 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             conn.state |= State::READABLE | State::WRITABLE;
         }
         conn.state -= State::LISTED | State::STARVED;
-        self.budget = self.limits.read_budget;
         self.go_on(id, Next::Look);
     }
 
@@ -78,11 +94,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             match next {
                 Next::Rest => return,
                 Next::Look => {
+                    self.work().charge(CALLBACK);
                     if !self.look(id) {
                         return;
                     }
                     self.flush(id);
                     self.tell_again(id);
+                    self.begin_visit();
                 }
                 Next::SeeTo => self.see_to(),
                 Next::Written(written) => {
@@ -120,7 +138,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
         let buffer = &mut *self.received;
         while conn.wants_read() {
-            if self.budget == 0 {
+            if self.budget == 0 || self.voice.outbox.work.is_visit_over() {
                 return Next::List;
             }
             let count = match conn.read(buffer, &mut self.shared) {
@@ -129,9 +147,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 Ok(Read::Drained) => break,
                 Err(errno) => return Next::Doom(conn.closed_by(errno)),
             };
-            self.budget = self
-                .budget
-                .saturating_sub(count.max(buffer.len() / READS_A_TURN));
+            let cost = count.max(buffer.len() / READS_A_TURN);
+            self.budget = self.budget.saturating_sub(cost);
+            self.voice.outbox.work.charge(count);
             let said = self.voice.tell(Current::Conn(id), |protocol, out| {
                 protocol.on_data(id, Data(&mut buffer[..count]), out);
             });
@@ -159,13 +177,15 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         };
         let mut hidden = conn.hidden_end(self.limits.keeps_unread);
         while conn.wants_discard() || hidden == Some(HiddenEnd::Read) {
-            if self.budget == 0 {
+            if self.budget == 0 || self.voice.outbox.work.is_visit_over() {
                 return Next::List;
             }
+            self.voice.outbox.work.charge(CALLBACK);
             match conn.read(&mut self.received, &mut self.shared) {
                 Ok(Read::Data(count)) => {
                     let cost = count.max(self.received.len() / READS_A_TURN);
                     self.budget = self.budget.saturating_sub(cost);
+                    self.voice.outbox.work.charge(count);
                     let lingers = conn.phase == Phase::Lingering;
                     if lingers && conn.charge_linger(count, &self.limits, self.shared.now) {
                         return Next::Doom(Closed::Finished);

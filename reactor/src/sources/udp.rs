@@ -177,6 +177,9 @@ impl Udp {
                 return;
             }
             failures += usize::from(!self.fetch(core));
+            if core.work().is_spent() {
+                break;
+            }
         }
         self.answer(core);
         // An error that does not go away must not make the loop spin.
@@ -219,6 +222,7 @@ impl Udp {
         let data = self.batch.data_mut(slot);
         core.shared.stats.datagrams_in += 1;
         core.shared.stats.bytes_in += data.len() as u64;
+        core.work().charge(data.len());
         let datagram = Datagram {
             from,
             tag: self.tag,
