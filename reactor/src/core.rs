@@ -68,14 +68,16 @@ pub(crate) struct Voice<P> {
 }
 
 impl<P> Voice<P> {
-    /// The one place where a protocol is called. The caller sees to what it leaves to be done.
+    /// The one place where a protocol is called, with so many bytes of data. The caller sees to what it
+    /// leaves to be done.
     #[inline]
     pub(crate) fn tell(
         &mut self,
         current: Current,
+        bytes: usize,
         callback: impl FnOnce(&mut P, &mut Outbox),
     ) -> Said {
-        self.outbox.begin(current);
+        self.outbox.begin(current, bytes);
         callback(&mut self.protocol, &mut self.outbox);
         self.outbox.said()
     }
@@ -208,14 +210,15 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// Tells the protocol something, and sees to what it asks for.
     pub(crate) fn tell(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
-        if self.voice.tell(Current::Nobody, callback) == Said::More {
+        if self.voice.tell(Current::Nobody, 0, callback) == Said::More {
             self.see_to();
         }
     }
 
     /// Tells the protocol of a datagram, and returns whether that goes back to its sender.
     pub(crate) fn tell_datagram(&mut self, datagram: Datagram<'_>) -> bool {
-        let said = self.voice.tell(Current::Datagram, |protocol, out| {
+        let bytes = datagram.data.len();
+        let said = self.voice.tell(Current::Datagram, bytes, |protocol, out| {
             protocol.on_datagram(datagram, out);
         });
         let back = self.voice.outbox.take_back().is_some();

@@ -399,9 +399,9 @@ impl Outbox {
     }
 
     /// A callback begins.
-    pub(crate) fn begin(&mut self, current: Current) {
+    pub(crate) fn begin(&mut self, current: Current, bytes: usize) {
         self.current = current;
-        self.work.begin_callback();
+        self.work.begin_callback(bytes);
     }
 
     /// A callback has returned.

@@ -381,11 +381,12 @@ impl<P: Protocol> Reactor<P> {
         let mut index = 0;
         while let Some(event) = self.events.get(index) {
             index += 1;
-            self.look_at_clock();
+            let waits = self.is_over();
             match Source::from_token(event.token) {
+                Source::Conn(id) if waits => self.core.note_only(id, event.ready),
                 Source::Conn(id) => self.core.deliver(id, event.ready),
-                Source::Listener(index) => self.deliver_clients(index),
-                Source::Udp(index) => self.deliver_datagrams(index, event.ready),
+                Source::Listener(index) => self.deliver_clients(index, waits),
+                Source::Udp(index) => self.deliver_datagrams(index, event.ready, waits),
                 Source::Signals => self.take_signals(),
                 Source::Waker => self.wake(),
             }
@@ -398,17 +399,17 @@ impl<P: Protocol> Reactor<P> {
         self.core.work().begin(Part::ReadyList);
         while let Some(token) = self.core.next_ready() {
             self.resume(Source::from_token(token));
-            self.look_at_clock();
+            self.is_over();
         }
     }
 
-    /// Ends this part of the turn if the turn has lasted for too long. The units that the turn was
-    /// charged decide how often the clock is looked at.
+    /// Whether this part of the turn is over: its share of the budget is spent, or the turn has lasted
+    /// for too long. The work that is done decides how often the clock is looked at.
     #[inline]
-    fn look_at_clock(&mut self) {
-        if self.core.work().wants_clock() && self.clock() - self.core.shared.now > TURN_TIME {
-            self.core.work().cut();
-        }
+    fn is_over(&mut self) -> bool {
+        let (started, now) = (self.started, self.core.shared.now);
+        let is_late = || started.elapsed().as_millis() as Millis > now + TURN_TIME;
+        self.core.work().is_over(is_late)
     }
 
     fn take_signals(&mut self) {
@@ -476,7 +477,7 @@ impl<P: Protocol> Reactor<P> {
     fn run_timers(&mut self) {
         self.core.work().begin(Part::Timers);
         while let Some(key) = self.core.next_timer() {
-            self.look_at_clock();
+            self.is_over();
             self.core.shared.stats.timers += 1;
             match key {
                 TimerKey::Stats => {

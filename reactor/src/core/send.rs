@@ -116,7 +116,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             if !self.hears(id) {
                 continue;
             }
-            let said = self.voice.tell(Current::Nobody, |protocol, out| {
+            let said = self.voice.tell(Current::Nobody, 0, |protocol, out| {
                 protocol.on_high_water(id, out);
             });
             if said == Said::More {

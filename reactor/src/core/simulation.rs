@@ -268,7 +268,10 @@ impl World {
                 let spurious = std::mem::replace(&mut wire.spurious, Ready::empty());
                 wire.ready() | spurious
             };
-            self.core.deliver(*id, ready);
+            match self.core.work().is_spent() {
+                true => self.core.note_only(*id, ready),
+                false => self.core.deliver(*id, ready),
+            }
         }
         self.core.work().begin(Part::Timers);
         while let Some(key) = self.core.next_timer() {

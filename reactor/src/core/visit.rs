@@ -22,12 +22,18 @@ use crate::reason::SystemError;
 /// single bytes without end must not have all the time either.
 const READS_A_TURN: usize = 64;
 
+/// The part of a turn's budget that one connection may have in it: one in this number. A peer that sends
+/// many expensive requests at once has one turn after another for them, with the others in between.
+const VISITS_A_TURN: usize = 16;
+
 /// The step that a pass leaves to its caller.
 enum Next {
     /// Nothing, in this turn.
     Rest,
     /// The connect may have ended, or there may be room for pending output.
     Look,
+    /// The callback has sent something, or was charged for something else.
+    Charge,
     /// The callback has asked for more than to send.
     SeeTo,
     /// The kernel may not have taken all of a reply: the result of the write.
@@ -43,12 +49,9 @@ enum Next {
 }
 
 impl<S: Stream, P: Protocol> Core<S, P> {
-    /// Takes in an event: one connection's turn, or a place at the end of the ready list.
+    /// Takes in an event: one connection's turn.
     pub(crate) fn deliver(&mut self, id: ConnId, ready: Ready) {
-        if self.work().is_spent() {
-            return self.note_only(id, ready);
-        }
-        self.begin_visit();
+        self.budget = self.limits.read_budget;
         match self.pass(id, ready) {
             Next::Rest => {}
             next => self.go_on(id, next),
@@ -69,11 +72,16 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         });
     }
 
-    /// The reads of one connection begin, with a new budget.
-    #[inline]
-    fn begin_visit(&mut self) {
-        self.budget = self.limits.read_budget;
-        self.work().begin_visit();
+    /// Counts what a callback of this visit was charged beside its bytes against the budget of the
+    /// visit, which ends if the turn has come to its end too.
+    fn charge_visit(&mut self) {
+        let work = &self.voice.outbox.work;
+        let units_a_byte = self.limits.turn_budget / VISITS_A_TURN / self.limits.read_budget;
+        let bytes = work.of_callback() / units_a_byte.max(1);
+        self.budget = match work.is_spent() {
+            true => 0,
+            false => self.budget.saturating_sub(bytes),
+        };
     }
 
     /// A connection from one of the lists goes on, with a new budget.
@@ -85,6 +93,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             conn.state |= State::READABLE | State::WRITABLE;
         }
         conn.state -= State::LISTED | State::STARVED;
+        self.budget = self.limits.read_budget;
         self.go_on(id, Next::Look);
     }
 
@@ -100,9 +109,12 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                     }
                     self.flush(id);
                     self.tell_again(id);
-                    self.begin_visit();
                 }
-                Next::SeeTo => self.see_to(),
+                Next::SeeTo => {
+                    self.charge_visit();
+                    self.see_to();
+                }
+                Next::Charge => self.charge_visit(),
                 Next::Written(written) => {
                     self.written(id, written);
                     self.tell_risen();
@@ -138,7 +150,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
         let buffer = &mut *self.received;
         while conn.wants_read() {
-            if self.budget == 0 || self.voice.outbox.work.is_visit_over() {
+            if self.budget == 0 {
                 return Next::List;
             }
             let count = match conn.read(buffer, &mut self.shared) {
@@ -149,12 +161,15 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             };
             let cost = count.max(buffer.len() / READS_A_TURN);
             self.budget = self.budget.saturating_sub(cost);
-            self.voice.outbox.work.charge(count);
-            let said = self.voice.tell(Current::Conn(id), |protocol, out| {
+            let said = self.voice.tell(Current::Conn(id), count, |protocol, out| {
                 protocol.on_data(id, Data(&mut buffer[..count]), out);
             });
             match said {
-                Said::Nothing => {}
+                Said::Nothing => {
+                    if conn.wants_read() {
+                        return Next::Charge;
+                    }
+                }
                 Said::More => return Next::SeeTo,
                 Said::Back(len) => {
                     let written = conn.write(&buffer[..len], &mut self.shared);
@@ -177,7 +192,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         };
         let mut hidden = conn.hidden_end(self.limits.keeps_unread);
         while conn.wants_discard() || hidden == Some(HiddenEnd::Read) {
-            if self.budget == 0 || self.voice.outbox.work.is_visit_over() {
+            if self.budget == 0 {
                 return Next::List;
             }
             self.voice.outbox.work.charge(CALLBACK);

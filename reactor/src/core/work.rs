@@ -26,9 +26,6 @@ pub(crate) const CALLBACK: usize = 1024;
 pub(crate) const RECIPIENT: usize = 32;
 /// Units of a recipient's first piece in a turn.
 pub(crate) const WRITE: usize = 512;
-/// The part of a turn's budget that one connection may have: one in this number. A peer that sends many
-/// expensive requests at once has one turn after another for them, with the others in between.
-const VISITS: usize = 16;
 /// Units after which a driver with a clock looks at it: for a protocol that does more than it is charged
 /// for.
 const LOOK_INTERVAL: usize = 80 * CALLBACK;
@@ -52,11 +49,9 @@ pub(crate) struct Work {
     spent: usize,
     /// Units at which this part of the turn ends.
     end: usize,
-    /// Units at which the visit of the current connection ends.
-    visit_end: usize,
-    /// Units at which the driver looks at the clock.
+    /// Units at which the driver looks at the clock, or at which this part ends if that comes first.
     look_at: usize,
-    /// Units at the beginning of the current callback.
+    /// Units when the current callback began.
     callback: usize,
 }
 
@@ -66,7 +61,6 @@ impl Work {
             budget,
             spent: 0,
             end: budget,
-            visit_end: 0,
             look_at: LOOK_INTERVAL,
             callback: 0,
         }
@@ -85,32 +79,21 @@ impl Work {
             Part::ReadyList => self.budget,
         };
         // No part is cut off before it has had a share, however late it begins.
-        self.look_at = self.spent.saturating_add(LOOK_INTERVAL);
+        self.look_at = self.end.min(self.spent + LOOK_INTERVAL);
     }
 
-    /// The reads of a connection begin: one at least, whatever it took to get here.
+    /// A callback begins, with so many bytes for the protocol.
     #[inline]
-    pub(crate) fn begin_visit(&mut self) {
-        let end = self.spent.saturating_add(self.budget / VISITS);
-        self.visit_end = end.min(self.end).max(self.spent + 1);
-    }
-
-    /// Whether the connection has had its share of the turn, or this part of the turn is over.
-    #[inline]
-    pub(crate) fn is_visit_over(&self) -> bool {
-        self.spent >= self.visit_end
-    }
-
-    /// A callback begins.
-    #[inline]
-    pub(crate) fn begin_callback(&mut self) {
+    pub(crate) fn begin_callback(&mut self, bytes: usize) {
+        self.spent += CALLBACK + bytes;
         self.callback = self.spent;
-        self.spent += CALLBACK;
     }
 
+    /// Charges units to this turn.
     #[inline]
     pub(crate) fn charge(&mut self, units: usize) {
-        self.spent = self.spent.saturating_add(units);
+        // Far from where sums would overflow, and beyond every budget.
+        self.spent += units.min(usize::MAX >> 8);
     }
 
     /// Units of this turn so far.
@@ -119,9 +102,9 @@ impl Work {
         self.spent
     }
 
-    /// Units of the current callback so far, other than its [`CALLBACK`].
+    /// Units that the current callback has been charged since it began.
     pub(crate) fn of_callback(&self) -> usize {
-        (self.spent - self.callback).saturating_sub(CALLBACK)
+        self.spent - self.callback
     }
 
     /// Whether this part of the turn is over.
@@ -130,19 +113,19 @@ impl Work {
         self.spent >= self.end
     }
 
-    /// Whether the driver should look at the clock before it goes on.
+    /// Whether this part of the turn is over, for a driver that has a clock: `is_late` looks at it.
     #[inline]
-    pub(crate) fn wants_clock(&mut self) -> bool {
-        let wants = self.spent >= self.look_at;
-        if wants {
-            self.look_at = self.spent.saturating_add(LOOK_INTERVAL);
+    pub(crate) fn is_over(&mut self, is_late: impl FnOnce() -> bool) -> bool {
+        if self.spent < self.look_at {
+            return false;
         }
-        wants
-    }
-
-    /// The turn has lasted for too long: this part of it is over.
-    pub(crate) fn cut(&mut self) {
-        self.end = 0;
+        if self.spent < self.end {
+            if is_late() {
+                self.end = 0;
+            }
+            self.look_at = self.end.min(self.spent + LOOK_INTERVAL);
+        }
+        self.is_spent()
     }
 }
 
@@ -173,25 +156,31 @@ mod tests {
     #[test]
     fn the_clock_is_looked_at_by_work_and_each_part_has_a_share_first() {
         let mut work = Work::new(usize::MAX);
+        let not_looked_at = || -> bool { panic!("the clock is looked at") };
         work.begin(Part::Events);
-        assert!(!work.wants_clock());
+        assert!(!work.is_over(not_looked_at));
         work.charge(LOOK_INTERVAL);
-        assert!(work.wants_clock() && !work.wants_clock());
-        work.cut();
-        assert!(work.is_spent());
+        assert!(!work.is_over(|| false) && !work.is_over(not_looked_at));
+        work.charge(LOOK_INTERVAL);
+        assert!(work.is_over(|| true) && work.is_over(not_looked_at));
         work.begin(Part::Timers);
-        assert!(!work.is_spent() && !work.wants_clock());
+        assert!(!work.is_spent() && !work.is_over(not_looked_at));
         work.charge(usize::MAX);
-        assert!(work.is_spent() && work.wants_clock());
+        work.charge(usize::MAX);
+        work.begin(Part::NoEvents);
+        assert!(work.is_over(not_looked_at));
     }
 
     #[test]
     fn a_callback_knows_its_own_units() {
         let mut work = Work::new(1000);
         work.charge(5);
-        work.begin_callback();
+        work.begin_callback(3);
         assert_eq!(work.of_callback(), 0);
         work.charge(7);
-        assert_eq!((work.of_callback(), work.spent()), (7, 5 + CALLBACK + 7));
+        assert_eq!(
+            (work.of_callback(), work.spent()),
+            (7, 5 + CALLBACK + 3 + 7)
+        );
     }
 }

@@ -145,15 +145,14 @@ impl Parcels {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let end = self.bytes.len();
-        let (mut is_taken, mut recipients, parcels) = (false, 0, self.all.len());
+        let (mut taken, parcels) = (0, self.all.len());
         for id in to {
-            is_taken |= self.add_piece(id, start, end);
-            recipients += 1;
+            taken += usize::from(self.add_piece(id, start, end));
         }
-        if !is_taken {
+        if taken == 0 {
             self.bytes.truncate(start);
         }
-        recipients * (bytes.len() + RECIPIENT) + (self.all.len() - parcels) * WRITE
+        taken * (bytes.len() + RECIPIENT) + (self.all.len() - parcels) * WRITE
     }
 
     /// Adds a piece to a connection's output of this turn, and returns whether there was room for it.

@@ -22,21 +22,20 @@ use crate::sources::listener::Accept;
 
 impl<P: Protocol> Reactor<P> {
     /// Takes in an event of a listener: its turn, or a place at the end of the ready list.
-    pub(super) fn deliver_clients(&mut self, index: usize) {
-        match self.core.work().is_spent() {
+    pub(super) fn deliver_clients(&mut self, index: usize, waits: bool) {
+        match waits {
             true => self.list_waiting(Source::Listener(index)),
             false => self.accept(index),
         }
     }
 
     /// Takes in an event of a UDP socket: its turn, or a place at the end of the ready list.
-    pub(super) fn deliver_datagrams(&mut self, index: usize, ready: Ready) {
-        let is_spent = self.core.work().is_spent();
+    pub(super) fn deliver_datagrams(&mut self, index: usize, ready: Ready, waits: bool) {
         let Some(udp) = self.udp.get_mut(index) else {
             return;
         };
         udp.note(ready);
-        match is_spent {
+        match waits {
             true => self.list_waiting(Source::Udp(index)),
             false => self.visit_udp(index),
         }

@@ -222,7 +222,6 @@ impl Udp {
         let data = self.batch.data_mut(slot);
         core.shared.stats.datagrams_in += 1;
         core.shared.stats.bytes_in += data.len() as u64;
-        core.work().charge(data.len());
         let datagram = Datagram {
             from,
             tag: self.tag,
