@@ -139,20 +139,25 @@ impl Parcels {
     }
 
     /// Adds bytes to the output for some connections, storing them once, and returns the units of work
-    /// that this makes.
+    /// that this makes at the most.
     #[inline]
     pub(super) fn add(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let end = self.bytes.len();
-        let (mut taken, parcels) = (0, self.all.len());
+        let (mut is_taken, parcels) = (false, self.all.len());
+        let to = to.into_iter();
+        // Known before, unlike the exact number: counting would be a step for each recipient.
+        let recipients = to.size_hint().1;
         for id in to {
-            taken += usize::from(self.add_piece(id, start, end));
+            is_taken |= self.add_piece(id, start, end);
         }
-        if taken == 0 {
+        if !is_taken {
             self.bytes.truncate(start);
         }
-        taken * (bytes.len() + RECIPIENT) + (self.all.len() - parcels) * WRITE
+        let first_pieces = self.all.len() - parcels;
+        let recipients = recipients.unwrap_or(first_pieces);
+        recipients * (bytes.len() + RECIPIENT) + first_pieces * WRITE
     }
 
     /// Adds a piece to a connection's output of this turn, and returns whether there was room for it.
