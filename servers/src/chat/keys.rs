@@ -161,6 +161,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn bytes_that_are_no_keys_are_taken_together() {
+        for (byte, most) in [
+            (b'a', 1),
+            (0, 1),
+            (0x1b, 1),
+            (0xe9, 1),
+            (BACKSPACE, 1),
+            (DELETE, 1),
+        ] {
+            let input = [byte; 4096];
+            let (mut typed, mut bytes) = (Input::default(), &input[..]);
+            let keys = std::iter::from_fn(|| typed.next(&mut bytes, false).map(drop));
+            assert_eq!(keys.count(), most, "{byte:#x}");
+        }
+    }
+
     proptest! {
         #[test]
         fn segments_do_not_matter(
