@@ -2,7 +2,8 @@
 //!
 //! One turn is: wait for events and give each to its source, run the timers, go on with the sources
 //! that had more to do than their budget allowed, send the output of the callbacks, close the
-//! connections that are over. [`Reactor::turn`] reads like this list.
+//! connections that are over. [`Reactor::turn`] reads like this list. The turn has a budget too
+//! (`core/work.rs`): what it does not last for is the next turn's affair, which comes at once.
 
 mod accepting;
 mod commands;

@@ -2,7 +2,6 @@
 
 use super::{Step, TURN_BUDGET, World};
 use crate::core::timers::TimerKey;
-use crate::core::work::CALLBACK;
 
 /// The bytes that each peer's connection has read so far.
 fn read(world: &World) -> Vec<usize> {
