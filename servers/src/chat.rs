@@ -336,7 +336,8 @@ impl Chat {
         {
             moved.place = place;
         }
-        let (count, ends) = (room.members().len(), room.has_ended());
+        let count = room.members().len();
+        let ends = count == 0 && &*room.name != LOBBY;
         let after = (!ends).then_some(count);
         self.ranking.change(&room.name, Some(count + 1), after);
         if ends {

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, ConnMap};
 
-use super::LOBBY;
 use super::gate::Gate;
 use super::history::History;
 use super::member::Member;
@@ -104,11 +103,6 @@ impl Room {
     pub(super) fn leave(&mut self, place: u32) -> Option<ConnId> {
         self.members.swap_remove(place as usize);
         self.members.get(place as usize).copied()
-    }
-
-    /// Whether the last member has left, and the room is no lobby.
-    pub(super) fn has_ended(&self) -> bool {
-        self.members.is_empty() && &*self.name != LOBBY
     }
 
     /// Appends the names of the members, and returns how many. Unless `all` is set, names after the
