@@ -18,6 +18,7 @@
 //! | `core/patience.rs` | how long a connection is kept: its deadlines |
 //! | `core/race.rs`, `core/racing.rs` | how one begins to a name with several addresses |
 //! | `core/lists.rs` | sources that go on without an event: the ready list, the starved list |
+//! | `core/work.rs` | the budget of a turn |
 //! | `core/buffer.rs`, `core/timers.rs`, `core/limits.rs`, `core/stats.rs` | their subjects |
 //! | `core/simulation.rs` | the core against a kernel as nasty as a kernel may be |
 
@@ -36,6 +37,7 @@ pub(crate) mod stats;
 mod table;
 pub(crate) mod timers;
 mod visit;
+pub(crate) mod work;
 
 use std::collections::BTreeMap;
 
@@ -46,10 +48,11 @@ use self::lists::Lists;
 use self::race::{Connecting, Race};
 use self::table::Table;
 use self::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
+use self::work::Work;
 use crate::conn_map::ConnMap;
 use crate::id::{ConnId, Ids};
 use crate::outbox::{Asked, Current, End, Outbox, Request, Said, Timer};
-use crate::poll::Token;
+use crate::poll::{Ready, Token};
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
 
 /// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
@@ -66,14 +69,16 @@ pub(crate) struct Voice<P> {
 }
 
 impl<P> Voice<P> {
-    /// The one place where a protocol is called. The caller sees to what it leaves to be done.
+    /// The one place where a protocol is called, with so many bytes of data. The caller sees to what it
+    /// leaves to be done.
     #[inline]
     pub(crate) fn tell(
         &mut self,
         current: Current,
+        bytes: usize,
         callback: impl FnOnce(&mut P, &mut Outbox),
     ) -> Said {
-        self.outbox.begin(current);
+        self.outbox.begin(current, bytes);
         callback(&mut self.protocol, &mut self.outbox);
         self.outbox.said()
     }
@@ -115,12 +120,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         // A budget of nothing would never let a connection have its turn.
         limits.read_budget = limits.read_budget.max(1);
         limits.accept_budget = limits.accept_budget.max(1);
+        limits.turn_budget = limits.turn_budget.max(1);
         limits.max_connections = limits.max_connections.min(MAX_SLOTS);
         let expected = limits.max_connections.min(EXPECTED_CONNECTIONS);
         Core {
             voice: Voice {
                 protocol,
-                outbox: Outbox::new(limits.queue_bound()),
+                outbox: Outbox::new(limits.queue_bound(), limits.turn_budget),
             },
             shared: Shared::default(),
             timers: Timers::with_capacity(expected),
@@ -155,7 +161,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.lists.is_ready()
             || !self.doomed.is_empty()
             || !self.failed.is_empty()
-            || self.timers.has_next_turn()
+            || self.timers.has_turn()
             || self.voice.outbox.is_busy()
     }
 
@@ -208,14 +214,15 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// Tells the protocol something, and sees to what it asks for.
     pub(crate) fn tell(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
-        if self.voice.tell(Current::Nobody, callback) == Said::More {
+        if self.voice.tell(Current::Nobody, 0, callback) == Said::More {
             self.see_to();
         }
     }
 
     /// Tells the protocol of a datagram, and returns whether that goes back to its sender.
     pub(crate) fn tell_datagram(&mut self, datagram: Datagram<'_>) -> bool {
-        let said = self.voice.tell(Current::Datagram, |protocol, out| {
+        let bytes = datagram.data.len();
+        let said = self.voice.tell(Current::Datagram, bytes, |protocol, out| {
             protocol.on_datagram(datagram, out);
         });
         let back = self.voice.outbox.take_back().is_some();
@@ -321,6 +328,19 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
+    /// Notes an event of a connection that has to wait behind the ready list.
+    pub(crate) fn note_only(&mut self, id: ConnId, ready: Ready) {
+        let Some(conn) = live(&mut self.slots, id) else {
+            self.shared.stats.stale += 1;
+            return;
+        };
+        conn.note(ready);
+        if !conn.state.contains(State::LISTED) {
+            conn.state |= State::LISTED;
+            self.lists.add_waiting(id.token());
+        }
+    }
+
     /// Puts a connection on the starved list, if a call has failed for want of memory.
     fn list_if_starved(&mut self, id: ConnId) {
         if let Some(conn) = live(&mut self.slots, id)
@@ -336,6 +356,28 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.lists.add_starved(source);
         let at = self.shared.now + RETRY_INTERVAL;
         self.timers.arm_no_later(TimerKey::Retry, at);
+    }
+
+    /// The work of this turn.
+    #[inline]
+    pub(crate) fn work(&mut self) -> &mut Work {
+        &mut self.voice.outbox.work
+    }
+
+    /// The next deadline that is due, while the share of the timers lasts.
+    pub(crate) fn next_timer(&mut self) -> Option<TimerKey> {
+        match self.work().is_spent() {
+            true => None,
+            false => self.timers.expire(self.shared.now),
+        }
+    }
+
+    /// The next source of the ready list whose turn it is, while the budget of the turn lasts.
+    pub(crate) fn next_ready(&mut self) -> Option<Token> {
+        match self.work().is_spent() {
+            true => None,
+            false => self.lists.next(),
+        }
     }
 
     /// Runs one deadline that is due.
@@ -365,13 +407,15 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     fn set_timer(&mut self, key: TimerKey, timer: Timer) {
         match timer {
             Timer::Never => self.timers.cancel(key),
-            Timer::After(0) => self.timers.arm_next_turn(key),
+            Timer::After(0) => self.timers.arm_next_turn(key, self.shared.now),
             Timer::After(after) => {
                 let at = self.shared.now.saturating_add(after);
                 self.timers.arm(key, at.saturating_add(self.slack));
             }
             // Due already: it would fire again and again in this turn if its callback sets it again.
-            Timer::At(at) if at <= self.shared.now => self.timers.arm_next_turn(key),
+            Timer::At(at) if at <= self.shared.now => {
+                self.timers.arm_next_turn(key, self.shared.now);
+            }
             Timer::At(at) => self.timers.arm(key, at),
         }
     }

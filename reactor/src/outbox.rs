@@ -16,6 +16,7 @@ use std::time::Duration;
 use bitflags::bitflags;
 
 use crate::core::timers::{Millis, millis};
+use crate::core::work::Work;
 use crate::id::{ConnId, Data, Ids};
 use crate::letters::Letters;
 use crate::sources::address::Address;
@@ -125,6 +126,7 @@ pub struct Outbox {
     /// A request cannot wait for the end of the turn, or the outbox is full.
     pressing: bool,
     pub(crate) output: Parcels,
+    pub(crate) work: Work,
     requests: Vec<Request>,
     commands: Vec<Command>,
     letters: Letters,
@@ -132,14 +134,15 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An outbox that takes up to `limit` bytes for one peer.
-    pub(crate) fn new(limit: usize) -> Outbox {
+    /// An outbox that takes up to `limit` bytes for one peer, in turns of so many units of work.
+    pub(crate) fn new(limit: usize, turn_budget: usize) -> Outbox {
         Outbox {
             now: 0,
             current: Current::Nobody,
             back: None,
             pressing: false,
             output: Parcels::new(limit),
+            work: Work::new(turn_budget),
             requests: Vec::new(),
             commands: Vec::new(),
             letters: Letters::default(),
@@ -168,7 +171,8 @@ impl Outbox {
         if bytes.is_empty() {
             return;
         }
-        self.output.add(to, bytes);
+        let units = self.output.add(to, bytes);
+        self.work.charge(units);
         while let Some(id) = self.output.next_overflow() {
             self.end(id, End::Overflow);
         }
@@ -365,6 +369,24 @@ impl Outbox {
         self.commands.push(Command::Stop);
     }
 
+    /// Charges units of work to this turn of the loop, and to the visit of the connection whose callback
+    /// it is, for what the protocol looks at or computes: see
+    /// [`Limits::turn_budget`](crate::Limits::turn_budget), where a unit is the work on one byte. An entry
+    /// of a large table is about 64. Bytes received, output and callbacks are charged already.
+    ///
+    /// It ends nothing in the callback; when the budget is spent, the callbacks that are left come in
+    /// the next turn, and signals before them.
+    pub fn charge(&mut self, units: usize) {
+        self.work.charge(units);
+    }
+
+    /// Units of work that this callback has been charged so far, its output included: a protocol that
+    /// has much to do for one event can stop there, and go on by [`Outbox::again`] or a timer.
+    #[must_use]
+    pub fn charged(&self) -> usize {
+        self.work.of_callback()
+    }
+
     fn end(&mut self, id: ConnId, end: End) {
         self.ask(Request::End(id, end, self.output.len()));
     }
@@ -388,8 +410,9 @@ impl Outbox {
     }
 
     /// A callback begins.
-    pub(crate) fn begin(&mut self, current: Current) {
+    pub(crate) fn begin(&mut self, current: Current, bytes: usize) {
         self.current = current;
+        self.work.begin_callback(bytes);
     }
 
     /// A callback has returned.

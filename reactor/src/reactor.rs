@@ -2,7 +2,8 @@
 //!
 //! One turn is: wait for events and give each to its source, run the timers, go on with the sources
 //! that had more to do than their budget allowed, send the output of the callbacks, close the
-//! connections that are over. [`Reactor::turn`] reads like this list.
+//! connections that are over. [`Reactor::turn`] reads like this list. The turn has a budget too
+//! (`core/work.rs`): what it does not last for is the next turn's affair, which comes at once.
 
 mod accepting;
 mod commands;
@@ -21,6 +22,7 @@ use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
 use crate::core::stats::Stats;
 use crate::core::timers::{Millis, TimerKey, millis};
+use crate::core::work::Part;
 use crate::id::ConnId;
 use crate::outbox::Outbox;
 use crate::poll::{Events, Interest, Poll, Token};
@@ -37,6 +39,8 @@ use crate::sources::waker::{Asked, Waker, Wakers};
 
 /// Events fetched by one wait.
 const EVENTS: usize = 512;
+/// The longest turn, in ms: for protocols that do more than their turn budget tells.
+const TURN_TIME: Millis = 5;
 /// How often a stop looks for connections whose last bytes have arrived; peers acknowledge after 40
 /// ms or so.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
@@ -394,25 +398,46 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
+    /// Gives each event to its source, while the share of the events lasts; from there on, events of
+    /// connections, listeners and UDP sockets are noted, and wait behind the ready list.
     fn dispatch(&mut self) {
+        if self.events.is_full() {
+            // There may be more events than these, and that of a signal among them.
+            self.take_signals();
+            self.wake_if_asked();
+        }
         let mut index = 0;
         while let Some(event) = self.events.get(index) {
             index += 1;
+            let waits = self.is_over();
             match Source::from_token(event.token) {
+                Source::Conn(id) if waits => self.core.note_only(id, event.ready),
                 Source::Conn(id) => self.core.deliver(id, event.ready),
-                Source::Listener(index) => self.accept(index),
-                Source::Udp(index) => self.visit_udp(index, event.ready),
+                Source::Listener(index) => self.deliver_clients(index, waits),
+                Source::Udp(index) => self.deliver_datagrams(index, event.ready, waits),
                 Source::Signals => self.take_signals(),
                 Source::Waker => self.wake(),
             }
         }
     }
 
-    /// Sources whose budget was spent in the last turn, or that lacked something, go on.
+    /// Sources whose budget was spent in the last turn, that came too late in it, or that lacked
+    /// something, go on, while the budget of the turn lasts.
     fn run_ready(&mut self) {
-        while let Some(token) = self.core.lists.next() {
+        self.core.work().begin(Part::ReadyList);
+        while let Some(token) = self.core.next_ready() {
             self.resume(Source::from_token(token));
+            self.is_over();
         }
+    }
+
+    /// Whether this part of the turn is over: its share of the budget is spent, or the turn has lasted
+    /// for too long. The work that is done decides how often the clock is looked at.
+    #[inline]
+    fn is_over(&mut self) -> bool {
+        let (started, now) = (self.started, self.core.shared.now);
+        let is_late = || started.elapsed().as_millis() as Millis > now + TURN_TIME;
+        self.core.work().is_over(is_late)
     }
 
     fn take_signals(&mut self) {
@@ -461,6 +486,12 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
+    fn wake_if_asked(&mut self) {
+        if self.wakers.as_ref().is_some_and(Wakers::is_asked) {
+            self.wake();
+        }
+    }
+
     fn wake(&mut self) {
         let Some(wakers) = &self.wakers else { return };
         let Asked {
@@ -477,8 +508,11 @@ impl<P: Protocol> Reactor<P> {
         (0..stops).for_each(|_| self.told_to_stop());
     }
 
+    /// Runs the timers that are due, while their share of the turn lasts.
     fn run_timers(&mut self) {
-        while let Some(key) = self.core.timers.expire(self.core.shared.now) {
+        self.core.work().begin(Part::Timers);
+        while let Some(key) = self.core.next_timer() {
+            self.is_over();
             self.core.shared.stats.timers += 1;
             match key {
                 TimerKey::Stats => {

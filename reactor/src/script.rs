@@ -41,6 +41,7 @@ use crate::core::Core;
 use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
 use crate::core::timers::millis;
+use crate::core::work::Part;
 use crate::id::{ConnId, Data};
 use crate::outbox::{Asked, Command, Outbox};
 use crate::poll::Ready;
@@ -464,25 +465,51 @@ impl<P: Protocol> Script<P> {
     /// had closed too.
     fn settle(&mut self) {
         for _ in 0..TURNS {
-            self.core.begin_turn(self.core.shared.now);
-            self.run_timers();
-            while let Some(token) = self.core.lists.next() {
-                self.core.resume(ConnId::from_token(token));
-            }
-            self.run_commands();
-            let gone = &mut self.gone;
-            self.core.settle(|id, why, memory| {
-                gone.insert(id, Gone { why, memory });
-            });
-            self.core.close_settled();
+            self.turn();
             if !self.core.has_work() {
                 return;
             }
         }
     }
 
+    /// Bytes arrive from a client, as in [`Script::data`], but no turn of the loop follows: they are a
+    /// part of the next one. So many clients' bytes can arrive together.
+    pub fn arrive(&mut self, id: ConnId, bytes: &[u8]) {
+        if let Some(memory) = self.core.stream_mut(id)
+            && !bytes.is_empty()
+        {
+            memory.inbound.push_back(bytes.to_vec());
+            self.core.note_only(id, Ready::IN);
+        }
+    }
+
+    /// Runs one turn of the loop, and returns the units of work that it was charged: see
+    /// [`Limits::turn_budget`].
+    pub fn turn(&mut self) -> usize {
+        self.core.begin_turn(self.core.shared.now);
+        self.run_timers();
+        self.core.work().begin(Part::ReadyList);
+        while let Some(token) = self.core.next_ready() {
+            self.core.resume(ConnId::from_token(token));
+        }
+        self.run_commands();
+        let gone = &mut self.gone;
+        self.core.settle(|id, why, memory| {
+            gone.insert(id, Gone { why, memory });
+        });
+        self.core.close_settled();
+        self.core.work().spent()
+    }
+
+    /// Whether the next turn has work to do already, as far as the clock does not move.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.core.has_work()
+    }
+
     fn run_timers(&mut self) {
-        while let Some(key) = self.core.timers.expire(self.core.shared.now) {
+        self.core.work().begin(Part::Timers);
+        while let Some(key) = self.core.next_timer() {
             self.core.run_timer(key);
         }
     }

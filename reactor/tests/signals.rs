@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Heard, PATIENCE, adopt_socket, alone, noise, reactor, reactor_with};
+use edgeloop_reactor::process::raise_descriptor_limit;
 use edgeloop_reactor::terminal::REDRAW_SIGNALS;
 use edgeloop_reactor::{
     Closed, Events, Interest, Limits, Outbox, Poll, Protocol, Reactor, SignalAction, Signals, Token,
@@ -203,5 +204,47 @@ fn signals_can_be_passed_on() {
         reactor.run().unwrap();
         assert_eq!(reactor.protocol().heard, [Heard::Stop]);
         assert_eq!(counts.try_iter().count(), 1);
+    });
+}
+
+/// Regression: 300 members of a chat that each had much to ask for held up a signal for 28 s, since a turn
+/// had all of their requests in it.
+#[test]
+fn a_signal_is_heard_within_a_turn_whatever_the_connections_have_to_do() {
+    /// More connections than one wait has events.
+    const PEERS: usize = 600;
+    /// Callbacks that a turn has a budget for.
+    const CALLBACKS: usize = 20;
+    alone(|| {
+        raise_descriptor_limit().unwrap();
+        let limits = Limits::default();
+        let units = limits.turn_budget / CALLBACKS;
+        let mut heard_before = 0;
+        let mut reactor = reactor_with(limits, move |heard, out| {
+            if let Heard::Data(..) = heard {
+                heard_before += 1;
+                out.charge(units);
+                if heard_before == 100 {
+                    raise(Signal::SIGTERM).unwrap();
+                }
+            }
+        });
+        reactor.handle_signals().unwrap();
+        let mut peers: Vec<_> = (0..PEERS)
+            .map(|_| adopt_socket(&mut reactor, 0).1)
+            .collect();
+        for peer in &mut peers {
+            peer.write_all(b"x").unwrap();
+        }
+        while reactor.protocol().count(&Heard::Stop) == 0 {
+            reactor.turn().unwrap();
+        }
+        // What was left of the turn, and what the next wait found before the signal.
+        let most = 100 + 2 * (CALLBACKS + 1);
+        let heard = reactor.protocol().heard.iter();
+        let data = heard.filter(|heard| matches!(heard, Heard::Data(..)));
+        let data = data.count();
+        assert!((100..=most).contains(&data), "{data} callbacks");
+        assert!(reactor.stats().turns_cut > 0);
     });
 }

@@ -24,6 +24,7 @@
 //! | `gate.rs`, `queue.rs`, `bounds.rs` | limits on those lines, and members that wait |
 //! | `commands.rs`, `command.rs` | commands: their effect, and their syntax |
 //! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
+//! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
 //! | `ignored.rs`, `bans.rs` | ignore lists, and the operator's bans |
 //! | `addresses.rs` | the limit of connections from one address |
@@ -51,6 +52,7 @@ mod operator_commands;
 mod options;
 mod pace;
 mod queue;
+mod ranking;
 mod reading;
 mod room;
 mod settings;
@@ -71,7 +73,7 @@ use slab::Slab;
 
 use self::addresses::Addresses;
 use self::bans::Bans;
-use self::bounds::Bounds;
+use self::bounds::{Bounds, ENTRY};
 use self::history::Said;
 use self::ignored::IgnoredNames;
 use self::member::{Kept, Member};
@@ -79,6 +81,7 @@ use self::name::{Directory, Illegal, Rules};
 use self::operator::Operator;
 pub(crate) use self::options::ChatCommand;
 use self::pace::Rates;
+use self::ranking::Ranking;
 use self::room::{Room, Step};
 pub use self::settings::Settings;
 pub use self::transcript::Transcript;
@@ -120,6 +123,7 @@ pub struct Chat {
     ignored: IgnoredNames,
     rooms: Slab<Room>,
     room_by_name: Directory<u32>,
+    ranking: Ranking,
     /// Rooms with steps that are yet to be summed up.
     crowded: Vec<u32>,
     /// Time of the last summary.
@@ -130,8 +134,8 @@ pub struct Chat {
     transcript: Option<Transcript>,
     /// The service timer is set.
     ticking: bool,
-    /// Cost of the current callback so far: bytes of replies, and lines times hearers.
-    effort: usize,
+    /// Bytes of replies of the current callback so far.
+    replied: usize,
     /// Output being formatted, one or more whole lines. It is a field so that its memory is reused.
     page: Vec<u8>,
 }
@@ -159,12 +163,13 @@ impl Chat {
             ignored: IgnoredNames::default(),
             rooms: Slab::new(),
             room_by_name: Directory::new(name_rules),
+            ranking: Ranking::default(),
             crowded: Vec::new(),
             summed_up_at: Duration::ZERO,
             operator: Operator::new(Screen::default(), false),
             transcript,
             ticking: false,
-            effort: 0,
+            replied: 0,
             page: Vec::new(),
         };
         chat.room(LOBBY);
@@ -239,10 +244,11 @@ impl Chat {
         line: &'a [u8],
         id: ConnId,
         address: Option<IpAddr>,
-        out: &Outbox,
+        out: &mut Outbox,
     ) -> Result<Cow<'a, str>, Illegal> {
         let name = self.name_rules.legal(line)?;
         let fold = self.name_rules.fold(&name);
+        out.charge(self.bans.len() * ENTRY);
         if self.bans.hold(&fold, address, out.now()) {
             return Err(Illegal::Banned);
         }
@@ -272,7 +278,8 @@ impl Chat {
             self.page.extend_from_slice(b"* The room is empty");
         } else {
             self.page.extend_from_slice(b"* The room contains: ");
-            room.list(&self.members, self.settings.plain, &mut self.page);
+            let listed = room.list(&self.members, self.settings.plain, &mut self.page);
+            out.charge(listed * ENTRY);
         }
         self.page.push(b'\n');
         let hearer = self.members.get(id).filter(|member| member.ignores_some());
@@ -281,12 +288,18 @@ impl Chat {
             hearer?.ignores(number)
         };
         let is_heard = |said: &&Said| hearer.is_none() || ignores(said.author()).is_none();
+        if hearer.is_some() {
+            out.charge(room.history.lines().len() * ENTRY);
+        }
         for said in room.history.lines().filter(is_heard) {
             let age = text::age(out.now().saturating_sub(said.at));
             let _ = write!(self.page, "* {age} ");
             self.page.extend_from_slice(&said.line);
         }
         let place = room.enter(id);
+        let count = room.members().len();
+        self.ranking
+            .change(&room.name, Some(count - 1), Some(count));
         if let Some(member) = self.members.get_mut(id) {
             (member.room, member.place) = (number, place);
             room.ignoring += usize::from(member.ignores_some());
@@ -305,6 +318,8 @@ impl Chat {
         }
         let number = self.rooms.insert(Room::new(name)) as u32;
         self.room_by_name.insert(name, number);
+        let room = &self.rooms[number as usize];
+        self.ranking.change(&room.name, None, Some(0));
         number
     }
 
@@ -321,7 +336,11 @@ impl Chat {
         {
             moved.place = place;
         }
-        if room.members().is_empty() && &*room.name != LOBBY {
+        let count = room.members().len();
+        let ends = count == 0 && &*room.name != LOBBY;
+        let after = (!ends).then_some(count);
+        self.ranking.change(&room.name, Some(count + 1), after);
+        if ends {
             self.dissolve_queue(number, out);
             let room = self.rooms.remove(number as usize);
             self.room_by_name.remove(&room.name);
@@ -346,7 +365,9 @@ impl Chat {
         self.leave_queue(id, out);
         self.leave(id, out);
         if let Some(mut member) = self.members.remove(id) {
-            member.take_ignored().clear(&mut self.ignored);
+            let mut ignored = member.take_ignored();
+            out.charge(ignored.len() * ENTRY);
+            ignored.clear(&mut self.ignored);
             if member.has_joined() {
                 self.names.remove(member.name());
             }

@@ -52,6 +52,15 @@ pub struct Limits {
     /// Connections accepted from one listener in one turn of the loop; a listener with more goes to
     /// the ready list. At least 1. Default 64.
     pub accept_budget: usize,
+    /// Turn budget: work of one turn of the loop. Sources and timers that are left when it is spent go
+    /// on in the next turn, in their order; that comes at once, and looks at signals and wakers first.
+    /// The unit is the work on one byte: a byte received, or queued for one recipient, is one; a
+    /// callback is 1,024; a recipient of output is 512 in a turn, and 32 for each piece. A protocol
+    /// charges what it looks at beyond that with [`Outbox::charge`](crate::Outbox::charge). A turn is
+    /// longer by its last callback, and by the callbacks of connections that close. One connection has a
+    /// 16th of the budget in a turn. A reactor also looks at the clock, every 80 Ki units, and ends a
+    /// turn after 5 ms. At least 1. Default 16 Mi, which are a few milliseconds.
+    pub turn_budget: usize,
     /// Minimum rate: bytes a second, averaged over 30 s, that a peer must accept while more than
     /// `high_water` is pending for it; a slower peer is closed as a slow consumer. Meant for
     /// protocols that send a peer the messages of others, where backpressure does not reach the
@@ -122,6 +131,7 @@ impl Default for Limits {
             min_rate: 0,
             read_budget: READ_BUFFER,
             accept_budget: 64,
+            turn_budget: 16 * 1024 * 1024,
             idle_timeout: Duration::ZERO,
             stall_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(30),

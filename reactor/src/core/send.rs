@@ -116,7 +116,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             if !self.hears(id) {
                 continue;
             }
-            let said = self.voice.tell(Current::Nobody, |protocol, out| {
+            let said = self.voice.tell(Current::Nobody, 0, |protocol, out| {
                 protocol.on_high_water(id, out);
             });
             if said == Said::More {
@@ -145,11 +145,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let Some(conn) = live(&mut self.slots, id) else {
             return;
         };
+        let before = conn.unsent_bytes();
         if let Err(errno) = conn.flush(&mut self.shared) {
             let why = conn.closed_by(errno);
             return self.doom(id, why);
         }
         let pending = conn.unsent_bytes();
+        self.voice.outbox.work.charge(before - pending);
         self.voice.outbox.output.set_pending(id, pending);
         if !conn.state.contains(State::HIGH_WATER) || pending > low_water {
             return;

@@ -18,6 +18,7 @@
 mod connects;
 mod kernel;
 mod patience;
+mod turns;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,6 +32,7 @@ use super::buffer::ReadBuffer;
 use super::conn::State;
 use super::limits::Limits;
 use super::timers::TimerKey;
+use super::work::{CALLBACK, Part};
 use crate::conn_map::ConnMap;
 use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
@@ -42,6 +44,10 @@ use crate::sources::address::Peer;
 const BUFFER: usize = 8;
 /// Bytes that a connection may read in one turn.
 const BUDGET: usize = 20;
+/// The least units of work of one turn: few callbacks, so that most turns leave something to the next.
+const TURN_BUDGET: usize = 6 * CALLBACK;
+/// Units of work in a millisecond.
+const UNITS_A_MS: usize = 32 * CALLBACK;
 /// Bytes of the high-water mark.
 const HIGH_WATER: usize = 24;
 /// The protocol finishes a connection when it reads this byte.
@@ -165,9 +171,15 @@ struct World {
 
 impl World {
     fn new(peers: usize) -> World {
+        World::with_turns_of(Limits::default().turn_budget, peers)
+    }
+
+    /// A world whose turns have so many units of work.
+    fn with_turns_of(turn_budget: usize, peers: usize) -> World {
         let limits = Limits {
             high_water: HIGH_WATER,
             read_budget: BUDGET,
+            turn_budget,
             ..Limits::default()
         };
         let mut core = Core::new(Echo::default(), limits);
@@ -258,14 +270,24 @@ impl World {
                 let spurious = std::mem::replace(&mut wire.spurious, Ready::empty());
                 wire.ready() | spurious
             };
-            self.core.deliver(*id, ready);
+            match self.core.work().is_spent() {
+                true => self.core.note_only(*id, ready),
+                false => self.core.deliver(*id, ready),
+            }
         }
-        while let Some(key) = self.core.timers.expire(self.now) {
+        self.core.work().begin(Part::Timers);
+        while let Some(key) = self.core.next_timer() {
             self.core.run_timer(key);
         }
-        while let Some(token) = self.core.lists.next() {
+        self.core.work().begin(Part::ReadyList);
+        while let Some(token) = self.core.next_ready() {
             self.core.resume(ConnId::from_token(token));
         }
+        // A part of the turn ends after the visit that spends its share: a look, and a few reads.
+        let spent = self.core.work().spent();
+        let budget = self.core.limits.turn_budget;
+        assert!(spent <= budget + 8 * CALLBACK, "{spent} units in a turn");
+        self.now += (spent / UNITS_A_MS) as u64;
         self.core.settle(|_, _, Fake(wire)| {
             let mut wire = wire.borrow_mut();
             wire.closed = true;
@@ -308,7 +330,8 @@ impl World {
             assert!(left <= self.wires.len() + 1, "timers are armed for nothing");
             self.core.run_timer(key);
         }
-        self.turn(|_| true);
+        // As many turns as it takes to look at every entry.
+        (0..=self.wires.len()).for_each(|_| self.turn(|_| true));
         assert!(
             !self.core.has_work(),
             "a connection that is gone stays listed"
@@ -382,8 +405,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_the_kernel_does_nothing_is_lost_or_repeated(steps in prop::collection::vec(step(3), 1..120)) {
-        let mut world = World::new(3);
+    fn whatever_the_kernel_does_nothing_is_lost_or_repeated(
+        steps in prop::collection::vec(step(3), 1..120),
+        turn_budget in prop_oneof![Just(TURN_BUDGET), Just(Limits::default().turn_budget)],
+    ) {
+        let mut world = World::with_turns_of(turn_budget, 3);
         steps.iter().for_each(|step| world.take(step));
         world.come_to_an_end();
         world.check();

@@ -59,8 +59,11 @@ counters! {
         bytes_in,
         /// Bytes that the kernel took.
         bytes_out,
-        /// Times a connection went to the ready list because its read budget was spent.
+        /// Times a connection went to the ready list because its read budget was spent, or that of the
+        /// turn while it was read.
         budget_spent,
+        /// Turns before which sources were left waiting, because the budget of a turn was spent.
+        turns_cut,
         /// Times the pending output of a connection rose above the high-water mark.
         paused,
         /// Timers that fired.

@@ -14,6 +14,7 @@ use std::iter;
 use std::mem;
 
 use crate::conn_map::ConnMap;
+use crate::core::work::{RECIPIENT, WRITE};
 use crate::id::ConnId;
 
 /// A range of the outbox's bytes on its way to one peer, and the piece that follows, or NONE.
@@ -137,19 +138,26 @@ impl Parcels {
         self.overflows.pop()
     }
 
-    /// Adds bytes to the output for some connections, storing them once.
+    /// Adds bytes to the output for some connections, storing them once, and returns the units of work
+    /// that this makes at the most.
     #[inline]
-    pub(super) fn add(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) {
+    pub(super) fn add(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let end = self.bytes.len();
-        let mut is_taken = false;
+        let (mut is_taken, parcels) = (false, self.all.len());
+        let to = to.into_iter();
+        // Known before, unlike the exact number: counting would be a step for each recipient.
+        let recipients = to.size_hint().1;
         for id in to {
             is_taken |= self.add_piece(id, start, end);
         }
         if !is_taken {
             self.bytes.truncate(start);
         }
+        let first_pieces = self.all.len() - parcels;
+        let recipients = recipients.unwrap_or(first_pieces);
+        recipients * (bytes.len() + RECIPIENT) + first_pieces * WRITE
     }
 
     /// Adds a piece to a connection's output of this turn, and returns whether there was room for it.

@@ -21,8 +21,28 @@ use crate::sources::fd::{Direction, Fd};
 use crate::sources::listener::Accept;
 
 impl<P: Protocol> Reactor<P> {
+    /// Takes in an event of a listener: its turn, or a place at the end of the ready list.
+    pub(super) fn deliver_clients(&mut self, index: usize, waits: bool) {
+        match waits {
+            true => self.list_waiting(Source::Listener(index)),
+            false => self.accept(index),
+        }
+    }
+
+    /// Takes in an event of a UDP socket: its turn, or a place at the end of the ready list.
+    pub(super) fn deliver_datagrams(&mut self, index: usize, ready: Ready, waits: bool) {
+        let Some(udp) = self.udp.get_mut(index) else {
+            return;
+        };
+        udp.note(ready);
+        match waits {
+            true => self.list_waiting(Source::Udp(index)),
+            false => self.visit_udp(index),
+        }
+    }
+
     /// Accepts until there is nothing left or the budget of this turn is spent.
-    pub(super) fn accept(&mut self, index: usize) {
+    fn accept(&mut self, index: usize) {
         let mut failed = None;
         for _ in 0..self.core.limits.accept_budget {
             // The last client's `on_open` may have closed the listeners.
@@ -52,6 +72,9 @@ impl<P: Protocol> Reactor<P> {
             if self.core.voice.outbox.has_commands() {
                 self.run_commands();
             }
+            if self.core.work().is_spent() {
+                break;
+            }
         }
         match failed {
             // An error that does not go away, as a security policy may cause, is no reason to spin.
@@ -73,7 +96,7 @@ impl<P: Protocol> Reactor<P> {
             Source::Udp(index) => {
                 if let Some(udp) = self.udp.get_mut(index) {
                     udp.resume();
-                    self.visit_udp(index, Ready::empty());
+                    self.visit_udp(index);
                 }
             }
             Source::Conn(id) => self.core.resume(id),
@@ -85,6 +108,13 @@ impl<P: Protocol> Reactor<P> {
     fn list(&mut self, source: Source) {
         if self.mark_listed(source) {
             self.core.lists.add_ready(source.token());
+        }
+    }
+
+    /// Puts a listener or a UDP socket on the ready list that has had no turn yet.
+    fn list_waiting(&mut self, source: Source) {
+        if self.mark_listed(source) {
+            self.core.lists.add_waiting(source.token());
         }
     }
 
@@ -175,12 +205,11 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// A UDP socket's turn.
-    pub(super) fn visit_udp(&mut self, index: usize, ready: Ready) {
+    fn visit_udp(&mut self, index: usize) {
         let source = Source::Udp(index);
         let Some(udp) = self.udp.get_mut(index) else {
             return;
         };
-        udp.note(ready);
         if udp.listed {
             return;
         }

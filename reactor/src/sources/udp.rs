@@ -186,6 +186,9 @@ impl Udp {
                 return;
             }
             failures += usize::from(!self.fetch(core));
+            if core.work().is_spent() {
+                break;
+            }
         }
         self.answer(core);
         // An error that does not go away must not make the loop spin.

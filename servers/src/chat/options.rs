@@ -39,8 +39,8 @@ pub(crate) struct ChatCommand {
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = line_size)]
     max_line: usize,
 
-    /// Lines a second that a member may say for long, and as many times --max-line bytes; above it the
-    /// member's input is paused; 0 is no limit
+    /// Lines a second that a member may say for long, and as many times --max-line bytes to up to 32
+    /// hearers, fewer to more; above it the member's input is paused; 0 is no limit
     #[arg(long, value_name = "N", default_value = "100", value_parser = number::<u32>)]
     rate: u32,
 

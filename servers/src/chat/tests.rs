@@ -5,6 +5,7 @@
 
 mod bans;
 mod budget;
+mod charges;
 mod choices;
 mod commands;
 mod cuts;
@@ -18,6 +19,7 @@ mod record;
 mod slow_rooms;
 mod storms;
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Opened, Peer, Script};
@@ -183,6 +185,13 @@ impl Party {
             assert!(!room.members().is_empty() || &*room.name == "lobby");
         }
         assert_eq!((chat.names.len(), present), (joined, joined));
+        let mut rooms: Vec<(usize, &str)> = chat
+            .rooms
+            .iter()
+            .map(|(_, room)| (room.members().len(), &*room.name))
+            .collect();
+        rooms.sort_by_key(|&(members, name)| (Reverse(members), name));
+        assert!(chat.ranking.iter().eq(rooms));
         assert_eq!(chat.room_by_name.len(), chat.rooms.len());
     }
 
