@@ -2,7 +2,7 @@
 //! or says in a line why it does not, and ends with status 1.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tests::PATIENCE;
 use tests::chat::Guest;
 use tests::client::{dial, ping_and_end};
-use tests::program::Program;
+use tests::program::{Program, command};
 use tests::server::{Launch, binary};
 use tests::sockets::where_it_listens;
 use tests::strace::Trace;
@@ -107,6 +107,55 @@ fn fails_or_serves(words: &[&str], call: &str, errno: &str, when: usize) {
     if ended.code == 1 {
         let complaint = ended.complaint();
         assert!(complaint.len() < 200, "{what}: {complaint}");
+    }
+}
+
+/// However few descriptors a program may have, it works or says why not. The dynamic linker itself
+/// needs a fourth one.
+#[test]
+fn a_start_with_few_descriptors() {
+    let server = Launch::echo().start();
+    let address = server.tcp().to_string();
+    for limit in 4..20 {
+        for words in [
+            &["edgeloop", "echo", "127.0.0.1:0"][..],
+            &["edgeloop", "echo", "127.0.0.1:0", "--model", "fork"],
+            &["edgeloop", "echo", "127.0.0.1:0", "--workers", "2"],
+            &["edgeloop", "chat", "127.0.0.1:0"],
+            &["edgecall", "echo", &address],
+            &["edgecall", "talk", &address],
+            &[
+                "edgecall",
+                "load",
+                &address,
+                "-c",
+                "1",
+                "-d",
+                "100ms",
+                "--warm-up",
+                "0",
+            ],
+        ] {
+            let mut limited = command("prlimit");
+            limited.arg(format!("--nofile={limit}:{limit}"));
+            limited.arg(command(words[0]).get_program());
+            limited.args(&words[1..]).stdin(Stdio::null());
+            let mut program = Program::spawn(limited);
+            let serves = words[0] == "edgeloop" && program.stderr().wait_for("listening on ");
+            // A server that has started goes on, a client ends.
+            if serves {
+                program.signal(Signal::SIGTERM);
+            }
+            let ended = program.wait();
+            let what = format!("{limit} descriptors: {words:?}: {ended:?}");
+            assert!(matches!(ended.code, Some(0 | 1)), "{what}");
+            if ended.code == Some(1) {
+                let last = ended.stderr.lines().next_back().unwrap_or_default();
+                let names_it =
+                    last.contains("Too many open files") || last.contains("RLIMIT_NOFILE");
+                assert!(last.contains(": cannot ") && names_it, "{what}");
+            }
+        }
     }
 }
 
