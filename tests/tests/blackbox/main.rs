@@ -6,7 +6,9 @@
 //! of tests are about one promise each; these are about one kind of fault each.
 
 mod calls;
+mod memory;
 mod network;
+mod signals;
 mod start;
 mod storage;
 mod strangers;
