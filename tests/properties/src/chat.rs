@@ -126,13 +126,12 @@ fn is_name(word: &str) -> bool {
 fn without_answers(mut heard: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     while let Some((&first, rest)) = heard.split_first() {
-        heard = match first {
-            255 => rest.get(2..).unwrap_or_default(),
-            _ => {
-                text.push(first);
-                rest
-            }
-        };
+        heard = rest;
+        if first == 255 {
+            heard = rest.get(2..).unwrap_or_default();
+        } else {
+            text.push(first);
+        }
     }
     text
 }

@@ -5,7 +5,7 @@
 //! tries random inputs and the committed corpus under `cargo test`. So an input that the fuzzer has
 //! found becomes a test by being copied into the corpus.
 //!
-//! The first bytes of an input choose parameters ([`input::Input`]); the rest is what the subject
+//! The first bytes of an input choose parameters (`input.rs`); the rest is what the subject
 //! gets.
 
 #![allow(clippy::missing_panics_doc, reason = "a property reports by panicking")]

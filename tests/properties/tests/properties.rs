@@ -74,7 +74,8 @@ fn holds(name: &str) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fuzz/corpus")
         .join(name);
-    let files = fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{corpus:?}: {error}"));
+    let files =
+        fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{}: {error}", corpus.display()));
     let mut count = 0;
     for file in files {
         let path = file.expect("a file").path();
@@ -83,7 +84,7 @@ fn holds(name: &str) {
         property(&bytes);
         count += 1;
     }
-    assert!(count > 0, "{corpus:?} is empty");
+    assert!(count > 0, "{} is empty", corpus.display());
     proptest!(|(input in input())| property(&input));
 }
 

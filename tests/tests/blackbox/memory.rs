@@ -16,18 +16,16 @@ use super::{echo, ends};
 fn send_all_it_takes(mut stream: &TcpStream) {
     let block = vec![b'x'; 64 * 1024];
     stream.set_nonblocking(true).expect("O_NONBLOCK");
-    loop {
-        match stream.write(&block) {
-            Ok(_) => {}
-            Err(error) => {
-                let is_expected = matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-                );
-                return assert!(is_expected, "{error}");
-            }
+    let error = loop {
+        if let Err(error) = stream.write_all(&block) {
+            break error;
         }
-    }
+    };
+    let is_expected = matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    );
+    assert!(is_expected, "{error}");
 }
 
 /// Clients that do not read fill the memory with their pending output. A queue that cannot grow costs
@@ -78,9 +76,9 @@ fn no_memory_for_threads() {
     let ask = |client| Probe::ask(server.tcp(), &format!("client {client}"));
     let mut probes: Vec<Probe> = (0..CLIENTS).map(ask).collect();
     watch(&mut probes, 5000);
-    let served = count(&probes, Fate::Served);
-    assert!((1..CLIENTS).contains(&served), "{served} are served");
-    assert_eq!(count(&probes, Fate::Refused), CLIENTS - served);
+    let lucky = count(&probes, Fate::Served);
+    assert!((1..CLIENTS).contains(&lucky), "{lucky} are served");
+    assert_eq!(count(&probes, Fate::Refused), CLIENTS - lucky);
     server.logs("no thread for it");
     ping(&bystander, b"during");
     drop(probes);

@@ -68,12 +68,12 @@ fn a_member_behind_a_link_that_loses_packets() {
     link.worsen();
     let bob = Guest::on(link.dial_near(port)).joined("bob");
     ann.hears("* bob has entered the room");
-    let line = "x".repeat(900);
+    let text = "x".repeat(900);
     for number in 0..LINES {
-        bob.say(format!("{number} {line}"));
+        bob.say(format!("{number} {text}"));
     }
     for number in 0..LINES {
-        ann.hears(&format!("[bob] {number} {line}"));
+        ann.hears(&format!("[bob] {number} {text}"));
     }
     assert!(link.dropped() > 10, "no bad link");
     ends(server);

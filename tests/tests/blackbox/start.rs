@@ -141,9 +141,9 @@ fn a_start_with_few_descriptors() {
             limited.arg(command(words[0]).get_program());
             limited.args(&words[1..]).stdin(Stdio::null());
             let mut program = Program::spawn(limited);
-            let serves = words[0] == "edgeloop" && program.stderr().wait_for("listening on ");
+            let is_listening = words[0] == "edgeloop" && program.stderr().wait_for("listening on ");
             // A server that has started goes on, a client ends.
-            if serves {
+            if is_listening {
                 program.signal(Signal::SIGTERM);
             }
             let ended = program.wait();
