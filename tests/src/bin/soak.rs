@@ -8,8 +8,9 @@
 //! The run consists of rounds. In a round, each server has a thread of visitors of its own and, for a
 //! part of the time, `edgecall load`. At its end all clients are gone, and the servers are measured at
 //! rest: a server that has served everybody must be as it was, but for the memory that it keeps for the
-//! next clients. The first third of the rounds is the warm-up, in which that memory may grow. After it
-//! the medians of two halves are compared, so that neither an outlier hides growth nor pretends it.
+//! next clients. How much that is depends on the last clients, so one sample says little. The first
+//! third of the rounds is the warm-up; after it the *least* figures of two halves are compared: what
+//! leaks is in every sample, what is kept for a while is not.
 //!
 //! The visitors pause between visits, so that about half of a small machine stays free.
 
@@ -41,12 +42,14 @@ struct Options {
 
 /// Length of a round without its rest.
 const ROUND: Duration = Duration::from_secs(8);
+/// Time for the last timers to fire: longer than every timeout.
+const REST: Duration = Duration::from_secs(4);
 /// Length of the silence in which turns of the loop are counted.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Pause of a visitor after each visit.
 const PAUSE: Duration = Duration::from_millis(15);
-/// Growth of the median memory that counts as none: the allocator's jitter.
-const TOLERANCE: usize = 256 * 1024;
+/// Growth of the least memory that counts as none: the allocator's jitter.
+const TOLERANCE: usize = 512 * 1024;
 /// Rounds in the shortest run that can be judged.
 const ROUNDS_MIN: usize = 6;
 
@@ -109,20 +112,32 @@ impl Soaked {
             _ => "127.0.0.1:0",
         };
         let launch = Launch::new(words[0], &[address]).args(&words[1..]);
-        let timeouts = ["-q", "--idle-timeout", "3s", "--stall-timeout", "3s"];
+        let options = [
+            "-q",
+            "--idle-timeout",
+            "3s",
+            "--stall-timeout",
+            "3s",
+            "--high-water",
+            "64KiB",
+        ];
+        // The servers end with this program, also if that is killed.
+        let launch = launch
+            .args(&options)
+            .under(&["setpriv", "--pdeathsig", "TERM", "--"]);
         Soaked {
             name,
             kind,
-            server: launch.args(&timeouts).stdout(Stdio::null()).start(),
+            server: launch.stdout(Stdio::null()).start(),
             samples: Vec::new(),
         }
     }
 
-    /// Waits until all clients are counted out. Returns the counters.
-    fn rests(&self) -> Stats {
+    /// Waits until all clients are counted out.
+    fn rests(&self) {
         let what = format!("{}: all clients are gone", self.name);
-        self.server
-            .stats_until(&what, |stats| stats.get("connections") == 0)
+        let server = &self.server;
+        server.stats_until(&what, |stats| stats.get("connections") == 0);
     }
 
     fn measure(&mut self, before: &Stats) {
@@ -147,11 +162,7 @@ impl Soaked {
     fn growth(&self) -> Vec<String> {
         let judged = self.judged();
         let (first, second) = judged.split_at(judged.len() / 2);
-        let median = |samples: &[Sample], figure: fn(&Sample) -> usize| {
-            let mut figures: Vec<usize> = samples.iter().map(figure).collect();
-            figures.sort_unstable();
-            figures[figures.len() / 2]
-        };
+        let least = |samples: &[Sample], figure| samples.iter().map(figure).min().unwrap_or(0);
         let figures: [Figure; 5] = [
             ("memory", |sample| sample.memory, TOLERANCE),
             ("descriptors", |sample| sample.descriptors, 0),
@@ -166,7 +177,7 @@ impl Soaked {
         ];
         let mut grown = Vec::new();
         for (what, figure, tolerance) in figures {
-            let (before, after) = (median(first, figure), median(second, figure));
+            let (before, after) = (least(first, figure), least(second, figure));
             if after > before + tolerance {
                 grown.push(format!("{what}: {before} to {after}"));
             }
@@ -201,13 +212,16 @@ impl Soaked {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let end = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
+    // The first start may build the programs.
     let mut servers: Vec<Soaked> = SERVERS.into_iter().map(Soaked::start).collect();
+    let end = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
     let mut random = Random::new(options.seed);
     let mut rounds = 0;
     while Instant::now() < end || rounds < ROUNDS_MIN {
         round(&servers, &mut random);
-        let before: Vec<Stats> = servers.iter().map(Soaked::rests).collect();
+        servers.iter().for_each(Soaked::rests);
+        thread::sleep(REST);
+        let before: Vec<Stats> = servers.iter().map(|it| it.server.stats()).collect();
         thread::sleep(SILENCE);
         for (soaked, before) in servers.iter_mut().zip(&before) {
             soaked.measure(before);
