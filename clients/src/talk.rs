@@ -31,7 +31,8 @@ pub(crate) fn talk(options: &TalkOptions) -> Result<(), String> {
         patience: common.given_timeout(),
     };
     let talk = Talk::calling(Screen::of_standard_streams(), call);
-    let mut reactor = Reactor::new(talk, limits).map_err(|error| reason(&error))?;
+    let mut reactor = Reactor::new(talk, limits)
+        .map_err(|error| format!("cannot start the event loop: {}", reason(&error)))?;
     // Ctrl-C must leave the terminal as it was found.
     reactor
         .handle_signals()

@@ -46,6 +46,7 @@ pub mod upper;
 pub mod values;
 mod workers;
 
+use std::ffi::OsString;
 use std::iter;
 use std::process::ExitCode;
 
@@ -90,6 +91,16 @@ pub fn start(arguments: &[&str]) -> Result<Box<dyn Turns>, String> {
         }
         Command::Generate(_) => Err("this is not a server".into()),
     }
+}
+
+/// Checks a command line of the program and the variables of an environment, without serving. The
+/// first argument is the program's name. An error is a message for the user, or the help that was
+/// asked for.
+pub fn check_command_line(
+    arguments: Vec<OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<(), clap::Error> {
+    Cli::understand(arguments, variable).map(drop)
 }
 
 /// Signals that concern the process, whatever it serves and how.

@@ -17,7 +17,8 @@ pub(crate) fn reactor<S: Server>(
     mut limits: Limits,
 ) -> Result<Reactor<Front<S>>, String> {
     protocol.adjust(&mut limits);
-    Reactor::new(Front::new(protocol, once), limits).map_err(|error| reason(&error))
+    Reactor::new(Front::new(protocol, once), limits)
+        .map_err(|error| format!("cannot start the event loop: {}", reason(&error)))
 }
 
 /// Gives a server that reads standard input this stream.

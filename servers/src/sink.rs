@@ -36,7 +36,7 @@ Example:
   echo hello | nc -N 127.0.0.1 8888";
 
 /// The tag of standard output.
-const STDOUT: u64 = 1;
+pub const STDOUT: u64 = 1;
 
 /// The longest line that is printed, its end included: as much as a pipe keeps in one piece among
 /// several writers (pipe(7), `PIPE_BUF`), which matters to the models with several processes.

@@ -100,7 +100,9 @@ impl Worker {
 
     fn serve<S: Server>(self, protocol: S) -> Result<(), String> {
         let mut reactor = reactor(protocol, false, self.limits)?;
-        let waker = reactor.waker().map_err(|error| reason(&error))?;
+        let waker = reactor
+            .waker()
+            .map_err(|error| format!("cannot start a worker: {}", reason(&error)))?;
         self.mail.send(News::Started(waker));
         let mail = self.mail;
         reactor.report(None, move |stats| {

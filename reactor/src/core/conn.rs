@@ -37,6 +37,7 @@ use super::timers::Millis;
 use crate::outbox::Asked;
 use crate::poll::Ready;
 use crate::protocol::Closed;
+use crate::rate_limited_log::RateLimitedLog;
 use crate::reason::SystemError;
 
 /// The calls of a connection on its descriptor, none of which may wait.
@@ -168,6 +169,7 @@ pub(crate) struct Conn<S> {
 pub(crate) struct Shared {
     pub(crate) pool: BufferPool,
     pub(crate) stats: Stats,
+    shortages: RateLimitedLog,
     /// The time of this turn.
     pub(crate) now: Millis,
 }
@@ -360,13 +362,17 @@ impl<S: Stream> Conn<S> {
                 IoSlice::advance_slices(&mut slices, count);
             }
         }
-        slices.iter().for_each(|slice| self.queue(slice));
-        Ok(())
+        let queued = slices.iter().try_for_each(|slice| self.queue(slice));
+        queued.inspect_err(|_| {
+            let text = format_args!("a connection is closed: no memory for its pending output");
+            shared.shortages.log(shared.now, text);
+        })
     }
 
-    fn queue(&mut self, bytes: &[u8]) {
-        if let Some(unsent) = &mut self.unsent {
-            unsent.push(bytes);
+    fn queue(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.unsent {
+            Some(unsent) => unsent.push(bytes),
+            None => Ok(()),
         }
     }
 

@@ -136,10 +136,9 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::tests::settings;
 
     fn hard_limit(change: impl FnOnce(&mut Settings)) -> usize {
-        let mut settings = settings();
+        let mut settings = Settings::default();
         change(&mut settings);
         let mut limits = Limits {
             max_connections: 10_000,
@@ -155,11 +154,14 @@ mod tests {
         let default = hard_limit(|_| {});
         assert!(default < 2 * 1024 * 1024, "{default}: the README says so");
         let faster = hard_limit(|settings| settings.min_rate *= 2);
-        assert_eq!(faster - default, 30 * settings().min_rate);
+        assert_eq!(faster - default, 30 * Settings::default().min_rate);
         let higher = hard_limit(|settings| settings.high_water *= 2);
-        assert_eq!(higher - default, settings().high_water * 3 / 2);
+        assert_eq!(higher - default, Settings::default().high_water * 3 / 2);
         let any_rate = hard_limit(|settings| settings.min_rate = 0);
-        assert_eq!(default - any_rate, 30 * (settings().min_rate - SLOWEST));
+        assert_eq!(
+            default - any_rate,
+            30 * (Settings::default().min_rate - SLOWEST)
+        );
         let plain = hard_limit(|settings| settings.plain = true);
         assert!(plain > default + 10_000 * NAME_MAX);
     }

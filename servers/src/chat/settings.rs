@@ -34,3 +34,24 @@ pub struct Settings {
     /// Tell all members the lines that are typed at the server's terminal.
     pub operator: bool,
 }
+
+/// The defaults of the command line.
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_line: 4096,
+            rate: 100,
+            burst: 1000,
+            min_rate: 8 * 1024,
+            high_water: 256 * 1024,
+            history: 0,
+            motd: None,
+            motd_file: None,
+            login_timeout: Duration::from_secs(60),
+            max_per_ip: None,
+            unicode_names: false,
+            plain: false,
+            operator: false,
+        }
+    }
+}

@@ -29,25 +29,6 @@ use super::{Chat, Member, STDIN, STDOUT, Settings, Transcript};
 const WELCOME: &str = "Welcome! What is your name?\n";
 const EMPTY: &str = "* The room is empty\n";
 
-/// The defaults of the command line.
-pub(super) fn settings() -> Settings {
-    Settings {
-        max_line: 4096,
-        rate: 100,
-        burst: 1000,
-        min_rate: 8 * 1024,
-        high_water: 256 * 1024,
-        history: 0,
-        motd: None,
-        motd_file: None,
-        login_timeout: Duration::from_secs(60),
-        max_per_ip: None,
-        unicode_names: false,
-        plain: false,
-        operator: false,
-    }
-}
-
 /// A chat and its clients.
 struct Party {
     script: Script<Chat>,
@@ -63,7 +44,7 @@ impl Party {
     }
 
     fn recorded(change: impl FnOnce(&mut Settings), transcript: Option<Transcript>) -> Party {
-        let mut settings = settings();
+        let mut settings = Settings::default();
         change(&mut settings);
         Party {
             script: Script::new(Chat::new(settings, transcript)),
