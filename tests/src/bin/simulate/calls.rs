@@ -441,8 +441,12 @@ calls! {
     };
 
     fn signalfd(fd: c_int, mask: *const libc::sigset_t, flags: c_int) -> c_int = |world| {
-        let _ = (fd, mask, flags);
-        Some(world.signalfd())
+        let _ = (mask, flags);
+        Some(match fd {
+            -1 => world.signalfd(),
+            // Another mask for a descriptor that exists: the world sends none but the first mask's.
+            fd => Ok(fd),
+        })
     };
 
     // Signals of the process stay as they are: the world has signals of its own.
