@@ -16,6 +16,7 @@
 //! | `core/send.rs` | bytes out |
 //! | `core/end.rs` | how a connection ends |
 //! | `core/patience.rs` | how long a connection is kept: its deadlines |
+//! | `core/crowding.rs` | a server that is full: which peers are refused, and which make room |
 //! | `core/race.rs`, `core/racing.rs` | how one begins to a name with several addresses |
 //! | `core/lists.rs` | sources that go on without an event: the ready list, the starved list |
 //! | `core/buffer.rs`, `core/timers.rs`, `core/limits.rs`, `core/stats.rs` | their subjects |
@@ -23,6 +24,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod conn;
+pub(crate) mod crowding;
 mod end;
 pub(crate) mod limits;
 mod lists;
@@ -40,6 +42,7 @@ use slab::Slab;
 
 use self::buffer::ReadBuffer;
 use self::conn::{Conn, Phase, Shared, State, Stream};
+use self::crowding::Crowd;
 use self::limits::{Limits, READ_BUFFER};
 use self::lists::Lists;
 pub(crate) use self::race::RaceId;
@@ -91,6 +94,7 @@ pub(crate) struct Core<S, P> {
     received: ReadBuffer,
     /// Bytes that the connection whose turn it is may still read in it.
     budget: usize,
+    crowd: Crowd,
     connecting: ConnMap<Connecting>,
     races: Slab<Race>,
     pub(crate) lists: Lists,
@@ -125,6 +129,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             generation: 0,
             received: ReadBuffer::new(READ_BUFFER.min(limits.read_budget)),
             budget: 0,
+            crowd: Crowd::new(limits.max_per_address, limits.max_connections),
             connecting: ConnMap::new(),
             races: Slab::new(),
             limits,

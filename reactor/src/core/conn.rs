@@ -102,6 +102,8 @@ bitflags! {
         const STARVED = 1 << 12;
         /// Sent bytes were under way when the reactor last looked for vanished peers.
         const UNACKNOWLEDGED = 1 << 14;
+        /// The peer has not sent a byte. The bit goes where `READABLE` goes, in the same operation.
+        const SILENT = 1 << 15;
     }
 }
 
@@ -176,7 +178,7 @@ impl<S: Stream> Conn<S> {
         Conn {
             stream,
             generation,
-            state,
+            state: state | State::SILENT,
             phase: Phase::Open,
             asked: Asked::empty(),
             unsent: None,
@@ -293,9 +295,10 @@ impl<S: Stream> Conn<S> {
                     shared.stats.reads += 1;
                     shared.stats.bytes_in += count as u64;
                     self.active_ms = shared.now as u32;
-                    if count < buffer.len() && !self.state.intersects(STICKY) {
-                        self.state -= State::READABLE;
-                    }
+                    self.state -= match count < buffer.len() && !self.state.intersects(STICKY) {
+                        true => State::READABLE | State::SILENT,
+                        false => State::SILENT,
+                    };
                     return Ok(Read::Data(count));
                 }
                 Err(Errno::EINTR) => shared.stats.reads += 1,

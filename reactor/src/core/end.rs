@@ -127,6 +127,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         for (id, why) in doomed.drain(..) {
             self.timers.cancel(TimerKey::Protocol(id.slot));
             self.voice.outbox.output.forget(id);
+            self.crowd.forget(id);
             let mut conn = self.slots.remove(id.slot());
             if conn.is_cut_off(why) {
                 conn.stream.reset();

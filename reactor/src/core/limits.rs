@@ -33,6 +33,17 @@ pub struct Limits {
     /// closed as soon as it is accepted, and counted as `refused_limit`. Default: no limit but the
     /// descriptors of the process, and 8 million.
     pub max_connections: usize,
+    /// Connections accepted from one address at one time, where an IPv6 /64 counts as one address;
+    /// further ones are refused, and counted as `refused_address`. 0: any number. Default, `None`:
+    /// half of `max_connections`, and any number from loopback addresses. Unix peers and adopted
+    /// descriptors never count. Unless it is 0, a newcomer that finds `max_connections` open
+    /// displaces a connection ([`Closed::Displaced`](crate::Closed::Displaced)) that is counted, has
+    /// never sent a byte, is older than 10 s and comes from the address with most connections, if 64
+    /// looks find one.
+    pub max_per_address: Option<usize>,
+    /// Bytes for a peer that is refused because of its address, sent before the connection is closed.
+    /// Default: none.
+    pub refusal: &'static str,
     /// High-water mark: bytes of pending output of one connection above which the protocol is told
     /// ([`on_high_water`](crate::Protocol::on_high_water)). Unless it overrides that, the
     /// connection is not read until no more than half of the mark is pending. Default 256 KiB.
@@ -117,6 +128,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: usize::MAX,
+            max_per_address: None,
+            refusal: "",
             high_water: 256 * 1024,
             queue_limit: None,
             min_rate: 0,

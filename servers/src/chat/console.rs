@@ -34,12 +34,13 @@ impl Chat {
         }
     }
 
-    /// Writes an entry to the log. If the log goes to the terminal where the operator's line is being
+    /// Writes an entry to the log, of which a stranger can cause any number: see `Chat::entries`. If the log goes to the terminal where the operator's line is being
     /// edited, the entry is printed above that line instead.
     pub(super) fn note(&mut self, entry: &str, out: &mut Outbox) {
         let is_edited = self.operator.screen.is_edited();
         if !is_edited || self.operator.has_log {
-            log::info!("{entry}");
+            let now_ms = out.now().as_millis() as u64;
+            self.entries.log(now_ms, format_args!("{entry}"));
         }
         if is_edited && log_enabled!(Level::Info) {
             self.show_line(format!("{entry}\n").as_bytes(), out);

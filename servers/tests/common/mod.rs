@@ -23,7 +23,6 @@ pub(crate) fn settings() -> Settings {
         motd: None,
         motd_file: None,
         login_timeout: Duration::from_secs(60),
-        max_per_ip: None,
         unicode_names: false,
         plain: false,
         operator: false,

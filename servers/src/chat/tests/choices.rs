@@ -35,46 +35,6 @@ fn a_login_timeout_of_nothing_is_for_ever() {
     assert_eq!(party.hears(id), EMPTY);
 }
 
-fn connect_from(party: &mut Party, address: &str) -> ConnId {
-    let peer = match address {
-        "unix" => Peer::Unix,
-        address => Peer::Inet(address.parse().unwrap()),
-    };
-    party.script.open_as(Opened::new(peer, 0))
-}
-
-#[test]
-fn connections_from_one_address_are_limited() {
-    let mut party = Party::with(|settings| settings.max_per_ip = Some(2));
-    let one = connect_from(&mut party, "192.0.2.1:1");
-    let two = connect_from(&mut party, "192.0.2.1:2");
-    let three = connect_from(&mut party, "192.0.2.1:3");
-    let other = connect_from(&mut party, "192.0.2.2:3");
-    let locals = [(); 3].map(|()| connect_from(&mut party, "unix"));
-    assert_eq!(
-        party.hears(three),
-        "* too many connections from your address\n"
-    );
-    assert!(party.is_closed(three));
-    for id in [one, two, other].into_iter().chain(locals) {
-        assert_eq!(party.hears(id), WELCOME);
-    }
-    party.says(one, "alice");
-    assert!(party.chat().members.get(one).unwrap().is_small());
-    party.says(two, "not a name");
-    let four = connect_from(&mut party, "192.0.2.1:4");
-    assert_eq!(party.hears(four), WELCOME, "there is room again");
-    let five = connect_from(&mut party, "192.0.2.1:5");
-    assert!(party.is_closed(five));
-    party.script.eof(one);
-    let six = connect_from(&mut party, "192.0.2.1:6");
-    for id in [four, six, other].into_iter().chain(locals) {
-        assert!(!party.is_closed(id));
-        party.script.close(id, Closed::Reset);
-    }
-    party.check_forgotten();
-}
-
 #[test]
 fn the_message_of_the_day_follows_the_names() {
     let mut party = Party::with(|settings| settings.motd = Some("be kind\r\n\nand quiet".into()));
