@@ -15,6 +15,7 @@
 //! | `core/visit.rs` | bytes in: one connection's turn |
 //! | `core/send.rs` | bytes out |
 //! | `core/end.rs` | how a connection ends |
+//! | `core/relief.rs` | the bound of pending output of all peers together |
 //! | `core/patience.rs` | how long a connection is kept: its deadlines |
 //! | `core/crowding.rs` | a server that is full: which peers are refused, and which make room |
 //! | `core/race.rs`, `core/racing.rs` | how one begins to a name with several addresses |
@@ -31,6 +32,7 @@ mod lists;
 mod patience;
 mod race;
 mod racing;
+mod relief;
 mod send;
 #[cfg(test)]
 mod simulation;
@@ -53,6 +55,7 @@ use crate::id::ConnId;
 use crate::outbox::{Asked, Current, End, Outbox, Request, Said, Timer};
 use crate::poll::Token;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
+use crate::rate_limited_log::RateLimitedLog;
 
 /// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
 /// memory page by page as they come.
@@ -104,6 +107,8 @@ pub(crate) struct Core<S, P> {
     doomed: Vec<(ConnId, Closed)>,
     /// Connections that the search for vanished peers has yet to look at.
     searched: Vec<ConnId>,
+    /// The log of peers that were closed because too much output was pending in all.
+    reliefs: RateLimitedLog,
     /// Added to each timer, in ms: the clock of a driver may show a millisecond that has begun already,
     /// and a timer must not fire early.
     pub(crate) slack: Millis,
@@ -137,6 +142,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             risen: Vec::new(),
             doomed: Vec::new(),
             searched: Vec::new(),
+            reliefs: RateLimitedLog::default(),
             slack: 0,
             stopping: false,
         }

@@ -31,6 +31,7 @@ pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
         max_connections,
         max_per_address: options.max_per_ip,
         high_water: options.high_water,
+        max_pending: options.max_pending,
         idle_timeout: options.idle_timeout,
         stall_timeout: options.stall_timeout,
         keepalive: options.keepalive,

@@ -55,6 +55,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = size)]
     pub(crate) high_water: usize,
 
+    /// Bytes waiting for all peers together; above it, peers that take nothing are closed, the
+    /// largest queue first
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
+    pub(crate) max_pending: usize,
+
     /// Connections that the kernel keeps until they are accepted; it takes no more than
     /// /proc/sys/net/core/somaxconn
     #[arg(long, value_name = "N", default_value = "4096", value_parser = positive::<usize>)]

@@ -169,6 +169,8 @@ pub(crate) struct Conn<S> {
 pub(crate) struct Shared {
     pub(crate) pool: BufferPool,
     pub(crate) stats: Stats,
+    /// Pending output of all peers, in bytes.
+    pub(crate) pending: usize,
     /// The time of this turn.
     pub(crate) now: Millis,
 }
@@ -362,13 +364,25 @@ impl<S: Stream> Conn<S> {
                 IoSlice::advance_slices(&mut slices, count);
             }
         }
-        slices.iter().for_each(|slice| self.queue(slice));
+        slices.iter().for_each(|slice| self.queue(slice, shared));
         Ok(())
     }
 
-    fn queue(&mut self, bytes: &[u8]) {
+    fn queue(&mut self, bytes: &[u8], shared: &mut Shared) {
         if let Some(unsent) = &mut self.unsent {
             unsent.push(bytes);
+            if self.stream.is_peer() {
+                shared.pending += bytes.len();
+            }
+        }
+    }
+
+    /// Drops pending output, on the way to a close that loses it.
+    pub(super) fn drop_unsent(&mut self, shared: &mut Shared) {
+        if let Some(unsent) = self.unsent.take()
+            && self.stream.is_peer()
+        {
+            shared.pending -= unsent.len();
         }
     }
 
@@ -385,6 +399,9 @@ impl<S: Stream> Conn<S> {
                 self.since_ms = shared.now as u32;
                 unsent.drain.taken += count;
                 unsent.consume(count);
+                if self.stream.is_peer() {
+                    shared.pending -= count;
+                }
             }
             if let Some(empty) = self.unsent.take_if(|unsent| unsent.is_empty()) {
                 shared.pool.give(empty);

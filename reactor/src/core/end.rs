@@ -132,6 +132,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             if conn.is_cut_off(why) {
                 conn.stream.reset();
             }
+            conn.drop_unsent(&mut self.shared);
             let was_peer = conn.stream.is_peer();
             closing(id, why, conn.stream);
             if let Some(connecting) = self.connecting.remove(id) {

@@ -54,6 +54,11 @@ pub struct Limits {
     /// larger than its requests looks at [`Outbox::queued`](crate::Outbox::queued), and goes on later
     /// by [`Outbox::again`](crate::Outbox::again). Default, `None`: 16 MiB above `high_water`.
     pub queue_limit: Option<usize>,
+    /// Pending output of all peers together, in bytes. Above it, peers are closed as slow consumers
+    /// ([`Closed::SlowConsumer`](crate::Closed::SlowConsumer)) until an eighth of it is free: first
+    /// those that have taken nothing for a second, the largest queue first. At least the queue limit,
+    /// so that one peer can use its own. Default 512 MiB.
+    pub max_pending: usize,
     /// Read budget: bytes read from one connection in one turn of the loop. A connection that has
     /// more to read goes to the ready list, and on in the next turn after the others. One read
     /// brings at most the whole budget, and counts as at least a 64th of the read buffer, so that a
@@ -119,6 +124,11 @@ impl Limits {
         self.queue_limit
             .unwrap_or(self.high_water.saturating_add(OTHERS_BYTES))
     }
+
+    /// The bound of pending output of all peers, in bytes.
+    pub(crate) fn pending_bound(&self) -> usize {
+        self.max_pending.max(self.queue_bound())
+    }
 }
 
 /// The default queue limit, in bytes above the high-water mark.
@@ -132,6 +142,7 @@ impl Default for Limits {
             refusal: "",
             high_water: 256 * 1024,
             queue_limit: None,
+            max_pending: 512 * 1024 * 1024,
             min_rate: 0,
             read_budget: READ_BUFFER,
             accept_budget: 64,

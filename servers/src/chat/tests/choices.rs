@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, ConnId, Opened, Peer};
+use edgeloop_reactor::Closed;
 
-use super::{EMPTY, Party, WELCOME};
+use super::{EMPTY, Party};
 
 #[test]
 fn a_client_without_a_name_in_time_is_told_and_closed() {
