@@ -37,8 +37,8 @@ use edgeloop_reactor::process::{raise_descriptor_limit, reason};
 use nix::errno::Errno;
 
 use self::acceptor::Acceptor;
-use self::capacity::Capacity;
 pub(crate) use self::blocking::take_unannounced;
+use self::capacity::Capacity;
 pub(crate) use self::conversation::{Answer, Conversation};
 use self::doors::Doors;
 use self::fork::Processes;

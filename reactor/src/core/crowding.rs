@@ -3,7 +3,7 @@
 //! The limit of connections from one address ([`PerAddress`]) alone would let two addresses hold all
 //! connections, for as long as they like and without a byte sent. So a newcomer to a full server
 //! displaces a connection that has never sent a byte, is older than [`DISPLACED_AFTER_MS`] and comes
-//! from the address with most connections. A peer that has sent anything is displaced by no other.
+//! from the address with most connections (or nearly: [`PerAddress::has_most`]). A peer that has sent anything is displaced by no other.
 //!
 //! The search looks at [`LOOKS`] connections for each newcomer and goes on where the last one ended,
 //! so that a full server costs a newcomer, and the other peers' time, a bounded number of steps.
@@ -13,7 +13,7 @@ use super::timers::Millis;
 use super::{Core, live};
 use crate::conn_map::ConnMap;
 use crate::id::ConnId;
-use crate::per_address::{Admission, AddressKey, PerAddress};
+use crate::per_address::{AddressKey, Admission, PerAddress};
 use crate::protocol::{Closed, Protocol};
 use crate::sources::address::Peer;
 

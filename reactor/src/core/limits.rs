@@ -38,8 +38,8 @@ pub struct Limits {
     /// half of `max_connections`, and any number from loopback addresses. Unix peers and adopted
     /// descriptors never count. Unless it is 0, a newcomer that finds `max_connections` open
     /// displaces a connection ([`Closed::Displaced`](crate::Closed::Displaced)) that is counted, has
-    /// never sent a byte, is older than 10 s and comes from the address with most connections, if 64
-    /// looks find one.
+    /// never sent a byte, is older than 10 s and comes from an address with most connections, or with
+    /// seven eighths as many, if 64 looks find one.
     pub max_per_address: Option<usize>,
     /// Bytes for a peer that is refused because of its address, sent before the connection is closed.
     /// Default: none.

@@ -40,7 +40,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.shared.stats.closed_by_relief += closed;
         self.reliefs.log(
             now,
-            format_args!("more than {bound} bytes waited for all peers; slow ones closed: {closed}"),
+            format_args!(
+                "more than {bound} bytes waited for all peers; slow ones closed: {closed}"
+            ),
         );
     }
 }
@@ -96,7 +98,10 @@ mod tests {
         }
         let closed = deaf.iter().filter(|id| script.closed(**id).is_some());
         assert!(closed.count() >= 1000 - 1024 / 60);
-        assert!(script.pending() >= (1024 - 128 - 60) * KIB, "none for nothing");
+        assert!(
+            script.pending() >= (1024 - 128 - 60) * KIB,
+            "none for nothing"
+        );
     }
 
     #[test]
@@ -112,6 +117,10 @@ mod tests {
         assert!(script.was_reset(large));
         assert_eq!(script.closed(small), Some(Closed::SlowConsumer));
         let left = fresh.iter().filter(|id| script.closed(**id).is_none());
-        assert_eq!(left.count(), 14, "as many as an eighth below the bound allows");
+        assert_eq!(
+            left.count(),
+            14,
+            "as many as an eighth below the bound allows"
+        );
     }
 }

@@ -226,7 +226,9 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             silence: doors::silence(self.options),
         };
         if let Err(errno) = self.workers.start(client, &self.doors) {
-            counted.into_iter().for_each(|key| self.addresses.release(key));
+            counted
+                .into_iter()
+                .for_each(|key| self.addresses.release(key));
             return self.refused(format_args!("no {} for it: {}", W::KIND, errno.desc()));
         }
         self.counters.accepted += 1;

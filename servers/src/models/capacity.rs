@@ -66,7 +66,9 @@ fn control_group_limit() -> Option<u64> {
 /// The machine's memory in bytes.
 fn memory() -> Option<u64> {
     let facts = fs::read_to_string("/proc/meminfo").ok()?;
-    let total = facts.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = facts
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

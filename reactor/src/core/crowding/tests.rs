@@ -88,9 +88,7 @@ impl Server {
         let peer = Peer::Inet((from.parse::<std::net::IpAddr>().unwrap(), 5000).into());
         let opened = Opened::new(peer, 0);
         let place = self.core.place(&opened.peer)?;
-        let id = self
-            .core
-            .insert(Talker { has_said: false }, State::empty());
+        let id = self.core.insert(Talker { has_said: false }, State::empty());
         self.core.take_place(place, id);
         self.core.opened(id, opened);
         let closed = &mut self.closed;
