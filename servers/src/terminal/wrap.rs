@@ -98,7 +98,7 @@ mod tests {
                     let line = format!("[eve] {}* forged\n", blank.repeat(count));
                     let rows = rows(&line, width, false);
                     assert!(rows[1..].iter().all(|row| row.starts_with("    ")));
-                    let end = |column, character| column + columns(character, column);
+                    let end = |column, character: &str| column + columns(character, column);
                     let fits = |row: &String| row.graphemes(true).fold(0, end) <= width;
                     assert!(rows.iter().all(fits), "{rows:?} in {width}");
                 }
