@@ -17,7 +17,7 @@
 //! | `core/end.rs` | how a connection ends |
 //! | `core/relief.rs` | the bound of pending output of all peers together |
 //! | `core/patience.rs` | how long a connection is kept: its deadlines |
-//! | `core/crowding.rs` | a server that is full: which peers are refused, and which make room |
+//! | `core/crowd.rs`, `core/crowding.rs` | a server that is full: which peers are refused, and which make room |
 //! | `core/race.rs`, `core/racing.rs` | how one begins to a name with several addresses |
 //! | `core/lists.rs` | sources that go on without an event: the ready list, the starved list |
 //! | `core/buffer.rs`, `core/timers.rs`, `core/limits.rs`, `core/stats.rs` | their subjects |
@@ -25,6 +25,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod conn;
+mod crowd;
 pub(crate) mod crowding;
 mod end;
 pub(crate) mod limits;
@@ -44,7 +45,7 @@ use slab::Slab;
 
 use self::buffer::ReadBuffer;
 use self::conn::{Conn, Phase, Shared, State, Stream};
-use self::crowding::Crowd;
+use self::crowd::Crowd;
 use self::limits::{Limits, READ_BUFFER};
 use self::lists::Lists;
 pub(crate) use self::race::RaceId;

@@ -89,7 +89,7 @@
 //! | `id.rs`, `protocol.rs`, `outbox.rs`, `outbox/parcels.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
 //! | `core.rs`, `core/visit.rs`, `core/send.rs`, `core/relief.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
-//! | `per_address.rs`, `core/crowding.rs` | connections from one address; a server that is full |
+//! | `per_address.rs`, `core/crowd.rs`, `core/crowding.rs` | connections from one address; a server that is full |
 //! | `core/lists.rs` | sources that go on without an event |
 //! | `core/patience.rs`, `core/timers.rs` | how long a connection is kept; deadlines, and why idle timeouts cost next to nothing |
 //! | `core/buffer.rs` | bytes that the kernel would not take yet |

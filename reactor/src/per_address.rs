@@ -54,6 +54,17 @@ pub enum Admission {
     Refused(usize),
 }
 
+impl Admission {
+    /// The key to be released when the connection closes, if the peer is counted.
+    #[must_use]
+    pub fn counted(self) -> Option<AddressKey> {
+        match self {
+            Admission::Counted(key) => Some(key),
+            Admission::Uncounted | Admission::Refused(_) => None,
+        }
+    }
+}
+
 impl PerAddress {
     /// An empty table. `limit`: connections of one address, 0 for any number, and loopback addresses
     /// count as well; by default half of `max_connections`, and any number from loopback addresses.

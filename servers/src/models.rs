@@ -80,12 +80,11 @@ pub(crate) fn thread<C: Conversation>(
 /// The user's limit of connections, or else the number of them that the machine can serve in this
 /// way; in both cases at most `possible`.
 fn affordable(options: &Options, possible: usize, client_bytes: u64) -> usize {
-    let (clients, cause) = match options.max_connections {
-        Some(wanted) => (wanted, "--max-connections"),
-        None => {
-            let Capacity { clients, cause } = Capacity::of_this_machine(client_bytes);
-            (clients, cause)
-        }
+    let (clients, cause) = if let Some(wanted) = options.max_connections {
+        (wanted, "--max-connections")
+    } else {
+        let Capacity { clients, cause } = Capacity::of_this_machine(client_bytes);
+        (clients, cause)
     };
     let (clients, cause) = (clients, cause).min((possible, "RLIMIT_NOFILE"));
     say_limits(options, clients, cause);

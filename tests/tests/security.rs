@@ -38,12 +38,12 @@ fn functions(directory: &Path, names: &mut BTreeSet<String>) {
 
 #[test]
 fn each_test_that_is_named_exists() {
-    let mut names = BTreeSet::new();
+    let mut declared = BTreeSet::new();
     for directory in ["reactor", "servers", "clients", "tests"] {
         for part in ["src", "tests"] {
             let directory = workspace().join(directory).join(part);
             if directory.exists() {
-                functions(&directory, &mut names);
+                functions(&directory, &mut declared);
             }
         }
     }
@@ -54,7 +54,7 @@ fn each_test_that_is_named_exists() {
     let named: Vec<&str> = cells.flat_map(quoted).collect();
     assert!(named.len() > 30, "{named:?}");
     for name in named {
-        assert!(names.contains(name), "there is no test {name}");
+        assert!(declared.contains(name), "there is no test {name}");
     }
 }
 
@@ -77,7 +77,9 @@ fn each_option_that_is_named_exists() {
         help += &String::from_utf8(output.expect("it runs").stdout).expect("UTF-8");
     }
     let page = page();
-    let options = quoted(&page).into_iter().filter(|word| word.starts_with('-'));
+    let options = quoted(&page)
+        .into_iter()
+        .filter(|word| word.starts_with('-'));
     let mut count = 0;
     for option in options.filter_map(|option| option.split(' ').next()) {
         assert!(help.contains(option), "no server has {option}");

@@ -11,13 +11,13 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use tempfile::tempdir;
 
+use tests::MIB;
 use tests::call::Call;
 use tests::chat::chat;
 use tests::client::{dial, dial_from, dial_narrow, is_closed, ping, ready};
 use tests::namespace::{command, network_of, own_network};
 use tests::process::resident_bytes;
 use tests::server::{Launch, MODELS, Server};
-use tests::MIB;
 
 /// Lines of the chat's log that may follow each other at once.
 const ENTRIES_AT_ONCE: usize = 100;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use edgeloop_reactor::process::reason;
-use edgeloop_reactor::{AddressKey, Admission, PerAddress, RateLimitedLog, Signals};
+use edgeloop_reactor::{Admission, PerAddress, RateLimitedLog, Signals};
 use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
@@ -214,9 +214,10 @@ impl<'a, W: Workers> Acceptor<'a, W> {
     /// Serves a client or closes its connection.
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
         let (number, peer) = (self.counters.accepted, without_mapping(peer));
-        let Some(counted) = self.place(peer) else {
+        let Some(admission) = self.place(peer) else {
             return;
         };
+        let counted = admission.counted();
         log::debug!("connection {number} from {peer}");
         let client = Client {
             number,
@@ -238,9 +239,9 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         }
     }
 
-    /// Whether the limits allow a client, and the address under which it is counted, if it is. No
-    /// client makes room for another in these models: the acceptor does not know which are silent.
-    fn place(&mut self, peer: SocketAddr) -> Option<Option<AddressKey>> {
+    /// Whether the limits allow a client; one that they do not is refused. No client makes room for
+    /// another in these models: the acceptor does not know which are silent.
+    fn place(&mut self, peer: SocketAddr) -> Option<Admission> {
         let limit = self.max_connections;
         if self.workers.open() >= limit {
             self.counters.refused_limit += 1;
@@ -250,17 +251,15 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         for key in self.workers.take_gone() {
             self.addresses.release(key);
         }
-        match self.addresses.admit(peer.ip()) {
-            Admission::Uncounted => Some(None),
-            Admission::Counted(key) => Some(Some(key)),
-            Admission::Refused(most) => {
-                self.counters.refused_address += 1;
-                self.refused(format_args!(
-                    "{peer}: the limit is {most} connections from one address"
-                ));
-                None
-            }
+        let admission = self.addresses.admit(peer.ip());
+        if let Admission::Refused(most) = admission {
+            self.counters.refused_address += 1;
+            self.refused(format_args!(
+                "{peer}: the limit is {most} connections from one address"
+            ));
+            return None;
         }
+        Some(admission)
     }
 
     fn refused(&mut self, why: fmt::Arguments) {
