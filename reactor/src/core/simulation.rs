@@ -236,7 +236,12 @@ impl World {
             Step::Turn => self.turn(|_| true),
             Step::Sleep(millis) => self.now += millis,
         }
+        let mut pending = 0;
         for (id, wire) in &self.wires {
+            pending += match self.core.slots.get(id.slot()) {
+                Some(conn) if conn.generation == id.generation => conn.unsent_bytes(),
+                _ => 0,
+            };
             let unsent = self.core.live(*id).map_or(0, |conn| conn.unsent_bytes());
             // Output other than `send_back` stays in the outbox until the end of the turn. A turn
             // may read two budgets: one for an event, and one for a timer.
@@ -245,6 +250,7 @@ impl World {
                 "{unsent} bytes are queued for {id:?}: {wire:?}"
             );
         }
+        assert_eq!(self.core.shared.pending, pending, "the sum of all queues");
     }
 
     /// Bytes arrive, unless the peer or the connection has ended.
