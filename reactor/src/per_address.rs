@@ -87,11 +87,17 @@ impl PerAddress {
     }
 
     /// Counts a peer, unless its address has as many connections as it may have.
+    #[inline]
     pub fn admit(&mut self, peer: IpAddr) -> Admission {
-        let Some(most) = self.most.filter(|_| !self.spares(peer)) else {
-            return Admission::Uncounted;
-        };
-        let key = AddressKey::of(peer);
+        match self.most {
+            Some(most) if !(self.spares_loopback && is_loopback(peer)) => {
+                self.count(AddressKey::of(peer), most)
+            }
+            _ => Admission::Uncounted,
+        }
+    }
+
+    fn count(&mut self, key: AddressKey, most: usize) -> Admission {
         let count = self.counts.entry(key).or_default();
         if *count >= most {
             return Admission::Refused(most);
@@ -105,10 +111,6 @@ impl PerAddress {
         self.addresses[count] += 1;
         self.highest = self.highest.max(count);
         Admission::Counted(key)
-    }
-
-    fn spares(&self, peer: IpAddr) -> bool {
-        self.spares_loopback && peer.to_canonical().is_loopback()
     }
 
     /// Discounts a peer that was counted.
@@ -134,6 +136,15 @@ impl PerAddress {
     pub fn has_most(&self, key: AddressKey) -> bool {
         let nearly = self.highest - self.highest / 8;
         self.counts.get(&key).is_some_and(|count| *count >= nearly)
+    }
+}
+
+/// Whether this is the host itself. An IPv4 address is looked at first: it is most peers' and costs
+/// least.
+fn is_loopback(peer: IpAddr) -> bool {
+    match peer {
+        IpAddr::V4(peer) => peer.is_loopback(),
+        IpAddr::V6(peer) => peer.to_canonical().is_loopback(),
     }
 }
 

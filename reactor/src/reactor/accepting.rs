@@ -182,7 +182,8 @@ impl<P: Protocol> Reactor<P> {
                 let farewell = self.core.limits.refusal;
                 if !farewell.is_empty() {
                     // The socket's buffer is empty, so there is room for a line.
-                    let _ = stream.send_one(farewell.as_bytes());
+                    let sent = stream.send_one(farewell.as_bytes());
+                    self.core.shared.stats.count_write(sent);
                 }
                 self.refused(format_args!(
                     "{peer}: the limit is {limit} connections from one address"
