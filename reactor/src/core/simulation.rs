@@ -29,7 +29,7 @@ use proptest::prelude::*;
 use self::kernel::{Fake, Fault, Wire};
 use super::Core;
 use super::buffer::ReadBuffer;
-use super::conn::State;
+use super::conn::{Phase, State};
 use super::limits::Limits;
 use super::timers::TimerKey;
 use super::work::{CALLBACK, Part};
@@ -523,6 +523,37 @@ fn events_for_a_former_tenant_of_a_slot_are_dropped() {
     );
     assert_eq!(world.core.shared.stats.stale, 1);
     assert_eq!(world.core.len(), 1);
+}
+
+/// No step of the core takes an id for that of the connection which has its slot now, be that open or
+/// connecting.
+#[test]
+fn the_id_of_a_former_tenant_of_a_slot_names_no_connection() {
+    for phase in [Phase::Open, Phase::Connecting] {
+        let mut world = run(&[Step::Rst(0), Step::Turn]);
+        let gone = world.wires[0].0;
+        let core = &mut world.core;
+        let id = core.ids().take();
+        core.insert(id, Fake(Wire::new()), State::empty());
+        core.slots.get_mut(id.slot()).unwrap().phase = phase;
+        core.deliver(gone, Ready::OUT);
+        core.note_only(gone, Ready::OUT);
+        core.resume(gone);
+        core.doom(gone, Closed::Aborted);
+        core.tell(|_, out| {
+            out.pause(gone);
+            out.set_timer(gone, Duration::ZERO);
+            out.half_close(gone);
+            out.finish(gone);
+        });
+        assert!(!core.is(gone, |_| true) && core.is(id, |_| true));
+        assert!(core.stream_mut(gone).is_none() && core.slots.remove(gone).is_none());
+        assert!(!core.has_work() && !core.timers.is_armed(TimerKey::Protocol(id.slot)));
+        assert_eq!((core.shared.stats.stale, core.len()), (2, 1));
+        let conn = core.slots.remove(id).unwrap();
+        assert_eq!((conn.phase, conn.state), (phase, State::empty()));
+        assert!(conn.asked.is_empty());
+    }
 }
 
 /// Regression: output for a former tenant of a slot displaced that of the new one, and what was said
