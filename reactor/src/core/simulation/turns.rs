@@ -1,6 +1,6 @@
 //! The budget of a turn: what it leaves to the next one, and in which order.
 
-use super::{BUDGET, Step, TURN_BUDGET, World};
+use super::{BUDGET, BUFFER, Step, TURN_BUDGET, World};
 use crate::core::timers::TimerKey;
 
 /// The bytes that each peer's connection has read so far.
@@ -41,11 +41,14 @@ fn firehoses_take_turns_and_none_is_served_twice_before_all_are_served_once() {
 fn an_event_gives_a_connection_of_the_ready_list_no_second_budget() {
     let mut world = World::new(1);
     world.take(&Step::Arrive(0, 3 * BUDGET));
-    for turn in 1..=3 {
+    for _ in 0..2 {
+        let before = read(&world)[0];
         world.take(&Step::Spurious(0, 1));
         world.take(&Step::Turn);
-        assert_eq!(read(&world), [turn * BUDGET]);
-        world.take(&Step::Fetch(0, BUDGET));
+        // The read that spends the budget may go beyond it.
+        let count = read(&world)[0] - before;
+        assert!((BUDGET..BUDGET + BUFFER).contains(&count), "{count}");
+        world.take(&Step::Fetch(0, 3 * BUDGET));
     }
 }
 
