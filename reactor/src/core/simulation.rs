@@ -767,8 +767,10 @@ fn a_peer_over_the_queue_limit_is_closed_as_a_slow_consumer() {
     let mut world = World::new(1);
     world.core.limits.queue_limit = Some(100);
     let id = world.wires[0].0;
-    for _ in 0..4 {
-        world.core.tell(|_, out| out.send(id, &[1; 40]));
+    // The first bytes fit into the send buffer.
+    for count in [30, 40, 40, 20, 1] {
+        assert_eq!(world.core.voice.protocol.closed, []);
+        world.core.tell(|_, out| out.send(id, &vec![1; count]));
         world.turn(|_| true);
     }
     assert_eq!(

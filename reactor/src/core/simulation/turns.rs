@@ -2,6 +2,7 @@
 
 use super::{BUDGET, BUFFER, Step, TURN_BUDGET, World};
 use crate::core::timers::TimerKey;
+use crate::core::work::CALLBACK;
 
 /// The bytes that each peer's connection has read so far.
 fn read(world: &World) -> Vec<usize> {
@@ -50,6 +51,17 @@ fn an_event_gives_a_connection_of_the_ready_list_no_second_budget() {
         assert!((BUDGET..BUDGET + BUFFER).contains(&count), "{count}");
         world.take(&Step::Fetch(0, 3 * BUDGET));
     }
+}
+
+#[test]
+fn a_turn_is_charged_the_bytes_that_it_flushes_and_no_others() {
+    let mut world = World::new(1);
+    let id = world.wires[0].0;
+    world.core.tell(|_, out| out.send(id, &[1; 80]));
+    world.take(&Step::Turn);
+    world.take(&Step::Fetch(0, 10));
+    world.take(&Step::Turn);
+    assert_eq!(world.core.work().spent(), CALLBACK + 10);
 }
 
 #[test]
