@@ -173,6 +173,23 @@ fn a_member_that_waits_may_go_in_any_way() {
 }
 
 #[test]
+fn a_farewell_waits_like_any_line() {
+    let (mut party, [alice, bob, carol]) = late_party();
+    let dave = party.join("dave");
+    party.says(dave, "/quit good night");
+    assert!(!party.is_closed(dave) && party.script.is_paused(dave));
+    party.seconds_pass(60);
+    assert!(
+        party
+            .hears(alice)
+            .contains("* dave has left the room (good night)\n")
+    );
+    assert!(party.is_closed(dave));
+    assert!(!party.script.is_paused(bob) && !party.script.is_paused(carol));
+    party.check();
+}
+
+#[test]
 fn last_words_without_a_newline_wait_too() {
     let (mut party, [alice, bob, carol]) = late_party();
     party.sends(carol, b"last words");
