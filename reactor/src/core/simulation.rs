@@ -753,6 +753,26 @@ fn a_stop_waits_for_what_is_pending_and_for_nothing_else() {
 }
 
 #[test]
+fn a_protocol_sees_what_is_pending_and_what_it_has_said_in_this_turn() {
+    let mut world = World::new(1);
+    let id = world.wires[0].0;
+    let mut say = |count: usize| {
+        let queued = world.core.call(|_, out| {
+            out.send(id, &vec![1; count]);
+            out.queued(id)
+        });
+        world.take(&Step::Turn);
+        queued
+    };
+    // The kernel takes 30 bytes.
+    assert_eq!([40, 5, 0].map(&mut say), [40, 15, 15]);
+    say(0);
+    world.take(&Step::Fetch(0, 30));
+    world.take(&Step::Turn);
+    assert_eq!(world.core.call(|_, out| out.queued(id)), 0);
+}
+
+#[test]
 fn an_abort_of_all_counts_those_that_were_not_doomed() {
     let mut world = World::new(3);
     world.core.doom(world.wires[0].0, Closed::Aborted);

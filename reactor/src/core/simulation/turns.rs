@@ -2,7 +2,7 @@
 
 use super::{BUDGET, BUFFER, Step, TURN_BUDGET, World};
 use crate::core::timers::TimerKey;
-use crate::core::work::CALLBACK;
+use crate::core::work::{CALLBACK, RECIPIENT, WRITE};
 
 /// The bytes that each peer's connection has read so far.
 fn read(world: &World) -> Vec<usize> {
@@ -51,6 +51,21 @@ fn an_event_gives_a_connection_of_the_ready_list_no_second_budget() {
         assert!((BUDGET..BUDGET + BUFFER).contains(&count), "{count}");
         world.take(&Step::Fetch(0, 3 * BUDGET));
     }
+}
+
+#[test]
+fn output_is_charged_for_each_recipient_and_once_more_for_its_first_piece() {
+    let mut world = World::new(2);
+    let ids = [world.wires[0].0, world.wires[1].0];
+    let charges = world.core.call(|_, out| {
+        [3, 5].map(|count| {
+            let before = out.charged();
+            out.broadcast(ids, &vec![1; count]);
+            out.charged() - before
+        })
+    });
+    let first = 2 * (3 + RECIPIENT) + 2 * WRITE;
+    assert_eq!(charges, [first, 2 * (5 + RECIPIENT)]);
 }
 
 #[test]
