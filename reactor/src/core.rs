@@ -15,7 +15,9 @@
 //! | `core/visit.rs` | bytes in: one connection's turn |
 //! | `core/send.rs` | bytes out |
 //! | `core/end.rs` | how a connection ends |
+//! | `core/relief.rs` | the bound of pending output of all peers together |
 //! | `core/patience.rs` | how long a connection is kept: its deadlines |
+//! | `core/crowd.rs`, `core/crowding.rs` | a server that is full: which peers are refused, and which make room |
 //! | `core/race.rs`, `core/racing.rs` | how one begins to a name with several addresses |
 //! | `core/lists.rs` | sources that go on without an event: the ready list, the starved list |
 //! | `core/work.rs` | the budget of a turn |
@@ -24,12 +26,15 @@
 
 pub(crate) mod buffer;
 pub(crate) mod conn;
+mod crowd;
+pub(crate) mod crowding;
 mod end;
 pub(crate) mod limits;
 mod lists;
 mod patience;
 mod race;
 mod racing;
+mod relief;
 mod send;
 #[cfg(test)]
 mod simulation;
@@ -43,6 +48,7 @@ use std::collections::BTreeMap;
 
 use self::buffer::ReadBuffer;
 use self::conn::{Conn, Phase, Shared, State, Stream};
+use self::crowd::Crowd;
 use self::limits::{Limits, READ_BUFFER};
 use self::lists::Lists;
 use self::race::{Connecting, Race};
@@ -54,6 +60,7 @@ use crate::id::{ConnId, Ids};
 use crate::outbox::{Asked, Current, End, Outbox, Request, Said, Timer};
 use crate::poll::{Ready, Token};
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
+use crate::rate_limited_log::RateLimitedLog;
 
 /// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
 /// memory page by page as they come.
@@ -95,6 +102,7 @@ pub(crate) struct Core<S, P> {
     received: ReadBuffer,
     /// Bytes that the connection whose turn it is may still read in it.
     budget: usize,
+    crowd: Crowd,
     /// The attempts to connect, by their own ids.
     connecting: ConnMap<Connecting>,
     /// Connects under way, by the ids that were promised for their connections.
@@ -108,6 +116,8 @@ pub(crate) struct Core<S, P> {
     doomed: Vec<(ConnId, Closed)>,
     /// Connections that the search for vanished peers has yet to look at.
     searched: Vec<ConnId>,
+    /// The log of peers that were closed because too much output was pending in all.
+    reliefs: RateLimitedLog,
     /// Added to each timer, in ms: the clock of a driver may show a millisecond that has begun already,
     /// and a timer must not fire early.
     pub(crate) slack: Millis,
@@ -133,6 +143,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             slots: Table::with_capacity(expected),
             received: ReadBuffer::new(READ_BUFFER.min(limits.read_budget)),
             budget: 0,
+            crowd: Crowd::new(limits.max_per_address, limits.max_connections),
             connecting: ConnMap::new(),
             races: BTreeMap::new(),
             failed: Vec::new(),
@@ -141,6 +152,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             risen: Vec::new(),
             doomed: Vec::new(),
             searched: Vec::new(),
+            reliefs: RateLimitedLog::default(),
             slack: 0,
             stopping: false,
         }

@@ -88,7 +88,8 @@
 //! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
 //! | `id.rs`, `protocol.rs`, `outbox.rs`, `outbox/parcels.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
-//! | `core.rs`, `core/table.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
+//! | `core.rs`, `core/table.rs`, `core/visit.rs`, `core/send.rs`, `core/relief.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
+//! | `per_address.rs`, `core/crowd.rs`, `core/crowding.rs` | connections from one address; a server that is full |
 //! | `core/lists.rs`, `core/work.rs` | sources that go on without an event; the budget of a turn |
 //! | `core/patience.rs`, `core/timers.rs` | how long a connection is kept; deadlines, and why idle timeouts cost next to nothing |
 //! | `core/buffer.rs` | bytes that the kernel would not take yet |
@@ -120,6 +121,7 @@ mod core;
 mod id;
 mod letters;
 mod outbox;
+mod per_address;
 mod poll;
 mod protocol;
 mod rate_limited_log;
@@ -135,6 +137,7 @@ pub use crate::core::stats::Stats;
 pub use conn_map::ConnMap;
 pub use id::{ConnId, Data};
 pub use outbox::Outbox;
+pub use per_address::{AddressKey, Admission, PerAddress};
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, Datagram, Opened, Protocol};
 pub use rate_limited_log::RateLimitedLog;

@@ -61,6 +61,9 @@ pub enum Closed {
     Stalled,
     /// More bytes waited for the peer than the queue limit.
     SlowConsumer,
+    /// It made room for another: `max_connections` were open, and it came from the address with most
+    /// of them and had never sent a byte.
+    Displaced,
     /// A connect got no answer in time.
     TimedOut,
     /// The reactor stopped.
@@ -81,6 +84,7 @@ impl Closed {
             Closed::Idle => "idle for too long",
             Closed::Stalled => "accepted nothing for too long",
             Closed::SlowConsumer => "too slow a reader",
+            Closed::Displaced => "displaced by another connection",
             Closed::TimedOut => "timed out",
             Closed::Shutdown => "server stopped",
             Closed::Error(error) => error.reason(),

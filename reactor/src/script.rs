@@ -455,6 +455,12 @@ impl<P: Protocol> Script<P> {
         &self.core.voice.protocol
     }
 
+    /// Pending output of all peers, in bytes.
+    #[cfg(test)]
+    pub(crate) fn pending(&self) -> usize {
+        self.core.shared.pending
+    }
+
     fn event(&mut self, id: ConnId, ready: Ready) {
         self.core.deliver(id, ready);
         self.settle();

@@ -26,8 +26,7 @@
 //! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
 //! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
-//! | `ignored.rs`, `bans.rs` | ignore lists, and the operator's bans |
-//! | `addresses.rs` | the limit of connections from one address |
+//! | `ignored.rs`, `bans.rs`, `addresses.rs` | ignore lists; the operator's bans, and whom they hit |
 //! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: shown, read, and found |
 //! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's terminal: state, input, output |
 //! | `transcript.rs` | the record of all lines |
@@ -68,7 +67,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol};
+use edgeloop_reactor::{
+    Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog,
+};
 use slab::Slab;
 
 use self::addresses::Addresses;
@@ -99,6 +100,10 @@ const LOBBY: &str = "lobby";
 const LOBBY_NUMBER: u32 = 0;
 /// Time before another attempt to write the transcript while its pipe is full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Entries of the log that may follow each other at once: a room that fills or empties.
+const ENTRIES_AT_ONCE: u64 = 100;
+/// Bytes of a refused name that the log shows.
+const SHOWN_MAX: usize = 40;
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
 
 /// The protocol: every connection, room and name of one server.
@@ -132,6 +137,8 @@ pub struct Chat {
     bans: Bans,
     operator: Operator,
     transcript: Option<Transcript>,
+    /// The log of what members and newcomers do: their steps, and names that were refused.
+    entries: RateLimitedLog,
     /// The service timer is set.
     ticking: bool,
     /// Bytes of replies of the current callback so far.
@@ -153,8 +160,7 @@ impl Chat {
             rates: bounds.rates,
             bounds,
             motd: reading::message(settings.motd.as_deref().unwrap_or_default()),
-            // A ban needs the addresses of members.
-            addresses: Addresses::new(settings.max_per_ip, settings.operator),
+            addresses: Addresses::new(settings.operator),
             bans: Bans::default(),
             settings,
             name_rules,
@@ -168,6 +174,7 @@ impl Chat {
             summed_up_at: Duration::ZERO,
             operator: Operator::new(Screen::default(), false),
             transcript,
+            entries: RateLimitedLog::new(log::Level::Info, ENTRIES_AT_ONCE),
             ticking: false,
             replied: 0,
             page: Vec::new(),
@@ -193,11 +200,7 @@ impl Chat {
     }
 
     fn welcome(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
-        if !self.addresses.admit(id, &peer) {
-            log::info!("refused {peer}: too many connections from its address");
-            self.reply(id, "too many connections from your address", out);
-            return out.close(id);
-        }
+        self.addresses.opened(id, &peer);
         self.members.insert(id, Member::new(peer));
         out.send(id, WELCOME);
         if !self.settings.login_timeout.is_zero() {
@@ -216,7 +219,7 @@ impl Chat {
 
     /// Dismisses a newcomer whose name is not legal, or taken.
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
-        let wanted = harmless(&wanted[..wanted.len().min(100)]);
+        let wanted = harmless(&wanted[..wanted.len().min(SHOWN_MAX)]);
         let reason = illegal.reason();
         self.note(&format!("refused the name '{wanted}': {reason}"), out);
         self.dismiss(id, reason, out);

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
-use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
+use edgeloop_reactor::{
+    Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol, RateLimitedLog,
+};
 
 use crate::harmless::harmless_up_to;
 use crate::line::{Line, LineAssembler};
@@ -57,6 +59,7 @@ pub struct Sink {
     came_and_went: u64,
     /// Number of datagrams dropped meanwhile: their senders cannot be made to wait.
     missed: u64,
+    misses: RateLimitedLog,
     /// Lines being put together; kept, so that its memory is reused.
     page: Vec<u8>,
     failure: Option<String>,
@@ -80,6 +83,7 @@ impl Sink {
             is_full: false,
             came_and_went: 0,
             missed: 0,
+            misses: RateLimitedLog::default(),
             page: Vec::new(),
             failure: None,
         }
@@ -111,9 +115,13 @@ impl Sink {
             }
         }
         self.print(out);
-        match mem::take(&mut self.missed) {
-            0 => {}
-            missed => log::warn!("datagrams dropped while standard output was full: {missed}"),
+        let now_ms = out.now().as_millis() as u64;
+        if self.missed > 0 && self.misses.is_open(now_ms) {
+            let missed = mem::take(&mut self.missed);
+            self.misses.log(
+                now_ms,
+                format_args!("datagrams dropped while standard output was full: {missed}"),
+            );
         }
     }
 }

@@ -9,6 +9,9 @@
 //! shown. When the peer ends its half, a person is told so and the conversation is over. A file or
 //! a pipe is sent to its end first: the peer may have come to the end of a file too.
 //!
+//! A person that was called can hang up (`/hangup`): a peer that says nothing would keep all others
+//! out. Callers do not wait for that. They are told that the line is busy, and call again.
+//!
 //! `talk.rs` is about the three connections, `our_half.rs` about input on its way to the peer,
 //! `notices.rs` and `callers.rs` about what the person is told. `command.rs` is the server's
 //! command line; the client's is in another crate.
@@ -151,6 +154,7 @@ impl Talk {
             };
         }
         self.peer = Some(id);
+        self.screen.next_peer();
         (self.peer_ended, self.peer_is_full) = (false, false);
         if self.screen_is_full {
             out.pause(id);
@@ -208,6 +212,17 @@ impl Talk {
         }
         // Further input is for the next caller.
         self.pace_stdin(out);
+    }
+
+    /// The person ends the call. The peer receives what was said before, and its later words are
+    /// discarded; the next caller is welcome at once.
+    fn hang_up(&mut self, out: &mut Outbox) {
+        let Some(peer) = self.peer else {
+            return self.notice("nobody is there", out);
+        };
+        out.finish(peer);
+        self.peer_has_gone(Closed::Finished, out);
+        self.notice("hung up", out);
     }
 
     /// Notes a failure if a call ended too early. The server may leave a person at any time; a

@@ -70,6 +70,8 @@ pub(crate) fn serve<S: Server>(
 /// together.
 fn share_of(mut limits: Limits, count: usize) -> Limits {
     limits.max_connections = (limits.max_connections / count).max(1);
+    limits.max_pending /= count;
+    limits.max_per_address = limits.max_per_address.map(|most| most.div_ceil(count));
     limits
 }
 

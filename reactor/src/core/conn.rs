@@ -103,6 +103,8 @@ bitflags! {
         const STARVED = 1 << 12;
         /// Sent bytes were under way when the reactor last looked for vanished peers.
         const UNACKNOWLEDGED = 1 << 14;
+        /// The peer has not sent a byte. The bit goes where `READABLE` goes, in the same operation.
+        const SILENT = 1 << 15;
     }
 }
 
@@ -170,6 +172,8 @@ pub(crate) struct Shared {
     pub(crate) pool: BufferPool,
     pub(crate) stats: Stats,
     shortages: RateLimitedLog,
+    /// Pending output of all peers, in bytes.
+    pub(crate) pending: usize,
     /// The time of this turn.
     pub(crate) now: Millis,
 }
@@ -179,7 +183,7 @@ impl<S: Stream> Conn<S> {
         Conn {
             stream,
             generation,
-            state,
+            state: state | State::SILENT,
             phase: Phase::Open,
             asked: Asked::empty(),
             unsent: None,
@@ -296,9 +300,10 @@ impl<S: Stream> Conn<S> {
                     shared.stats.reads += 1;
                     shared.stats.bytes_in += count as u64;
                     self.active_ms = shared.now as u32;
-                    if count < buffer.len() && !self.state.intersects(STICKY) {
-                        self.state -= State::READABLE;
-                    }
+                    self.state -= match count < buffer.len() && !self.state.intersects(STICKY) {
+                        true => State::READABLE | State::SILENT,
+                        false => State::SILENT,
+                    };
                     return Ok(Read::Data(count));
                 }
                 Err(Errno::EINTR) => shared.stats.reads += 1,
@@ -362,17 +367,32 @@ impl<S: Stream> Conn<S> {
                 IoSlice::advance_slices(&mut slices, count);
             }
         }
-        let queued = slices.iter().try_for_each(|slice| self.queue(slice));
+        let queued = slices
+            .iter()
+            .try_for_each(|slice| self.queue(slice, shared));
         queued.inspect_err(|_| {
             let text = format_args!("a connection is closed: no memory for its pending output");
             shared.shortages.log(shared.now, text);
         })
     }
 
-    fn queue(&mut self, bytes: &[u8]) -> Result<()> {
-        match &mut self.unsent {
-            Some(unsent) => unsent.push(bytes),
-            None => Ok(()),
+    fn queue(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<()> {
+        let Some(unsent) = &mut self.unsent else {
+            return Ok(());
+        };
+        unsent.push(bytes)?;
+        if self.stream.is_peer() {
+            shared.pending += bytes.len();
+        }
+        Ok(())
+    }
+
+    /// Drops pending output, on the way to a close that loses it.
+    pub(super) fn drop_unsent(&mut self, shared: &mut Shared) {
+        if let Some(unsent) = self.unsent.take()
+            && self.stream.is_peer()
+        {
+            shared.pending -= unsent.len();
         }
     }
 
@@ -389,6 +409,9 @@ impl<S: Stream> Conn<S> {
                 self.since_ms = shared.now as u32;
                 unsent.drain.taken += count;
                 unsent.consume(count);
+                if self.stream.is_peer() {
+                    shared.pending -= count;
+                }
             }
             if let Some(empty) = self.unsent.take_if(|unsent| unsent.is_empty()) {
                 shared.pool.give(empty);

@@ -127,12 +127,14 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         for (id, why) in doomed.drain(..) {
             self.timers.cancel(TimerKey::Protocol(id.slot));
             self.voice.outbox.output.forget(id);
+            self.crowd.forget(id);
             let Some(mut conn) = self.slots.remove(id) else {
                 continue;
             };
             if conn.is_cut_off(why) {
                 conn.stream.reset();
             }
+            conn.drop_unsent(&mut self.shared);
             let was_peer = conn.stream.is_peer();
             closing(id, why, conn.stream);
             if let Some(connecting) = self.connecting.remove(id) {

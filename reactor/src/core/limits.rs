@@ -33,6 +33,17 @@ pub struct Limits {
     /// closed as soon as it is accepted, and counted as `refused_limit`. Default: no limit but the
     /// descriptors of the process, and 8 million.
     pub max_connections: usize,
+    /// Connections accepted from one address at one time, where an IPv6 /64 counts as one address;
+    /// further ones are refused, and counted as `refused_address`. 0: any number. Default, `None`:
+    /// half of `max_connections`, and any number from loopback addresses. Unix peers and adopted
+    /// descriptors never count. Unless it is 0, a newcomer that finds `max_connections` open
+    /// displaces a connection ([`Closed::Displaced`](crate::Closed::Displaced)) that is counted, has
+    /// never sent a byte, is older than 10 s and comes from an address with most connections, or with
+    /// seven eighths as many, if 64 looks find one.
+    pub max_per_address: Option<usize>,
+    /// Bytes for a peer that is refused because of its address, sent before the connection is closed.
+    /// Default: none.
+    pub refusal: &'static str,
     /// High-water mark: bytes of pending output of one connection above which the protocol is told
     /// ([`on_high_water`](crate::Protocol::on_high_water)). Unless it overrides that, the
     /// connection is not read until no more than half of the mark is pending. Default 256 KiB.
@@ -43,6 +54,11 @@ pub struct Limits {
     /// larger than its requests looks at [`Outbox::queued`](crate::Outbox::queued), and goes on later
     /// by [`Outbox::again`](crate::Outbox::again). Default, `None`: 16 MiB above `high_water`.
     pub queue_limit: Option<usize>,
+    /// Pending output of all peers together, in bytes. Above it, peers are closed as slow consumers
+    /// ([`Closed::SlowConsumer`](crate::Closed::SlowConsumer)) until an eighth of it is free: first
+    /// those that have taken nothing for a second, the largest queue first. At least the queue limit,
+    /// so that one peer can use its own. Default 512 MiB.
+    pub max_pending: usize,
     /// Read budget: bytes read from one connection in one turn of the loop. A connection that has
     /// more to read goes to the ready list, and on in the next turn after the others. One read
     /// brings at most the whole budget, and counts as at least a 64th of the read buffer, so that a
@@ -117,6 +133,11 @@ impl Limits {
         self.queue_limit
             .unwrap_or(self.high_water.saturating_add(OTHERS_BYTES))
     }
+
+    /// The bound of pending output of all peers, in bytes.
+    pub(crate) fn pending_bound(&self) -> usize {
+        self.max_pending.max(self.queue_bound())
+    }
 }
 
 /// The default queue limit, in bytes above the high-water mark.
@@ -126,8 +147,11 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: usize::MAX,
+            max_per_address: None,
+            refusal: "",
             high_water: 256 * 1024,
             queue_limit: None,
+            max_pending: 512 * 1024 * 1024,
             min_rate: 0,
             read_budget: READ_BUFFER,
             accept_budget: 64,

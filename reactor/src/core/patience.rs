@@ -138,6 +138,11 @@ impl<S: Stream> Conn<S> {
         self.since_ms = began as u32;
     }
 
+    /// Milliseconds since the connection opened or its last wait began.
+    pub(super) fn waited_ms(&self, now: Millis) -> u32 {
+        elapsed_ms(now, self.since_ms)
+    }
+
     /// The next deadline of this connection, and the milliseconds left until then.
     fn deadline(&self, limits: &Limits, now: Millis) -> Option<(u32, Deadline)> {
         let since = elapsed_ms(now, self.since_ms);

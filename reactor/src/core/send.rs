@@ -88,6 +88,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             self.note_high_water(id);
             self.arm(id);
             self.list_if_starved(id);
+            if self.shared.pending > self.limits.pending_bound() {
+                self.relieve();
+            }
         }
     }
 

@@ -12,7 +12,8 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 
 use super::{Reactor, Source};
-use crate::core::conn::State;
+use crate::core::conn::{State, Stream};
+use crate::core::crowding::Refusal;
 use crate::poll::{Interest, Ready};
 use crate::protocol::{Opened, Protocol};
 use crate::reason::reason;
@@ -58,7 +59,9 @@ impl<P: Protocol> Reactor<P> {
             match listener.accept() {
                 Accept::Connection(fd, peer) => {
                     let (local, tag) = (listener.local, listener.tag);
-                    self.admit(fd, Opened { peer, local, tag });
+                    if !self.admit(fd, Opened { peer, local, tag }) {
+                        return self.list(Source::Listener(index));
+                    }
                 }
                 Accept::Drained => return,
                 Accept::Vanished(errno) => failed = Some(errno),
@@ -135,14 +138,17 @@ impl<P: Protocol> Reactor<P> {
         listed.is_some_and(|listed| !mem::replace(listed, true))
     }
 
-    /// Makes a connection of what was accepted, or closes it.
-    fn admit(&mut self, fd: OwnedFd, opened: Opened) {
-        let limit = self.core.limits.max_connections;
-        if self.core.shared.stats.connections >= limit as u64 {
-            self.core.shared.stats.refused_limit += 1;
-            return self.refused(format_args!("the limit is {limit} connections"));
-        }
-        let stream = Fd::socket(fd);
+    /// Makes a connection of what was accepted, or closes it. Returns whether there may be room for
+    /// more in this turn: a connection that was displaced has its place until the end of the turn.
+    fn admit(&mut self, fd: OwnedFd, opened: Opened) -> bool {
+        let mut stream = Fd::socket(fd);
+        let place = match self.core.place(&opened.peer) {
+            Ok(place) => place,
+            Err(refusal) => {
+                self.refuse(refusal, &opened.peer, &mut stream);
+                return true;
+            }
+        };
         let state = match opened.peer {
             Peer::Inet(_) => State::empty(),
             // `Fd::first_state` would find this out by asking the kernel.
@@ -151,12 +157,37 @@ impl<P: Protocol> Reactor<P> {
         match self.watch_new(stream, Direction::Both, state) {
             Ok(id) => {
                 self.core.shared.stats.accepted += 1;
+                self.core.take_place(place, id);
                 self.core.opened(id, opened);
             }
             Err(error) => {
+                self.core.give_back(place);
                 self.core.shared.stats.refused_setup += 1;
                 let why = reason(&error);
                 self.refused(format_args!("cannot watch a connection: {why}"));
+            }
+        }
+        !place.displaces
+    }
+
+    /// Counts and logs a connection over a limit, whose stream is closed by its owner.
+    fn refuse(&mut self, refusal: Refusal, peer: &Peer, stream: &mut Fd) {
+        match refusal {
+            Refusal::Full(limit) => {
+                self.core.shared.stats.refused_limit += 1;
+                self.refused(format_args!("the limit is {limit} connections"));
+            }
+            Refusal::Address(limit) => {
+                self.core.shared.stats.refused_address += 1;
+                let farewell = self.core.limits.refusal;
+                if !farewell.is_empty() {
+                    // The socket's buffer is empty, so there is room for a line.
+                    let sent = stream.send_one(farewell.as_bytes());
+                    self.core.shared.stats.count_write(sent);
+                }
+                self.refused(format_args!(
+                    "{peer}: the limit is {limit} connections from one address"
+                ));
             }
         }
     }
@@ -220,7 +251,10 @@ impl<P: Protocol> Reactor<P> {
             let mut interest = Interest::IN;
             interest.set(Interest::OUT, blocked);
             if let Err(error) = self.poll.modify(&*udp, source.token(), interest) {
-                log::error!("cannot watch a UDP socket: {}", reason(&error));
+                self.shortages.log(
+                    self.core.shared.now,
+                    format_args!("cannot watch a UDP socket: {}", reason(&error)),
+                );
             }
         }
         if is_starved {

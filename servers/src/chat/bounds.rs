@@ -95,6 +95,7 @@ impl Bounds {
         limits.read_budget = READ_BUDGET;
         // A lost member is announced at once; input of it that was not read yet is dropped.
         limits.keeps_unread = false;
+        limits.refusal = "* too many connections from your address\n";
         let members = limits.max_connections;
         limits.queue_limit = Some(self.hard_limit(settings, limits.high_water, members));
     }

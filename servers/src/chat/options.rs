@@ -15,7 +15,7 @@ use crate::options::{Options, default_port};
 use crate::screen::Screen;
 use crate::serve::{serve_alone, start_alone};
 use crate::server::{ServerCommand, Turns};
-use crate::values::{duration, number, positive, size};
+use crate::values::{duration, number, size};
 
 const PORT: u16 = 7777;
 
@@ -66,10 +66,6 @@ pub(crate) struct ChatCommand {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     login_timeout: Duration,
 
-    /// Refuse connections from one address above this number [default: no limit]
-    #[arg(long, value_name = "N", value_parser = positive::<usize>)]
-    max_per_ip: Option<usize>,
-
     /// Allow letters and digits of any script in names, but for look-alikes
     #[arg(long)]
     unicode_names: bool,
@@ -107,7 +103,6 @@ impl ChatCommand {
             motd: Some(motd),
             motd_file,
             login_timeout: self.login_timeout,
-            max_per_ip: self.max_per_ip,
             unicode_names: self.unicode_names,
             plain: self.plain,
             operator: self.operator,

@@ -25,8 +25,6 @@ pub struct Settings {
     pub motd_file: Option<PathBuf>,
     /// Time in which a client must give a name; zero is for ever.
     pub login_timeout: Duration,
-    /// Most connections from one address; `None` for any number.
-    pub max_per_ip: Option<usize>,
     /// Allow letters of any script in names.
     pub unicode_names: bool,
     /// Budget Chat and nothing else: no commands, and every step announced.
@@ -48,7 +46,6 @@ impl Default for Settings {
             motd: None,
             motd_file: None,
             login_timeout: Duration::from_secs(60),
-            max_per_ip: None,
             unicode_names: false,
             plain: false,
             operator: false,

@@ -85,6 +85,42 @@ fn a_second_caller_is_told_that_we_are_busy_and_the_next_is_welcome() {
     assert_eq!(script.take_output(third), b"y");
 }
 
+/// Regression: a caller that said nothing kept the line busy for as long as it liked.
+#[test]
+fn a_person_hangs_up_on_a_caller_that_says_nothing_and_the_next_one_is_welcome() {
+    let (mut script, stdin, _) = answering(PERSON);
+    let silent = open(&mut script, PEER);
+    let early = open(&mut script, PEER);
+    assert_eq!(script.take_output(early), BUSY);
+    script.data(stdin, b"hello?\n//hangup\n/who\n/hangup\nto nobody\n");
+    assert_eq!(script.take_output(silent), b"hello?\n/hangup\n/who\n");
+    assert!(script.is_half_closed(silent) || script.closed(silent).is_some());
+    // The peer keeps its half open, and is heard no more.
+    script.data(silent, b"too late\n");
+    let next = open(&mut script, PEER);
+    script.data(stdin, b"who is there?\n");
+    assert_eq!(script.take_output(next), b"who is there?\n");
+    assert_eq!(script.closed(next), None);
+    script.close(silent, Closed::Reset);
+    script.data(stdin, b"and on\n");
+    assert_eq!(script.take_output(next), b"and on\n");
+}
+
+#[test]
+fn only_a_person_that_was_called_hangs_up() {
+    let (mut script, stdin, _) = answering(PIPE);
+    let peer = open(&mut script, PEER);
+    script.data(stdin, b"/hangup\n");
+    assert_eq!(
+        script.take_output(peer),
+        b"/hangup\n",
+        "a file is sent as it is"
+    );
+    let (mut script, stdin, _, peer) = calling(PERSON);
+    script.data(stdin, b"/hangup\n");
+    assert_eq!(script.take_output(peer), b"/hangup\n", "a chat may know it");
+}
+
 #[test]
 fn a_caller_who_has_ended_and_is_told_nothing_keeps_nobody_waiting() {
     let (mut script, stdin, _) = answering(PIPE);

@@ -11,10 +11,14 @@ pub(super) fn check(plan: &Plan, world: &World, stats: &Stats) -> Found {
     let tally = &world.tally;
     let causes = stats
         .iter()
-        .filter(|(name, _)| name.starts_with("closed_"))
+        // Peers that were closed for the sake of memory count as slow consumers, too.
+        .filter(|(name, _)| name.starts_with("closed_") && *name != "closed_by_relief")
         .map(|(_, count)| count)
         .sum::<u64>();
-    let refusals = stats.refused_limit + stats.refused_descriptors + stats.refused_setup;
+    let refusals = stats.refused_limit
+        + stats.refused_address
+        + stats.refused_descriptors
+        + stats.refused_setup;
     // A server has as many turns as waits. Standard streams count nowhere as connections.
     let pairs = [
         ("turns", stats.turns, tally.turns),
