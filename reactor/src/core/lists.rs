@@ -80,3 +80,27 @@ impl Lists {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_wait_behind_the_sources_that_had_no_turn() {
+        let mut lists = Lists::default();
+        (1..=2).for_each(|source| lists.add_ready(Token(source)));
+        assert!(!lists.begin_turn());
+        assert_eq!(lists.next(), Some(Token(1)));
+        assert!(lists.begin_turn(), "the second had no turn");
+        lists.add_waiting(Token(3));
+        lists.add_ready(Token(4));
+        let next = [lists.next(), lists.next(), lists.next()];
+        assert_eq!(next, [Some(Token(2)), Some(Token(3)), None]);
+        assert!(!lists.begin_turn() && lists.is_ready());
+        lists.add_waiting(Token(5));
+        assert_eq!([lists.next(), lists.next()], [Some(Token(4)), None]);
+        assert!(lists.begin_turn(), "the event of the fifth had no turn");
+        assert_eq!([lists.next(), lists.next()], [Some(Token(5)), None]);
+        assert!(!lists.is_ready() && !lists.begin_turn());
+    }
+}

@@ -85,9 +85,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let pending = conn.unsent_bytes();
         if pending > 0 {
             self.voice.outbox.output.set_pending(id, pending);
+            self.note_high_water(id);
             self.arm(id);
             self.list_if_starved(id);
-            self.note_high_water(id);
             if self.shared.pending > self.limits.pending_bound() {
                 self.relieve();
             }
@@ -106,9 +106,6 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         conn.begin_window(now);
         self.shared.stats.paused += 1;
         self.risen.push(id);
-        if self.limits.min_rate > 0 {
-            self.arm(id);
-        }
     }
 
     /// Tells the protocol which connections have risen above the high-water mark, so that it pauses the

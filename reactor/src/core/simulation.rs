@@ -27,12 +27,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::kernel::{Fake, Fault, Wire};
-use super::Core;
 use super::buffer::ReadBuffer;
-use super::conn::State;
+use super::conn::{Phase, State};
 use super::limits::Limits;
 use super::timers::TimerKey;
 use super::work::{CALLBACK, Part};
+use super::{Core, RETRY_INTERVAL};
 use crate::conn_map::ConnMap;
 use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
@@ -48,6 +48,8 @@ const BUDGET: usize = 20;
 const TURN_BUDGET: usize = 6 * CALLBACK;
 /// Units of work in a millisecond.
 const UNITS_A_MS: usize = 32 * CALLBACK;
+/// The time at which a test begins, in ms: not 0, for which a time that was never set could be taken.
+const START: u64 = 1_000_000;
 /// Bytes of the high-water mark.
 const HIGH_WATER: usize = 24;
 /// The protocol finishes a connection when it reads this byte.
@@ -140,6 +142,7 @@ fn step(peers: usize) -> impl Strategy<Value = Step> {
         Just(Fault::Interrupted),
         Just(Fault::NoMemory),
         Just(Fault::Short),
+        Just(Fault::Nothing),
         Just(Fault::Refused)
     ];
     prop_oneof![
@@ -184,19 +187,24 @@ impl World {
         };
         let mut core = Core::new(Echo::default(), limits);
         core.received = ReadBuffer::new(BUFFER);
-        let wires = (0..peers).map(|_| {
-            let wire = Wire::new();
-            let id = core.ids().take();
-            core.insert(id, Fake(wire.clone()), State::empty());
-            core.opened(id, Opened::new(Peer::Unix, 0));
-            (id, wire)
-        });
-        World {
-            wires: wires.collect(),
-            sent: vec![Vec::new(); peers],
-            now: 0,
+        core.set_now(START);
+        let mut world = World {
+            wires: Vec::new(),
+            sent: Vec::new(),
+            now: START,
             core,
-        }
+        };
+        (0..peers).for_each(|_| world.open());
+        world
+    }
+
+    /// One more peer connects.
+    fn open(&mut self) {
+        let (id, wire) = (self.core.ids().take(), Wire::new());
+        self.core.insert(id, Fake(wire.clone()), State::empty());
+        self.core.opened(id, Opened::new(Peer::Unix, 0));
+        self.wires.push((id, wire));
+        self.sent.push(Vec::new());
     }
 
     fn wire(&self, peer: usize) -> std::cell::RefMut<'_, Wire> {
@@ -531,6 +539,39 @@ fn events_for_a_former_tenant_of_a_slot_are_dropped() {
     assert_eq!(world.core.len(), 1);
 }
 
+/// No step of the core takes an id for that of the connection which has its slot now, be that open or
+/// connecting.
+#[test]
+fn the_id_of_a_former_tenant_of_a_slot_names_no_connection() {
+    for phase in [Phase::Open, Phase::Connecting] {
+        let mut world = run(&[Step::Rst(0), Step::Turn]);
+        let gone = world.wires[0].0;
+        let core = &mut world.core;
+        let id = core.ids().take();
+        core.insert(id, Fake(Wire::new()), State::empty());
+        let conn = core.slots.get_mut(id.slot()).unwrap();
+        conn.phase = phase;
+        let state = conn.state;
+        core.deliver(gone, Ready::OUT);
+        core.note_only(gone, Ready::OUT);
+        core.resume(gone);
+        core.doom(gone, Closed::Aborted);
+        core.tell(|_, out| {
+            out.pause(gone);
+            out.set_timer(gone, Duration::ZERO);
+            out.half_close(gone);
+            out.finish(gone);
+        });
+        assert!(!core.is(gone, |_| true) && core.is(id, |_| true));
+        assert!(core.stream_mut(gone).is_none() && core.slots.remove(gone).is_none());
+        assert!(!core.has_work() && !core.timers.is_armed(TimerKey::Protocol(id.slot)));
+        assert_eq!((core.shared.stats.stale, core.len()), (2, 1));
+        let conn = core.slots.remove(id).unwrap();
+        assert_eq!((conn.phase, conn.state), (phase, state));
+        assert!(conn.asked.is_empty());
+    }
+}
+
 /// Regression: output for a former tenant of a slot displaced that of the new one, and what was said
 /// before a finish was lost.
 #[test]
@@ -561,6 +602,20 @@ fn bytes_sent_before_an_abort_are_offered_to_the_kernel() {
     world.take(&Step::Turn);
     assert_eq!(world.wire(0).in_flight, b"bye");
     assert_eq!(world.core.voice.protocol.closed, [(id, Closed::Aborted)]);
+}
+
+#[test]
+fn a_write_that_takes_nothing_is_tried_again_later() {
+    let mut world = run(&[
+        Step::Fault(0, Fault::None),
+        Step::Fault(0, Fault::Nothing),
+        Step::Arrive(0, 20),
+        Step::Turn,
+    ]);
+    assert!(world.wire(0).in_flight.is_empty());
+    world.take(&Step::Sleep(RETRY_INTERVAL));
+    (0..3).for_each(|_| world.take(&Step::Turn));
+    assert_eq!(world.wire(0).in_flight.len(), 20);
 }
 
 #[test]
@@ -635,6 +690,25 @@ fn idle_and_stalled_peers_are_closed_on_time_and_busy_ones_are_not() {
     assert_eq!(world.core.len(), 1);
 }
 
+/// The timer is set when the connection opens, and no traffic has to remind the core of it.
+#[test]
+fn a_peer_that_never_sends_is_closed_on_time() {
+    for idle_seconds in [10, 0] {
+        let mut world = World::new(0);
+        world.core.limits.idle_timeout = Duration::from_secs(idle_seconds);
+        world.core.limits.stall_timeout = Duration::ZERO;
+        world.open();
+        let due = world.core.timers.is_armed(TimerKey::Conn(0));
+        assert_eq!(due, idle_seconds > 0);
+        for (millis, closed) in [(9_999, false), (1, idle_seconds > 0)] {
+            [Step::Sleep(millis), Step::Turn]
+                .iter()
+                .for_each(|step| world.take(step));
+            assert_eq!(world.wire(0).closed, closed);
+        }
+    }
+}
+
 #[test]
 fn the_32_bit_clocks_of_a_connection_may_wrap() {
     let mut world = World::new(1);
@@ -687,12 +761,44 @@ fn a_stop_waits_for_what_is_pending_and_for_nothing_else() {
 }
 
 #[test]
+fn a_protocol_sees_what_is_pending_and_what_it_has_said_in_this_turn() {
+    let mut world = World::new(1);
+    let id = world.wires[0].0;
+    let mut say = |count: usize| {
+        let queued = world.core.call(|_, out| {
+            out.send(id, &vec![1; count]);
+            out.queued(id)
+        });
+        world.take(&Step::Turn);
+        queued
+    };
+    // The kernel takes 30 bytes.
+    assert_eq!([40, 5, 0].map(&mut say), [40, 15, 15]);
+    say(0);
+    world.take(&Step::Fetch(0, 30));
+    world.take(&Step::Turn);
+    assert_eq!(world.core.call(|_, out| out.queued(id)), 0);
+}
+
+#[test]
+fn an_abort_of_all_counts_those_that_were_not_doomed() {
+    let mut world = World::new(3);
+    world.core.doom(world.wires[0].0, Closed::Aborted);
+    assert_eq!(world.core.abort_all(), 2);
+    world.take(&Step::Turn);
+    let why = world.core.voice.protocol.closed.iter().map(|(_, why)| *why);
+    assert!(why.eq([Closed::Aborted, Closed::Shutdown, Closed::Shutdown]));
+}
+
+#[test]
 fn a_peer_over_the_queue_limit_is_closed_as_a_slow_consumer() {
     let mut world = World::new(1);
     world.core.limits.queue_limit = Some(100);
     let id = world.wires[0].0;
-    for _ in 0..4 {
-        world.core.tell(|_, out| out.send(id, &[1; 40]));
+    // The first bytes fit into the send buffer.
+    for count in [30, 40, 40, 20, 1] {
+        assert_eq!(world.core.voice.protocol.closed, []);
+        world.core.tell(|_, out| out.send(id, &vec![1; count]));
         world.turn(|_| true);
     }
     assert_eq!(

@@ -357,6 +357,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_a_turn_are_cancelled_alone_and_older_deadlines_come_before_them() {
+        let mut timers = Timers::with_capacity(0);
+        for key in [TimerKey::Retry, TimerKey::Search, TimerKey::Service] {
+            timers.arm_next_turn(key, 10);
+        }
+        timers.cancel(TimerKey::Search);
+        assert!(!timers.is_armed(TimerKey::Search) && timers.is_armed(TimerKey::Retry));
+        timers.begin_turn();
+        timers.cancel(TimerKey::Service);
+        assert!(!timers.is_armed(TimerKey::Service) && timers.is_armed(TimerKey::Retry));
+        timers.arm(TimerKey::Conn(0), 9);
+        timers.arm(TimerKey::Conn(1), 11);
+        let order = [TimerKey::Conn(0), TimerKey::Retry, TimerKey::Conn(1)];
+        assert_eq!(order.map(|_| timers.expire(20)), order.map(Some));
+        assert_eq!(timers.expire(20), None);
+    }
+
+    #[test]
     fn a_hundred_thousand_rearms_leave_one_entry() {
         let mut timers = Timers::default();
         for at in 0..100_000 {

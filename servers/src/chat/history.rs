@@ -108,6 +108,14 @@ mod tests {
     }
 
     #[test]
+    fn the_shortest_lines_are_told_in_the_size_that_is_allowed_for() {
+        let (mut history, line) = (History::default(), b"[a] \n");
+        (0..BYTES_MAX).for_each(|_| keep(&mut history, line, usize::MAX));
+        let told = history.lines().len() * (line.len() + "* 1000d ago ".len());
+        assert!((told..told + line.len()).contains(&TOLD_MAX), "{told}");
+    }
+
+    #[test]
     fn one_long_line_does_not_wipe_out_the_others() {
         let mut history = History::default();
         for _ in 0..1000 {

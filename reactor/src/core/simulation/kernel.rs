@@ -32,6 +32,8 @@ pub(super) enum Fault {
     /// The call moves half of the bytes that it could. A write may always do that; a read only
     /// after a hang-up or urgent data, when a short read proves nothing.
     Short,
+    /// A write takes nothing and does not say why.
+    Nothing,
     /// A write fails with `EAGAIN` although there is room, and the edge that this promises comes at
     /// once.
     Refused,
@@ -103,7 +105,7 @@ impl Wire {
             Fault::Interrupted => Err(Errno::EINTR),
             Fault::NoMemory => Err(Errno::ENOBUFS),
             Fault::Short => Ok(true),
-            Fault::None | Fault::Refused => Ok(false),
+            Fault::None | Fault::Nothing | Fault::Refused => Ok(false),
         }
     }
 
@@ -162,6 +164,10 @@ impl Stream for Fake {
             wire.faults.pop_front();
             wire.edge = true;
             return Err(Errno::EAGAIN);
+        }
+        if wire.faults.front() == Some(&Fault::Nothing) {
+            wire.faults.pop_front();
+            return Ok(0);
         }
         let short = wire.fault()?;
         if wire.rst {

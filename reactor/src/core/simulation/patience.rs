@@ -118,6 +118,26 @@ fn high_water_that_is_over_before_the_protocol_was_told_is_not_told() {
 }
 
 #[test]
+fn without_a_minimum_rate_no_timer_judges_a_slow_peer() {
+    let (mut world, id) = World::one();
+    world.core.tell(|_, out| out.send(id, &[1; 100]));
+    world.run(&[Step::Turn]);
+    assert_eq!(world.core.voice.protocol.over_high_water, 1);
+    assert!(!world.core.timers.is_armed(TimerKey::Conn(id.slot)));
+}
+
+#[test]
+fn a_peer_whose_reply_was_computed_is_not_idle_before_the_timeout_has_passed_again() {
+    let (mut world, id) = World::one();
+    world.core.limits.idle_timeout = 10 * SECOND;
+    world.core.tell(|_, out| out.hold(id));
+    assert_eq!(world.seconds(30, |_| ()), 30, "held");
+    world.core.tell(|_, out| out.release(id));
+    assert_eq!(world.seconds(30, |_| ()), 10);
+    assert_eq!(world.end(), Some(Closed::Idle));
+}
+
+#[test]
 fn the_end_of_a_paused_connection_is_told_once_nothing_is_unread() {
     for (step, why) in [(Step::Fin(0), Closed::Eof), (Step::Rst(0), Closed::Reset)] {
         let (mut world, id) = World::one();

@@ -1,7 +1,8 @@
 //! The budget of a turn: what it leaves to the next one, and in which order.
 
-use super::{Step, TURN_BUDGET, World};
+use super::{BUDGET, BUFFER, Step, TURN_BUDGET, World};
 use crate::core::timers::TimerKey;
+use crate::core::work::{CALLBACK, RECIPIENT, WRITE};
 
 /// The bytes that each peer's connection has read so far.
 fn read(world: &World) -> Vec<usize> {
@@ -35,6 +36,47 @@ fn firehoses_take_turns_and_none_is_served_twice_before_all_are_served_once() {
         "{turns} turns: nothing was left over"
     );
     assert!(world.core.shared.stats.turns_cut > 0);
+}
+
+#[test]
+fn an_event_gives_a_connection_of_the_ready_list_no_second_budget() {
+    let mut world = World::new(1);
+    world.take(&Step::Arrive(0, 3 * BUDGET));
+    for _ in 0..2 {
+        let before = read(&world)[0];
+        world.take(&Step::Spurious(0, 1));
+        world.take(&Step::Turn);
+        // The read that spends the budget may go beyond it.
+        let count = read(&world)[0] - before;
+        assert!((BUDGET..BUDGET + BUFFER).contains(&count), "{count}");
+        world.take(&Step::Fetch(0, 3 * BUDGET));
+    }
+}
+
+#[test]
+fn output_is_charged_for_each_recipient_and_once_more_for_its_first_piece() {
+    let mut world = World::new(2);
+    let ids = [world.wires[0].0, world.wires[1].0];
+    let charges = world.core.call(|_, out| {
+        [3, 5].map(|count| {
+            let before = out.charged();
+            out.broadcast(ids, &vec![1; count]);
+            out.charged() - before
+        })
+    });
+    let first = 2 * (3 + RECIPIENT) + 2 * WRITE;
+    assert_eq!(charges, [first, 2 * (5 + RECIPIENT)]);
+}
+
+#[test]
+fn a_turn_is_charged_the_bytes_that_it_flushes_and_no_others() {
+    let mut world = World::new(1);
+    let id = world.wires[0].0;
+    world.core.tell(|_, out| out.send(id, &[1; 80]));
+    world.take(&Step::Turn);
+    world.take(&Step::Fetch(0, 10));
+    world.take(&Step::Turn);
+    assert_eq!(world.core.work().spent(), CALLBACK + 10);
 }
 
 #[test]

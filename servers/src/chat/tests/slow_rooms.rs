@@ -91,6 +91,23 @@ fn a_room_is_told_its_allowance_in_one_turn_however_many_talk() {
 }
 
 #[test]
+fn a_queue_moves_on_in_the_turn_in_which_the_last_member_catches_up() {
+    let (mut party, [alice, bob, carol]) = late_party();
+    let dave = party.join("dave");
+    party.script.high_water(dave, true);
+    party.hears(alice);
+    party.script.high_water(alice, false);
+    party.script.advance(Duration::from_millis(1));
+    assert!(party.script.is_paused(bob) && party.script.is_paused(carol));
+    party.script.high_water(dave, false);
+    // Less than the wait that the timer of the queue was set for.
+    party.script.advance(Duration::from_millis(1));
+    assert!(!party.script.is_paused(bob) && !party.script.is_paused(carol));
+    assert!(party.hears(alice).contains("[carol] after bob\n"));
+    party.check();
+}
+
+#[test]
 fn a_whisper_waits_for_the_room_of_its_target() {
     let (mut party, [alice, bob, carol]) = late_party();
     let dave = party.join("dave");
@@ -153,6 +170,23 @@ fn a_member_that_waits_may_go_in_any_way() {
         assert!(party.is_closed(bob) && !party.script.is_paused(carol));
         party.check();
     }
+}
+
+#[test]
+fn a_farewell_waits_like_any_line() {
+    let (mut party, [alice, bob, carol]) = late_party();
+    let dave = party.join("dave");
+    party.says(dave, "/quit good night");
+    assert!(!party.is_closed(dave) && party.script.is_paused(dave));
+    party.seconds_pass(60);
+    assert!(
+        party
+            .hears(alice)
+            .contains("* dave has left the room (good night)\n")
+    );
+    assert!(party.is_closed(dave));
+    assert!(!party.script.is_paused(bob) && !party.script.is_paused(carol));
+    party.check();
 }
 
 #[test]
