@@ -95,13 +95,13 @@
 //! | `core/buffer.rs` | bytes that the kernel would not take yet |
 //! | `core/limits.rs`, `core/stats.rs`, `rate_limited_log.rs` | every bound, what was counted, what is logged |
 //! | `core/race.rs`, `core/racing.rs` | connecting to a name with several addresses |
-//! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/patience.rs`, `core/simulation/connects.rs`, `core/simulation/turns.rs` | the rules against a kernel as nasty as a kernel may be |
+//! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/cases.rs`, `core/simulation/patience.rs`, `core/simulation/connects.rs`, `core/simulation/turns.rs` | the rules against a kernel as nasty as a kernel may be |
 //! | `sources.rs`, `sources/fd.rs`, `sources/listener.rs`, `sources/udp.rs` | the kinds of descriptors |
 //! | `sources/address.rs`, `sources/address/text.rs`, `sources/bound.rs`, `sources/bound/names.rs`, `reason.rs` | where they lead, and what is wrong if they do not |
 //! | `sources/signals.rs`, `sources/waker.rs` | signals, and other threads |
 //! | `sources/jobs.rs`, `sources/descriptors.rs` | the terminal's jobs; running out of descriptors |
 //! | `reactor.rs`, `reactor/accepting.rs`, `reactor/connecting.rs`, `reactor/commands.rs` | the turn of the loop; accepting within a budget; connects; commands of protocols |
-//! | `script.rs` | testing a protocol without sockets |
+//! | `script.rs`, `script/memory.rs`, `script/turns.rs`, `script/splits.rs`, `script/tests.rs` | testing a protocol without sockets |
 //!
 //! # What is left out on purpose
 //!

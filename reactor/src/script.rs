@@ -28,22 +28,25 @@
 //! read for a message works on the developer's machine and fails on the network. [`every_split`]
 //! finds that: it cuts the input at each place in turn, and the output must be the same each time.
 
-use std::collections::{HashMap, VecDeque};
+mod memory;
+mod splits;
+#[cfg(test)]
+mod tests;
+mod turns;
+
+use std::collections::HashMap;
 use std::fmt;
-use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use nix::Result;
-use nix::errno::Errno;
-
+use self::memory::{Gone, Memory};
+pub use self::splits::every_split;
 use crate::core::Core;
-use crate::core::conn::{State, Stream};
+use crate::core::conn::State;
 use crate::core::limits::Limits;
 use crate::core::timers::millis;
-use crate::core::work::Part;
 use crate::id::{ConnId, Data};
-use crate::outbox::{Asked, Command, Outbox};
+use crate::outbox::{Asked, Outbox};
 use crate::poll::Ready;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
 use crate::sources::address::{Address, Peer};
@@ -87,89 +90,6 @@ pub struct Script<P> {
     unheard: Vec<u64>,
     /// The stop has begun.
     stopped: bool,
-}
-
-/// Turns of the loop that one event can bring about.
-const TURNS: usize = 1_000;
-
-/// A connection in memory, in place of a descriptor. It takes every byte that is written, unless the
-/// far end does not read.
-#[derive(Debug, Default)]
-struct Memory {
-    /// Bytes that the far end has sent and the core has not read, in the chunks in which they were
-    /// sent: a read returns bytes of one chunk only.
-    inbound: VecDeque<Vec<u8>>,
-    /// The far end sends no more; the end of the stream follows the last chunk.
-    ended: bool,
-    /// Bytes that the far end has received and the test has not taken.
-    output: Vec<u8>,
-    /// False for an adopted stream: timeouts and counters leave it alone.
-    is_peer: bool,
-    /// The far end takes no more bytes.
-    is_full: bool,
-    /// The connection was closed by a reset.
-    was_reset: bool,
-}
-
-/// A closed connection: the cause of its close, and the output that the test has not taken.
-#[derive(Debug)]
-struct Gone {
-    why: Closed,
-    memory: Memory,
-}
-
-impl Stream for Memory {
-    fn recv(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let Some(mut bytes) = self.inbound.pop_front() else {
-            return match self.ended {
-                true => Ok(0),
-                false => Err(Errno::EAGAIN),
-            };
-        };
-        let count = bytes.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&bytes[..count]);
-        if count < bytes.len() {
-            bytes.drain(..count);
-            self.inbound.push_front(bytes);
-        }
-        Ok(count)
-    }
-
-    fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
-        if self.is_full {
-            return Err(Errno::EAGAIN);
-        }
-        slices.iter().for_each(|slice| self.output.extend(&**slice));
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    }
-
-    fn reset(&mut self) {
-        self.was_reset = true;
-    }
-
-    fn shutdown_write(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn connect_result(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn is_peer(&self) -> bool {
-        self.is_peer
-    }
-
-    fn unread(&self) -> Result<usize> {
-        Ok(self.inbound.iter().map(Vec::len).sum())
-    }
-
-    fn unacknowledged(&self) -> Result<usize> {
-        Ok(0)
-    }
-
-    fn unheard_ms(&self) -> Option<u32> {
-        None
-    }
 }
 
 impl<P: Protocol> Script<P> {
@@ -250,6 +170,17 @@ impl<P: Protocol> Script<P> {
         {
             memory.inbound.push_back(bytes.to_vec());
             self.event(id, Ready::IN);
+        }
+    }
+
+    /// Bytes arrive from a client, as in [`Script::data`], but no turn of the loop follows: they are a
+    /// part of the next one. So many clients' bytes can arrive together.
+    pub fn arrive(&mut self, id: ConnId, bytes: &[u8]) {
+        if let Some(memory) = self.core.stream_mut(id)
+            && !bytes.is_empty()
+        {
+            memory.inbound.push_back(bytes.to_vec());
+            self.core.note_only(id, Ready::IN);
         }
     }
 
@@ -465,95 +396,6 @@ impl<P: Protocol> Script<P> {
         self.core.deliver(id, ready);
         self.settle();
     }
-
-    /// Runs turns of the loop until nothing is left to do, but no more than [`TURNS`], so that a
-    /// protocol which always goes on comes back. A lingering connection is closed as if its far end
-    /// had closed too.
-    fn settle(&mut self) {
-        for _ in 0..TURNS {
-            self.turn();
-            if !self.core.has_work() {
-                return;
-            }
-        }
-    }
-
-    /// Bytes arrive from a client, as in [`Script::data`], but no turn of the loop follows: they are a
-    /// part of the next one. So many clients' bytes can arrive together.
-    pub fn arrive(&mut self, id: ConnId, bytes: &[u8]) {
-        if let Some(memory) = self.core.stream_mut(id)
-            && !bytes.is_empty()
-        {
-            memory.inbound.push_back(bytes.to_vec());
-            self.core.note_only(id, Ready::IN);
-        }
-    }
-
-    /// Runs one turn of the loop, and returns the units of work that it was charged: see
-    /// [`Limits::turn_budget`].
-    pub fn turn(&mut self) -> usize {
-        self.core.begin_turn(self.core.shared.now);
-        self.run_timers();
-        self.core.work().begin(Part::ReadyList);
-        while let Some(token) = self.core.next_ready() {
-            self.core.resume(ConnId::from_token(token));
-        }
-        self.run_commands();
-        let gone = &mut self.gone;
-        self.core.settle(|id, why, memory| {
-            gone.insert(id, Gone { why, memory });
-        });
-        self.core.close_settled();
-        self.core.work().spent()
-    }
-
-    /// Whether the next turn has work to do already, as far as the clock does not move.
-    #[must_use]
-    pub fn has_work(&self) -> bool {
-        self.core.has_work()
-    }
-
-    fn run_timers(&mut self) {
-        self.core.work().begin(Part::Timers);
-        while let Some(key) = self.core.next_timer() {
-            self.core.run_timer(key);
-        }
-    }
-
-    fn begin_connect(&mut self, id: ConnId, to: Address) {
-        let Some(tag) = self.core.promised_tag(id) else {
-            return;
-        };
-        if self.stopped {
-            return self.core.end_race(id, Closed::Shutdown);
-        }
-        if let Address::Udp(_) = to {
-            self.core.withdraw(id);
-        }
-        self.connects.push((id, to, tag));
-    }
-
-    /// Carries out the requests that a reactor would carry out with descriptors.
-    fn run_commands(&mut self) {
-        let (commands, letters) = self.core.voice.outbox.take_commands();
-        let mut next = 0;
-        for command in commands {
-            match command {
-                Command::Connect(id, to) => self.begin_connect(id, to),
-                // There is one attempt for each connect, so no connection gets another token.
-                Command::WatchAnew(_) => {}
-                Command::SendTo { count, .. } => {
-                    let sent = (next..next + count).map(|at| (letters.to(at), letters.bytes(at)));
-                    let sent = sent.map(|(to, bytes)| (to, bytes.to_vec()));
-                    self.datagrams.extend(sent);
-                    next += count;
-                }
-                Command::StopListening(None) => self.listening = false,
-                Command::StopListening(Some(tag)) => self.unheard.push(tag),
-                Command::Stop => self.begin_stop(),
-            }
-        }
-    }
 }
 
 impl<P: fmt::Debug> fmt::Debug for Script<P> {
@@ -561,224 +403,5 @@ impl<P: fmt::Debug> fmt::Debug for Script<P> {
         out.debug_struct("Script")
             .field("protocol", &self.core.voice.protocol)
             .finish_non_exhaustive()
-    }
-}
-
-/// Checks that a protocol's output does not depend on how its input is cut, and returns that
-/// output.
-///
-/// `input` is fed to one client of a fresh protocol: whole, then cut in two at each place, then
-/// byte by byte. The end of the stream follows each time. The number of runs is the length of
-/// `input` plus one, so a few hundred bytes that reach every state of the protocol are a good
-/// input.
-///
-/// ```should_panic
-/// use edgeloop_reactor::{ConnId, Data, Outbox, Protocol, every_split};
-///
-/// /// Takes each read for a line.
-/// struct Lines;
-/// impl Protocol for Lines {
-///     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
-///         out.send_back(data);
-///         out.send(id, b"\n");
-///     }
-/// }
-///
-/// every_split(|| Lines, b"hello");
-/// ```
-///
-/// # Panics
-///
-/// If the output of two runs differs.
-pub fn every_split<P: Protocol>(mut fresh: impl FnMut() -> P, input: &[u8]) -> Vec<u8> {
-    let mut run = |chunks: &[&[u8]]| {
-        let mut script = Script::new(fresh());
-        let client = script.open();
-        chunks.iter().for_each(|chunk| script.data(client, chunk));
-        script.eof(client);
-        script.take_output(client)
-    };
-    let whole = run(&[input]);
-    for cut in 1..input.len() {
-        let (first, second) = input.split_at(cut);
-        assert_eq!(
-            run(&[first, second]),
-            whole,
-            "the output depends on a cut after {cut} bytes"
-        );
-    }
-    let bytes: Vec<&[u8]> = input.chunks(1).collect();
-    assert_eq!(
-        run(&bytes),
-        whole,
-        "the output depends on the input coming byte by byte"
-    );
-    whole
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Greets each client, returns its bytes in angle brackets and relays them to the first client,
-    /// and says goodbye after a second.
-    #[derive(Default)]
-    struct Talkative {
-        first: Option<ConnId>,
-        count: usize,
-    }
-
-    impl Protocol for Talkative {
-        fn on_open(&mut self, id: ConnId, _: Opened, out: &mut Outbox) {
-            self.first.get_or_insert(id);
-            out.send(id, b"hello\n");
-            out.set_timer(id, Duration::from_secs(1));
-        }
-
-        fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
-            self.count += data.len();
-            out.broadcast(self.first.into_iter().filter(|&first| first != id), &data);
-            out.send(id, b"<");
-            out.send_back(data);
-            out.send(id, b">");
-        }
-
-        fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
-            out.send(id, format!("bye after {:?}\n", out.now()).as_bytes());
-            out.finish(id);
-            out.send(id, b"never seen");
-        }
-    }
-
-    #[test]
-    fn a_script_drives_a_protocol_as_the_reactor_does() {
-        let mut script = Script::new(Talkative::default());
-        let (one, two) = (script.open(), script.open());
-        script.data(two, b"ab");
-        assert_eq!(script.take_output(one), b"hello\nab");
-        assert_eq!(
-            script.take_output(two),
-            b"hello\n<ab>",
-            "bytes sent before and after a send_back stay in order"
-        );
-        script.advance(Duration::from_millis(999));
-        assert_eq!(script.closed(one), None);
-        script.advance(Duration::from_millis(1));
-        assert_eq!(
-            (script.closed(one), script.closed(two)),
-            (Some(Closed::Finished), Some(Closed::Finished))
-        );
-        assert_eq!(script.take_output(one), b"bye after 1s\n");
-        script.data(one, b"too late");
-        assert_eq!(
-            (script.protocol().count, script.take_output(one)),
-            (2, Vec::new())
-        );
-    }
-
-    struct Echo;
-
-    impl Protocol for Echo {
-        fn on_data(&mut self, _: ConnId, data: Data<'_>, out: &mut Outbox) {
-            out.send_back(data);
-        }
-
-        fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
-            out.send_back(datagram.data);
-        }
-    }
-
-    #[test]
-    fn echo_does_not_depend_on_cuts_and_empty_datagrams_are_answered() {
-        assert_eq!(every_split(|| Echo, b"0123456789"), b"0123456789");
-        let mut script = Script::new(Echo);
-        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 5000));
-        script.datagram(from, b"");
-        script.datagram(from, b"x");
-        assert_eq!(
-            script.take_datagrams(),
-            [(from, vec![]), (from, b"x".to_vec())]
-        );
-    }
-
-    /// Connects twice for each client, and remembers what it is told.
-    #[derive(Default)]
-    struct Caller {
-        ids: Vec<ConnId>,
-        opened: Vec<ConnId>,
-        failed: Vec<(ConnId, Closed)>,
-    }
-
-    const CALL: u64 = 7;
-
-    impl Protocol for Caller {
-        fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
-            if opened.tag == CALL {
-                self.opened.push(id);
-                return out.send(id, b"hello");
-            }
-            for _ in 0..2 {
-                let id = out.connect("127.0.0.1:9".parse().unwrap(), CALL);
-                out.send(id, b"too early");
-                out.set_timer(id, Duration::from_secs(1));
-                self.ids.push(id);
-            }
-        }
-
-        fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
-            if !self.opened.contains(&id) {
-                out.abort(id);
-            }
-        }
-
-        fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, _: &mut Outbox) {
-            assert_eq!(tag, CALL);
-            self.failed.push((id, why));
-        }
-    }
-
-    #[test]
-    fn a_script_s_connects_have_ids() {
-        let mut script = Script::new(Caller::default());
-        script.open();
-        let ids = script.protocol().ids.clone();
-        let to = || "tcp://127.0.0.1:9".to_owned();
-        let asked = [(ids[0], to(), CALL), (ids[1], to(), CALL)];
-        assert_eq!(script.take_connects(), asked);
-        script.connected(ids[1]);
-        assert_eq!(script.connecting(CALL), Some(ids[0]));
-        script.advance(Duration::from_secs(1));
-        assert_eq!(script.take_output(ids[1]), b"hello");
-        let aborted = (ids[0], Closed::Aborted);
-        assert_eq!(script.protocol().failed, [aborted]);
-
-        script.open();
-        let ids = script.protocol().ids.clone();
-        script.connect_error(ids[2], Closed::TimedOut);
-        script.connected(ids[2]);
-        script.stop();
-        let (timed_out, shut_down) = (Closed::TimedOut, Closed::Shutdown);
-        let failed = [aborted, (ids[2], timed_out), (ids[3], shut_down)];
-        assert_eq!(script.protocol().failed, failed);
-        assert_eq!(script.protocol().opened, [ids[1]]);
-        assert_eq!(script.take_connects(), []);
-    }
-
-    #[test]
-    fn one_tag_may_be_listened_to_no_more() {
-        let mut script = Script::new(Echo);
-        let tags = |script: &Script<Echo>| [0, 7].map(|tag| script.is_listening_to(tag));
-        assert_eq!(tags(&script), [true, true]);
-        script.call(|_, out| out.stop_listening_to(7));
-        assert_eq!(tags(&script), [true, false]);
-        assert!(script.is_listening());
-        script.call(|_, out| out.stop_listening());
-        assert_eq!(tags(&script), [false, false]);
-    }
-
-    #[test]
-    #[should_panic(expected = "depends on a cut")]
-    fn a_protocol_that_takes_reads_for_messages_is_found_out() {
-        every_split(Talkative::default, b"ab");
     }
 }

@@ -8,13 +8,14 @@
 //! is found.
 //!
 //! A test is a list of [`Step`]s, made at random (proptest shrinks a failing list to a short one)
-//! or written by hand for one case. After a random list the peers become friendly, and then two
-//! properties must hold, whatever happened: the echo has neither lost nor repeated a byte, and
-//! every connection has come to its end, for a cause that fits its history.
+//! or written by hand for one case (`cases.rs`). After a random list the peers become friendly, and
+//! then two properties must hold, whatever happened: the echo has neither lost nor repeated a byte,
+//! and every connection has come to its end, for a cause that fits its history.
 //!
 //! Buffers, budget and high-water mark are a few bytes large, so that a short list of steps reaches
 //! every limit.
 
+mod cases;
 mod connects;
 mod kernel;
 mod patience;
@@ -22,17 +23,16 @@ mod turns;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
 use self::kernel::{Fake, Fault, Wire};
+use super::Core;
 use super::buffer::ReadBuffer;
-use super::conn::{Phase, State};
+use super::conn::State;
 use super::limits::Limits;
 use super::timers::TimerKey;
 use super::work::{CALLBACK, Part};
-use super::{Core, RETRY_INTERVAL};
 use crate::conn_map::ConnMap;
 use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
@@ -209,6 +209,11 @@ impl World {
 
     fn wire(&self, peer: usize) -> std::cell::RefMut<'_, Wire> {
         self.wires[peer].1.borrow_mut()
+    }
+
+    /// Takes steps, one after the other.
+    fn run(&mut self, steps: &[Step]) {
+        steps.iter().for_each(|step| self.take(step));
     }
 
     fn take(&mut self, step: &Step) {
@@ -415,6 +420,13 @@ impl World {
     }
 }
 
+/// Runs steps with one peer.
+fn run(steps: &[Step]) -> World {
+    let mut world = World::new(1);
+    world.run(steps);
+    world
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
@@ -424,395 +436,8 @@ proptest! {
         turn_budget in prop_oneof![Just(TURN_BUDGET), Just(Limits::default().turn_budget)],
     ) {
         let mut world = World::with_turns_of(turn_budget, 3);
-        steps.iter().for_each(|step| world.take(step));
+        world.run(&steps);
         world.come_to_an_end();
         world.check();
     }
-}
-
-/// Runs steps with one peer.
-fn run(steps: &[Step]) -> World {
-    let mut world = World::new(1);
-    steps.iter().for_each(|step| world.take(step));
-    world
-}
-
-#[test]
-fn data_and_fin_in_one_edge_are_both_told() {
-    let world = run(&[Step::Arrive(0, 3), Step::Fin(0), Step::Turn]);
-    assert_eq!(
-        world.core.voice.protocol.closed,
-        [(world.wires[0].0, Closed::Eof)]
-    );
-    world.wire(0).fetch(usize::MAX);
-    assert_eq!(world.wire(0).delivered, [0, 1, 2]);
-}
-
-#[test]
-fn data_before_a_reset_is_read_first() {
-    let world = run(&[Step::Arrive(0, 3), Step::Rst(0), Step::Turn]);
-    assert_eq!(world.core.shared.stats.bytes_in, 3);
-    assert_eq!(
-        world.core.voice.protocol.closed,
-        [(world.wires[0].0, Closed::Reset)]
-    );
-}
-
-#[test]
-fn a_paused_peer_goes_on_without_a_new_read_edge() {
-    let mut world = run(&[
-        Step::Arrive(0, 200),
-        Step::Turn,
-        Step::Turn,
-        Step::Turn,
-        Step::Turn,
-        Step::Turn,
-    ]);
-    assert!(world.core.live(world.wires[0].0).unwrap().unsent_bytes() > HIGH_WATER);
-    assert_eq!(world.core.voice.protocol.over_high_water, 1);
-    let reads = world.core.shared.stats.reads;
-    world.take(&Step::Turn);
-    assert_eq!(
-        world.core.shared.stats.reads, reads,
-        "a paused connection is not read"
-    );
-    // All input has arrived before, so from here on there are write edges only.
-    for _ in 0..100 {
-        world.take(&Step::Fetch(0, 10));
-        world.take(&Step::Turn);
-    }
-    world.wire(0).fetch(usize::MAX);
-    assert_eq!(world.wire(0).delivered, world.sent[0]);
-}
-
-#[test]
-fn a_firehose_delays_other_connections_by_one_budget_only() {
-    let mut world = World::new(21);
-    (0..20).for_each(|peer| world.take(&Step::Arrive(peer, 25)));
-    world.take(&Step::Arrive(20, 1));
-    world.take(&Step::Turn);
-    assert_eq!(
-        world.wire(20).in_flight,
-        [0],
-        "answered in the first turn, though twenty others have more to read"
-    );
-    assert!(
-        world.wires[..20]
-            .iter()
-            .all(|(_, wire)| !wire.borrow().inbound.is_empty())
-    );
-    assert_eq!(world.core.shared.stats.budget_spent, 20);
-    assert!(world.core.has_work(), "the next wait does not wait");
-    world.take(&Step::Turn);
-    assert!(
-        world
-            .wires
-            .iter()
-            .all(|(_, wire)| wire.borrow().inbound.is_empty())
-    );
-}
-
-#[test]
-fn events_for_a_former_tenant_of_a_slot_are_dropped() {
-    let mut world = run(&[Step::Rst(0), Step::Turn]);
-    let gone = world.wires[0].0;
-    let wire = Wire::new();
-    let id = world.core.ids().take();
-    world.core.insert(id, Fake(wire.clone()), State::empty());
-    world.core.opened(id, Opened::new(Peer::Unix, 0));
-    assert_eq!(gone.slot(), id.slot(), "the slot has a new tenant");
-    wire.borrow_mut().inbound.extend(b"x");
-    world
-        .core
-        .deliver(gone, Ready::IN | Ready::HUP | Ready::ERR);
-    world.core.tell(|_, out| {
-        out.send(gone, b"to a closed connection");
-        out.abort(gone);
-    });
-    world.core.settle(|_, _, _| ());
-    let wire = wire.borrow();
-    assert_eq!(
-        (wire.inbound.len(), wire.in_flight.len(), wire.closed),
-        (1, 0, false)
-    );
-    assert_eq!(world.core.shared.stats.stale, 1);
-    assert_eq!(world.core.len(), 1);
-}
-
-/// No step of the core takes an id for that of the connection which has its slot now, be that open or
-/// connecting.
-#[test]
-fn the_id_of_a_former_tenant_of_a_slot_names_no_connection() {
-    for phase in [Phase::Open, Phase::Connecting] {
-        let mut world = run(&[Step::Rst(0), Step::Turn]);
-        let gone = world.wires[0].0;
-        let core = &mut world.core;
-        let id = core.ids().take();
-        core.insert(id, Fake(Wire::new()), State::empty());
-        let conn = core.slots.get_mut(id.slot()).unwrap();
-        conn.phase = phase;
-        let state = conn.state;
-        core.deliver(gone, Ready::OUT);
-        core.note_only(gone, Ready::OUT);
-        core.resume(gone);
-        core.doom(gone, Closed::Aborted);
-        core.tell(|_, out| {
-            out.pause(gone);
-            out.set_timer(gone, Duration::ZERO);
-            out.half_close(gone);
-            out.finish(gone);
-        });
-        assert!(!core.is(gone, |_| true) && core.is(id, |_| true));
-        assert!(core.stream_mut(gone).is_none() && core.slots.remove(gone).is_none());
-        assert!(!core.has_work() && !core.timers.is_armed(TimerKey::Protocol(id.slot)));
-        assert_eq!((core.shared.stats.stale, core.len()), (2, 1));
-        let conn = core.slots.remove(id).unwrap();
-        assert_eq!((conn.phase, conn.state), (phase, state));
-        assert!(conn.asked.is_empty());
-    }
-}
-
-/// Regression: output for a former tenant of a slot displaced that of the new one, and what was said
-/// before a finish was lost.
-#[test]
-fn output_for_a_former_tenant_of_a_slot_displaces_none() {
-    let mut world = run(&[Step::Rst(0), Step::Turn]);
-    let gone = world.wires[0].0;
-    let (id, wire) = (world.core.ids().take(), Wire::new());
-    assert!(gone.is_predecessor_of(id) && !id.is_predecessor_of(gone));
-    world.core.insert(id, Fake(wire.clone()), State::empty());
-    world.core.opened(id, Opened::new(Peer::Unix, 0));
-    world.core.tell(|_, out| {
-        out.send(id, b"hello");
-        out.send(gone, b"to a closed connection");
-        out.finish(id);
-    });
-    world.core.settle(|_, _, _| ());
-    assert_eq!(wire.borrow().in_flight, b"hello");
-}
-
-#[test]
-fn bytes_sent_before_an_abort_are_offered_to_the_kernel() {
-    let mut world = run(&[]);
-    let id = world.wires[0].0;
-    world.core.tell(|_, out| {
-        out.send(id, b"bye");
-        out.abort(id);
-    });
-    world.take(&Step::Turn);
-    assert_eq!(world.wire(0).in_flight, b"bye");
-    assert_eq!(world.core.voice.protocol.closed, [(id, Closed::Aborted)]);
-}
-
-#[test]
-fn a_write_that_takes_nothing_is_tried_again_later() {
-    let mut world = run(&[
-        Step::Fault(0, Fault::None),
-        Step::Fault(0, Fault::Nothing),
-        Step::Arrive(0, 20),
-        Step::Turn,
-    ]);
-    assert!(world.wire(0).in_flight.is_empty());
-    world.take(&Step::Sleep(RETRY_INTERVAL));
-    (0..3).for_each(|_| world.take(&Step::Turn));
-    assert_eq!(world.wire(0).in_flight.len(), 20);
-}
-
-#[test]
-fn a_finished_peer_that_goes_on_sending_is_read_until_it_ends() {
-    let mut world = run(&[Step::Quit(0), Step::Arrive(0, 50), Step::Turn]);
-    assert!(world.wire(0).we_shut && !world.wire(0).closed);
-    (0..10).for_each(|_| world.take(&Step::Turn));
-    assert!(
-        world.wire(0).inbound.is_empty(),
-        "the input of a finished connection is discarded"
-    );
-    world.take(&Step::Fin(0));
-    world.take(&Step::Turn);
-    assert!(world.wire(0).closed && !world.wire(0).destroyed);
-    assert_eq!(
-        world.core.voice.protocol.closed,
-        [(world.wires[0].0, Closed::Finished)]
-    );
-}
-
-#[test]
-fn lingering_ends_after_silence_and_after_the_linger_timeout() {
-    let mut quiet = run(&[Step::Quit(0), Step::Turn, Step::Sleep(4_999), Step::Turn]);
-    assert!(!quiet.wire(0).closed);
-    quiet.take(&Step::Sleep(1));
-    quiet.take(&Step::Turn);
-    assert!(quiet.wire(0).closed);
-    let mut noisy = run(&[Step::Quit(0), Step::Turn]);
-    for _ in 0..29 {
-        [Step::Sleep(1_000), Step::Arrive(0, 1), Step::Turn]
-            .iter()
-            .for_each(|step| noisy.take(step));
-    }
-    assert!(!noisy.wire(0).closed);
-    [Step::Sleep(1_000), Step::Arrive(0, 1), Step::Turn]
-        .iter()
-        .for_each(|step| noisy.take(step));
-    assert!(noisy.wire(0).closed);
-}
-
-#[test]
-fn idle_and_stalled_peers_are_closed_on_time_and_busy_ones_are_not() {
-    let mut world = World::new(3);
-    world.core.limits.idle_timeout = Duration::from_secs(10);
-    world.core.limits.stall_timeout = Duration::from_secs(3);
-    world.wires.iter().for_each(|(id, _)| world.core.arm(*id));
-    // The first peer is silent, the second reads nothing, the third gets an answer each second.
-    world.take(&Step::Arrive(1, 60));
-    (0..10).for_each(|_| world.take(&Step::Turn));
-    let closed_at = |world: &mut World| {
-        for second in 1..30 {
-            [
-                Step::Sleep(1_000),
-                Step::Arrive(2, 1),
-                Step::Fetch(2, 1),
-                Step::Turn,
-            ]
-            .iter()
-            .for_each(|step| world.take(step));
-            if let Some((id, why)) = world.core.voice.protocol.closed.pop() {
-                return (second, id, why);
-            }
-        }
-        panic!("no connection was closed")
-    };
-    assert_eq!(
-        closed_at(&mut world),
-        (4, world.wires[1].0, Closed::Stalled),
-        "the timeout counts from the first look, after a quarter of it"
-    );
-    assert_eq!(closed_at(&mut world), (6, world.wires[0].0, Closed::Idle));
-    assert_eq!(world.core.len(), 1);
-}
-
-/// The timer is set when the connection opens, and no traffic has to remind the core of it.
-#[test]
-fn a_peer_that_never_sends_is_closed_on_time() {
-    for idle_seconds in [10, 0] {
-        let mut world = World::new(0);
-        world.core.limits.idle_timeout = Duration::from_secs(idle_seconds);
-        world.core.limits.stall_timeout = Duration::ZERO;
-        world.open();
-        let due = world.core.timers.is_armed(TimerKey::Conn(0));
-        assert_eq!(due, idle_seconds > 0);
-        for (millis, closed) in [(9_999, false), (1, idle_seconds > 0)] {
-            [Step::Sleep(millis), Step::Turn]
-                .iter()
-                .for_each(|step| world.take(step));
-            assert_eq!(world.wire(0).closed, closed);
-        }
-    }
-}
-
-#[test]
-fn the_32_bit_clocks_of_a_connection_may_wrap() {
-    let mut world = World::new(1);
-    world.core.limits.idle_timeout = Duration::from_secs(10);
-    world.now = u64::from(u32::MAX) - 2_000;
-    [Step::Arrive(0, 1), Step::Turn]
-        .iter()
-        .for_each(|step| world.take(step));
-    world.core.arm(world.wires[0].0);
-    for (millis, closed) in [(5_000, false), (4_999, false), (1, true)] {
-        [Step::Sleep(millis), Step::Turn]
-            .iter()
-            .for_each(|step| world.take(step));
-        assert_eq!(world.wire(0).closed, closed, "at {}", world.now);
-    }
-}
-
-#[test]
-fn a_stop_waits_for_what_is_pending_and_for_nothing_else() {
-    let mut world = World::new(2);
-    [Step::Arrive(1, 60), Step::Turn, Step::Turn]
-        .iter()
-        .for_each(|step| world.take(step));
-    world.core.stop();
-    world.take(&Step::Turn);
-    assert!(
-        world.wire(0).closed,
-        "a connection without pending output is closed at once"
-    );
-    assert!(!world.wire(1).closed && !world.wire(1).we_shut);
-    for _ in 0..5 {
-        [Step::Fetch(1, 30), Step::Turn]
-            .iter()
-            .for_each(|step| world.take(step));
-    }
-    assert!(world.wire(1).we_shut);
-    [Step::Fin(1), Step::Turn]
-        .iter()
-        .for_each(|step| world.take(step));
-    assert!(world.wire(1).closed);
-    assert!(
-        world
-            .core
-            .voice
-            .protocol
-            .closed
-            .iter()
-            .all(|(_, why)| *why == Closed::Shutdown)
-    );
-}
-
-#[test]
-fn a_protocol_sees_what_is_pending_and_what_it_has_said_in_this_turn() {
-    let mut world = World::new(1);
-    let id = world.wires[0].0;
-    let mut say = |count: usize| {
-        let queued = world.core.call(|_, out| {
-            out.send(id, &vec![1; count]);
-            out.queued(id)
-        });
-        world.take(&Step::Turn);
-        queued
-    };
-    // The kernel takes 30 bytes.
-    assert_eq!([40, 5, 0].map(&mut say), [40, 15, 15]);
-    say(0);
-    world.take(&Step::Fetch(0, 30));
-    world.take(&Step::Turn);
-    assert_eq!(world.core.call(|_, out| out.queued(id)), 0);
-}
-
-#[test]
-fn an_abort_of_all_counts_those_that_were_not_doomed() {
-    let mut world = World::new(3);
-    world.core.doom(world.wires[0].0, Closed::Aborted);
-    assert_eq!(world.core.abort_all(), 2);
-    world.take(&Step::Turn);
-    let why = world.core.voice.protocol.closed.iter().map(|(_, why)| *why);
-    assert!(why.eq([Closed::Aborted, Closed::Shutdown, Closed::Shutdown]));
-}
-
-#[test]
-fn a_peer_over_the_queue_limit_is_closed_as_a_slow_consumer() {
-    let mut world = World::new(1);
-    world.core.limits.queue_limit = Some(100);
-    let id = world.wires[0].0;
-    // The first bytes fit into the send buffer.
-    for count in [30, 40, 40, 20, 1] {
-        assert_eq!(world.core.voice.protocol.closed, []);
-        world.core.tell(|_, out| out.send(id, &vec![1; count]));
-        world.turn(|_| true);
-    }
-    assert_eq!(
-        world.core.voice.protocol.closed,
-        [(id, Closed::SlowConsumer)]
-    );
-}
-
-#[test]
-fn an_idle_connection_is_small() {
-    type Slot = Option<crate::core::conn::Conn<crate::sources::fd::Fd>>;
-    assert!(
-        size_of::<Slot>() <= 32,
-        "{} bytes a slot",
-        size_of::<Slot>()
-    );
 }

@@ -68,3 +68,15 @@ impl<S> Table<S> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::fd::Fd;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let slot = size_of::<Option<Conn<Fd>>>();
+        assert!(slot <= 32, "{slot} bytes a slot");
+    }
+}

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::kernel::Fault;
-use super::{HIGH_WATER, QUIT, Step, World};
+use super::{HIGH_WATER, QUIT, Step, World, run};
 use crate::core::timers::TimerKey;
 use crate::id::ConnId;
 use crate::protocol::Closed;
@@ -18,10 +18,6 @@ impl World {
         world.core.limits.stall_timeout = Duration::ZERO;
         let id = world.wires[0].0;
         (world, id)
-    }
-
-    fn run(&mut self, steps: &[Step]) {
-        steps.iter().for_each(|step| self.take(step));
     }
 
     /// The cause of the first close, if there was one.
@@ -201,5 +197,83 @@ fn a_peer_that_acknowledges_nothing_is_found_within_two_stall_timeouts() {
             world.wire(0).unheard_ms = Some(unheard_ms);
         });
         assert_eq!(world.end(), expected);
+    }
+}
+
+#[test]
+fn lingering_ends_after_silence_and_after_the_linger_timeout() {
+    let mut quiet = run(&[Step::Quit(0), Step::Turn, Step::Sleep(4_999), Step::Turn]);
+    assert!(!quiet.wire(0).closed);
+    quiet.take(&Step::Sleep(1));
+    quiet.take(&Step::Turn);
+    assert!(quiet.wire(0).closed);
+    let mut noisy = run(&[Step::Quit(0), Step::Turn]);
+    for _ in 0..29 {
+        noisy.run(&[Step::Sleep(1_000), Step::Arrive(0, 1), Step::Turn]);
+    }
+    assert!(!noisy.wire(0).closed);
+    noisy.run(&[Step::Sleep(1_000), Step::Arrive(0, 1), Step::Turn]);
+    assert!(noisy.wire(0).closed);
+}
+
+#[test]
+fn idle_and_stalled_peers_are_closed_on_time_and_busy_ones_are_not() {
+    let mut world = World::new(3);
+    world.core.limits.idle_timeout = Duration::from_secs(10);
+    world.core.limits.stall_timeout = Duration::from_secs(3);
+    world.wires.iter().for_each(|(id, _)| world.core.arm(*id));
+    // The first peer is silent, the second reads nothing, the third gets an answer each second.
+    world.take(&Step::Arrive(1, 60));
+    (0..10).for_each(|_| world.take(&Step::Turn));
+    let closed_at = |world: &mut World| {
+        for second in 1..30 {
+            world.run(&[
+                Step::Sleep(1_000),
+                Step::Arrive(2, 1),
+                Step::Fetch(2, 1),
+                Step::Turn,
+            ]);
+            if let Some((id, why)) = world.core.voice.protocol.closed.pop() {
+                return (second, id, why);
+            }
+        }
+        panic!("no connection was closed")
+    };
+    assert_eq!(
+        closed_at(&mut world),
+        (4, world.wires[1].0, Closed::Stalled),
+        "the timeout counts from the first look, after a quarter of it"
+    );
+    assert_eq!(closed_at(&mut world), (6, world.wires[0].0, Closed::Idle));
+    assert_eq!(world.core.len(), 1);
+}
+
+/// The timer is set when the connection opens, and no traffic has to remind the core of it.
+#[test]
+fn a_peer_that_never_sends_is_closed_on_time() {
+    for idle_seconds in [10, 0] {
+        let mut world = World::new(0);
+        world.core.limits.idle_timeout = Duration::from_secs(idle_seconds);
+        world.core.limits.stall_timeout = Duration::ZERO;
+        world.open();
+        let due = world.core.timers.is_armed(TimerKey::Conn(0));
+        assert_eq!(due, idle_seconds > 0);
+        for (millis, closed) in [(9_999, false), (1, idle_seconds > 0)] {
+            world.run(&[Step::Sleep(millis), Step::Turn]);
+            assert_eq!(world.wire(0).closed, closed);
+        }
+    }
+}
+
+#[test]
+fn the_32_bit_clocks_of_a_connection_may_wrap() {
+    let mut world = World::new(1);
+    world.core.limits.idle_timeout = Duration::from_secs(10);
+    world.now = u64::from(u32::MAX) - 2_000;
+    world.run(&[Step::Arrive(0, 1), Step::Turn]);
+    world.core.arm(world.wires[0].0);
+    for (millis, closed) in [(5_000, false), (4_999, false), (1, true)] {
+        world.run(&[Step::Sleep(millis), Step::Turn]);
+        assert_eq!(world.wire(0).closed, closed, "at {}", world.now);
     }
 }

@@ -1,0 +1,169 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::id::{ConnId, Data};
+use crate::outbox::Outbox;
+use crate::protocol::{Closed, Datagram, Opened, Protocol};
+use crate::script::{Script, every_split};
+
+/// Greets each client, returns its bytes in angle brackets and relays them to the first client,
+/// and says goodbye after a second.
+#[derive(Default)]
+struct Talkative {
+    first: Option<ConnId>,
+    count: usize,
+}
+
+impl Protocol for Talkative {
+    fn on_open(&mut self, id: ConnId, _: Opened, out: &mut Outbox) {
+        self.first.get_or_insert(id);
+        out.send(id, b"hello\n");
+        out.set_timer(id, Duration::from_secs(1));
+    }
+
+    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+        self.count += data.len();
+        out.broadcast(self.first.into_iter().filter(|&first| first != id), &data);
+        out.send(id, b"<");
+        out.send_back(data);
+        out.send(id, b">");
+    }
+
+    fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
+        out.send(id, format!("bye after {:?}\n", out.now()).as_bytes());
+        out.finish(id);
+        out.send(id, b"never seen");
+    }
+}
+
+#[test]
+fn a_script_drives_a_protocol_as_the_reactor_does() {
+    let mut script = Script::new(Talkative::default());
+    let (one, two) = (script.open(), script.open());
+    script.data(two, b"ab");
+    assert_eq!(script.take_output(one), b"hello\nab");
+    assert_eq!(
+        script.take_output(two),
+        b"hello\n<ab>",
+        "bytes sent before and after a send_back stay in order"
+    );
+    script.advance(Duration::from_millis(999));
+    assert_eq!(script.closed(one), None);
+    script.advance(Duration::from_millis(1));
+    assert_eq!(
+        (script.closed(one), script.closed(two)),
+        (Some(Closed::Finished), Some(Closed::Finished))
+    );
+    assert_eq!(script.take_output(one), b"bye after 1s\n");
+    script.data(one, b"too late");
+    assert_eq!(
+        (script.protocol().count, script.take_output(one)),
+        (2, Vec::new())
+    );
+}
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn on_data(&mut self, _: ConnId, data: Data<'_>, out: &mut Outbox) {
+        out.send_back(data);
+    }
+
+    fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+        out.send_back(datagram.data);
+    }
+}
+
+#[test]
+fn echo_does_not_depend_on_cuts_and_empty_datagrams_are_answered() {
+    assert_eq!(every_split(|| Echo, b"0123456789"), b"0123456789");
+    let mut script = Script::new(Echo);
+    let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 5000));
+    script.datagram(from, b"");
+    script.datagram(from, b"x");
+    assert_eq!(
+        script.take_datagrams(),
+        [(from, vec![]), (from, b"x".to_vec())]
+    );
+}
+
+/// Connects twice for each client, and remembers what it is told.
+#[derive(Default)]
+struct Caller {
+    ids: Vec<ConnId>,
+    opened: Vec<ConnId>,
+    failed: Vec<(ConnId, Closed)>,
+}
+
+const CALL: u64 = 7;
+
+impl Protocol for Caller {
+    fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
+        if opened.tag == CALL {
+            self.opened.push(id);
+            return out.send(id, b"hello");
+        }
+        for _ in 0..2 {
+            let id = out.connect("127.0.0.1:9".parse().unwrap(), CALL);
+            out.send(id, b"too early");
+            out.set_timer(id, Duration::from_secs(1));
+            self.ids.push(id);
+        }
+    }
+
+    fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
+        if !self.opened.contains(&id) {
+            out.abort(id);
+        }
+    }
+
+    fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, _: &mut Outbox) {
+        assert_eq!(tag, CALL);
+        self.failed.push((id, why));
+    }
+}
+
+#[test]
+fn a_script_s_connects_have_ids() {
+    let mut script = Script::new(Caller::default());
+    script.open();
+    let ids = script.protocol().ids.clone();
+    let to = || "tcp://127.0.0.1:9".to_owned();
+    let asked = [(ids[0], to(), CALL), (ids[1], to(), CALL)];
+    assert_eq!(script.take_connects(), asked);
+    script.connected(ids[1]);
+    assert_eq!(script.connecting(CALL), Some(ids[0]));
+    script.advance(Duration::from_secs(1));
+    assert_eq!(script.take_output(ids[1]), b"hello");
+    let aborted = (ids[0], Closed::Aborted);
+    assert_eq!(script.protocol().failed, [aborted]);
+
+    script.open();
+    let ids = script.protocol().ids.clone();
+    script.connect_error(ids[2], Closed::TimedOut);
+    script.connected(ids[2]);
+    script.stop();
+    let (timed_out, shut_down) = (Closed::TimedOut, Closed::Shutdown);
+    let failed = [aborted, (ids[2], timed_out), (ids[3], shut_down)];
+    assert_eq!(script.protocol().failed, failed);
+    assert_eq!(script.protocol().opened, [ids[1]]);
+    assert_eq!(script.take_connects(), []);
+}
+
+#[test]
+fn one_tag_may_be_listened_to_no_more() {
+    let mut script = Script::new(Echo);
+    let tags = |script: &Script<Echo>| [0, 7].map(|tag| script.is_listening_to(tag));
+    assert_eq!(tags(&script), [true, true]);
+    script.call(|_, out| out.stop_listening_to(7));
+    assert_eq!(tags(&script), [true, false]);
+    assert!(script.is_listening());
+    script.call(|_, out| out.stop_listening());
+    assert_eq!(tags(&script), [false, false]);
+}
+
+#[test]
+#[should_panic(expected = "depends on a cut")]
+fn a_protocol_that_takes_reads_for_messages_is_found_out() {
+    every_split(Talkative::default, b"ab");
+}
