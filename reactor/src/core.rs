@@ -15,27 +15,27 @@
 //! | `core/visit.rs` | bytes in: one connection's turn |
 //! | `core/send.rs` | bytes out |
 //! | `core/end.rs` | how a connection ends |
-//! | `core/relief.rs` | the bound of pending output of all peers together |
+//! | `core/shedding.rs` | the bound of pending output of all peers together |
 //! | `core/patience.rs` | how long a connection is kept: its deadlines |
-//! | `core/crowd.rs`, `core/crowding.rs` | a server that is full: which peers are refused, and which make room |
+//! | `core/admitted.rs`, `core/admission.rs` | which peers are admitted, and which make room in a full server |
 //! | `core/race.rs`, `core/racing.rs` | how one begins to a name with several addresses |
 //! | `core/lists.rs` | sources that go on without an event: the ready list, the starved list |
 //! | `core/work.rs` | the budget of a turn |
 //! | `core/buffer.rs`, `core/timers.rs`, `core/limits.rs`, `core/stats.rs` | their subjects |
 //! | `core/simulation.rs` | the core against a kernel as nasty as a kernel may be |
 
+pub(crate) mod admission;
+mod admitted;
 pub(crate) mod buffer;
 pub(crate) mod conn;
-mod crowd;
-pub(crate) mod crowding;
 mod end;
 pub(crate) mod limits;
 mod lists;
 mod patience;
 mod race;
 mod racing;
-mod relief;
 mod send;
+mod shedding;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod stats;
@@ -46,9 +46,9 @@ pub(crate) mod work;
 
 use std::collections::BTreeMap;
 
+use self::admitted::Admitted;
 use self::buffer::ReadBuffer;
 use self::conn::{Conn, Phase, Shared, State, Stream};
-use self::crowd::Crowd;
 use self::limits::{Limits, READ_BUFFER};
 use self::lists::Lists;
 use self::race::{Connecting, Race};
@@ -102,12 +102,14 @@ pub(crate) struct Core<S, P> {
     received: ReadBuffer,
     /// Bytes that the connection whose turn it is may still read in it.
     budget: usize,
-    crowd: Crowd,
+    /// Units of work beside its bytes that cost a connection one byte of that budget.
+    units_a_byte: usize,
+    admitted: Admitted,
     /// The attempts to connect, by their own ids.
     connecting: ConnMap<Connecting>,
     /// Connects under way, by the ids that were promised for their connections.
     races: BTreeMap<ConnId, Race>,
-    /// Connects that came to nothing and whose protocol has not been told: id, tag and cause.
+    /// Failed connects of which the protocol has not been told: id, tag and cause.
     failed: Vec<(ConnId, u64, Closed)>,
     pub(crate) lists: Lists,
     /// Connections over the high-water mark whose protocol has not been told.
@@ -116,8 +118,8 @@ pub(crate) struct Core<S, P> {
     doomed: Vec<(ConnId, Closed)>,
     /// Connections that the search for vanished peers has yet to look at.
     searched: Vec<ConnId>,
-    /// The log of peers that were closed because too much output was pending in all.
-    reliefs: RateLimitedLog,
+    /// The log of peers that were closed because too much output was pending for all peers together.
+    shed_log: RateLimitedLog,
     /// Added to each timer, in ms: the clock of a driver may show a millisecond that has begun already,
     /// and a timer must not fire early.
     pub(crate) slack: Millis,
@@ -143,7 +145,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             slots: Table::with_capacity(expected),
             received: ReadBuffer::new(READ_BUFFER.min(limits.read_budget)),
             budget: 0,
-            crowd: Crowd::new(limits.max_per_address, limits.max_connections),
+            units_a_byte: limits.units_a_byte(),
+            admitted: Admitted::new(limits.max_per_address, limits.max_connections),
             connecting: ConnMap::new(),
             races: BTreeMap::new(),
             failed: Vec::new(),
@@ -152,7 +155,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             risen: Vec::new(),
             doomed: Vec::new(),
             searched: Vec::new(),
-            reliefs: RateLimitedLog::default(),
+            shed_log: RateLimitedLog::default(),
             slack: 0,
             stopping: false,
         }

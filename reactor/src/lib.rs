@@ -88,14 +88,14 @@
 //! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
 //! | `id.rs`, `protocol.rs`, `outbox.rs`, `outbox/parcels.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
-//! | `core.rs`, `core/table.rs`, `core/visit.rs`, `core/send.rs`, `core/relief.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
-//! | `per_address.rs`, `core/crowd.rs`, `core/crowding.rs` | connections from one address; a server that is full |
+//! | `core.rs`, `core/table.rs`, `core/visit.rs`, `core/send.rs`, `core/shedding.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
+//! | `per_address.rs`, `core/admitted.rs`, `core/admission.rs` | connections from one address; a server that is full |
 //! | `core/lists.rs`, `core/work.rs` | sources that go on without an event; the budget of a turn |
 //! | `core/patience.rs`, `core/timers.rs` | how long a connection is kept; deadlines, and why idle timeouts cost next to nothing |
 //! | `core/buffer.rs` | bytes that the kernel would not take yet |
 //! | `core/limits.rs`, `core/stats.rs`, `rate_limited_log.rs` | every bound, what was counted, what is logged |
 //! | `core/race.rs`, `core/racing.rs` | connecting to a name with several addresses |
-//! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/cases.rs`, `core/simulation/patience.rs`, `core/simulation/connects.rs`, `core/simulation/turns.rs` | the rules against a kernel as nasty as a kernel may be |
+//! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/cases.rs`, `core/simulation/admission.rs`, `core/simulation/patience.rs`, `core/simulation/connects.rs`, `core/simulation/turns.rs` | the rules against a kernel as nasty as a kernel may be |
 //! | `sources.rs`, `sources/fd.rs`, `sources/listener.rs`, `sources/udp.rs` | the kinds of descriptors |
 //! | `sources/address.rs`, `sources/address/text.rs`, `sources/bound.rs`, `sources/bound/names.rs`, `reason.rs` | where they lead, and what is wrong if they do not |
 //! | `sources/signals.rs`, `sources/waker.rs` | signals, and other threads |

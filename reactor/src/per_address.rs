@@ -3,7 +3,7 @@
 //! Without it, one client can hold all connections that a server has. The table below counts the
 //! connections of each address, so that the limit is kept, and knows the highest of these counts, so
 //! that a full server can make room at the cost of the address with most connections
-//! (`core/crowding.rs`). Each operation is O(1), whatever the number of addresses.
+//! (`core/admission.rs`). Each operation is O(1), whatever the number of addresses.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

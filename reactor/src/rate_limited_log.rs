@@ -1,4 +1,4 @@
-//! A log that strangers cannot flood.
+//! A log that peers cannot flood.
 
 use std::fmt::{self, Write};
 

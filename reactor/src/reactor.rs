@@ -3,7 +3,7 @@
 //! One turn is: wait for events and give each to its source, run the timers, go on with the sources
 //! that had more to do than their budget allowed, send the output of the callbacks, close the
 //! connections that are over. [`Reactor::turn`] reads like this list. The turn has a budget too
-//! (`core/work.rs`): what it does not last for is the next turn's affair, which comes at once.
+//! (`core/work.rs`): sources that are left when it is spent go on in the next turn, which comes at once.
 
 mod accepting;
 mod commands;
@@ -93,7 +93,7 @@ type Report = Box<dyn FnMut(&Stats) + Send>;
 
 type Callback<P> = Box<dyn FnMut(&mut P, &mut Outbox) + Send>;
 
-/// Signals that the program handles besides, and its callback.
+/// Signals that the program handles beside those of [`Signals::HANDLED`], and its callback.
 struct Hook<P> {
     signals: Vec<i32>,
     callback: Callback<P>,
@@ -425,9 +425,10 @@ impl<P: Protocol> Reactor<P> {
     /// something, go on, while the budget of the turn lasts.
     fn run_ready(&mut self) {
         self.core.work().begin(Part::ReadyList);
-        while let Some(token) = self.core.next_ready() {
+        while !self.is_over()
+            && let Some(token) = self.core.next_ready()
+        {
             self.resume(Source::from_token(token));
-            self.is_over();
         }
     }
 
@@ -511,8 +512,9 @@ impl<P: Protocol> Reactor<P> {
     /// Runs the timers that are due, while their share of the turn lasts.
     fn run_timers(&mut self) {
         self.core.work().begin(Part::Timers);
-        while let Some(key) = self.core.next_timer() {
-            self.is_over();
+        while !self.is_over()
+            && let Some(key) = self.core.next_timer()
+        {
             self.core.shared.stats.timers += 1;
             match key {
                 TimerKey::Stats => {

@@ -387,7 +387,7 @@ fn a_silent_address_delays_the_next_by_less_than_the_timeout() {
             let (id, peer) = opened(&reactor.protocol().heard, CLIENT);
             assert_eq!(id, promised);
             assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
-            // What comes to the winner is an event of the promised id, whenever it comes.
+            // Events of the winner have the promised id, whether they come before or after its move.
             let (stream, _) = backend.accept().unwrap();
             reactor.turn_for(Some(Duration::ZERO)).unwrap();
             for words in [&b"hello"[..], b"hello again"] {

@@ -2,15 +2,16 @@
 
 mod common;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use common::{
     Heard, alone, echo, reactor, reactor_with, read_some, turn_at_once, turn_until, write_some,
 };
 use edgeloop_reactor::{Bound, Limits, Opened, Peer};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt};
 
 /// A long queue of one listener delays neither the clients of another listener nor open
@@ -96,6 +97,28 @@ fn a_listener_and_a_udp_socket_are_ended_alone_and_another_may_take_their_place(
             client.set_nonblocking(true).unwrap();
             write_some(client, b"hello");
             turn_until(&mut reactor, |_| read_some(client) == b"hello");
+        }
+    });
+}
+
+/// The spare descriptor serves to refuse each client that waits, and finds that no other does.
+#[test]
+fn clients_that_find_no_descriptor_are_refused_and_the_listener_waits_for_an_edge() {
+    alone(|| {
+        let mut reactor = reactor(echo);
+        let bound = reactor.listen_on("0", 0).unwrap();
+        let at = bound[0].socket_addr().unwrap();
+        let clients = [(); 2].map(|()| TcpStream::connect(at).unwrap());
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let lowest_free = clients[0].try_clone().unwrap().as_raw_fd();
+        setrlimit(Resource::RLIMIT_NOFILE, lowest_free as u64, hard).unwrap();
+        let turned = reactor.turn();
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        turned.unwrap();
+        let stats = reactor.stats();
+        assert_eq!((stats.refused_descriptors, stats.accept_paused), (2, 0));
+        for mut client in clients {
+            assert_eq!(client.read(&mut [0]).unwrap(), 0);
         }
     });
 }

@@ -127,7 +127,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         for (id, why) in doomed.drain(..) {
             self.timers.cancel(TimerKey::Protocol(id.slot));
             self.voice.outbox.output.forget(id);
-            self.crowd.forget(id);
+            self.admitted.forget(id);
             let Some(mut conn) = self.slots.remove(id) else {
                 continue;
             };

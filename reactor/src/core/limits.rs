@@ -134,11 +134,22 @@ impl Limits {
             .unwrap_or(self.high_water.saturating_add(OTHERS_BYTES))
     }
 
+    /// Units of work that count as one byte read by a connection, so that its visit has one budget for
+    /// both.
+    pub(crate) fn units_a_byte(&self) -> usize {
+        (self.turn_budget / VISITS_A_TURN / self.read_budget).max(1)
+    }
+
     /// The bound of pending output of all peers, in bytes.
     pub(crate) fn pending_bound(&self) -> usize {
         self.max_pending.max(self.queue_bound())
     }
 }
+
+/// Visits that spend a whole turn's budget, if each spends its own: a connection may have a 16th of it.
+/// The expensive requests of one peer are then spread over many turns, with those of other peers in
+/// between.
+const VISITS_A_TURN: usize = 16;
 
 /// The default queue limit, in bytes above the high-water mark.
 const OTHERS_BYTES: usize = 16 * 1024 * 1024;

@@ -25,8 +25,8 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// A turn begins. What is on the ready list now has its turn in it. Returns whether some of that
-    /// should have had it in an earlier turn, so that new events wait behind it.
+    /// A turn of the loop begins: each source that is on the ready list now has its turn in it. Returns
+    /// whether one of them should have had it in an earlier turn, so that new events wait behind it.
     pub(crate) fn begin_turn(&mut self) -> bool {
         self.is_behind = self.due > 0 || !self.waiting.is_empty();
         if !self.waiting.is_empty() {

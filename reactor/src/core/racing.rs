@@ -158,8 +158,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// An attempt has succeeded: the race is decided, and its other attempts are closed.
-    pub(crate) fn connected(&mut self, attempt: ConnId, opened: Opened, race: ConnId) {
-        let id = race;
+    pub(crate) fn connected(&mut self, attempt: ConnId, opened: Opened, id: ConnId) {
         let race = self.races.remove(&id);
         let others = race.into_iter().flat_map(|race| race.under_way);
         for other in others.filter(|other| *other != attempt) {
@@ -168,7 +167,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         if attempt != id {
             self.rename(attempt, id);
         }
-        // What was said to it before it was open is not sent, whether this turn said it or another.
+        // Output from before `on_open` is not sent, and this turn's is still in the outbox.
         self.voice.outbox.output.take_until(id, usize::MAX);
         self.shared.stats.connected += 1;
         self.opened(id, opened);

@@ -89,7 +89,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             self.arm(id);
             self.list_if_starved(id);
             if self.shared.pending > self.limits.pending_bound() {
-                self.relieve();
+                self.shed();
             }
         }
     }

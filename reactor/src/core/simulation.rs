@@ -15,6 +15,7 @@
 //! Buffers, budget and high-water mark are a few bytes large, so that a short list of steps reaches
 //! every limit.
 
+mod admission;
 mod cases;
 mod connects;
 mod kernel;

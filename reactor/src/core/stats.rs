@@ -118,9 +118,9 @@ counters! {
         /// Closed because the pending output exceeded the queue limit, or the peer was below the
         /// minimum rate.
         closed_slow_consumer,
-        /// Those of them that were closed because the pending output of all peers exceeded
-        /// `max_pending`.
-        closed_by_relief,
+        /// Included in `closed_slow_consumer`: closed because the pending output of all peers together
+        /// exceeded `max_pending`.
+        closed_max_pending,
         /// Closed in favour of a newcomer when `max_connections` were open: silent since they opened,
         /// and from the address with most connections.
         closed_displaced,

@@ -22,10 +22,6 @@ use crate::reason::SystemError;
 /// single bytes without end must not have all the time either.
 const READS_A_TURN: usize = 64;
 
-/// The part of a turn's budget that one connection may have in it: one in this number. A peer that sends
-/// many expensive requests at once has one turn after another for them, with the others in between.
-const VISITS_A_TURN: usize = 16;
-
 /// The step that a pass leaves to its caller.
 enum Next {
     /// Nothing, in this turn.
@@ -76,8 +72,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// visit, which ends if the turn has come to its end too.
     fn charge_visit(&mut self) {
         let work = &self.voice.outbox.work;
-        let units_a_byte = self.limits.turn_budget / VISITS_A_TURN / self.limits.read_budget;
-        let bytes = work.of_callback() / units_a_byte.max(1);
+        let bytes = work.of_callback() / self.units_a_byte;
         self.budget = match work.is_spent() {
             true => 0,
             false => self.budget.saturating_sub(bytes),

@@ -12,8 +12,8 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 
 use super::{Reactor, Source};
+use crate::core::admission::Refusal;
 use crate::core::conn::{State, Stream};
-use crate::core::crowding::Refusal;
 use crate::poll::{Interest, Ready};
 use crate::protocol::{Opened, Protocol};
 use crate::reason::reason;

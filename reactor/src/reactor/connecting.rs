@@ -20,7 +20,7 @@ impl<P: Protocol> Reactor<P> {
     /// perhaps before this returns, or `on_connect_error`; neither does if this returns an error. Of the
     /// addresses that a name stands for, both families in turn, each is tried when the one before it
     /// has failed or has not answered for 250 ms (RFC 8305), and the first that answers is connected
-    /// to. The connect timeout is for all together, and the last one's error is what is told. Resolving
+    /// to. The connect timeout is for all together, and the protocol is told of the last one's error. Resolving
     /// a name may take its time; within the loop use [`Outbox::connect`](crate::Outbox::connect), which
     /// says what can be done with the id until the connection is open.
     ///

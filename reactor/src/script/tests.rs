@@ -1,10 +1,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::core::limits::Limits;
 use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
 use crate::script::{Script, every_split};
+use crate::sources::address::Peer;
 
 /// Greets each client, returns its bytes in angle brackets and relays them to the first client,
 /// and says goodbye after a second.
@@ -148,6 +150,20 @@ fn a_script_s_connects_have_ids() {
     assert_eq!(script.protocol().failed, failed);
     assert_eq!(script.protocol().opened, [ids[1]]);
     assert_eq!(script.take_connects(), []);
+}
+
+#[test]
+fn timeouts_are_for_peers_and_not_for_adopted_streams() {
+    let limits = Limits {
+        idle_timeout: Duration::from_secs(10),
+        ..Limits::default()
+    };
+    let mut script = Script::with_limits(Echo, limits);
+    let peer = script.open();
+    let adopted = script.open_as(Opened::new(Peer::Stream, 0));
+    script.advance(Duration::from_secs(30));
+    assert_eq!(script.closed(peer), Some(Closed::Idle));
+    assert_eq!(script.closed(adopted), None);
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Signals {
     /// loop from its connections.
     pub const AT_ONCE: usize = 2 * 31;
 
-    /// The signals that every value handles.
+    /// The signals that are handled from the start.
     pub(crate) const HANDLED: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGHUP];
 
     /// Blocks SIGTERM, SIGINT, SIGUSR1 and SIGHUP in this thread, calls [`ignore_write_signals`], and

@@ -476,6 +476,46 @@ mod tests {
         assert_eq!(core.shared.stats.datagrams_lost, 0);
     }
 
+    struct Sink;
+
+    impl Protocol for Sink {}
+
+    #[test]
+    fn a_visit_that_spends_its_budget_leaves_the_socket_ready_and_not_starved() {
+        let ((ours, at), (peer, _)) = (bound(), bound());
+        let count = BATCH * BATCH_BUDGET + 1;
+        setsockopt(&ours, sockopt::RcvBuf, &(1024 * count)).unwrap();
+        for _ in 0..count {
+            peer.send_to(b"x", at).unwrap();
+        }
+        let mut udp = Udp::new(ours.into(), 0);
+        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        udp.note(Ready::IN);
+        udp.visit(&mut core);
+        assert!(udp.has_work() && !udp.is_starved());
+        udp.visit(&mut core);
+        assert!(!udp.has_work() && !udp.is_starved());
+        assert_eq!(core.shared.stats.datagrams_in, count as u64);
+    }
+
+    #[test]
+    fn each_datagram_of_the_protocol_counts_as_sent_or_lost() {
+        let ((ours, _), (peer, at)) = (bound(), bound());
+        let mut letters = Letters::default();
+        let too_long = vec![0; 1 << 16];
+        for bytes in [&b"one"[..], b"two", &too_long, b"three"] {
+            letters.push(at, bytes);
+        }
+        let mut udp = Udp::new(ours.into(), 0);
+        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        udp.send(0..4, &letters, &mut core);
+        let stats = core.shared.stats;
+        assert_eq!((stats.datagrams_out, stats.datagrams_lost), (3, 1));
+        let mut buffer = [0; 8];
+        let arrived = [(); 3].map(|()| peer.recv(&mut buffer).unwrap());
+        assert_eq!(arrived, [3, 3, 5]);
+    }
+
     #[test]
     fn datagrams_from_before_the_connect_are_discarded() {
         let ((ours, at), (_peer, peer_at), (stranger, _)) = (bound(), bound(), bound());

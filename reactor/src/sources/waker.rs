@@ -145,7 +145,7 @@ impl Wakers {
         self.shared.is_asked()
     }
 
-    /// Whether a waker has asked for what was not seen to yet. Costs no system call.
+    /// Whether a request of a waker was not taken yet. Costs no system call.
     pub(crate) fn is_asked(&self) -> bool {
         self.shared.is_asked()
     }

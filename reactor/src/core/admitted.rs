@@ -1,4 +1,4 @@
-//! The accepted connections by address; `crowding.rs` decides by them.
+//! The accepted connections by address; `admission.rs` decides by them.
 
 use crate::conn_map::ConnMap;
 use crate::id::ConnId;
@@ -6,7 +6,7 @@ use crate::per_address::{AddressKey, PerAddress};
 
 /// Accepted connections by address.
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub(super) struct Admitted {
     pub(super) addresses: PerAddress,
     /// The address of each connection that is counted.
     pub(super) counted: ConnMap<AddressKey>,
@@ -14,9 +14,9 @@ pub(super) struct Crowd {
     pub(super) cursor: usize,
 }
 
-impl Crowd {
-    pub(super) fn new(limit: Option<usize>, max_connections: usize) -> Crowd {
-        Crowd {
+impl Admitted {
+    pub(super) fn new(limit: Option<usize>, max_connections: usize) -> Admitted {
+        Admitted {
             addresses: PerAddress::new(limit, max_connections),
             counted: ConnMap::new(),
             cursor: 0,

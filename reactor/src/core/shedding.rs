@@ -15,7 +15,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// Closes peers until less is pending: those that take nothing first, the largest queue first.
     /// Their queues are dropped at once.
     #[cold]
-    pub(super) fn relieve(&mut self) {
+    pub(super) fn shed(&mut self) {
         let (bound, now) = (self.limits.pending_bound(), self.shared.now);
         let waiting = self.slots.iter().filter(|(_, conn)| {
             conn.unsent.is_some() && conn.phase != Phase::Doomed && conn.stream.is_peer()
@@ -37,8 +37,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             }
             closed += 1;
         }
-        self.shared.stats.closed_by_relief += closed;
-        self.reliefs.log(
+        self.shared.stats.closed_max_pending += closed;
+        self.shed_log.log(
             now,
             format_args!(
                 "more than {bound} bytes waited for all peers; slow ones closed: {closed}"
