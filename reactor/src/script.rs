@@ -84,6 +84,8 @@ pub struct Script<P> {
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
     /// Connects that the protocol has asked for: id, address and tag.
     connects: Vec<(ConnId, Address, u64)>,
+    /// UDP sockets that the protocol has connected: tag and id.
+    udp: Vec<(u64, ConnId)>,
     /// The protocol has not asked to stop listening.
     listening: bool,
     /// Tags to which the protocol listens no more.
@@ -109,6 +111,7 @@ impl<P: Protocol> Script<P> {
             gone: HashMap::new(),
             datagrams: Vec::new(),
             connects: Vec::new(),
+            udp: Vec::new(),
             listening: true,
             unheard: Vec::new(),
             stopped: false,
@@ -199,11 +202,16 @@ impl<P: Protocol> Script<P> {
     }
 
     /// The network reports that the UDP socket with one peer and this tag has sent a datagram that was
-    /// not taken.
+    /// not taken. The id is that of the protocol's connect, or a new one if the socket is the program's.
     pub fn udp_error(&mut self, tag: u64, why: Closed) {
-        let id = self.core.ids().take();
-        self.core.connect_failed(id, tag, why);
-        self.core.ids().give_back(id);
+        match self.udp.iter().find(|(its, _)| *its == tag) {
+            Some(&(_, id)) => self.core.connect_failed(id, tag, why),
+            None => {
+                let id = self.core.ids().take();
+                self.core.connect_failed(id, tag, why);
+                self.core.ids().give_back(id);
+            }
+        }
         self.settle();
     }
 

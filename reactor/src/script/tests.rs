@@ -152,6 +152,32 @@ fn a_script_s_connects_have_ids() {
     assert_eq!(script.take_connects(), []);
 }
 
+/// The ids of its UDP sockets, then those of which it hears.
+#[derive(Default)]
+struct Resolver(Vec<ConnId>);
+
+impl Protocol for Resolver {
+    fn on_connect_error(&mut self, id: ConnId, _: u64, _: Closed, _: &mut Outbox) {
+        self.0.push(id);
+    }
+}
+
+#[test]
+fn an_error_of_a_udp_socket_has_the_id_of_its_connect() {
+    let mut script = Script::new(Resolver::default());
+    for tag in [1, 2] {
+        let to = "udp://127.0.0.1:9".parse().unwrap();
+        script.call(|resolver, out| resolver.0.push(out.connect(to, tag)));
+    }
+    script.udp_error(2, Closed::TimedOut);
+    script.udp_error(1, Closed::TimedOut);
+    script.call(|_, out| out.stop_listening_to(1));
+    script.udp_error(1, Closed::TimedOut);
+    let heard = &script.protocol().0;
+    assert_eq!((heard[2], heard[3]), (heard[1], heard[0]));
+    assert!(!heard[..4].contains(&heard[4]), "the socket is closed");
+}
+
 #[test]
 fn timeouts_are_for_peers_and_not_for_adopted_streams() {
     let limits = Limits {

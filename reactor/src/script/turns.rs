@@ -64,8 +64,23 @@ impl<P: Protocol> Script<P> {
         }
         if let Address::Udp(_) = to {
             self.core.withdraw(id);
+            self.udp.push((tag, id));
         }
         self.connects.push((id, to, tag));
+    }
+
+    fn stop_listening(&mut self, tag: Option<u64>) {
+        match tag {
+            Some(tag) => self.unheard.push(tag),
+            None => self.listening = false,
+        }
+        let ids = self.core.ids();
+        for (_, id) in self
+            .udp
+            .extract_if(.., |(its, _)| tag.is_none_or(|tag| tag == *its))
+        {
+            ids.give_back(id);
+        }
     }
 
     /// Carries out the requests that a reactor would carry out with descriptors.
@@ -83,8 +98,7 @@ impl<P: Protocol> Script<P> {
                     self.datagrams.extend(sent);
                     next += count;
                 }
-                Command::StopListening(None) => self.listening = false,
-                Command::StopListening(Some(tag)) => self.unheard.push(tag),
+                Command::StopListening(tag) => self.stop_listening(tag),
                 Command::Stop => self.begin_stop(),
             }
         }
