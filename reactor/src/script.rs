@@ -204,13 +204,12 @@ impl<P: Protocol> Script<P> {
     /// The network reports that the UDP socket with one peer and this tag has sent a datagram that was
     /// not taken. The id is that of the protocol's connect, or a new one if the socket is the program's.
     pub fn udp_error(&mut self, tag: u64, why: Closed) {
-        match self.udp.iter().find(|(its, _)| *its == tag) {
-            Some(&(_, id)) => self.core.connect_failed(id, tag, why),
-            None => {
-                let id = self.core.ids().take();
-                self.core.connect_failed(id, tag, why);
-                self.core.ids().give_back(id);
-            }
+        let its = self.udp.iter().find(|(its, _)| *its == tag);
+        let made = its.map(|(_, id)| *id);
+        let id = made.unwrap_or_else(|| self.core.ids().take());
+        self.core.connect_failed(id, tag, why);
+        if made.is_none() {
+            self.core.ids().give_back(id);
         }
         self.settle();
     }

@@ -25,7 +25,7 @@ impl<P: Protocol> Script<P> {
     }
 
     /// Runs one turn of the loop, and returns the units of work that it was charged: see
-    /// [`Limits::turn_budget`].
+    /// [`Limits::turn_budget`](crate::Limits::turn_budget).
     pub fn turn(&mut self) -> usize {
         self.core.begin_turn(self.core.shared.now);
         self.run_timers();
