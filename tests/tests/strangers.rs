@@ -265,7 +265,7 @@ fn deaf_clients_hold_no_more_memory_than_all_together_may() {
         }
     });
     let stats = server.stats_until("some of them are closed", |stats| {
-        stats.get("closed_by_relief") > 0
+        stats.get("closed_max_pending") > 0
     });
     assert!(stats.get("connections") < 200, "{stats:?}");
     server.logs("bytes waited for all peers; slow ones closed: ");

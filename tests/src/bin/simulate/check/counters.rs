@@ -12,7 +12,7 @@ pub(super) fn check(plan: &Plan, world: &World, stats: &Stats) -> Found {
     let causes = stats
         .iter()
         // Peers that were closed for the sake of memory count as slow consumers, too.
-        .filter(|(name, _)| name.starts_with("closed_") && *name != "closed_by_relief")
+        .filter(|(name, _)| name.starts_with("closed_") && *name != "closed_max_pending")
         .map(|(_, count)| count)
         .sum::<u64>();
     let refusals = stats.refused_limit
