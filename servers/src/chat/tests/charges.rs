@@ -171,7 +171,10 @@ fn a_queue_of_lines_to_many_is_told_in_turns_that_have_an_end() {
     let ids = crowd(&mut party, HEARERS);
     party.script.high_water(ids[0], true);
     // One member uses up what the room may be told while a member is behind.
-    party.sends(ids[1], format!("{}\n", "x".repeat(4000)).repeat(2000).as_bytes());
+    party.sends(
+        ids[1],
+        format!("{}\n", "x".repeat(4000)).repeat(2000).as_bytes(),
+    );
     party.script.advance(Duration::from_secs(1));
     for &id in &ids[2..][..TALKERS] {
         party.sends(id, format!("{}\n", "y".repeat(4000)).as_bytes());
