@@ -190,8 +190,9 @@ impl<P: Protocol> Reactor<P> {
                     // Input that is left unread makes close(2) send a reset, which may destroy the
                     // line before the peer has read it. To linger for input that comes later would
                     // give the address a descriptor beyond its limit.
-                    let _ = stream.recv(&mut [0; DISCARDED_MAX]);
+                    let discarded = stream.recv(&mut [0; DISCARDED_MAX]).unwrap_or(0);
                     self.core.shared.stats.reads += 1;
+                    self.core.shared.stats.bytes_in += discarded as u64;
                 }
                 self.refused(format_args!(
                     "{peer}: the limit is {limit} connections from one address"
