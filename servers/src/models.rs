@@ -58,9 +58,9 @@ pub(crate) fn fork<C: Conversation>(
     addresses: &[Address],
 ) -> Result<(), String> {
     raise_limit()?;
-    let doors = open::<C>(options, addresses)?;
     // A client takes no descriptor of the server.
     let max_connections = affordable(options, usize::MAX, PROCESS_BYTES);
+    let doors = open::<C>(options, addresses)?;
     Acceptor::new(doors, Processes::<C>::new()?, options, max_connections).run()
 }
 
@@ -71,9 +71,9 @@ pub(crate) fn thread<C: Conversation>(
     addresses: &[Address],
 ) -> Result<(), String> {
     let descriptors = raise_limit()?;
-    let doors = open::<C>(options, addresses)?;
     let possible = max_connections(options, descriptors);
     let max_connections = affordable(options, possible, THREAD_BYTES);
+    let doors = open::<C>(options, addresses)?;
     Acceptor::new(doors, Threads::<C>::new(), options, max_connections).run()
 }
 
@@ -81,13 +81,13 @@ pub(crate) fn thread<C: Conversation>(
 /// way; in both cases at most `possible`.
 fn affordable(options: &Options, possible: usize, client_bytes: u64) -> usize {
     let (clients, cause) = if let Some(wanted) = options.max_connections {
-        (wanted, "--max-connections")
+        (wanted, "--max-connections".to_owned())
     } else {
         let Capacity { clients, cause } = Capacity::of_this_machine(client_bytes);
-        (clients, cause)
+        (clients, format!("a quarter of {cause}"))
     };
-    let (clients, cause) = (clients, cause).min((possible, "RLIMIT_NOFILE"));
-    say_limits(options, clients, cause);
+    let (clients, cause) = (clients, cause).min((possible, "RLIMIT_NOFILE".to_owned()));
+    say_limits(options, clients, &cause);
     clients
 }
 

@@ -29,7 +29,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// Refuse connections above this number [default: as many as there are descriptors]
+    /// Refuse connections above this number [default: as many as there are descriptors; fork and
+    /// thread: a quarter of the processes and threads that the machine allows]
     #[arg(long, value_name = "N", value_parser = positive::<usize>)]
     pub(crate) max_connections: Option<usize>,
 

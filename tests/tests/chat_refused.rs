@@ -46,6 +46,26 @@ fn over_the_limit_of_an_address_it_is_closed_at_once() {
     assert_eq!(server.stats().get("refused_address"), 100);
 }
 
+/// Regression: a client that had sent its name was reset, which may destroy the reason.
+#[test]
+fn over_the_limit_of_an_address_a_client_that_has_spoken_is_not_reset() {
+    let server = chat(&["--max-per-ip", "1", "--quiet"]).start();
+    let _ann = Guest::on(dial_from(HOME, server.tcp())).joined("ann");
+    // The stopped server accepts the clients after their names have arrived.
+    server.stop();
+    let clients = [(); 20].map(|()| {
+        let mut client = dial_from(HOME, server.tcp());
+        client.write_all(b"bob\nhello\n").expect("room");
+        client
+    });
+    server.resume();
+    for mut client in clients {
+        let mut told = String::new();
+        client.read_to_string(&mut told).expect("no reset");
+        assert_eq!(told, "* too many connections from your address\n");
+    }
+}
+
 #[test]
 fn a_bad_name_is_told_why_and_counts_until_it_is_gone() {
     let server = chat(&["--max-per-ip", "3", "--quiet"]).start();

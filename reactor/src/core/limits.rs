@@ -41,7 +41,8 @@ pub struct Limits {
     /// never sent a byte, is older than 10 s and comes from an address with most connections, or with
     /// seven eighths as many, if 64 looks find one.
     pub max_per_address: Option<usize>,
-    /// Bytes for a peer that is refused because of its address, sent before the connection is closed.
+    /// Bytes for a peer that is refused because of its address, sent before the connection is closed. Up
+    /// to 4 KiB of input that has arrived by then are discarded, so that no reset destroys these bytes.
     /// Default: none.
     pub refusal: &'static str,
     /// High-water mark: bytes of pending output of one connection above which the protocol is told

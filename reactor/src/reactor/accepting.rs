@@ -21,6 +21,9 @@ use crate::sources::address::Peer;
 use crate::sources::fd::{Direction, Fd};
 use crate::sources::listener::Accept;
 
+/// Bytes of input of a refused peer that are discarded.
+const DISCARDED_MAX: usize = 4096;
+
 impl<P: Protocol> Reactor<P> {
     /// Takes in an event of a listener: its turn, or a place at the end of the ready list.
     pub(super) fn deliver_clients(&mut self, index: usize, waits: bool) {
@@ -184,6 +187,12 @@ impl<P: Protocol> Reactor<P> {
                     // The socket's buffer is empty, so there is room for a line.
                     let sent = stream.send_one(farewell.as_bytes());
                     self.core.shared.stats.count_write(sent);
+                    // Input that is left unread makes close(2) send a reset, which may destroy the
+                    // line before the peer has read it. To linger for input that comes later would
+                    // give the address a descriptor beyond its limit.
+                    let discarded = stream.recv(&mut [0; DISCARDED_MAX]).unwrap_or(0);
+                    self.core.shared.stats.reads += 1;
+                    self.core.shared.stats.bytes_in += discarded as u64;
                 }
                 self.refused(format_args!(
                     "{peer}: the limit is {limit} connections from one address"

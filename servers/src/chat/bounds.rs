@@ -122,7 +122,8 @@ impl Bounds {
             names,
             history::TOLD_MAX,
             reading::PIECE,
-            // Replies to its own commands: those of one callback before a timer and of one after it, and the longest reply, which may have been begun just below the limit.
+            // Replies to its own commands: those of one callback before a timer and of one after
+            // it, and the longest reply, which may have been begun just below the limit.
             2 * REPLIES_MAX,
             names,
             // The operator's lines from one read.

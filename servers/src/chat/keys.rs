@@ -163,18 +163,11 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_keys_are_taken_together() {
-        for (byte, most) in [
-            (b'a', 1),
-            (0, 1),
-            (0x1b, 1),
-            (0xe9, 1),
-            (BACKSPACE, 1),
-            (DELETE, 1),
-        ] {
+        for byte in [b'a', 0, 0x1b, 0xe9, BACKSPACE, DELETE] {
             let input = [byte; 4096];
             let (mut typed, mut bytes) = (Input::default(), &input[..]);
             let keys = std::iter::from_fn(|| typed.next(&mut bytes, false).map(drop));
-            assert_eq!(keys.count(), most, "{byte:#x}");
+            assert_eq!(keys.count(), 1, "{byte:#x}");
         }
     }
 

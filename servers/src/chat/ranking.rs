@@ -11,14 +11,15 @@ use std::sync::Arc;
 /// Number of rooms that are listed; the others are counted.
 pub(super) const LISTED_MAX: usize = 100;
 
-/// The rooms that have members, and the lobby once it has had one.
+/// The rooms that have members, and the lobby.
 #[derive(Debug, Default)]
 pub(super) struct Ranking {
     rooms: BTreeSet<(Reverse<usize>, Arc<str>)>,
 }
 
 impl Ranking {
-    /// A room has another number of members: `before` if it was there before, `after` if it stays.
+    /// Moves a room that has another number of members now. `before`: `None` for a new room; `after`:
+    /// `None` for a room that ends.
     pub(super) fn change(&mut self, name: &Arc<str>, before: Option<usize>, after: Option<usize>) {
         if let Some(before) = before {
             self.rooms.remove(&(Reverse(before), name.clone()));

@@ -227,9 +227,9 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             silence: doors::silence(self.options),
         };
         if let Err(errno) = self.workers.start(client, &self.doors) {
-            counted
-                .into_iter()
-                .for_each(|key| self.addresses.release(key));
+            if let Some(key) = counted {
+                self.addresses.release(key);
+            }
             return self.refused(format_args!("no {} for it: {}", W::KIND, errno.desc()));
         }
         self.counters.accepted += 1;
@@ -239,8 +239,8 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         }
     }
 
-    /// Whether the limits allow a client; one that they do not is refused. No client makes room for
-    /// another in these models: the acceptor does not know which are silent.
+    /// Counts a client that the limits allow, and refuses any other. No client makes room for another
+    /// in these models: the acceptor does not know which are silent.
     fn place(&mut self, peer: SocketAddr) -> Option<Admission> {
         let limit = self.max_connections;
         if self.workers.open() >= limit {

@@ -1,8 +1,8 @@
 //! How many clients a machine can serve with a process or a thread for each.
 //!
-//! A client is cheap for itself and dear for the server, so without a limit strangers can take every
-//! process id of the machine, and nobody can log in to end the server. The default limit leaves
-//! three quarters of each resource to the rest of the machine.
+//! A client costs its owner little and the server a process, so without a limit strangers can take
+//! every process id of the machine, and an administrator cannot log in to end the server. The default
+//! limit leaves three quarters of each resource to the rest of the machine.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit};
 /// The part of each resource that clients may take by default: one in so many.
 const SHARE: u64 = 4;
 
-/// A bound of the number of clients, and its name for the log.
+/// The default limit of clients, and the name of the resource of which it is a quarter, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Capacity {
     pub(super) clients: usize,
@@ -22,12 +22,14 @@ impl Capacity {
     /// The least of the bounds of this machine. `client_bytes`: memory of one client, in bytes, with
     /// the kernel's part.
     pub(super) fn of_this_machine(client_bytes: u64) -> Capacity {
+        let within = |bytes| bytes / client_bytes;
         let bounds = [
             (number("/proc/sys/kernel/pid_max"), "kernel.pid_max"),
             (number("/proc/sys/kernel/threads-max"), "kernel.threads-max"),
             (user_limit(), "RLIMIT_NPROC"),
-            (control_group_limit(), "pids.max"),
-            (memory().map(|bytes| bytes / client_bytes), "memory"),
+            (control_group_limit("pids.max"), "pids.max"),
+            (memory().map(within), "the memory"),
+            (control_group_limit("memory.max").map(within), "memory.max"),
         ];
         Capacity::least(bounds)
     }
@@ -36,8 +38,8 @@ impl Capacity {
         let known = bounds
             .into_iter()
             .filter_map(|(bound, cause)| Some((bound?, cause)));
-        // A machine without /proc tells nothing; this many any machine can serve.
-        let (bound, cause) = known.min().unwrap_or((1024, "no /proc"));
+        // Without /proc no bound is known; any machine can serve this many.
+        let (bound, cause) = known.min().unwrap_or((1024, "1024, for want of /proc"));
         let clients = usize::try_from(bound / SHARE).unwrap_or(usize::MAX);
         Capacity {
             clients: clients.max(1),
@@ -56,11 +58,11 @@ fn user_limit() -> Option<u64> {
     (soft != u64::MAX).then_some(soft)
 }
 
-/// The limit of this process' control group, `None` if there is none (cgroups(7)).
-fn control_group_limit() -> Option<u64> {
+/// A limit of this process' control group, `None` if there is none (cgroups(7)).
+fn control_group_limit(file: &str) -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let of_version_2 = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    number(&format!("/sys/fs/cgroup{of_version_2}/pids.max"))
+    number(&format!("/sys/fs/cgroup{of_version_2}/{file}"))
 }
 
 /// The machine's memory in bytes.

@@ -12,7 +12,8 @@ const PORT: u16 = 5678;
 
 const EXAMPLE: &str = "\
 A second caller is told 'busy'. /hangup ends the call, so that the next caller gets
-through (//hangup says /hangup), Ctrl-D our side, Ctrl-C the program. A line is edited with the keys of most shells: arrows, Ctrl-A, E, K, U, W and Y, Alt-B, F
+through (//hangup says /hangup); Ctrl-D ends our side, and Ctrl-C the program. A line
+is edited with the keys of most shells: arrows, Ctrl-A, E, K, U, W and Y, Alt-B, F
 and Backspace.
 Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
 

@@ -1,11 +1,12 @@
-//! What a stranger can make the chat do is bounded for a turn of the loop, and charged to the stranger.
+//! The work that a stranger causes in the chat is bounded for a turn of the loop, and charged to the
+//! stranger.
 
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Limits};
 
 use super::Party;
-use crate::chat::bounds::WORK_MAX;
+use crate::chat::bounds::{OTHERS_TURN, WORK_MAX};
 
 /// Runs turns until there is nothing left to do now, and returns the units of each.
 fn turns(party: &mut Party) -> Vec<usize> {
@@ -158,4 +159,34 @@ fn a_name_changes_a_few_times_at_once_and_then_now_and_then() {
     );
     assert_eq!(party.hears(ann), "* b4 is now known as b5\n");
     party.check();
+}
+
+#[test]
+fn a_queue_of_lines_to_many_is_told_in_turns_that_have_an_end() {
+    const TALKERS: usize = 12;
+    const HEARERS: usize = 400;
+    let mut party = Party::with(|settings| {
+        (settings.rate, settings.min_rate) = (0, 64 * 1024);
+    });
+    let ids = crowd(&mut party, HEARERS);
+    party.script.high_water(ids[0], true);
+    // One member uses up what the room may be told while a member is behind.
+    party.sends(
+        ids[1],
+        format!("{}\n", "x".repeat(4000)).repeat(2000).as_bytes(),
+    );
+    party.script.advance(Duration::from_secs(1));
+    for &id in &ids[2..][..TALKERS] {
+        party.sends(id, format!("{}\n", "y".repeat(4000)).as_bytes());
+        assert!(party.script.is_paused(id));
+    }
+    drop(party.hears(ids[0]));
+    party.script.high_water(ids[0], false);
+    let mut told = vec![party.hears(ids[0]).matches("yyy\n").count()];
+    while told.iter().sum::<usize>() < TALKERS {
+        party.script.advance(OTHERS_TURN);
+        told.push(party.hears(ids[0]).matches("yyy\n").count());
+    }
+    let most = WORK_MAX / (HEARERS * 4000) + 1;
+    assert!(told.iter().all(|&lines| lines <= most), "{told:?}");
 }
