@@ -16,6 +16,7 @@ use std::time::Duration;
 use bitflags::bitflags;
 
 use crate::core::timers::{Millis, millis};
+use crate::framing::Framing;
 use crate::id::{ConnId, Data};
 use crate::letters::Letters;
 use crate::sources::address::Address;
@@ -53,6 +54,8 @@ pub(crate) enum Request {
     TakeBack(ConnId, Asked),
     Timer(ConnId, Timer),
     ServiceTimer(Timer),
+    /// The connection was given a framing, which may have a heartbeat.
+    Framed(ConnId),
 }
 
 /// How to set a timer, in milliseconds.
@@ -166,11 +169,40 @@ impl Outbox {
             return;
         }
         self.output.add(to, bytes);
+        self.added();
+    }
+
+    /// Output was added.
+    fn added(&mut self) {
         while let Some(id) = self.output.next_overflow() {
             self.end(id, End::Overflow);
         }
         // A reply that lies in the read buffer leaves at once, and these bytes leave with it.
         self.pressing |= self.back.is_some() || self.output.is_full();
+    }
+
+    /// Sends bytes to a connection as they are, whatever its framing: those of a protocol that frames
+    /// them itself.
+    pub fn send_unframed(&mut self, to: ConnId, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.output.add_as_is([to], bytes);
+            self.added();
+        }
+    }
+
+    /// Encodes what is sent to a connection from here on, until it closes or is given another
+    /// framing.
+    pub fn set_framing(&mut self, id: ConnId, framing: &'static Framing) {
+        self.output.set_framing(id, framing);
+        self.ask(Request::Framed(id));
+    }
+
+    /// Bytes as [`Data`], for a protocol that hands another one what it has decoded. What the other one
+    /// [sends back](Outbox::send_back) of them in this callback is copied.
+    pub fn lend<'a>(&mut self, bytes: &'a mut [u8]) -> Data<'a> {
+        // So `send_back` does not take them for bytes of the read buffer.
+        self.pressing = true;
+        Data(bytes)
     }
 
     /// Sends what was just received, changed or not, back to where it came from, without copying
@@ -185,7 +217,8 @@ impl Outbox {
     pub fn send_back(&mut self, data: Data<'_>) {
         match self.current {
             Current::Nobody => {}
-            // Earlier output goes first, and the reply takes its place behind it.
+            // Earlier output goes first, and the reply takes its place behind it; a framing makes other
+            // bytes of it.
             Current::Conn(id) if self.is_said_before(id) => self.send(id, &data),
             Current::Conn(_) | Current::Datagram => self.back = Some(data.len()),
         }
@@ -366,7 +399,9 @@ impl Outbox {
     /// Whether this callback has asked for anything, or this turn has output for the connection.
     #[inline]
     fn is_said_before(&self, id: ConnId) -> bool {
-        self.pressing || !self.output.is_empty() && self.output.is_for(id)
+        self.pressing
+            || self.output.is_framed(id)
+            || !self.output.is_empty() && self.output.is_for(id)
     }
 }
 
