@@ -31,7 +31,6 @@ mod sys;
 mod thread;
 mod workers;
 
-use edgeloop_reactor::Address;
 use edgeloop_reactor::process::{raise_descriptor_limit, reason};
 use nix::errno::Errno;
 
@@ -43,15 +42,13 @@ use self::fork::Processes;
 use self::thread::Threads;
 use crate::limits::max_connections;
 use crate::options::Options;
+use crate::place::Place;
 
 /// Listens on these addresses and serves each client with a process, until a signal, or until
 /// `--once` is fulfilled.
-pub(crate) fn fork<C: Conversation>(
-    options: &Options,
-    addresses: &[Address],
-) -> Result<(), String> {
+pub(crate) fn fork<C: Conversation>(options: &Options, places: &[Place]) -> Result<(), String> {
     raise_limit()?;
-    let doors = open::<C>(options, addresses)?;
+    let doors = open::<C>(options, places)?;
     // A client takes no descriptor of the server. If another resource runs out, fork(2) fails.
     let max_connections = options.max_connections.unwrap_or(usize::MAX);
     Acceptor::new(doors, Processes::<C>::new()?, options, max_connections).run()
@@ -59,12 +56,9 @@ pub(crate) fn fork<C: Conversation>(
 
 /// Listens on these addresses and serves each client with a thread, until a signal, or until
 /// `--once` is fulfilled.
-pub(crate) fn thread<C: Conversation>(
-    options: &Options,
-    addresses: &[Address],
-) -> Result<(), String> {
+pub(crate) fn thread<C: Conversation>(options: &Options, places: &[Place]) -> Result<(), String> {
     let descriptors = raise_limit()?;
-    let doors = open::<C>(options, addresses)?;
+    let doors = open::<C>(options, places)?;
     let max_connections = max_connections(options, descriptors);
     log::info!("up to {max_connections} connections (RLIMIT_NOFILE is {descriptors})");
     Acceptor::new(doors, Threads::<C>::new(), options, max_connections).run()
@@ -75,9 +69,9 @@ fn raise_limit() -> Result<u64, String> {
         .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))
 }
 
-fn open<C: Conversation>(options: &Options, addresses: &[Address]) -> Result<Doors, String> {
+fn open<C: Conversation>(options: &Options, places: &[Place]) -> Result<Doors, String> {
     if C::PRINTS {
         blocking::count_unannounced().map_err(Errno::desc)?;
     }
-    Doors::open(addresses, options)
+    Doors::open(places, options)
 }

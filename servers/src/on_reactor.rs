@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use edgeloop_reactor::process::reason;
-use edgeloop_reactor::{Bound, Direction, Limits, Reactor};
+use edgeloop_reactor::{Direction, Limits, Reactor};
 
 use crate::front::Front;
-use crate::listen::cannot_listen;
-use crate::server::{CLIENT, Server};
+use crate::listen::Share;
+use crate::server::Server;
 
 /// A reactor with a protocol and its front.
 pub(crate) fn reactor<S: Server>(
@@ -49,13 +49,12 @@ pub(crate) fn adopt_stdout<S: Server>(
 /// Adds listening sockets to the reactor.
 pub(crate) fn serve_share<S: Server>(
     reactor: &mut Reactor<Front<S>>,
-    share: Vec<Bound>,
+    share: Share,
 ) -> Result<(), String> {
-    for bound in share {
+    for (bound, tag) in share {
         let address = bound.address().clone();
-        reactor
-            .serve(bound, CLIENT)
-            .map_err(|error| cannot_listen(&address, &error))?;
+        let failed = |error| format!("cannot listen on {address}: {}", reason(&error));
+        reactor.serve(bound, tag).map_err(failed)?;
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use edgeloop_reactor::Address;
 use edgeloop_reactor::process::reason;
 
 use crate::ending;
@@ -13,6 +12,7 @@ use crate::logging;
 use crate::models::{self, Conversation};
 use crate::on_reactor::{adopt_stdin, adopt_stdout, reactor, run, serve_share};
 use crate::options::{Model, Options};
+use crate::place::Place;
 use crate::print;
 use crate::server::Server;
 use crate::stderr::say;
@@ -45,7 +45,7 @@ fn check_stdout(server: &impl Server) -> Result<(), String> {
 
 /// Serves with a process or a thread for each client.
 fn serve_blocking(
-    model: fn(&Options, &[Address]) -> Result<(), String>,
+    model: fn(&Options, &[Place]) -> Result<(), String>,
     options: &Options,
     default_port: u16,
 ) -> Result<(), String> {
