@@ -91,8 +91,8 @@ pub(crate) struct Parcels {
     /// Connections with a framing.
     framed: ConnMap<&'static Framing>,
     /// During a broadcast: where its bytes lie for each framing met so far, of which there are one or
-    /// two; `None` is no framing.
-    stored: Vec<(Option<&'static Framing>, Range<usize>)>,
+    /// two. A framing is known by its address; `None` is no framing.
+    stored: Vec<(Option<usize>, Range<usize>)>,
     /// Connections whose limit was reached since this was last asked for.
     overflows: Vec<ConnId>,
     bytes: Vec<u8>,
@@ -167,18 +167,15 @@ impl Parcels {
         let mut is_taken = false;
         for id in to {
             let framing = self.framed.get(id).copied();
-            let is_same = |other: &Option<&'static Framing>| match (framing, *other) {
-                (Some(framing), Some(other)) => ptr::eq(framing, other),
-                (framing, other) => framing.is_none() && other.is_none(),
-            };
-            let index = stored.iter().position(|(other, _)| is_same(other));
+            let key = framing.map(|framing| ptr::from_ref(framing).addr());
+            let index = stored.iter().position(|(other, _)| *other == key);
             let index = index.unwrap_or_else(|| {
                 let start = self.bytes.len();
                 match framing {
                     Some(framing) => (framing.encode)(bytes, &mut self.bytes),
                     None => self.bytes.extend_from_slice(bytes),
                 }
-                stored.push((framing, start..self.bytes.len()));
+                stored.push((key, start..self.bytes.len()));
                 stored.len() - 1
             });
             let range = stored[index].1.clone();

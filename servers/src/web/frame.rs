@@ -94,6 +94,9 @@ const PONG: u8 = 10;
 
 /// The longest payload of a control frame, and of a frame whose length is one byte.
 const SHORT: usize = 125;
+/// In place of a length: two bytes of length follow, or eight.
+const LEN_16: u8 = 126;
+const LEN_64: u8 = 127;
 /// The longest header: 2 bytes, 8 of length, 4 of mask.
 const HEADER_MAX: usize = 14;
 
@@ -213,12 +216,11 @@ impl Decoder {
                 let why = "a binary message";
                 Err(Failure { code, why })
             }
-            CONTINUATION | TEXT | BINARY => Ok(()),
             CLOSE | PING | PONG if !is_fin => Err(wrong("a control frame is fragmented")),
             CLOSE | PING | PONG if usize::from(second & !MASKED) > SHORT => {
                 Err(wrong("a control frame is longer than 125 bytes"))
             }
-            CLOSE | PING | PONG => Ok(()),
+            CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG => Ok(()),
             _ => Err(wrong("a reserved opcode")),
         }
     }
@@ -231,7 +233,7 @@ impl Decoder {
         let len = match len_bytes {
             0 => u64::from(self.header[1] & !MASKED),
             2 if long <= SHORT as u64 => return Err(wrong("a length has too many bytes")),
-            8 if long <= u64::from(u16::MAX) => return Err(wrong("a length has too many bytes")),
+            8 if u16::try_from(long).is_ok() => return Err(wrong("a length has too many bytes")),
             8 if long >> 63 == 1 => return Err(wrong("a length has its highest bit set")),
             _ => long,
         };
@@ -317,8 +319,8 @@ impl Decoder {
 /// The number of bytes of a length, by the second byte of a header.
 fn len_bytes(second: u8) -> usize {
     match second & !MASKED {
-        126 => 2,
-        127 => 8,
+        LEN_16 => 2,
+        LEN_64 => 8,
         _ => 0,
     }
 }
@@ -362,16 +364,14 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
 /// Appends the header of a frame of the server, which is not masked.
 fn push_header(first: u8, len: usize, out: &mut Vec<u8>) {
     out.push(first);
-    match len {
-        0..=SHORT => out.push(len as u8),
-        ..=0xffff => {
-            out.push(126);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(127);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
-        }
+    if len <= SHORT {
+        out.push(len as u8);
+    } else if let Ok(len) = u16::try_from(len) {
+        out.push(LEN_16);
+        out.extend_from_slice(&len.to_be_bytes());
+    } else {
+        out.push(LEN_64);
+        out.extend_from_slice(&(len as u64).to_be_bytes());
     }
 }
 

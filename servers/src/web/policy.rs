@@ -124,17 +124,14 @@ impl Origin {
 
 impl Place {
     fn parse(text: &str) -> Option<Place> {
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (address, port) = rest.split_once(']')?;
-                // One address may be written in several ways.
-                let address: Ipv6Addr = address.parse().ok()?;
-                (format!("[{address}]"), port)
-            }
-            None => {
-                let host = text.split(':').next()?;
-                (host.to_ascii_lowercase(), &text[host.len()..])
-            }
+        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (address, port) = rest.split_once(']')?;
+            // One address may be written in several ways.
+            let address: Ipv6Addr = address.parse().ok()?;
+            (format!("[{address}]"), port)
+        } else {
+            let host = text.split(':').next()?;
+            (host.to_ascii_lowercase(), &text[host.len()..])
         };
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         if host.is_empty() || !host.starts_with('[') && !host.bytes().all(is_name) {

@@ -123,7 +123,14 @@ fn a_character_may_be_cut_by_a_fragment() {
 fn frames_that_break_a_rule_are_refused() {
     let unmasked = vec![FIN | TEXT, 1];
     let reserved = |bit: u8| frame(FIN | TEXT | bit, b"x");
-    let long = |len: u64| [&[FIN | BINARY, MASKED | 127][..], &len.to_be_bytes(), &MASK].concat();
+    let long = |len: u64| {
+        [
+            &[FIN | BINARY, MASKED | LEN_64][..],
+            &len.to_be_bytes(),
+            &MASK,
+        ]
+        .concat()
+    };
     let in_message = |then: Vec<u8>| [frame(TEXT, b"x"), then].concat();
     for (code, why, input) in [
         (1002, "unmasked", unmasked),
@@ -132,8 +139,8 @@ fn frames_that_break_a_rule_are_refused() {
         (1002, "RSV3", reserved(0x10)),
         (1002, "opcode 3", frame(FIN | 3, b"")),
         (1002, "opcode 7", frame(FIN | 7, b"")),
-        (1002, "opcode 11", frame(FIN | 11, b"")),
-        (1002, "opcode 15", frame(FIN | 15, b"")),
+        (1002, "opcode 11", frame(FIN | 0x0b, b"")),
+        (1002, "opcode 15", frame(FIN | 0x0f, b"")),
         (1002, "fragmented ping", frame(PING, b"")),
         (1002, "fragmented close", frame(CLOSE, b"")),
         (1002, "long ping", frame(FIN | PING, &[0; 126])),
@@ -151,7 +158,7 @@ fn frames_that_break_a_rule_are_refused() {
         (
             1002,
             "length 125 in 2 bytes",
-            [&[FIN | TEXT, MASKED | 126, 0, 125][..], &MASK].concat(),
+            [&[FIN | TEXT, MASKED | LEN_16, 0, 125][..], &MASK].concat(),
         ),
         (1002, "length 65535 in 8 bytes", long(65_535)),
         (1002, "length of 64 bits", long(1 << 63)),
@@ -175,7 +182,7 @@ fn frames_that_break_a_rule_are_refused() {
             "too big together",
             [
                 frame(BINARY, b"x"),
-                vec![FIN, MASKED | 127, 0, 0, 0, 0, 0, 1, 0x86, 0xa0],
+                vec![FIN, MASKED | LEN_64, 0, 0, 0, 0, 0, 1, 0x86, 0xa0],
                 MASK.to_vec(),
             ]
             .concat(),
