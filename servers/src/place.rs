@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use edgeloop_reactor::{Address, HostPort, ParseAddressError};
 
-use crate::server::{CLIENT, WEB};
+/// The tag of the connections that listeners accept.
+pub(crate) const CLIENT: u64 = 0;
+/// The tag of those that speak HTTP. Tags between the two are a server's own.
+pub(crate) const WEB: u64 = u64::MAX;
 
 /// Where a server listens, and what its clients speak there.
 #[derive(Clone, Debug, PartialEq, Eq)]

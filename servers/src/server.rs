@@ -4,11 +4,7 @@ use clap::Args;
 use edgeloop_reactor::{Limits, Outbox, Protocol};
 
 use crate::options::Options;
-
-/// The tag of the connections that listeners accept.
-pub(crate) const CLIENT: u64 = 0;
-/// The tag of those that speak HTTP. Tags between the two are a server's own.
-pub(crate) const WEB: u64 = u64::MAX;
+pub(crate) use crate::place::{CLIENT, WEB};
 
 /// A [`Protocol`] that this program serves, and its needs besides.
 pub trait Server: Protocol {
