@@ -40,7 +40,7 @@ pub use self::policy::Policy;
 pub use self::response::Page;
 pub use self::site::Site;
 
-use self::frame::{Code, Event, Failure, push_close, push_part, push_pong};
+use self::frame::{Code, Event, Failure, push_close, push_part_header, push_pong};
 use self::lines::{LINES, SILENCE};
 use self::response::Refusal;
 use self::session::{Knock, Session};
@@ -63,8 +63,8 @@ pub struct Web<P> {
     refusals: RateLimitedLog,
     /// Lines that one read has brought. It is a field so that its memory is reused.
     lines: Vec<u8>,
-    /// Frames that are to be sent after one read, likewise.
-    frames: Vec<u8>,
+    /// A frame, or the header of one, on its way into the outbox, likewise.
+    frame: Vec<u8>,
 }
 
 /// The end of a WebSocket that its peer has brought about.
@@ -84,7 +84,7 @@ impl<P: Server> Web<P> {
             sessions: ConnMap::new(),
             refusals: RateLimitedLog::default(),
             lines: Vec::new(),
-            frames: Vec::new(),
+            frame: Vec::new(),
         }
     }
 
@@ -149,9 +149,7 @@ impl<P: Server> Web<P> {
     /// read: it may pause the connection in it.
     fn read_frames(&mut self, id: ConnId, input: &mut [u8], out: &mut Outbox) {
         self.lines.clear();
-        self.frames.clear();
         let end = self.decode(id, input, out);
-        out.send_unframed(id, &self.frames);
         if !self.lines.is_empty() {
             let lines = out.lend(&mut self.lines);
             self.protocol.on_data(id, lines, out);
@@ -171,20 +169,25 @@ impl<P: Server> Web<P> {
         }
     }
 
-    /// Decodes input up to its end or the WebSocket's, into lines for the protocol and frames for the
-    /// peer.
-    fn decode(&mut self, id: ConnId, input: &mut [u8], out: &Outbox) -> Option<End> {
+    /// Decodes input up to its end or the WebSocket's: collects lines for the protocol, and sends the
+    /// frames that need none of it.
+    fn decode(&mut self, id: ConnId, input: &mut [u8], out: &mut Outbox) -> Option<End> {
         let Some(Session::Open(decoder)) = self.sessions.get_mut(id) else {
             return None;
         };
         let mut at = 0;
         loop {
+            self.frame.clear();
             match decoder.next(input, &mut at, self.site.rules) {
                 Ok(None) => return None,
                 Ok(Some(Event::Part(part))) => {
                     let bytes = &input[part.bytes.clone()];
                     match self.site.speech {
-                        Speech::Echo => push_part(&part, bytes, &mut self.frames),
+                        Speech::Echo => {
+                            push_part_header(&part, &mut self.frame);
+                            out.send_unframed(id, &self.frame);
+                            out.send_unframed(id, bytes);
+                        }
                         Speech::Lines => {
                             self.lines.extend_from_slice(bytes);
                             self.lines.extend(part.is_last.then_some(b'\n'));
@@ -193,7 +196,8 @@ impl<P: Server> Web<P> {
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     if out.queued(id) < PONG_QUEUE_MAX {
-                        push_pong(&payload, &mut self.frames);
+                        push_pong(&payload, &mut self.frame);
+                        out.send_unframed(id, &self.frame);
                     }
                 }
                 Ok(Some(Event::Pong)) => {}
@@ -205,9 +209,9 @@ impl<P: Server> Web<P> {
 
     /// Sends a close frame, the last of this WebSocket.
     fn close(&mut self, id: ConnId, code: Option<Code>, out: &mut Outbox) {
-        self.frames.clear();
-        push_close(code, &mut self.frames);
-        out.send_unframed(id, &self.frames);
+        self.frame.clear();
+        push_close(code, &mut self.frame);
+        out.send_unframed(id, &self.frame);
         out.set_framing(id, &SILENCE);
         self.sessions.insert(id, Session::Closed);
     }

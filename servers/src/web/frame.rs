@@ -381,16 +381,15 @@ pub(super) fn push_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Appends a part of a message as a fragment of its own.
-pub(super) fn push_part(part: &Part, bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends the header of a fragment that a part of a message is the payload of.
+pub(super) fn push_part_header(part: &Part, out: &mut Vec<u8>) {
     let opcode = match (part.is_first, part.kind) {
         (false, _) => CONTINUATION,
         (true, Kind::Text) => TEXT,
         (true, Kind::Binary) => BINARY,
     };
     let fin = if part.is_last { FIN } else { 0 };
-    push_header(fin | opcode, bytes.len(), out);
-    out.extend_from_slice(bytes);
+    push_header(fin | opcode, part.bytes.len(), out);
 }
 
 /// Appends the reply to a ping.

@@ -170,6 +170,13 @@ fn enter(script: &mut Script<Web<Room>>) -> ConnId {
 }
 
 #[test]
+fn an_idle_websocket_is_small() {
+    assert_eq!(size_of::<Session>(), 16);
+    let decoder = size_of::<frame::Decoder>();
+    assert!(decoder <= 64, "{decoder}");
+}
+
+#[test]
 fn a_message_is_a_line_for_browsers_and_others_alike() {
     let mut script = script();
     let browser = enter(&mut script);
