@@ -124,7 +124,7 @@ impl<P: Server> Web<P> {
         log::debug!("connection {id:?} is a WebSocket");
         out.clear_timer(id);
         out.set_framing(id, &LINES);
-        self.sessions.insert(id, Session::Open(Box::default()));
+        self.sessions.insert(id, Session::Open(None));
         opened.tag = CLIENT;
         self.protocol.on_open(id, opened, out);
     }
@@ -172,14 +172,18 @@ impl<P: Server> Web<P> {
     /// Decodes input up to its end or the WebSocket's: collects lines for the protocol, and sends the
     /// frames that need none of it.
     fn decode(&mut self, id: ConnId, input: &mut [u8], out: &mut Outbox) -> Option<End> {
-        let Some(Session::Open(decoder)) = self.sessions.get_mut(id) else {
+        let Some(Session::Open(kept)) = self.sessions.get_mut(id) else {
             return None;
         };
+        let mut decoder = kept.take().map(|kept| *kept).unwrap_or_default();
         let mut at = 0;
         loop {
             self.frame.clear();
             match decoder.next(input, &mut at, self.site.rules) {
-                Ok(None) => return None,
+                Ok(None) => {
+                    *kept = (!decoder.is_between_messages()).then(|| Box::new(decoder));
+                    return None;
+                }
                 Ok(Some(Event::Part(part))) => {
                     let bytes = &input[part.bytes.clone()];
                     match self.site.speech {
@@ -252,8 +256,8 @@ impl<P: Server> Protocol for Web<P> {
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
         match self.sessions.get(id) {
             // A peer that ends within a message has not said it.
-            Some(Session::Open(decoder)) if !decoder.is_between_messages() => out.finish(id),
-            None | Some(Session::Open(_)) => self.protocol.on_eof(id, out),
+            Some(Session::Open(Some(_))) => out.finish(id),
+            None | Some(Session::Open(None)) => self.protocol.on_eof(id, out),
             Some(Session::Head(_) | Session::Answered) => out.finish(id),
             // The protocol was told when the close frame came, and ends the connection in its time.
             Some(Session::Closed) => {}

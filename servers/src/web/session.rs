@@ -12,8 +12,9 @@ pub(super) enum Session {
     Head(Box<Knock>),
     /// The request was answered, and that was all.
     Answered,
-    /// A WebSocket, of which the protocol has heard.
-    Open(Box<Decoder>),
+    /// A WebSocket, of which the protocol has heard. Between messages it has no decoder, so an idle one
+    /// is small.
+    Open(Option<Box<Decoder>>),
     /// A WebSocket whose close frame was sent: what still comes is ignored.
     Closed,
 }

@@ -172,8 +172,18 @@ fn enter(script: &mut Script<Web<Room>>) -> ConnId {
 #[test]
 fn an_idle_websocket_is_small() {
     assert_eq!(size_of::<Session>(), 16);
-    let decoder = size_of::<frame::Decoder>();
-    assert!(decoder <= 64, "{decoder}");
+    let mut script = script();
+    let browser = enter(&mut script);
+    let is_small = |script: &Script<Web<Room>>| {
+        let session = script.protocol().sessions.get(browser);
+        matches!(session, Some(Session::Open(None)))
+    };
+    assert!(is_small(&script));
+    let (first, second) = (say("hello"), frame(0x89, b"ping"));
+    script.data(browser, &first[..9]);
+    assert!(!is_small(&script));
+    script.data(browser, &[&first[9..], &second].concat());
+    assert!(is_small(&script));
 }
 
 #[test]
