@@ -347,7 +347,6 @@ fn close_code(payload: &[u8]) -> Result<Option<Code>, Failure> {
 
 /// Applies a mask to bytes, the first of which its first byte is for. Both directions are the same.
 fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
-    // A whole number of vector registers: the compiler makes vector instructions of the loop.
     let mut wide = [0; 64];
     wide.as_chunks_mut().0.fill(mask);
     let apply = |bytes: &mut [u8]| {
@@ -356,6 +355,7 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
             .zip(wide)
             .for_each(|(byte, mask)| *byte ^= mask)
     };
+    // A whole number of vector registers: the compiler makes vector instructions of the loop.
     let (chunks, rest) = bytes.as_chunks_mut::<64>();
     chunks.iter_mut().for_each(|chunk| apply(chunk));
     apply(rest);
