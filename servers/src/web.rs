@@ -255,10 +255,9 @@ impl<P: Server> Protocol for Web<P> {
 
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
         match self.sessions.get(id) {
-            // A peer that ends within a message has not said it.
-            Some(Session::Open(Some(_))) => out.finish(id),
             None | Some(Session::Open(None)) => self.protocol.on_eof(id, out),
-            Some(Session::Head(_) | Session::Answered) => out.finish(id),
+            // A peer that ends within a message has not said it.
+            Some(Session::Head(_) | Session::Answered | Session::Open(Some(_))) => out.finish(id),
             // The protocol was told when the close frame came, and ends the connection in its time.
             Some(Session::Closed) => {}
         }

@@ -4,7 +4,7 @@
 //! and say so, where Python or the index is missing.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -59,18 +59,21 @@ fn install() -> Option<PathBuf> {
     }
 }
 
-/// The judge's verdict on the server at this port, by the cases that its options name.
-fn judge(package: &Path, port: u16, cases: &[&str]) -> Output {
+/// Whether the server at this port passes the cases that the judge's options name, and the judge's words.
+fn judge(package: &Path, port: u16, cases: &[&str]) -> (bool, String) {
     let reports = tempdir().expect("a directory");
     let main = "import sys; from kosoku._cli import main; sys.exit(main())";
-    command("python3")
+    let verdict = command("python3")
         .args(["-c", main, "-m", "fuzzingclient", "-p", "4", "-o"])
         .arg(reports.path())
         .args(cases)
         .arg(format!("127.0.0.1:{port}"))
         .env("PYTHONPATH", package)
         .output()
-        .expect("the judge")
+        .expect("the judge");
+    let words = [verdict.stdout, verdict.stderr].concat();
+    let words = String::from_utf8_lossy(&words).into_owned();
+    (verdict.status.success(), words)
 }
 
 /// Runs these cases against an echo with these options: all of them must pass.
@@ -78,11 +81,9 @@ fn passes(cases: &[&str], expected: usize, options: &[&str]) {
     let Some(package) = package() else { return };
     let server = Launch::new("echo", &["http://127.0.0.1:0"]);
     let server = server.args(options).start();
-    let verdict = judge(package, server.http().port(), cases);
-    let told = [&verdict.stdout[..], &verdict.stderr].concat();
-    let told = String::from_utf8_lossy(&told);
-    assert!(verdict.status.success(), "{told}");
-    assert!(told.contains(&format!("{expected} cases passed")), "{told}");
+    let (has_passed, words) = judge(package, server.http().port(), cases);
+    let count = format!("{expected} cases passed");
+    assert!(has_passed && words.contains(&count), "{words}");
 }
 
 #[test]
@@ -104,9 +105,7 @@ fn an_echo_that_checks_nothing_does_not_pass() {
     until("it listens", || naive.stdout().text().contains('\n'));
     let port = naive.stdout().text();
     let port = port.trim().parse().expect("a port");
-    let verdict = judge(package, port, &ALL_BUT_LARGE);
-    assert!(!verdict.status.success(), "{verdict:?}");
-    let told = String::from_utf8_lossy(&verdict.stdout);
-    let failed = told.matches("behavior=FAILED").count();
-    assert!(failed > 50, "{failed} cases failed: {told}");
+    let (has_passed, words) = judge(package, port, &ALL_BUT_LARGE);
+    let failed = words.matches("behavior=FAILED").count();
+    assert!(!has_passed && failed > 50, "{failed} cases failed: {words}");
 }
