@@ -197,6 +197,14 @@ impl Outbox {
         self.ask(Request::Framed(id));
     }
 
+    /// Whether this callback has asked for an end of this connection, so that a protocol around another
+    /// knows that the other one must hear no more of it.
+    #[must_use]
+    pub fn has_ended(&self, id: ConnId) -> bool {
+        let ends = |request: &Request| matches!(request, Request::End(ended, ..) if *ended == id);
+        self.requests.iter().any(ends)
+    }
+
     /// Bytes as [`Data`], for a protocol that hands another one what it has decoded. What the other one
     /// [sends back](Outbox::send_back) of them in this callback is copied.
     pub fn lend<'a>(&mut self, bytes: &'a mut [u8]) -> Data<'a> {

@@ -47,7 +47,11 @@ impl Protocol for Room {
 
     fn on_data(&mut self, id: ConnId, mut data: Data<'_>, out: &mut Outbox) {
         match &*data {
-            b"finish" => out.finish(id),
+            b"finish" => {
+                assert!(!out.has_ended(id));
+                out.finish(id);
+                assert!(out.has_ended(id));
+            }
             b"half-close" => out.half_close(id),
             b"close" => out.close(id),
             b"abort" => out.abort(id),

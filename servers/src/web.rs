@@ -112,7 +112,9 @@ impl<P: Server> Web<P> {
                 let opened = *opened;
                 out.send(id, &answer);
                 self.open(id, opened, out);
-                self.read_frames(id, &mut data[len..], out);
+                if !out.has_ended(id) {
+                    self.read_frames(id, &mut data[len..], out);
+                }
             }
             Ok((Answer::Page(answer), _)) => self.answer(id, &answer, out),
             Err(refusal) => self.refuse(id, refusal, out),
@@ -153,6 +155,9 @@ impl<P: Server> Web<P> {
         if !self.lines.is_empty() {
             let lines = out.lend(&mut self.lines);
             self.protocol.on_data(id, lines, out);
+        }
+        if out.has_ended(id) {
+            return;
         }
         match end {
             Some(End::Close(code)) => {
