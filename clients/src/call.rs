@@ -55,7 +55,8 @@ fn run<C: Client>(call: &Call, client: C) -> Result<(), String> {
         grace: Duration::MAX,
         ..Limits::default()
     };
-    let mut reactor = Reactor::new(client, limits).map_err(|error| reason(&error))?;
+    let mut reactor = Reactor::new(client, limits)
+        .map_err(|error| format!("cannot start the event loop: {}", reason(&error)))?;
     let peers = match call.server {
         Address::Udp(_) => peers(&mut reactor, &call.server)
             .map_err(|error| cannot_reach(&call.server, reason(&error)))?,
@@ -90,7 +91,7 @@ fn peers<C: Client>(reactor: &mut Reactor<C>, server: &Address) -> io::Result<Ve
     let mut failed = Errno::EADDRNOTAVAIL.into();
     for peer in server.resolve()? {
         match reactor.connect(&Address::Udp(peer.into()), peers.len() as u64) {
-            Ok(()) => peers.push(peer),
+            Ok(_) => peers.push(peer),
             Err(error) => failed = error,
         }
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::env;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -200,13 +201,19 @@ impl Options {
 impl Cli {
     /// Parses the command line; ends the program if that makes no sense.
     pub(crate) fn read() -> Cli {
-        let typed = std::env::args_os().collect();
-        let variable = |name: &str| std::env::var_os(name);
-        let arguments = environment::arguments(Cli::command(), typed, variable, |_, _| true);
-        let cli: Cli =
-            print::parse(arguments.unwrap_or_else(|why| {
-                Cli::command().error(ErrorKind::ValueValidation, why).exit()
-            }));
+        let understood = Cli::understand(env::args_os().collect(), |name| env::var_os(name));
+        understood.unwrap_or_else(|error| print::explain("edgecall", &error))
+    }
+
+    /// Parses a command line, whose first argument is the program's name, and the variables of an
+    /// environment. An error is a message for the user, or the help that was asked for.
+    pub(crate) fn understand(
+        typed: Vec<OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Cli, clap::Error> {
+        let arguments = environment::arguments(Cli::command(), typed, &variable, |_, _| true)
+            .map_err(|why| Cli::command().error(ErrorKind::ValueValidation, why))?;
+        let cli = Cli::try_parse_from(arguments)?;
         if let Client::Load(options) = &cli.client
             && let Err(conflict) = options.check()
         {
@@ -214,10 +221,9 @@ impl Cli {
             command.build();
             let load = command.find_subcommand_mut("load").expect("it was typed");
             let blame = environment::blame("edgecall", &conflict, variable);
-            load.error(ErrorKind::ArgumentConflict, format!("{conflict}{blame}"))
-                .exit();
+            return Err(load.error(ErrorKind::ArgumentConflict, format!("{conflict}{blame}")));
         }
-        cli
+        Ok(cli)
     }
 }
 

@@ -22,6 +22,7 @@
 //! | `server.rs`, `progress.rs` | the server as `/proc` shows it; the progress line |
 //! | `conductor.rs`, `run.rs` | a run, step by step; its threads and reactors |
 //! | `report.rs` | the report, as text and as JSON |
+//! | `rig.rs`, `rehearsal.rs` | a load in memory, whose server the caller plays |
 
 mod chat;
 mod clock;
@@ -39,8 +40,8 @@ mod pace;
 mod plan;
 mod probe;
 mod progress;
+mod rehearsal;
 mod report;
-#[cfg(test)]
 mod rig;
 mod run;
 mod server;
@@ -56,6 +57,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use self::options::LoadOptions;
 use self::plan::Plan;
+pub use self::rehearsal::Rehearsal;
 use self::report::{Report, percentiles};
 use self::run::{Outcome, run};
 use crate::logging;

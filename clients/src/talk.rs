@@ -5,6 +5,7 @@ use std::time::Duration;
 use edgeloop::ending;
 use edgeloop::talk::{Call, PEER, STDIN, STDOUT, Screen, Talk};
 use edgeloop_reactor::process::reason;
+use edgeloop_reactor::terminal::REDRAW_SIGNALS;
 use edgeloop_reactor::{Limits, Reactor};
 
 use crate::cli::TalkOptions;
@@ -30,10 +31,12 @@ pub(crate) fn talk(options: &TalkOptions) -> Result<(), String> {
         patience: common.given_timeout(),
     };
     let talk = Talk::calling(Screen::of_standard_streams(), call);
-    let mut reactor = Reactor::new(talk, limits).map_err(|error| reason(&error))?;
+    let mut reactor = Reactor::new(talk, limits)
+        .map_err(|error| format!("cannot start the event loop: {}", reason(&error)))?;
     // Ctrl-C must leave the terminal as it was found.
     reactor
         .handle_signals()
+        .and_then(|()| reactor.on_signals(&REDRAW_SIGNALS, Talk::redraw))
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     adopt_output(&mut reactor, STDOUT, "cannot write to standard output")?;
     adopt_input(&mut reactor, STDIN)?;

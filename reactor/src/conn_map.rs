@@ -109,6 +109,17 @@ impl<T> ConnMap<T> {
         }
     }
 
+    /// The number of slots up to the highest that was ever used.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The connection in a slot, if it has a value.
+    pub(crate) fn at(&self, slot: usize) -> Option<(ConnId, &T)> {
+        let (generation, value) = self.slots.get(slot)?;
+        Some((id(slot, *generation), value.as_ref()?))
+    }
+
     /// All connections that have a value, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
         let slots = self.slots.iter().enumerate();

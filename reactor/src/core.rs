@@ -10,46 +10,57 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `core.rs` | the tables; telling the protocol; seeing to what it asks for |
+//! | `core.rs`, `core/table.rs` | the tables; telling the protocol; seeing to what it asks for |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons |
 //! | `core/visit.rs` | bytes in: one connection's turn |
 //! | `core/send.rs` | bytes out |
 //! | `core/end.rs` | how a connection ends |
+//! | `core/relief.rs` | the bound of pending output of all peers together |
 //! | `core/patience.rs` | how long a connection is kept: its deadlines |
+//! | `core/crowd.rs`, `core/crowding.rs` | a server that is full: which peers are refused, and which make room |
 //! | `core/race.rs`, `core/racing.rs` | how one begins to a name with several addresses |
 //! | `core/lists.rs` | sources that go on without an event: the ready list, the starved list |
+//! | `core/work.rs` | the budget of a turn |
 //! | `core/buffer.rs`, `core/timers.rs`, `core/limits.rs`, `core/stats.rs` | their subjects |
 //! | `core/simulation.rs` | the core against a kernel as nasty as a kernel may be |
 
 pub(crate) mod buffer;
 pub(crate) mod conn;
+mod crowd;
+pub(crate) mod crowding;
 mod end;
 pub(crate) mod limits;
 mod lists;
 mod patience;
 mod race;
 mod racing;
+mod relief;
 mod send;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod stats;
+mod table;
 pub(crate) mod timers;
 mod visit;
+pub(crate) mod work;
 
-use slab::Slab;
+use std::collections::BTreeMap;
 
 use self::buffer::ReadBuffer;
 use self::conn::{Conn, Phase, Shared, State, Stream};
+use self::crowd::Crowd;
 use self::limits::{Limits, READ_BUFFER};
 use self::lists::Lists;
-pub(crate) use self::race::RaceId;
 use self::race::{Connecting, Race};
+use self::table::Table;
 use self::timers::{MAX_SLOTS, Millis, TimerKey, Timers};
+use self::work::Work;
 use crate::conn_map::ConnMap;
-use crate::id::ConnId;
+use crate::id::{ConnId, Ids};
 use crate::outbox::{Asked, Current, End, Outbox, Request, Said, Timer};
-use crate::poll::Token;
+use crate::poll::{Ready, Token};
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
+use crate::rate_limited_log::RateLimitedLog;
 
 /// Connections for which tables need never be moved to grow: 3 MiB of address space, which becomes
 /// memory page by page as they come.
@@ -65,14 +76,16 @@ pub(crate) struct Voice<P> {
 }
 
 impl<P> Voice<P> {
-    /// The one place where a protocol is called. The caller sees to what it leaves to be done.
+    /// The one place where a protocol is called, with so many bytes of data. The caller sees to what it
+    /// leaves to be done.
     #[inline]
     pub(crate) fn tell(
         &mut self,
         current: Current,
+        bytes: usize,
         callback: impl FnOnce(&mut P, &mut Outbox),
     ) -> Said {
-        self.outbox.begin(current);
+        self.outbox.begin(current, bytes);
         callback(&mut self.protocol, &mut self.outbox);
         self.outbox.said()
     }
@@ -84,15 +97,18 @@ pub(crate) struct Core<S, P> {
     pub(crate) shared: Shared,
     pub(crate) timers: Timers,
     pub(crate) limits: Limits,
-    slots: Slab<Conn<S>>,
-    /// The last generation given out.
-    generation: u32,
+    slots: Table<S>,
     /// The bytes read last, for the length of one callback.
     received: ReadBuffer,
     /// Bytes that the connection whose turn it is may still read in it.
     budget: usize,
+    crowd: Crowd,
+    /// The attempts to connect, by their own ids.
     connecting: ConnMap<Connecting>,
-    races: Slab<Race>,
+    /// Connects under way, by the ids that were promised for their connections.
+    races: BTreeMap<ConnId, Race>,
+    /// Connects that came to nothing and whose protocol has not been told: id, tag and cause.
+    failed: Vec<(ConnId, u64, Closed)>,
     pub(crate) lists: Lists,
     /// Connections over the high-water mark whose protocol has not been told.
     risen: Vec<ConnId>,
@@ -100,6 +116,8 @@ pub(crate) struct Core<S, P> {
     doomed: Vec<(ConnId, Closed)>,
     /// Connections that the search for vanished peers has yet to look at.
     searched: Vec<ConnId>,
+    /// The log of peers that were closed because too much output was pending in all.
+    reliefs: RateLimitedLog,
     /// Added to each timer, in ms: the clock of a driver may show a millisecond that has begun already,
     /// and a timer must not fire early.
     pub(crate) slack: Millis,
@@ -112,26 +130,29 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         // A budget of nothing would never let a connection have its turn.
         limits.read_budget = limits.read_budget.max(1);
         limits.accept_budget = limits.accept_budget.max(1);
+        limits.turn_budget = limits.turn_budget.max(1);
         limits.max_connections = limits.max_connections.min(MAX_SLOTS);
         let expected = limits.max_connections.min(EXPECTED_CONNECTIONS);
         Core {
             voice: Voice {
                 protocol,
-                outbox: Outbox::new(limits.queue_bound()),
+                outbox: Outbox::new(limits.queue_bound(), limits.turn_budget),
             },
             shared: Shared::default(),
             timers: Timers::with_capacity(expected),
-            slots: Slab::with_capacity(expected),
-            generation: 0,
+            slots: Table::with_capacity(expected),
             received: ReadBuffer::new(READ_BUFFER.min(limits.read_budget)),
             budget: 0,
+            crowd: Crowd::new(limits.max_per_address, limits.max_connections),
             connecting: ConnMap::new(),
-            races: Slab::new(),
+            races: BTreeMap::new(),
+            failed: Vec::new(),
             limits,
             lists: Lists::default(),
             risen: Vec::new(),
             doomed: Vec::new(),
             searched: Vec::new(),
+            reliefs: RateLimitedLog::default(),
             slack: 0,
             stopping: false,
         }
@@ -151,26 +172,20 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(crate) fn has_work(&self) -> bool {
         self.lists.is_ready()
             || !self.doomed.is_empty()
-            || self.timers.has_next_turn()
+            || !self.failed.is_empty()
+            || self.timers.has_turn()
             || self.voice.outbox.is_busy()
     }
 
-    /// The id of the connection that is inserted next.
-    pub(crate) fn next_id(&self) -> ConnId {
-        ConnId {
-            slot: self.slots.vacant_key() as u32,
-            // Generation 0 marks the tokens of the reactor's own descriptors.
-            generation: self.generation.checked_add(1).unwrap_or(1),
-        }
+    /// The ids that are free.
+    pub(crate) fn ids(&mut self) -> &mut Ids {
+        &mut self.voice.outbox.ids
     }
 
-    /// Gives a stream a slot. The protocol hears of it with [`Core::opened`].
-    pub(crate) fn insert(&mut self, stream: S, state: State) -> ConnId {
-        let id = self.next_id();
-        self.generation = id.generation;
+    /// Makes a connection of a stream. The protocol hears of it with [`Core::opened`].
+    pub(crate) fn insert(&mut self, id: ConnId, stream: S, state: State) {
         let conn = Conn::new(stream, id.generation, state, self.shared.now);
-        self.slots.insert(conn);
-        id
+        self.slots.insert(id.slot(), conn);
     }
 
     pub(crate) fn stream_mut(&mut self, id: ConnId) -> Option<&mut S> {
@@ -197,21 +212,29 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// A connect has come to nothing, or the datagrams of a socket with one peer are refused.
-    pub(crate) fn connect_failed(&mut self, tag: u64, why: Closed) {
+    pub(crate) fn connect_failed(&mut self, id: ConnId, tag: u64, why: Closed) {
         self.shared.stats.connect_errors += 1;
-        self.tell(|protocol, out| protocol.on_connect_error(tag, why, out));
+        self.tell(|protocol, out| protocol.on_connect_error(id, tag, why, out));
+    }
+
+    /// Like [`Core::tell`], for a callback of the program's own: returns its result.
+    pub(crate) fn call<R>(&mut self, callback: impl FnOnce(&mut P, &mut Outbox) -> R) -> R {
+        let mut result = None;
+        self.tell(|protocol, out| result = Some(callback(protocol, out)));
+        result.expect("tell calls back")
     }
 
     /// Tells the protocol something, and sees to what it asks for.
     pub(crate) fn tell(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
-        if self.voice.tell(Current::Nobody, callback) == Said::More {
+        if self.voice.tell(Current::Nobody, 0, callback) == Said::More {
             self.see_to();
         }
     }
 
     /// Tells the protocol of a datagram, and returns whether that goes back to its sender.
     pub(crate) fn tell_datagram(&mut self, datagram: Datagram<'_>) -> bool {
-        let said = self.voice.tell(Current::Datagram, |protocol, out| {
+        let bytes = datagram.data.len();
+        let said = self.voice.tell(Current::Datagram, bytes, |protocol, out| {
             protocol.on_datagram(datagram, out);
         });
         let back = self.voice.outbox.take_back().is_some();
@@ -244,6 +267,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     fn carry_out(&mut self, request: Request) {
         match request {
+            Request::Connect(id, tag) => self.promise(id, tag),
             Request::End(id, end, until) => self.begin_end(id, end, until),
             Request::Ask(id, asked) => {
                 if let Some(conn) = self.live(id) {
@@ -284,28 +308,30 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     /// Sends all that was said in this turn and closes all that is doomed, until nothing is left to
-    /// be done: last words in `on_close` may doom others, but each round closes a connection.
+    /// be done: last words in `on_close` may doom others, but each round closes a connection. Then
+    /// tells of failed connects.
     pub(crate) fn settle(&mut self, mut closing: impl FnMut(ConnId, Closed, S)) {
         loop {
             self.flush_outbox();
             if self.doomed.is_empty() {
-                return;
+                break;
             }
             self.reap(&mut closing);
         }
+        self.tell_failed();
     }
 
-    fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
-        self.slots.iter().map(id_of)
+    fn all_ids(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.slots.iter().map(|(id, _)| id)
     }
 
     fn live(&mut self, id: ConnId) -> Option<&mut Conn<S>> {
         live(&mut self.slots, id)
     }
 
-    /// Whether the protocol still hears of a connection, other than of its close.
+    /// Whether the protocol still hears of a connection or a connect, other than of its end.
     fn hears(&mut self, id: ConnId) -> bool {
-        self.live(id).is_some_and(|conn| conn.phase <= Phase::Open)
+        self.live(id).is_some_and(|conn| conn.phase <= Phase::Open) || self.races.contains_key(&id)
     }
 
     /// Puts a connection on the ready list.
@@ -315,6 +341,19 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         {
             conn.state |= State::LISTED;
             self.lists.add_ready(id.token());
+        }
+    }
+
+    /// Notes an event of a connection that has to wait behind the ready list.
+    pub(crate) fn note_only(&mut self, id: ConnId, ready: Ready) {
+        let Some(conn) = live(&mut self.slots, id) else {
+            self.shared.stats.stale += 1;
+            return;
+        };
+        conn.note(ready);
+        if !conn.state.contains(State::LISTED) {
+            conn.state |= State::LISTED;
+            self.lists.add_waiting(id.token());
         }
     }
 
@@ -335,12 +374,34 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.timers.arm_no_later(TimerKey::Retry, at);
     }
 
+    /// The work of this turn.
+    #[inline]
+    pub(crate) fn work(&mut self) -> &mut Work {
+        &mut self.voice.outbox.work
+    }
+
+    /// The next deadline that is due, while the share of the timers lasts.
+    pub(crate) fn next_timer(&mut self) -> Option<TimerKey> {
+        match self.work().is_spent() {
+            true => None,
+            false => self.timers.expire(self.shared.now),
+        }
+    }
+
+    /// The next source of the ready list whose turn it is, while the budget of the turn lasts.
+    pub(crate) fn next_ready(&mut self) -> Option<Token> {
+        match self.work().is_spent() {
+            true => None,
+            false => self.lists.next(),
+        }
+    }
+
     /// Runs one deadline that is due.
     pub(crate) fn run_timer(&mut self, key: TimerKey) {
         match key {
             TimerKey::Service => self.tell(Protocol::on_service_timer),
             TimerKey::Protocol(slot) => {
-                if let Some(id) = self.tenant(slot)
+                if let Some(id) = self.tenant(slot).or_else(|| self.promised(slot))
                     && self.hears(id)
                 {
                     self.tell(|protocol, out| protocol.on_timer(id, out));
@@ -355,35 +416,35 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// The connection in a slot.
     fn tenant(&self, slot: u32) -> Option<ConnId> {
-        let conn = self.slots.get(slot as usize)?;
-        Some(id_of((slot as usize, conn)))
+        let generation = self.slots.get(slot as usize)?.generation;
+        Some(ConnId { slot, generation })
     }
 
     fn set_timer(&mut self, key: TimerKey, timer: Timer) {
         match timer {
             Timer::Never => self.timers.cancel(key),
-            Timer::After(0) => self.timers.arm_next_turn(key),
+            Timer::After(0) => self.timers.arm_next_turn(key, self.shared.now),
             Timer::After(after) => {
                 let at = self.shared.now.saturating_add(after);
                 self.timers.arm(key, at.saturating_add(self.slack));
             }
             // Due already: it would fire again and again in this turn if its callback sets it again.
-            Timer::At(at) if at <= self.shared.now => self.timers.arm_next_turn(key),
+            Timer::At(at) if at <= self.shared.now => {
+                self.timers.arm_next_turn(key, self.shared.now);
+            }
             Timer::At(at) => self.timers.arm(key, at),
         }
     }
 }
 
-/// The id of the connection in a slot.
-fn id_of<S>((slot, conn): (usize, &Conn<S>)) -> ConnId {
-    ConnId {
-        slot: slot as u32,
-        generation: conn.generation,
-    }
+/// The connection that an id names, unless it is not open yet, gone or as good as gone.
+fn live<S>(slots: &mut Table<S>, id: ConnId) -> Option<&mut Conn<S>> {
+    let conn = slots.get_mut(id.slot())?;
+    (conn.generation == id.generation && conn.phase < Phase::Connecting).then_some(conn)
 }
 
-/// The connection that an id names, unless it is gone or as good as gone.
-fn live<S>(slots: &mut Slab<Conn<S>>, id: ConnId) -> Option<&mut Conn<S>> {
+/// The connection that an id names, open or connecting, unless it is gone or as good as gone.
+fn present<S>(slots: &mut Table<S>, id: ConnId) -> Option<&mut Conn<S>> {
     let conn = slots.get_mut(id.slot())?;
-    (conn.generation == id.generation && conn.phase != Phase::Doomed).then_some(conn)
+    (conn.generation == id.generation && conn.phase < Phase::Doomed).then_some(conn)
 }

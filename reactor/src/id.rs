@@ -6,7 +6,8 @@ use std::ops::{Deref, DerefMut};
 use crate::poll::Token;
 
 /// The name of a connection: a slot in the reactor's table, and a generation that tells the slot's
-/// tenants apart.
+/// tenants apart. A connect has the name of its connection from the start, see
+/// [`Outbox::connect`](crate::Outbox::connect).
 ///
 /// Slots are reused, ids are not: an id that a protocol keeps after its connection has closed names
 /// no connection, and bytes that are sent to it are dropped. The generation counts all connections
@@ -19,11 +20,18 @@ pub struct ConnId {
 }
 
 impl ConnId {
-    /// The slot: an index that is unique among the connections open at one time. It is smaller than
-    /// the largest number of connections that were ever open at once, and is reused afterwards.
+    /// The slot: an index that is unique among the connections open or connecting at one time. It is
+    /// reused afterwards, so it stays about as small as the largest number of them at once.
     #[must_use]
     pub fn slot(self) -> usize {
         self.slot as usize
+    }
+
+    /// Whether another id has the same slot and was given out later, which means that this one is gone.
+    pub(crate) fn is_predecessor_of(self, other: ConnId) -> bool {
+        // Generations run over, after 2³² of them.
+        let later_by = other.generation.wrapping_sub(self.generation) as i32;
+        self.slot == other.slot && later_by > 0
     }
 
     /// The id as the 64 bits that epoll carries: the generation in the upper half.
@@ -42,6 +50,45 @@ impl ConnId {
 impl fmt::Debug for ConnId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}.{}", self.slot, self.generation)
+    }
+}
+
+/// The ids that are free. A connect takes one within a callback, while the core holds its tables, so
+/// the ids have a place of their own.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    /// Slots that were given back; the last one is taken first. A slot in use takes no place here.
+    free: Vec<u32>,
+    /// The slots from here on were never taken.
+    unused: u32,
+    /// The last generation given out.
+    generation: u32,
+}
+
+impl Ids {
+    /// An id that no other connection has or had.
+    pub(crate) fn take(&mut self) -> ConnId {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.unused += 1;
+            self.unused - 1
+        });
+        ConnId {
+            slot,
+            generation: self.generation,
+        }
+    }
+
+    /// Whether all ids that were taken were given back, each once.
+    #[cfg(test)]
+    pub(crate) fn are_all_free(&self) -> bool {
+        let free: std::collections::BTreeSet<_> = self.free.iter().collect();
+        free.len() == self.free.len() && free.len() == self.unused as usize
+    }
+
+    /// The slot of an id is free: nothing will be told of the id any more.
+    pub(crate) fn give_back(&mut self, id: ConnId) {
+        self.free.push(id.slot);
     }
 }
 

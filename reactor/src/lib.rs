@@ -88,13 +88,14 @@
 //! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
 //! | `id.rs`, `protocol.rs`, `outbox.rs`, `outbox/parcels.rs`, `framing.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
-//! | `core.rs`, `core/visit.rs`, `core/send.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
-//! | `core/lists.rs` | sources that go on without an event |
+//! | `core.rs`, `core/table.rs`, `core/visit.rs`, `core/send.rs`, `core/relief.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
+//! | `per_address.rs`, `core/crowd.rs`, `core/crowding.rs` | connections from one address; a server that is full |
+//! | `core/lists.rs`, `core/work.rs` | sources that go on without an event; the budget of a turn |
 //! | `core/patience.rs`, `core/timers.rs` | how long a connection is kept; deadlines, and why idle timeouts cost next to nothing |
 //! | `core/buffer.rs` | bytes that the kernel would not take yet |
 //! | `core/limits.rs`, `core/stats.rs`, `rate_limited_log.rs` | every bound, what was counted, what is logged |
 //! | `core/race.rs`, `core/racing.rs` | connecting to a name with several addresses |
-//! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/patience.rs` | the rules against a kernel as nasty as a kernel may be |
+//! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/patience.rs`, `core/simulation/connects.rs`, `core/simulation/turns.rs` | the rules against a kernel as nasty as a kernel may be |
 //! | `sources.rs`, `sources/fd.rs`, `sources/listener.rs`, `sources/udp.rs` | the kinds of descriptors |
 //! | `sources/address.rs`, `sources/address/text.rs`, `sources/bound.rs`, `sources/bound/names.rs`, `reason.rs` | where they lead, and what is wrong if they do not |
 //! | `sources/signals.rs`, `sources/waker.rs` | signals, and other threads |
@@ -121,6 +122,7 @@ mod framing;
 mod id;
 mod letters;
 mod outbox;
+mod per_address;
 mod poll;
 mod protocol;
 mod rate_limited_log;
@@ -137,6 +139,7 @@ pub use conn_map::ConnMap;
 pub use framing::Framing;
 pub use id::{ConnId, Data};
 pub use outbox::Outbox;
+pub use per_address::{AddressKey, Admission, PerAddress};
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, Datagram, Opened, Protocol};
 pub use rate_limited_log::RateLimitedLog;
@@ -159,9 +162,9 @@ pub mod process {
 /// Helpers for a program that uses its terminal: which job owns the terminal at the moment.
 ///
 /// A terminal itself is adopted like any other descriptor, with [`Reactor::adopt`], and
-/// [`Protocol::on_redraw`] says when to draw again.
+/// [`Reactor::on_signals`] says when to draw again.
 pub mod terminal {
-    pub use crate::sources::jobs::{is_anothers, may_draw, serve_in_background};
+    pub use crate::sources::jobs::{REDRAW_SIGNALS, is_anothers, may_draw, serve_in_background};
 }
 
 /// Compiles and runs the README's code.

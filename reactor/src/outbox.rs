@@ -16,8 +16,9 @@ use std::time::Duration;
 use bitflags::bitflags;
 
 use crate::core::timers::{Millis, millis};
+use crate::core::work::Work;
 use crate::framing::Framing;
-use crate::id::{ConnId, Data};
+use crate::id::{ConnId, Data, Ids};
 use crate::letters::Letters;
 use crate::sources::address::Address;
 pub(crate) use parcels::Parcel;
@@ -47,6 +48,8 @@ bitflags! {
 /// A request about one connection, other than to send; timers in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
+    /// A connect with this tag was asked for, and has this id.
+    Connect(ConnId, u64),
     /// How to end a connection, and the length of the outbox when that was asked for: bytes beyond it
     /// were said to a connection that had ended.
     End(ConnId, End, usize),
@@ -82,11 +85,10 @@ pub(crate) enum End {
 /// A request to the reactor as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    CancelConnects(u64),
-    Connect {
-        to: Address,
-        tag: u64,
-    },
+    /// Begins the connect with this id, unless it was cancelled.
+    Connect(ConnId, Address),
+    /// The connection has another token by now.
+    WatchAnew(ConnId),
     /// The next so many of [`Letters`], from a socket with this tag.
     SendTo {
         tag: u64,
@@ -127,23 +129,27 @@ pub struct Outbox {
     /// A request cannot wait for the end of the turn, or the outbox is full.
     pressing: bool,
     pub(crate) output: Parcels,
+    pub(crate) work: Work,
     requests: Vec<Request>,
     commands: Vec<Command>,
     letters: Letters,
+    pub(crate) ids: Ids,
 }
 
 impl Outbox {
-    /// An outbox that takes up to `limit` bytes for one peer.
-    pub(crate) fn new(limit: usize) -> Outbox {
+    /// An outbox that takes up to `limit` bytes for one peer, in turns of so many units of work.
+    pub(crate) fn new(limit: usize, turn_budget: usize) -> Outbox {
         Outbox {
             now: 0,
             current: Current::Nobody,
             back: None,
             pressing: false,
             output: Parcels::new(limit),
+            work: Work::new(turn_budget),
             requests: Vec::new(),
             commands: Vec::new(),
             letters: Letters::default(),
+            ids: Ids::default(),
         }
     }
 
@@ -168,12 +174,13 @@ impl Outbox {
         if bytes.is_empty() {
             return;
         }
-        self.output.add(to, bytes);
-        self.added();
+        let units = self.output.add(to, bytes);
+        self.added(units);
     }
 
-    /// Output was added.
-    fn added(&mut self) {
+    /// Output was added, which makes so many units of work.
+    fn added(&mut self, units: usize) {
+        self.work.charge(units);
         while let Some(id) = self.output.next_overflow() {
             self.end(id, End::Overflow);
         }
@@ -185,8 +192,8 @@ impl Outbox {
     /// them itself.
     pub fn send_unframed(&mut self, to: ConnId, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.output.add_as_is([to], bytes);
-            self.added();
+            let units = self.output.add_as_is([to], bytes);
+            self.added(units);
         }
     }
 
@@ -366,17 +373,25 @@ impl Outbox {
         self.ask(Request::ServiceTimer(Timer::Never));
     }
 
-    /// Begins to connect: `on_open` with this tag follows, or `on_connect_error`. Names are not
-    /// resolved here, which would block the loop: one that [`Address::resolved`] has not looked up
-    /// before fails with `EINVAL`. When the reactor stops, all attempts fail.
-    pub fn connect(&mut self, to: Address, tag: u64) {
-        self.commands.push(Command::Connect { to, tag });
-    }
-
-    /// Cancels the connects with this tag that are under way: `on_connect_error` follows for each, with
-    /// [`Closed::Aborted`](crate::Closed::Aborted). Connections that are open stay.
-    pub fn cancel_connects(&mut self, tag: u64) {
-        self.commands.push(Command::CancelConnects(tag));
+    /// Begins to connect, and returns the id of the connection that there will be. For this id either
+    /// [`on_open`](crate::Protocol::on_open) follows or
+    /// [`on_connect_error`](crate::Protocol::on_connect_error), in both cases after this callback, and
+    /// with this tag. When the reactor stops, all connects fail.
+    ///
+    /// Until then, [`Outbox::abort`], [`Outbox::close`] and [`Outbox::finish`] of the id cancel the
+    /// connect, which is told as an error, and its timer can be set
+    /// ([`Outbox::set_timer`]): a connect timeout of its own. All else that is said to it is ignored; in
+    /// particular, nothing is sent that was said before `on_open`.
+    ///
+    /// Names are not resolved here, which would block the loop: one that [`Address::resolved`] has not
+    /// looked up before fails with `EINVAL`.
+    ///
+    /// For UDP there is no connection: see [`Reactor::connect`](crate::Reactor::connect).
+    pub fn connect(&mut self, to: Address, tag: u64) -> ConnId {
+        let id = self.ids.take();
+        self.ask(Request::Connect(id, tag));
+        self.commands.push(Command::Connect(id, to));
+        id
     }
 
     /// Closes the listeners and UDP sockets, now and for good; connections stay.
@@ -393,6 +408,24 @@ impl Outbox {
     /// grace period.
     pub fn stop(&mut self) {
         self.commands.push(Command::Stop);
+    }
+
+    /// Charges units of work to this turn of the loop, and to the visit of the connection whose callback
+    /// it is, for what the protocol looks at or computes: see
+    /// [`Limits::turn_budget`](crate::Limits::turn_budget), where a unit is the work on one byte. An entry
+    /// of a large table is about 64. Bytes received, output and callbacks are charged already.
+    ///
+    /// It ends nothing in the callback; when the budget is spent, the callbacks that are left come in
+    /// the next turn, and signals before them.
+    pub fn charge(&mut self, units: usize) {
+        self.work.charge(units);
+    }
+
+    /// Units of work that this callback has been charged so far, its output included: a protocol that
+    /// has much to do for one event can stop there, and go on by [`Outbox::again`] or a timer.
+    #[must_use]
+    pub fn charged(&self) -> usize {
+        self.work.of_callback()
     }
 
     fn end(&mut self, id: ConnId, end: End) {
@@ -420,8 +453,9 @@ impl Outbox {
     }
 
     /// A callback begins.
-    pub(crate) fn begin(&mut self, current: Current) {
+    pub(crate) fn begin(&mut self, current: Current, bytes: usize) {
         self.current = current;
+        self.work.begin_callback(bytes);
     }
 
     /// A callback has returned.
@@ -458,6 +492,11 @@ impl Outbox {
     pub(crate) fn clear_requests(&mut self) {
         self.requests.clear();
         self.pressing = false;
+    }
+
+    /// A connection has another id than the one that it was watched with.
+    pub(crate) fn watch_anew(&mut self, id: ConnId) {
+        self.commands.push(Command::WatchAnew(id));
     }
 
     pub(crate) fn has_commands(&self) -> bool {

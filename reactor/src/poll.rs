@@ -147,6 +147,12 @@ impl Events {
         self.count == 0
     }
 
+    /// Whether the last wait filled the buffer, so that there may be more events.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.count == self.room.len()
+    }
+
     /// Event number `index` of the last wait, `None` past the end.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Event> {

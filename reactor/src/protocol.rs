@@ -61,6 +61,9 @@ pub enum Closed {
     Stalled,
     /// More bytes waited for the peer than the queue limit.
     SlowConsumer,
+    /// It made room for another: `max_connections` were open, and it came from the address with most
+    /// of them and had never sent a byte.
+    Displaced,
     /// A connect got no answer in time.
     TimedOut,
     /// The reactor stopped.
@@ -81,6 +84,7 @@ impl Closed {
             Closed::Idle => "idle for too long",
             Closed::Stalled => "accepted nothing for too long",
             Closed::SlowConsumer => "too slow a reader",
+            Closed::Displaced => "displaced by another connection",
             Closed::TimedOut => "timed out",
             Closed::Shutdown => "server stopped",
             Closed::Error(error) => error.reason(),
@@ -124,9 +128,10 @@ pub struct Datagram<'a> {
 /// # The life of a connection
 ///
 /// ```text
-///    accepted, adopted        connect
+///    accepted, adopted        connect: the id is known from here on
 ///            |                   |
-///            |               Connecting ------ refused, timed out -----> on_connect_error
+///            |               Connecting ------ refused, timed out, ------> on_connect_error
+///            |                   |             cancelled by abort, close or finish
 ///            | on_open           | on_open
 ///            v                   |
 ///           Open <---------------+
@@ -155,7 +160,11 @@ pub struct Datagram<'a> {
 ///
 /// `closed` is [`Protocol::on_close`], with its cause ([`Closed`]). These hold for each connection:
 ///
-/// - `on_open` comes first, and once. A connect that fails has no `on_open`, and no `on_close`.
+/// - `on_open` comes first, and once. Each connect has either `on_open` or `on_connect_error`, with the
+///   id that it was given. A connect that fails has no `on_open`, and no `on_close`.
+/// - While it is connecting, its timer can be set, and `on_timer` is heard. To end it, in whichever way,
+///   is to cancel the connect; only `half_close` is ignored, as is all else that is said before
+///   `on_open`.
 /// - `on_close` comes last, and once, after the descriptor's last use. It comes for every connection
 ///   that was open, also at the end of a stop.
 /// - `on_eof` comes at most once, after all data. The default is to finish. A protocol that does
@@ -197,7 +206,8 @@ pub struct Datagram<'a> {
 /// turn ends. The limit holds within a callback too. A protocol that has more to say than that looks at
 /// [`Outbox::queued`], stops in time, and goes on in [`Protocol::on_again`].
 pub trait Protocol {
-    /// A connection is open: accepted, connected or adopted. The first thing heard of it.
+    /// A connection is open: accepted, connected or adopted. The first thing heard of it, but for the
+    /// timer of a connect.
     ///
     /// Everything may be said to it already. [`Outbox::pause`] here means that no byte of it is read
     /// before [`Outbox::resume`]. Of [`Reactor::adopt`](crate::Reactor::adopt) it is called before
@@ -209,9 +219,15 @@ pub trait Protocol {
     /// Bytes arrived, at least one and no more than 64 KiB. TCP splits and joins messages as it likes:
     /// never take one call for one message, and test that with [`every_split`](crate::every_split).
     ///
+    /// Unless overridden, the connection is aborted: a protocol that has no use for streams, as one that
+    /// speaks UDP only, must not let a peer believe that its bytes were taken.
+    ///
     /// The bytes are lent for this call. Another one may follow at once, in the same turn, unless the
     /// connection was paused or ended in this one.
-    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox);
+    fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+        let _ = data;
+        out.abort(id);
+    }
 
     /// The peer will send no more, but may go on reading (half-close). Unless overridden, what is
     /// pending is sent and the connection ends. An override must see to the end itself, with
@@ -271,12 +287,15 @@ pub trait Protocol {
         let _ = (id, out);
     }
 
-    /// A connect with this tag failed; there is no connection. It is not called if
-    /// [`Reactor::connect`](crate::Reactor::connect) itself returns the error. For a connected UDP
-    /// socket, the network has reported that a datagram was not taken: the socket stays, and the next
-    /// datagram may be taken.
-    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
-        let _ = (tag, why, out);
+    /// The connect that was given this id and this tag has failed, or was cancelled
+    /// ([`Closed::Aborted`], [`Closed::Finished`]): there is no connection, and no other will ever have
+    /// the id. It is called at the end of a turn, once, in place of `on_open`. It is not called if
+    /// [`Reactor::connect`](crate::Reactor::connect) itself returns the error.
+    ///
+    /// For a connected UDP socket, the network has reported that a datagram was not taken: the socket
+    /// stays, and the next datagram may be taken.
+    fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, out: &mut Outbox) {
+        let _ = (id, tag, why, out);
     }
 
     /// A datagram arrived, whole. [`Outbox::send_back`] answers its sender, [`Outbox::send_to`] any address;
@@ -297,13 +316,6 @@ pub trait Protocol {
     /// A [`Waker`](crate::Waker) was used, once or more since the last call: of a channel, take all
     /// that is there.
     fn on_wake(&mut self, out: &mut Outbox) {
-        let _ = out;
-    }
-
-    /// The process goes on after it was stopped (SIGCONT), or its terminal has another size
-    /// (SIGWINCH): a protocol that draws on the terminal draws again. Heard only with
-    /// [`Reactor::handle_signals`](crate::Reactor::handle_signals).
-    fn on_redraw(&mut self, out: &mut Outbox) {
         let _ = out;
     }
 

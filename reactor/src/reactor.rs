@@ -2,7 +2,8 @@
 //!
 //! One turn is: wait for events and give each to its source, run the timers, go on with the sources
 //! that had more to do than their budget allowed, send the output of the callbacks, close the
-//! connections that are over. [`Reactor::turn`] reads like this list.
+//! connections that are over. [`Reactor::turn`] reads like this list. The turn has a budget too
+//! (`core/work.rs`): what it does not last for is the next turn's affair, which comes at once.
 
 mod accepting;
 mod commands;
@@ -13,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use slab::Slab;
 
 use crate::core::Core;
@@ -20,6 +22,7 @@ use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
 use crate::core::stats::Stats;
 use crate::core::timers::{Millis, TimerKey, millis};
+use crate::core::work::Part;
 use crate::id::ConnId;
 use crate::outbox::Outbox;
 use crate::poll::{Events, Interest, Poll, Token};
@@ -36,6 +39,8 @@ use crate::sources::waker::{Asked, Waker, Wakers};
 
 /// Events fetched by one wait.
 const EVENTS: usize = 512;
+/// The longest turn, in ms: for protocols that do more than their turn budget tells.
+const TURN_TIME: Millis = 5;
 /// How often a stop looks for connections whose last bytes have arrived; peers acknowledge after 40
 /// ms or so.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
@@ -86,6 +91,14 @@ enum Phase {
 
 type Report = Box<dyn FnMut(&Stats) + Send>;
 
+type Callback<P> = Box<dyn FnMut(&mut P, &mut Outbox) + Send>;
+
+/// Signals that the program handles besides, and its callback.
+struct Hook<P> {
+    signals: Vec<i32>,
+    callback: Callback<P>,
+}
+
 /// An event loop, its connections and the one [`Protocol`] that serves them.
 ///
 /// Single-threaded: everything happens inside [`Reactor::turn`], on the thread that calls it. If the
@@ -97,6 +110,7 @@ pub struct Reactor<P> {
     listeners: Slab<Listener>,
     udp: Slab<Udp>,
     signals: Option<Signals>,
+    hooks: Vec<Hook<P>>,
     wakers: Option<Wakers>,
     spare: Spare,
     refusals: RateLimitedLog,
@@ -121,6 +135,7 @@ impl<P: Protocol> Reactor<P> {
             listeners: Slab::new(),
             udp: Slab::new(),
             signals: None,
+            hooks: Vec::new(),
             wakers: None,
             spare,
             refusals: RateLimitedLog::default(),
@@ -139,12 +154,7 @@ impl<P: Protocol> Reactor<P> {
     /// Errors: those of socket(2), bind(2), listen(2); a Unix path that is taken by anything but a
     /// stale socket.
     pub fn listen(&mut self, at: &Address, tag: u64) -> io::Result<Vec<Address>> {
-        let limits = &self.core.limits;
-        let bound = Bound::new(at, limits.backlog)?;
-        bound
-            .iter()
-            .try_for_each(|bound| bound.keep_alive(limits.keepalive))?;
-        bound
+        Bound::new(at, self.core.limits.backlog)?
             .into_iter()
             .map(|bound| self.serve(bound, tag))
             .collect()
@@ -156,10 +166,11 @@ impl<P: Protocol> Reactor<P> {
         self.listen(&at.parse::<Address>()?, tag)
     }
 
-    /// Listens on a socket that was bound before, and returns its address. Its clients have the options
-    /// that [`Bound`] gave the socket: `TCP_NODELAY`, and keepalive only after
-    /// [`Bound::keep_alive`]. Errors: those of listen(2) and epoll_ctl(2).
+    /// Listens on a socket that was bound before, and returns its address. Its clients have
+    /// `TCP_NODELAY`, and keepalive with the time of [`Limits::keepalive`] unless that is zero. Errors:
+    /// those of setsockopt(2), listen(2) and epoll_ctl(2).
     pub fn serve(&mut self, mut bound: Bound, tag: u64) -> io::Result<Address> {
+        bound.keep_alive(self.core.limits.keepalive)?;
         bound.listen()?;
         let address = bound.address().clone();
         match bound.into_socket() {
@@ -191,19 +202,39 @@ impl<P: Protocol> Reactor<P> {
         self.core.set_now(self.clock());
         let stream = Fd::adopt(fd, direction)?;
         let state = stream.first_state();
-        let id = self.watch(stream, direction, state)?;
+        let id = self.watch_new(stream, direction, state)?;
         self.core.opened(id, Opened::new(Peer::Stream, tag));
         Ok(id)
     }
 
     /// Handles SIGTERM and SIGINT by stopping in good order, the second one at once, SIGUSR1 by a
-    /// report, SIGCONT and SIGWINCH by `on_redraw`, SIGHUP by `on_reload`; ignores SIGPIPE and
-    /// SIGXFSZ. A signal that is ignored already stays ignored. Call it before other threads are
-    /// started: they inherit the blocked signals.
+    /// report, SIGHUP by `on_reload`; ignores SIGPIPE and SIGXFSZ. A signal that is ignored already
+    /// stays ignored. Call it before other threads are started: they inherit the blocked signals.
     pub fn handle_signals(&mut self) -> io::Result<()> {
         let signals = Signals::new()?;
         self.control(&signals, Source::Signals, Interest::IN)?;
         self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// After [`Reactor::handle_signals`]: handles other signals too, such as `libc::SIGWINCH`. Whenever
+    /// one of them arrives, `callback` lets the protocol ask for actions, as [`Reactor::call`] does.
+    /// Call it before other threads are started. Errors: those of sigprocmask(2) and signalfd(2);
+    /// `EINVAL` for a signal that `handle_signals` handles and for a number that is no signal of
+    /// signal(7), and before `handle_signals`.
+    pub fn on_signals(
+        &mut self,
+        signals: &[i32],
+        callback: impl FnMut(&mut P, &mut Outbox) + Send + 'static,
+    ) -> io::Result<()> {
+        let is_taken = |signal| Signals::HANDLED.contains(signal);
+        let handled = self.signals.as_mut().ok_or(Errno::EINVAL)?;
+        if signals.iter().any(is_taken) {
+            return Err(Errno::EINVAL.into());
+        }
+        handled.add(signals)?;
+        let (signals, callback) = (signals.to_vec(), Box::new(callback));
+        self.hooks.push(Hook { signals, callback });
         Ok(())
     }
 
@@ -245,10 +276,10 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Lets the protocol ask for actions from outside of a callback; its output leaves in the next
-    /// turn.
-    pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
+    /// turn. Returns what `callback` returns, such as the id of a connect.
+    pub fn call<R>(&mut self, callback: impl FnOnce(&mut P, &mut Outbox) -> R) -> R {
         self.core.set_now(self.clock());
-        self.core.tell(callback);
+        self.core.call(callback)
     }
 
     /// Turns until there is nothing left to wait for: stopped, or without connections, listeners
@@ -367,25 +398,46 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
+    /// Gives each event to its source, while the share of the events lasts; from there on, events of
+    /// connections, listeners and UDP sockets are noted, and wait behind the ready list.
     fn dispatch(&mut self) {
+        if self.events.is_full() {
+            // There may be more events than these, and that of a signal among them.
+            self.take_signals();
+            self.wake_if_asked();
+        }
         let mut index = 0;
         while let Some(event) = self.events.get(index) {
             index += 1;
+            let waits = self.is_over();
             match Source::from_token(event.token) {
+                Source::Conn(id) if waits => self.core.note_only(id, event.ready),
                 Source::Conn(id) => self.core.deliver(id, event.ready),
-                Source::Listener(index) => self.accept(index),
-                Source::Udp(index) => self.visit_udp(index, event.ready),
+                Source::Listener(index) => self.deliver_clients(index, waits),
+                Source::Udp(index) => self.deliver_datagrams(index, event.ready, waits),
                 Source::Signals => self.take_signals(),
                 Source::Waker => self.wake(),
             }
         }
     }
 
-    /// Sources whose budget was spent in the last turn, or that lacked something, go on.
+    /// Sources whose budget was spent in the last turn, that came too late in it, or that lacked
+    /// something, go on, while the budget of the turn lasts.
     fn run_ready(&mut self) {
-        while let Some(token) = self.core.lists.next() {
+        self.core.work().begin(Part::ReadyList);
+        while let Some(token) = self.core.next_ready() {
             self.resume(Source::from_token(token));
+            self.is_over();
         }
+    }
+
+    /// Whether this part of the turn is over: its share of the budget is spent, or the turn has lasted
+    /// for too long. The work that is done decides how often the clock is looked at.
+    #[inline]
+    fn is_over(&mut self) -> bool {
+        let (started, now) = (self.started, self.core.shared.now);
+        let is_late = || started.elapsed().as_millis() as Millis > now + TURN_TIME;
+        self.core.work().is_over(is_late)
     }
 
     fn take_signals(&mut self) {
@@ -395,10 +447,17 @@ impl<P: Protocol> Reactor<P> {
             };
             match action {
                 SignalAction::Report => self.make_report(),
-                SignalAction::Redraw => self.core.tell(Protocol::on_redraw),
+                SignalAction::Other(signal) => self.call_hooks(signal),
                 SignalAction::Reload => self.core.tell(Protocol::on_reload),
                 SignalAction::Stop => self.told_to_stop(),
             }
+        }
+    }
+
+    fn call_hooks(&mut self, signal: i32) {
+        let hooks = self.hooks.iter_mut();
+        for hook in hooks.filter(|hook| hook.signals.contains(&signal)) {
+            self.core.tell(&mut hook.callback);
         }
     }
 
@@ -427,6 +486,12 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
+    fn wake_if_asked(&mut self) {
+        if self.wakers.as_ref().is_some_and(Wakers::is_asked) {
+            self.wake();
+        }
+    }
+
     fn wake(&mut self) {
         let Some(wakers) = &self.wakers else { return };
         let Asked {
@@ -443,8 +508,11 @@ impl<P: Protocol> Reactor<P> {
         (0..stops).for_each(|_| self.told_to_stop());
     }
 
+    /// Runs the timers that are due, while their share of the turn lasts.
     fn run_timers(&mut self) {
-        while let Some(key) = self.core.timers.expire(self.core.shared.now) {
+        self.core.work().begin(Part::Timers);
+        while let Some(key) = self.core.next_timer() {
+            self.is_over();
             self.core.shared.stats.timers += 1;
             match key {
                 TimerKey::Stats => {
@@ -492,13 +560,31 @@ impl<P: Protocol> Reactor<P> {
         // Last words may hold a command. What that leads to is the next turn's affair, which comes
         // at once.
         self.run_commands();
+        self.core.tell_failed();
+    }
+
+    /// Like [`Reactor::watch`], with a new id, which it returns.
+    fn watch_new(&mut self, stream: Fd, direction: Direction, state: State) -> io::Result<ConnId> {
+        let id = self.core.ids().take();
+        let watched = self.watch(id, stream, direction, state);
+        if watched.is_err() {
+            self.core.ids().give_back(id);
+        }
+        watched.map(|()| id)
     }
 
     /// Makes a connection of a stream, and adds its descriptor to the interest list: the one
-    /// epoll_ctl(2) of its life. A stream that epoll cannot wait for is ready at all times.
-    fn watch(&mut self, stream: Fd, direction: Direction, state: State) -> io::Result<ConnId> {
+    /// epoll_ctl(2) of its life, unless an attempt to connect wins a race. A stream that epoll cannot
+    /// wait for is ready at all times.
+    fn watch(
+        &mut self,
+        id: ConnId,
+        stream: Fd,
+        direction: Direction,
+        state: State,
+    ) -> io::Result<()> {
         self.core.shared.stats.controls += 1;
-        let token = self.core.next_id().token();
+        let token = id.token();
         let edges = match self.poll.add(&stream, token, direction.interest()) {
             Ok(()) => State::empty(),
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
@@ -506,7 +592,8 @@ impl<P: Protocol> Reactor<P> {
             }
             Err(error) => return Err(error),
         };
-        Ok(self.core.insert(stream, state | edges))
+        self.core.insert(id, stream, state | edges);
+        Ok(())
     }
 
     /// Adds one of the reactor's own descriptors to the interest list.

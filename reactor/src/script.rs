@@ -41,11 +41,12 @@ use crate::core::Core;
 use crate::core::conn::{State, Stream};
 use crate::core::limits::Limits;
 use crate::core::timers::millis;
+use crate::core::work::Part;
 use crate::id::{ConnId, Data};
 use crate::outbox::{Asked, Command, Outbox};
 use crate::poll::Ready;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
-use crate::sources::address::Peer;
+use crate::sources::address::{Address, Peer};
 
 /// A protocol, and connections in memory that it serves.
 ///
@@ -78,8 +79,8 @@ pub struct Script<P> {
     gone: HashMap<ConnId, Gone>,
     /// Datagrams that the protocol has sent, for [`Script::take_datagrams`].
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
-    /// Connects that the protocol has asked for: address and tag.
-    connects: Vec<(String, u64)>,
+    /// Connects that the protocol has asked for: id, address and tag.
+    connects: Vec<(ConnId, Address, u64)>,
     /// The protocol has not asked to stop listening.
     listening: bool,
     /// Tags to which the protocol listens no more.
@@ -202,23 +203,43 @@ impl<P: Protocol> Script<P> {
 
     /// A client connects over TCP to the listener with this tag.
     pub fn open_tagged(&mut self, tag: u64) -> ConnId {
-        let peer = Peer::Inet((Ipv4Addr::LOCALHOST, 40_000 + self.opened).into());
+        let peer = self.next_peer();
         self.open_as(Opened::new(peer, tag))
     }
 
-    /// A connection opens with any peer and any tag, for instance as a connect that has succeeded.
+    /// A connection opens with any peer and any tag: accepted or adopted. For a connect that succeeds
+    /// there is [`Script::connected`].
     pub fn open_as(&mut self, opened: Opened) -> ConnId {
+        let id = self.core.ids().take();
+        self.insert(id, opened.peer);
+        self.core.opened(id, opened);
+        self.settle();
+        id
+    }
+
+    /// The connect that was given this id succeeds. Nothing happens if it is not under way.
+    pub fn connected(&mut self, id: ConnId) {
+        if let Some(tag) = self.core.promised_tag(id) {
+            let opened = Opened::new(self.next_peer(), tag);
+            self.insert(id, opened.peer);
+            self.core.connected(id, opened, id);
+            self.settle();
+        }
+    }
+
+    fn next_peer(&mut self) -> Peer {
         self.opened = self.opened.wrapping_add(1);
+        Peer::Inet((Ipv4Addr::LOCALHOST, 40_000 + self.opened % 20_000).into())
+    }
+
+    fn insert(&mut self, id: ConnId, peer: Peer) {
         let memory = Memory {
-            is_peer: opened.peer != Peer::Stream,
+            is_peer: peer != Peer::Stream,
             ..Memory::default()
         };
         // UNSURE: a read returns one chunk, so a short read does not show that the stream is
         // drained.
-        let id = self.core.insert(memory, State::UNSURE);
-        self.core.opened(id, opened);
-        self.settle();
-        id
+        self.core.insert(id, memory, State::UNSURE);
     }
 
     /// Bytes arrive from a client. The protocol hears of them in one `on_data`, unless they exceed
@@ -240,26 +261,31 @@ impl<P: Protocol> Script<P> {
         }
     }
 
-    /// A connect with this tag fails.
-    pub fn connect_error(&mut self, tag: u64, why: Closed) {
-        self.core.connect_failed(tag, why);
+    /// The connect that was given this id fails. Nothing happens if it is not under way.
+    pub fn connect_error(&mut self, id: ConnId, why: Closed) {
+        self.core.end_race(id, why);
+        self.settle();
+    }
+
+    /// The network reports that the UDP socket with one peer and this tag has sent a datagram that was
+    /// not taken.
+    pub fn udp_error(&mut self, tag: u64, why: Closed) {
+        let id = self.core.ids().take();
+        self.core.connect_failed(id, tag, why);
+        self.core.ids().give_back(id);
         self.settle();
     }
 
     /// Calls the protocol outside of an event, as [`Reactor::call`](crate::Reactor::call) does.
-    pub fn call(&mut self, callback: impl FnOnce(&mut P, &mut Outbox)) {
-        self.core.tell(callback);
+    pub fn call<R>(&mut self, callback: impl FnOnce(&mut P, &mut Outbox) -> R) -> R {
+        let result = self.core.call(callback);
         self.settle();
+        result
     }
 
     /// A [`Waker`](crate::Waker) wakes the reactor.
     pub fn wake(&mut self) {
         self.call(Protocol::on_wake);
-    }
-
-    /// The process goes on after SIGSTOP, or its terminal has another size.
-    pub fn redraw(&mut self) {
-        self.call(Protocol::on_redraw);
     }
 
     /// SIGHUP arrives.
@@ -385,9 +411,24 @@ impl<P: Protocol> Script<P> {
         std::mem::take(&mut self.datagrams)
     }
 
-    /// Takes the connects that were asked for since the last call: address and tag.
-    pub fn take_connects(&mut self) -> Vec<(String, u64)> {
-        std::mem::take(&mut self.connects)
+    /// The connect under way with this tag; of several, the one that was asked for first.
+    #[must_use]
+    pub fn connecting(&self, tag: u64) -> Option<ConnId> {
+        self.core.promised_to(tag)
+    }
+
+    /// Takes the connects that were asked for since the last call and are under way: id, address and
+    /// tag. They stay so until [`Script::connected`] or [`Script::connect_error`] says how they end.
+    /// UDP sockets are among them, which are there at once.
+    pub fn take_connects(&mut self) -> Vec<(ConnId, String, u64)> {
+        let connects = std::mem::take(&mut self.connects).into_iter();
+        let is_under_way = |id, to: &Address| {
+            matches!(to, Address::Udp(_)) || self.core.promised_tag(id).is_some()
+        };
+        connects
+            .filter(|(id, to, _)| is_under_way(*id, to))
+            .map(|(id, to, tag)| (id, to.to_string(), tag))
+            .collect()
     }
 
     /// Whether new clients would be accepted: the protocol has not asked to stop listening, nor has
@@ -414,6 +455,12 @@ impl<P: Protocol> Script<P> {
         &self.core.voice.protocol
     }
 
+    /// Pending output of all peers, in bytes.
+    #[cfg(test)]
+    pub(crate) fn pending(&self) -> usize {
+        self.core.shared.pending
+    }
+
     fn event(&mut self, id: ConnId, ready: Ready) {
         self.core.deliver(id, ready);
         self.settle();
@@ -424,27 +471,66 @@ impl<P: Protocol> Script<P> {
     /// had closed too.
     fn settle(&mut self) {
         for _ in 0..TURNS {
-            self.core.begin_turn(self.core.shared.now);
-            self.run_timers();
-            while let Some(token) = self.core.lists.next() {
-                self.core.resume(ConnId::from_token(token));
-            }
-            self.run_commands();
-            let gone = &mut self.gone;
-            self.core.settle(|id, why, memory| {
-                gone.insert(id, Gone { why, memory });
-            });
-            self.core.close_settled();
+            self.turn();
             if !self.core.has_work() {
                 return;
             }
         }
     }
 
+    /// Bytes arrive from a client, as in [`Script::data`], but no turn of the loop follows: they are a
+    /// part of the next one. So many clients' bytes can arrive together.
+    pub fn arrive(&mut self, id: ConnId, bytes: &[u8]) {
+        if let Some(memory) = self.core.stream_mut(id)
+            && !bytes.is_empty()
+        {
+            memory.inbound.push_back(bytes.to_vec());
+            self.core.note_only(id, Ready::IN);
+        }
+    }
+
+    /// Runs one turn of the loop, and returns the units of work that it was charged: see
+    /// [`Limits::turn_budget`].
+    pub fn turn(&mut self) -> usize {
+        self.core.begin_turn(self.core.shared.now);
+        self.run_timers();
+        self.core.work().begin(Part::ReadyList);
+        while let Some(token) = self.core.next_ready() {
+            self.core.resume(ConnId::from_token(token));
+        }
+        self.run_commands();
+        let gone = &mut self.gone;
+        self.core.settle(|id, why, memory| {
+            gone.insert(id, Gone { why, memory });
+        });
+        self.core.close_settled();
+        self.core.work().spent()
+    }
+
+    /// Whether the next turn has work to do already, as far as the clock does not move.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.core.has_work()
+    }
+
     fn run_timers(&mut self) {
-        while let Some(key) = self.core.timers.expire(self.core.shared.now) {
+        self.core.work().begin(Part::Timers);
+        while let Some(key) = self.core.next_timer() {
             self.core.run_timer(key);
         }
+    }
+
+    fn begin_connect(&mut self, id: ConnId, to: Address) {
+        let Some(tag) = self.core.promised_tag(id) else {
+            return;
+        };
+        if self.stopped {
+            return self.core.end_race(id, Closed::Shutdown);
+        }
+        if let Address::Udp(_) = to {
+            self.core.withdraw(id);
+        }
+        self.connects.push((id, to, tag));
     }
 
     /// Carries out the requests that a reactor would carry out with descriptors.
@@ -453,14 +539,9 @@ impl<P: Protocol> Script<P> {
         let mut next = 0;
         for command in commands {
             match command {
-                Command::Connect { to, tag } => self.connects.push((to.to_string(), tag)),
-                Command::CancelConnects(tag) => {
-                    let before = self.connects.len();
-                    self.connects.retain(|(_, other)| *other != tag);
-                    for _ in self.connects.len()..before {
-                        self.core.connect_failed(tag, Closed::Aborted);
-                    }
-                }
+                Command::Connect(id, to) => self.begin_connect(id, to),
+                // There is one attempt for each connect, so no connection gets another token.
+                Command::WatchAnew(_) => {}
                 Command::SendTo { count, .. } => {
                     let sent = (next..next + count).map(|at| (letters.to(at), letters.bytes(at)));
                     let sent = sent.map(|(to, bytes)| (to, bytes.to_vec()));
@@ -618,6 +699,69 @@ mod tests {
             script.take_datagrams(),
             [(from, vec![]), (from, b"x".to_vec())]
         );
+    }
+
+    /// Connects twice for each client, and remembers what it is told.
+    #[derive(Default)]
+    struct Caller {
+        ids: Vec<ConnId>,
+        opened: Vec<ConnId>,
+        failed: Vec<(ConnId, Closed)>,
+    }
+
+    const CALL: u64 = 7;
+
+    impl Protocol for Caller {
+        fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
+            if opened.tag == CALL {
+                self.opened.push(id);
+                return out.send(id, b"hello");
+            }
+            for _ in 0..2 {
+                let id = out.connect("127.0.0.1:9".parse().unwrap(), CALL);
+                out.send(id, b"too early");
+                out.set_timer(id, Duration::from_secs(1));
+                self.ids.push(id);
+            }
+        }
+
+        fn on_timer(&mut self, id: ConnId, out: &mut Outbox) {
+            if !self.opened.contains(&id) {
+                out.abort(id);
+            }
+        }
+
+        fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, _: &mut Outbox) {
+            assert_eq!(tag, CALL);
+            self.failed.push((id, why));
+        }
+    }
+
+    #[test]
+    fn a_script_s_connects_have_ids() {
+        let mut script = Script::new(Caller::default());
+        script.open();
+        let ids = script.protocol().ids.clone();
+        let to = || "tcp://127.0.0.1:9".to_owned();
+        let asked = [(ids[0], to(), CALL), (ids[1], to(), CALL)];
+        assert_eq!(script.take_connects(), asked);
+        script.connected(ids[1]);
+        assert_eq!(script.connecting(CALL), Some(ids[0]));
+        script.advance(Duration::from_secs(1));
+        assert_eq!(script.take_output(ids[1]), b"hello");
+        let aborted = (ids[0], Closed::Aborted);
+        assert_eq!(script.protocol().failed, [aborted]);
+
+        script.open();
+        let ids = script.protocol().ids.clone();
+        script.connect_error(ids[2], Closed::TimedOut);
+        script.connected(ids[2]);
+        script.stop();
+        let (timed_out, shut_down) = (Closed::TimedOut, Closed::Shutdown);
+        let failed = [aborted, (ids[2], timed_out), (ids[3], shut_down)];
+        assert_eq!(script.protocol().failed, failed);
+        assert_eq!(script.protocol().opened, [ids[1]]);
+        assert_eq!(script.take_connects(), []);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use common::{
     turn_until,
 };
 use edgeloop_reactor::{
-    Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer, SystemError,
+    Address, Closed, ConnId, HostPort, Limits, Opened, Outbox, Peer, Protocol, Reactor, SystemError,
 };
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -104,22 +104,84 @@ fn silence_ends_with_the_connect_timeout() {
 }
 
 #[test]
-fn connects_under_way_are_cancelled_by_their_tag() {
+fn connects_under_way_are_cancelled_by_their_ids() {
     alone(|| {
         let (_full, _filling, silent) = silent_listener();
         let mut reactor = reactor_with(patient(PATIENCE), |_, _| {});
-        for tag in [CLIENT, CLIENT, CLIENT + 1] {
-            reactor.connect(&silent, tag).unwrap();
-        }
-        reactor.call(|_, out| out.cancel_connects(CLIENT));
-        turn_until(&mut reactor, |notes| notes.heard.len() == 2);
-        let cancelled = Heard::ConnectError(CLIENT, Closed::Aborted);
-        assert_eq!(reactor.protocol().count(&cancelled), 2);
-        reactor.call(|_, out| out.cancel_connects(CLIENT + 1));
+        let ids = [(); 3].map(|()| reactor.connect(&silent, CLIENT).unwrap());
+        reactor.turn_for(Some(Duration::ZERO)).unwrap();
+        reactor.call(|_, out| out.abort(ids[1]));
+        turn_until(&mut reactor, |notes| !notes.failed.is_empty());
+        assert_eq!(reactor.protocol().failed, [ids[1]]);
+        reactor.call(|_, out| out.finish(ids[0]));
+        reactor.call(|_, out| out.close(ids[2]));
         reactor.run().unwrap();
-        assert_eq!(reactor.protocol().heard.len(), 3);
+        assert_eq!(reactor.protocol().failed, [ids[1], ids[0], ids[2]]);
+        let error = |why| Heard::ConnectError(CLIENT, why);
+        let heard = [Closed::Aborted, Closed::Finished, Closed::Finished].map(error);
+        assert_eq!(reactor.protocol().heard, heard);
         let stats = reactor.stats();
         assert_eq!((stats.connected, stats.connect_errors), (0, 3));
+    });
+}
+
+/// The server is there, and would let the client in.
+#[test]
+fn a_connect_that_is_cancelled_at_once_makes_no_socket() {
+    alone(|| {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        backend.set_nonblocking(true).unwrap();
+        let to = tcp(backend.local_addr().unwrap());
+        let mut reactor = reactor(|_, _| {});
+        let id = reactor.call(|_, out| {
+            let id = out.connect(to, CLIENT);
+            out.send(id, b"never sent");
+            out.abort(id);
+            out.abort(id);
+            id
+        });
+        reactor.run().unwrap();
+        assert_eq!(reactor.protocol().failed, [id]);
+        let aborted = Heard::ConnectError(CLIENT, Closed::Aborted);
+        assert_eq!(reactor.protocol().heard, [aborted]);
+        assert_eq!(backend.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn until_it_is_open_a_connect_has_a_timer_and_sends_nothing() {
+    alone(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let (_full, _filling, silent) = silent_listener();
+        let mut reactor = reactor(|heard, out| match heard {
+            Heard::Timer(id) => out.abort(*id),
+            Heard::Open(id, _) => out.send(*id, b"hello"),
+            _ => {}
+        });
+        let id = reactor.call(|_, out| {
+            let id = out.connect(silent, CLIENT);
+            out.set_timer(id, Duration::from_millis(1));
+            id
+        });
+        reactor.run().unwrap();
+        let aborted = Heard::ConnectError(CLIENT, Closed::Aborted);
+        assert_eq!(reactor.protocol().heard, [Heard::Timer(id), aborted]);
+
+        // A Unix socket is connected within the turn that asks for it.
+        let path = directory.path().join("socket");
+        let backend = UnixListener::bind(&path).unwrap();
+        reactor.call(|_, out| {
+            let id = out.connect(unix(&path), CLIENT);
+            out.send(id, b"too early");
+            out.pause(id);
+        });
+        let (stream, _) = std::thread::scope(|scope| {
+            let accepted = scope.spawn(|| backend.accept().unwrap());
+            turn_until(&mut reactor, |notes| notes.heard.len() == 3);
+            accepted.join().unwrap()
+        });
+        stream.set_nonblocking(true).unwrap();
+        assert_eq!(read_some(&stream), b"hello");
     });
 }
 
@@ -146,7 +208,9 @@ fn a_callback_may_connect() {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = tcp(backend.local_addr().unwrap());
         let mut reactor = reactor(move |heard, out| match heard {
-            Heard::Data(..) => out.connect(to.clone(), CLIENT),
+            Heard::Data(..) => {
+                out.connect(to.clone(), CLIENT);
+            }
             Heard::Open(id, opened) if opened.tag == CLIENT => out.send(*id, b"hello"),
             _ => {}
         });
@@ -214,7 +278,9 @@ fn a_send_from_on_connect_error_is_sent_at_once() {
         let mut reactor = reactor(move |heard, out| match heard {
             Heard::Open(id, _) => last = Some(*id),
             Heard::Eof(id) => out.finish(*id),
-            Heard::Close(..) => out.connect(missing.clone(), CLIENT),
+            Heard::Close(..) => {
+                out.connect(missing.clone(), CLIENT);
+            }
             Heard::ConnectError(..) => out.send(last.unwrap(), b"failed"),
             _ => {}
         });
@@ -234,13 +300,13 @@ fn a_name_s_next_address_is_tried_when_one_refuses() {
         let name = name_of(&[&refusing, &unreachable(), &refusing, &listening]);
         for within_the_loop in [false, true] {
             let mut reactor = reactor(|_, _| {});
-            if within_the_loop {
-                reactor.call(|_, out| out.connect(name.clone(), CLIENT));
-            } else {
-                reactor.connect(&name, CLIENT).unwrap();
-            }
+            let promised = match within_the_loop {
+                true => reactor.call(|_, out| out.connect(name.clone(), CLIENT)),
+                false => reactor.connect(&name, CLIENT).unwrap(),
+            };
             turn_until(&mut reactor, |notes| !notes.heard.is_empty());
-            let (_, peer) = opened(&reactor.protocol().heard, CLIENT);
+            let (id, peer) = opened(&reactor.protocol().heard, CLIENT);
+            assert_eq!(id, promised);
             assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
             assert_eq!(reactor.protocol().heard.len(), 1, "no word of the others");
             let stats = reactor.stats();
@@ -314,13 +380,22 @@ fn a_silent_address_delays_the_next_by_less_than_the_timeout() {
             let name = name_of(addresses);
             let mut reactor = reactor_with(patient(PATIENCE), |_, _| {});
             let start = Instant::now();
-            reactor.connect(&name, CLIENT).unwrap();
+            let promised = reactor.connect(&name, CLIENT).unwrap();
             turn_until(&mut reactor, |notes| !notes.heard.is_empty());
             assert!(start.elapsed() < PATIENCE, "the timeout was sat out");
             assert!(start.elapsed() >= Duration::from_millis(250));
             let (id, peer) = opened(&reactor.protocol().heard, CLIENT);
+            assert_eq!(id, promised);
             assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
-            drop(backend.accept().unwrap());
+            // What comes to the winner is an event of the promised id, whenever it comes.
+            let (stream, _) = backend.accept().unwrap();
+            reactor.turn_for(Some(Duration::ZERO)).unwrap();
+            for words in [&b"hello"[..], b"hello again"] {
+                common::write_some(&stream, words);
+                let said = Heard::Data(id, words.to_vec());
+                turn_until(&mut reactor, |notes| notes.count(&said) == 1);
+            }
+            drop(stream);
             // The run ends because no attempt is left under way.
             reactor.call(|_, out| out.finish(id));
             reactor.run().unwrap();
@@ -436,6 +511,27 @@ fn an_address_of_another_machine_is_no_local_address() {
             );
             assert_eq!(reactor.protocol().heard, [error], "{to}");
         }
+    });
+}
+
+/// A protocol without streams, which says nothing of `on_data`.
+struct NoStreams(Vec<Closed>);
+
+impl Protocol for NoStreams {
+    fn on_close(&mut self, _: ConnId, why: Closed, _: &mut Outbox) {
+        self.0.push(why);
+    }
+}
+
+#[test]
+fn bytes_that_a_protocol_does_not_expect_end_the_connection() {
+    alone(|| {
+        let mut reactor = Reactor::new(NoStreams(Vec::new()), Limits::default()).unwrap();
+        let (_, peer) = adopt_socket(&mut reactor, SERVER);
+        turn_at_once(&mut reactor);
+        common::write_some(&peer, b"hello");
+        turn_until(&mut reactor, |protocol| !protocol.0.is_empty());
+        assert_eq!(reactor.protocol().0, [Closed::Aborted]);
     });
 }
 

@@ -6,9 +6,9 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use common::{Heard, PATIENCE, alone, reactor, turn_at_once, turn_until};
+use common::{Heard, PATIENCE, adopt_socket, alone, reactor, turn_at_once, turn_until};
 use edgeloop_reactor::{
-    Address, Closed, ConnId, Data, Datagram, Limits, Outbox, Protocol, Reactor, Stats, SystemError,
+    Address, Closed, ConnId, Datagram, Limits, Outbox, Protocol, Reactor, Stats, SystemError,
 };
 use nix::errno::Errno;
 
@@ -21,8 +21,6 @@ struct Upper {
 }
 
 impl Protocol for Upper {
-    fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
-
     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
         assert_eq!(datagram.tag, TAG);
         self.heard += 1;
@@ -270,6 +268,8 @@ fn a_peer_that_returns_misses_nothing() {
         reactor.stop();
         assert_eq!(receive(&peer.socket), b"farewell");
         assert_eq!(reactor.protocol().count(&REFUSED), before + 1);
+        let ids = &reactor.protocol().failed;
+        assert!(ids.iter().all(|id| Some(*id) == peer.id), "{ids:?}");
         assert_eq!(reactor.stats().datagrams_lost, 0);
     });
 }
@@ -334,6 +334,28 @@ fn a_peer_that_is_gone_holds_up_no_stop() {
     });
 }
 
+/// The id of a UDP socket has no timer, and its slot has another tenant once the socket is closed.
+#[test]
+fn a_timer_that_was_set_for_a_udp_socket_is_heard_of_nothing() {
+    alone(|| {
+        let mut reactor = reactor(|_, _| {});
+        let to = Address::Udp(bound().local_addr().unwrap().into());
+        let udp = reactor.call(|_, out| {
+            let id = out.connect(to, TAG);
+            out.set_timer(id, Duration::from_millis(5));
+            id
+        });
+        turn_at_once(&mut reactor);
+        reactor.call(|_, out| out.stop_listening_to(TAG));
+        turn_at_once(&mut reactor);
+        let (id, _peer) = adopt_socket(&mut reactor, 0);
+        assert_eq!(id.slot(), udp.slot());
+        reactor.call(|_, out| out.set_service_timer(Duration::from_millis(20)));
+        turn_until(&mut reactor, |notes| notes.count(&Heard::ServiceTimer) == 1);
+        assert_eq!(reactor.protocol().count(&Heard::Timer(id)), 0);
+    });
+}
+
 /// The callback for a datagram that was sent to a port without a socket.
 const REFUSED: Heard = Heard::ConnectError(
     TAG,
@@ -346,8 +368,9 @@ struct Remote {
     socket: UdpSocket,
     at: SocketAddr,
     elsewhere: UdpSocket,
-    /// The address of the reactor's socket.
+    /// The address of the reactor's socket, and the id of its connect.
     ours: SocketAddr,
+    id: Option<ConnId>,
 }
 
 impl Remote {
@@ -358,12 +381,13 @@ impl Remote {
             ours: elsewhere.local_addr().unwrap(),
             socket,
             elsewhere,
+            id: None,
         }
     }
 
     /// Gives the reactor a socket with this peer, and returns the socket's address.
     fn meet<P: Protocol>(&mut self, reactor: &mut Reactor<P>) -> SocketAddr {
-        reactor.connect(&Address::Udp(self.at.into()), TAG).unwrap();
+        self.id = reactor.connect(&Address::Udp(self.at.into()), TAG).ok();
         reactor.call(|_, out| out.send_to(TAG, self.at, b"it is me"));
         reactor.turn().unwrap();
         let (_, ours) = self.socket.recv_from(&mut [0; 8]).unwrap();

@@ -4,11 +4,14 @@ mod common;
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use common::{
     Heard, alone, echo, reactor, reactor_with, read_some, turn_at_once, turn_until, write_some,
 };
-use edgeloop_reactor::{Limits, Opened, Peer};
+use edgeloop_reactor::{Bound, Limits, Opened, Peer};
+use nix::sys::socket::{getsockopt, sockopt};
 
 /// A long queue of one listener delays neither the clients of another listener nor open
 /// connections.
@@ -123,5 +126,23 @@ fn the_near_end_of_a_connection_is_known_where_that_costs_nothing() {
         let theirs = of(2).filter(|opened| opened.peer == Peer::Inet(ours));
         assert_eq!(theirs.count(), 1);
         drop(clients);
+    });
+}
+
+/// Clients inherit the option from their listener (tcp(7)).
+#[test]
+fn a_socket_that_was_bound_before_has_keepalive_as_every_listener() {
+    alone(|| {
+        for (keepalive, is_on) in [(Duration::from_secs(60), true), (Duration::ZERO, false)] {
+            let limits = Limits {
+                keepalive,
+                ..Limits::default()
+            };
+            let bound = Bound::new(&"0".parse().unwrap(), 1).unwrap().remove(0);
+            let socket = bound.as_fd().try_clone_to_owned().unwrap();
+            let mut reactor = reactor_with(limits, echo);
+            reactor.serve(bound, 0).unwrap();
+            assert_eq!(getsockopt(&socket, sockopt::KeepAlive), Ok(is_on));
+        }
     });
 }

@@ -8,7 +8,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Heard, PATIENCE, adopt_socket, alone, noise, reactor, reactor_with};
-use edgeloop_reactor::{Closed, Events, Interest, Limits, Poll, SignalAction, Signals, Token};
+use edgeloop_reactor::process::raise_descriptor_limit;
+use edgeloop_reactor::terminal::REDRAW_SIGNALS;
+use edgeloop_reactor::{
+    Closed, Events, Interest, Limits, Outbox, Poll, Protocol, Reactor, SignalAction, Signals, Token,
+};
+use nix::libc;
 use nix::sys::signal::{Signal, raise};
 
 #[test]
@@ -85,6 +90,51 @@ fn sighup_is_passed_to_the_protocol() {
     });
 }
 
+/// A letter for each callback.
+struct Signalled(Vec<u8>);
+
+impl Protocol for Signalled {
+    fn on_service_timer(&mut self, _: &mut Outbox) {
+        self.0.push(b't');
+    }
+}
+
+#[test]
+fn other_signals_have_callbacks_of_their_own() {
+    alone(|| {
+        let mut reactor = Reactor::new(Signalled(Vec::new()), Limits::default()).unwrap();
+        let hook = |signalled: &mut Signalled, out: &mut Outbox| {
+            signalled.0.push(b'r');
+            out.set_service_timer(Duration::ZERO);
+        };
+        let too_early = reactor.on_signals(&REDRAW_SIGNALS, hook).unwrap_err();
+        assert_eq!(too_early.raw_os_error(), Some(libc::EINVAL));
+        reactor.handle_signals().unwrap();
+        for taken in [libc::SIGTERM, libc::SIGHUP, 1_000] {
+            let error = reactor.on_signals(&[taken], hook).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{taken}");
+        }
+        reactor.on_signals(&REDRAW_SIGNALS, hook).unwrap();
+        reactor
+            .on_signals(&[libc::SIGUSR2], |signalled, _| signalled.0.push(b'u'))
+            .unwrap();
+        for (signal, heard) in [
+            (Signal::SIGWINCH, &b"rt"[..]),
+            (Signal::SIGCONT, b"rtrt"),
+            (Signal::SIGUSR2, b"rtrtu"),
+        ] {
+            raise(signal).unwrap();
+            while reactor.protocol().0.len() < heard.len() {
+                reactor.turn().unwrap();
+            }
+            assert_eq!(reactor.protocol().0, heard, "{signal}");
+        }
+        // A signal that stops the reactor still does.
+        raise(Signal::SIGTERM).unwrap();
+        reactor.run().unwrap();
+    });
+}
+
 #[test]
 fn grace_left_is_the_rest_of_the_grace_period() {
     alone(|| {
@@ -154,5 +204,47 @@ fn signals_can_be_passed_on() {
         reactor.run().unwrap();
         assert_eq!(reactor.protocol().heard, [Heard::Stop]);
         assert_eq!(counts.try_iter().count(), 1);
+    });
+}
+
+/// Regression: 300 members of a chat that each had much to ask for held up a signal for 28 s, since a turn
+/// had all of their requests in it.
+#[test]
+fn a_signal_is_heard_within_a_turn_whatever_the_connections_have_to_do() {
+    /// More connections than one wait has events.
+    const PEERS: usize = 600;
+    /// Callbacks that a turn has a budget for.
+    const CALLBACKS: usize = 20;
+    alone(|| {
+        raise_descriptor_limit().unwrap();
+        let limits = Limits::default();
+        let units = limits.turn_budget / CALLBACKS;
+        let mut heard_before = 0;
+        let mut reactor = reactor_with(limits, move |heard, out| {
+            if let Heard::Data(..) = heard {
+                heard_before += 1;
+                out.charge(units);
+                if heard_before == 100 {
+                    raise(Signal::SIGTERM).unwrap();
+                }
+            }
+        });
+        reactor.handle_signals().unwrap();
+        let mut peers: Vec<_> = (0..PEERS)
+            .map(|_| adopt_socket(&mut reactor, 0).1)
+            .collect();
+        for peer in &mut peers {
+            peer.write_all(b"x").unwrap();
+        }
+        while reactor.protocol().count(&Heard::Stop) == 0 {
+            reactor.turn().unwrap();
+        }
+        // What was left of the turn, and what the next wait found before the signal.
+        let most = 100 + 2 * (CALLBACKS + 1);
+        let heard = reactor.protocol().heard.iter();
+        let data = heard.filter(|heard| matches!(heard, Heard::Data(..)));
+        let data = data.count();
+        assert!((100..=most).contains(&data), "{data} callbacks");
+        assert!(reactor.stats().turns_cut > 0);
     });
 }

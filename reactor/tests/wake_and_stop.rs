@@ -394,7 +394,9 @@ fn a_protocol_that_reconnects_on_close_does_not_outlive_a_stop() {
         let grace = Duration::from_millis(50);
         let mut reactor = reactor_with(with_grace(grace), move |heard, out| match heard {
             Heard::Open(..) => out.stop(),
-            Heard::Close(..) => out.connect(again.clone(), 0),
+            Heard::Close(..) => {
+                out.connect(again.clone(), 0);
+            }
             _ => {}
         });
         reactor.connect(&to, 0).unwrap();

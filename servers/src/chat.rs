@@ -24,9 +24,9 @@
 //! | `gate.rs`, `queue.rs`, `bounds.rs` | limits on those lines, and members that wait |
 //! | `commands.rs`, `command.rs` | commands: their effect, and their syntax |
 //! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
+//! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
-//! | `ignored.rs`, `bans.rs` | ignore lists, and the operator's bans |
-//! | `addresses.rs` | the limit of connections from one address |
+//! | `ignored.rs`, `bans.rs`, `addresses.rs` | ignore lists; the operator's bans, and whom they hit |
 //! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: shown, read, and found |
 //! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's terminal: state, input, output |
 //! | `transcript.rs` | the record of all lines |
@@ -51,6 +51,7 @@ mod operator_commands;
 mod options;
 mod pace;
 mod queue;
+mod ranking;
 mod reading;
 mod room;
 mod settings;
@@ -66,12 +67,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol};
+use edgeloop_reactor::{
+    Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog,
+};
 use slab::Slab;
 
 use self::addresses::Addresses;
 use self::bans::Bans;
-use self::bounds::Bounds;
+use self::bounds::{Bounds, ENTRY};
 use self::history::Said;
 use self::ignored::IgnoredNames;
 use self::member::{Kept, Member};
@@ -79,6 +82,7 @@ use self::name::{Directory, Illegal, Rules};
 use self::operator::Operator;
 pub(crate) use self::options::ChatCommand;
 use self::pace::Rates;
+use self::ranking::Ranking;
 use self::room::{Room, Step};
 pub use self::settings::Settings;
 pub use self::transcript::Transcript;
@@ -96,6 +100,10 @@ const LOBBY: &str = "lobby";
 const LOBBY_NUMBER: u32 = 0;
 /// Time before another attempt to write the transcript while its pipe is full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Entries of the log that may follow each other at once: a room that fills or empties.
+const ENTRIES_AT_ONCE: u64 = 100;
+/// Bytes of a refused name that the log shows.
+const SHOWN_MAX: usize = 40;
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
 
 /// The protocol: every connection, room and name of one server.
@@ -120,6 +128,7 @@ pub struct Chat {
     ignored: IgnoredNames,
     rooms: Slab<Room>,
     room_by_name: Directory<u32>,
+    ranking: Ranking,
     /// Rooms with steps that are yet to be summed up.
     crowded: Vec<u32>,
     /// Time of the last summary.
@@ -128,10 +137,12 @@ pub struct Chat {
     bans: Bans,
     operator: Operator,
     transcript: Option<Transcript>,
+    /// The log of what members and newcomers do: their steps, and names that were refused.
+    entries: RateLimitedLog,
     /// The service timer is set.
     ticking: bool,
-    /// Cost of the current callback so far: bytes of replies, and lines times hearers.
-    effort: usize,
+    /// Bytes of replies of the current callback so far.
+    replied: usize,
     /// Output being formatted, one or more whole lines. It is a field so that its memory is reused.
     page: Vec<u8>,
 }
@@ -149,8 +160,7 @@ impl Chat {
             rates: bounds.rates,
             bounds,
             motd: reading::message(settings.motd.as_deref().unwrap_or_default()),
-            // A ban needs the addresses of members.
-            addresses: Addresses::new(settings.max_per_ip, settings.operator),
+            addresses: Addresses::new(settings.operator),
             bans: Bans::default(),
             settings,
             name_rules,
@@ -159,12 +169,14 @@ impl Chat {
             ignored: IgnoredNames::default(),
             rooms: Slab::new(),
             room_by_name: Directory::new(name_rules),
+            ranking: Ranking::default(),
             crowded: Vec::new(),
             summed_up_at: Duration::ZERO,
             operator: Operator::new(Screen::default(), false),
             transcript,
+            entries: RateLimitedLog::new(log::Level::Info, ENTRIES_AT_ONCE),
             ticking: false,
-            effort: 0,
+            replied: 0,
             page: Vec::new(),
         };
         chat.room(LOBBY);
@@ -188,11 +200,7 @@ impl Chat {
     }
 
     fn welcome(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
-        if !self.addresses.admit(id, &peer) {
-            log::info!("refused {peer}: too many connections from its address");
-            self.reply(id, "too many connections from your address", out);
-            return out.close(id);
-        }
+        self.addresses.opened(id, &peer);
         self.members.insert(id, Member::new(peer));
         out.send(id, WELCOME);
         if !self.settings.login_timeout.is_zero() {
@@ -211,7 +219,7 @@ impl Chat {
 
     /// Dismisses a newcomer whose name is not legal, or taken.
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
-        let wanted = harmless(&wanted[..wanted.len().min(100)]);
+        let wanted = harmless(&wanted[..wanted.len().min(SHOWN_MAX)]);
         let reason = illegal.reason();
         self.note(&format!("refused the name '{wanted}': {reason}"), out);
         self.dismiss(id, reason, out);
@@ -239,10 +247,11 @@ impl Chat {
         line: &'a [u8],
         id: ConnId,
         address: Option<IpAddr>,
-        out: &Outbox,
+        out: &mut Outbox,
     ) -> Result<Cow<'a, str>, Illegal> {
         let name = self.name_rules.legal(line)?;
         let fold = self.name_rules.fold(&name);
+        out.charge(self.bans.len() * ENTRY);
         if self.bans.hold(&fold, address, out.now()) {
             return Err(Illegal::Banned);
         }
@@ -272,7 +281,8 @@ impl Chat {
             self.page.extend_from_slice(b"* The room is empty");
         } else {
             self.page.extend_from_slice(b"* The room contains: ");
-            room.list(&self.members, self.settings.plain, &mut self.page);
+            let listed = room.list(&self.members, self.settings.plain, &mut self.page);
+            out.charge(listed * ENTRY);
         }
         self.page.push(b'\n');
         let hearer = self.members.get(id).filter(|member| member.ignores_some());
@@ -281,12 +291,18 @@ impl Chat {
             hearer?.ignores(number)
         };
         let is_heard = |said: &&Said| hearer.is_none() || ignores(said.author()).is_none();
+        if hearer.is_some() {
+            out.charge(room.history.lines().len() * ENTRY);
+        }
         for said in room.history.lines().filter(is_heard) {
             let age = text::age(out.now().saturating_sub(said.at));
             let _ = write!(self.page, "* {age} ");
             self.page.extend_from_slice(&said.line);
         }
         let place = room.enter(id);
+        let count = room.members().len();
+        self.ranking
+            .change(&room.name, Some(count - 1), Some(count));
         if let Some(member) = self.members.get_mut(id) {
             (member.room, member.place) = (number, place);
             room.ignoring += usize::from(member.ignores_some());
@@ -305,6 +321,8 @@ impl Chat {
         }
         let number = self.rooms.insert(Room::new(name)) as u32;
         self.room_by_name.insert(name, number);
+        let room = &self.rooms[number as usize];
+        self.ranking.change(&room.name, None, Some(0));
         number
     }
 
@@ -321,7 +339,11 @@ impl Chat {
         {
             moved.place = place;
         }
-        if room.members().is_empty() && &*room.name != LOBBY {
+        let count = room.members().len();
+        let ends = count == 0 && &*room.name != LOBBY;
+        let after = (!ends).then_some(count);
+        self.ranking.change(&room.name, Some(count + 1), after);
+        if ends {
             self.dissolve_queue(number, out);
             let room = self.rooms.remove(number as usize);
             self.room_by_name.remove(&room.name);
@@ -346,7 +368,9 @@ impl Chat {
         self.leave_queue(id, out);
         self.leave(id, out);
         if let Some(mut member) = self.members.remove(id) {
-            member.take_ignored().clear(&mut self.ignored);
+            let mut ignored = member.take_ignored();
+            out.charge(ignored.len() * ENTRY);
+            ignored.clear(&mut self.ignored);
             if member.has_joined() {
                 self.names.remove(member.name());
             }
@@ -428,10 +452,6 @@ impl Protocol for Chat {
         self.reload_motd();
     }
 
-    fn on_redraw(&mut self, out: &mut Outbox) {
-        self.operator.redraw(out);
-    }
-
     fn on_stop(&mut self, out: &mut Outbox) {
         self.operator.gets_up(out);
     }
@@ -455,6 +475,10 @@ impl Server for Chat {
             stdin: self.settings.operator.then_some(STDIN),
             stdout: self.settings.operator.then_some(STDOUT),
         }
+    }
+
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        self.operator.redraw(out);
     }
 
     /// Sets the limits from the chat's own bounds: a member's pending output comes from other

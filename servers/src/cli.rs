@@ -1,11 +1,14 @@
 //! The command line: names each server, and reads what was typed.
 
+use std::env;
+use std::ffi::OsString;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::chat::ChatCommand;
 use crate::echo::EchoCommand;
-use crate::server::ServerCommand;
+use crate::server::{ServerCommand, Turns};
 use crate::sink::SinkCommand;
 use crate::talk::TalkCommand;
 use crate::upper::UpperCommand;
@@ -60,7 +63,7 @@ macro_rules! servers {
             }
 
             /// Options that exclude each other. An error is a message for the user.
-            fn check(&self) -> Result<(), &'static str> {
+            pub(crate) fn check(&self) -> Result<(), &'static str> {
                 match self {
                     $(Server::$name(command) => check(command),)*
                 }
@@ -70,6 +73,13 @@ macro_rules! servers {
             pub(crate) fn run(self) -> Result<(), String> {
                 match self {
                     $(Server::$name(command) => command.run(),)*
+                }
+            }
+
+            /// The server on one reactor, listening.
+            pub(crate) fn start(self) -> Result<Box<dyn Turns>, String> {
+                match self {
+                    $(Server::$name(command) => command.start(),)*
                 }
             }
         }
@@ -99,22 +109,30 @@ fn check<C: ServerCommand>(command: &C) -> Result<(), &'static str> {
 impl Cli {
     /// The command line that the user typed; ends the program if it is not understood.
     pub(crate) fn read() -> Cli {
-        let fail = |kind, why: &str| -> ! { Cli::command().error(kind, why).exit() };
-        let typed = std::env::args_os().collect();
-        let variable = |name: &str| std::env::var_os(name);
-        let arguments = environment::arguments(Cli::command(), typed, variable, applies);
-        let arguments = arguments.unwrap_or_else(|why| fail(ErrorKind::ValueValidation, &why));
-        let cli: Cli = print::parse(arguments);
+        let understood = Cli::understand(env::args_os().collect(), |name| env::var_os(name));
+        understood.unwrap_or_else(|error| print::explain("edgeloop", &error))
+    }
+
+    /// Parses a command line, whose first argument is the program's name, and the variables of an
+    /// environment. An error is a message for the user, or the help that was asked for.
+    pub(crate) fn understand(
+        typed: Vec<OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Cli, clap::Error> {
+        let fail = |kind, why: &str| Cli::command().error(kind, why);
+        let arguments = environment::arguments(Cli::command(), typed, &variable, applies)
+            .map_err(|why| fail(ErrorKind::ValueValidation, &why))?;
+        let cli = Cli::try_parse_from(arguments)?;
         if let Command::Serve(server) = &cli.command
             && let Err(conflict) = server.check()
         {
-            let conflict = format!(
-                "{conflict}{}",
-                environment::blame("edgeloop", conflict, variable)
-            );
-            fail(ErrorKind::ArgumentConflict, &conflict);
+            let blame = environment::blame("edgeloop", conflict, variable);
+            return Err(fail(
+                ErrorKind::ArgumentConflict,
+                &format!("{conflict}{blame}"),
+            ));
         }
-        cli
+        Ok(cli)
     }
 }
 

@@ -9,8 +9,8 @@ use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
 use crate::models::{Answer, Conversation};
 use crate::options::{AnswerOptions, Options, default_port, or_http};
-use crate::serve::serve;
-use crate::server::{Server, ServerCommand};
+use crate::serve::{serve, start_alone};
+use crate::server::{Server, ServerCommand, Turns};
 use crate::web::{Page, Policy, Site, Web};
 
 const PORT: u16 = 9876;
@@ -82,14 +82,35 @@ impl ServerCommand for EchoCommand {
     }
 
     fn run(self) -> Result<(), String> {
-        let answers_low_ports = self.options.answer_low_ports;
-        let protocol = move || Echo { answers_low_ports };
-        if !self.options().has_web() {
+        let protocol = self.protocol();
+        let Some(site) = self.site() else {
+            let protocol = move || protocol.clone();
             return serve::<_, EchoConversation>(protocol, self.options(), PORT);
-        }
-        let site = Site::of_echo(self.policy.clone()).with_page("/", Page::html(PAGE));
-        let protocol = move || Web::new(protocol(), site.clone());
+        };
+        let protocol = move || Web::new(protocol.clone(), site.clone());
         serve::<_, EchoConversation>(protocol, self.options(), PORT)
+    }
+
+    fn start(self) -> Result<Box<dyn Turns>, String> {
+        let protocol = self.protocol();
+        let Some(site) = self.site() else {
+            return Ok(Box::new(start_alone(protocol, self.options(), PORT)?));
+        };
+        let protocol = Web::new(protocol, site);
+        Ok(Box::new(start_alone(protocol, self.options(), PORT)?))
+    }
+}
+
+impl EchoCommand {
+    fn protocol(&self) -> Echo {
+        let answers_low_ports = self.options.answer_low_ports;
+        Echo { answers_low_ports }
+    }
+
+    /// What browsers see, if some of the addresses are for them.
+    fn site(&self) -> Option<Site> {
+        let site = || Site::of_echo(self.policy.clone()).with_page("/", Page::html(PAGE));
+        self.options().has_web().then(site)
     }
 }
 

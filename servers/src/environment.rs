@@ -118,11 +118,18 @@ fn check(
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let message = first.trim_start_matches("error: ");
-    Err(message.replace(&format!("'{option}'"), variable))
+    let message = message.replace(&format!("'{option}'"), variable);
+    // Of a value that is not UTF-8, or that has an empty line, the message names no option.
+    match message.contains(variable) {
+        true => Err(message),
+        false => Err(format!("{variable}: {message}")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use clap::Parser;
 
     use super::*;
@@ -141,11 +148,14 @@ mod tests {
         },
     }
 
-    fn with(settings: &[(&str, &str)], typed: &[&str]) -> Result<Vec<String>, String> {
+    fn with<S: AsRef<OsStr>>(
+        settings: &[(&str, S)],
+        typed: &[&str],
+    ) -> Result<Vec<String>, String> {
         let typed = typed.iter().map(OsString::from).collect();
         let variable = |name: &str| {
             let found = settings.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| OsString::from(value))
+            found.map(|(_, value)| value.as_ref().to_owned())
         };
         let command = <Cli as clap::CommandFactory>::command();
         let all = arguments(command, typed, variable, |_, long| long != "denied")?;
@@ -200,6 +210,15 @@ mod tests {
             let error = with(&[(name, value)], &["edgeloop", "echo"]).unwrap_err();
             assert!(error.contains(name) && error.contains(value), "{error}");
             assert!(!error.contains("--"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_variable_of_a_value_that_is_no_word() {
+        for value in [&b"\xff"[..], b"5s\n\nand more"] {
+            let settings = [("EDGELOOP_IDLE_TIMEOUT", OsStr::from_bytes(value))];
+            let error = with(&settings, &["edgeloop", "echo"]).unwrap_err();
+            assert!(error.contains("EDGELOOP_IDLE_TIMEOUT"), "{error}");
         }
     }
 }

@@ -35,6 +35,10 @@ impl<P> Front<P> {
         &self.protocol
     }
 
+    pub(crate) fn protocol_mut(&mut self) -> &mut P {
+        &mut self.protocol
+    }
+
     fn greet(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         if log_enabled!(Level::Debug) {
             log::debug!("connection {id:?} from {peer}");
@@ -58,10 +62,9 @@ impl<P: Server> Protocol for Front<P> {
         on_again(id: ConnId);
         on_timer(id: ConnId);
         on_service_timer();
-        on_connect_error(tag: u64, why: Closed);
+        on_connect_error(id: ConnId, tag: u64, why: Closed);
         on_unsent(tag: u64, datagram: Vec<u8>);
         on_wake();
-        on_redraw();
         on_stop();
     }
 

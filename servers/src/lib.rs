@@ -49,13 +49,16 @@ pub mod values;
 pub mod web;
 mod workers;
 
+use std::ffi::OsString;
+use std::iter;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use edgeloop_reactor::process::{ignore_write_signals, reap_orphans, reason};
 use edgeloop_reactor::terminal::serve_in_background;
 
 use crate::cli::{Cli, Command, Server};
+pub use crate::server::Turns;
 
 /// The program: reads the command line, serves, and tells how it ended.
 #[must_use]
@@ -75,6 +78,32 @@ pub fn main() -> ExitCode {
     };
     logging::finish();
     status
+}
+
+/// A server with this command line, `["echo", "--high-water", "4096"]`, on one reactor in the caller's
+/// hand: for a test that makes its turns one by one. It neither starts a log nor reads the
+/// environment, and of the process it changes what `edgeloop` does as well: the limit of descriptors,
+/// and how signals are handled. Errors: a message about the command line, or why it cannot serve.
+pub fn start(arguments: &[&str]) -> Result<Box<dyn Turns>, String> {
+    let typed = iter::once("edgeloop").chain(arguments.iter().copied());
+    let cli = Cli::try_parse_from(typed).map_err(|error| error.to_string())?;
+    match cli.command {
+        Command::Serve(server) => {
+            server.check()?;
+            server.start()
+        }
+        Command::Generate(_) => Err("this is not a server".into()),
+    }
+}
+
+/// Checks a command line of the program and the variables of an environment, without serving. The
+/// first argument is the program's name. An error is a message for the user, or the help that was
+/// asked for.
+pub fn check_command_line(
+    arguments: Vec<OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<(), clap::Error> {
+    Cli::understand(arguments, variable).map(drop)
 }
 
 /// Signals that concern the process, whatever it serves and how.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use edgeloop_reactor::Limits;
 use edgeloop_reactor::process::{open_descriptors, raise_descriptor_limit, reason};
+use edgeloop_reactor::{Limits, PerAddress};
 
 use crate::options::Options;
 
@@ -22,10 +22,16 @@ pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
     let descriptors = raise_descriptor_limit()
         .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))?;
     let max_connections = max_connections(options, descriptors);
-    log::info!("up to {max_connections} connections (RLIMIT_NOFILE is {descriptors})");
+    say_limits(
+        options,
+        max_connections,
+        &format!("RLIMIT_NOFILE is {descriptors}"),
+    );
     Ok(Limits {
         max_connections,
+        max_per_address: options.max_per_ip,
         high_water: options.high_water,
+        max_pending: options.max_pending,
         idle_timeout: options.idle_timeout,
         stall_timeout: options.stall_timeout,
         keepalive: options.keepalive,
@@ -35,6 +41,18 @@ pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
         backlog: options.backlog,
         ..Limits::default()
     })
+}
+
+/// Logs the most connections in all, the cause of that limit, and the most from one address.
+pub(crate) fn say_limits(options: &Options, max_connections: usize, cause: &str) {
+    let share = match PerAddress::new(options.max_per_ip, max_connections).most() {
+        Some(most) if options.max_per_ip.is_some() => {
+            format!(", {most} of them from one address")
+        }
+        Some(most) => format!(", {most} of them from one address but loopback"),
+        None => String::new(),
+    };
+    log::info!("up to {max_connections} connections{share} ({cause})");
 }
 
 /// The user's limit of connections, lowered to the number of descriptors if need be.

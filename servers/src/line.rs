@@ -85,16 +85,20 @@ impl LineAssembler {
         }
     }
 
-    /// Erases the last character of the unfinished line; a byte that is not UTF-8 counts as one.
-    pub fn erase(&mut self) {
+    /// Erases the last characters of the unfinished line, `count` of them or all; a byte that is not
+    /// UTF-8 counts as one.
+    pub fn erase(&mut self, count: usize) {
         let State::Partial(first) = &mut self.state else {
             return;
         };
-        let is_character = |len: &usize| {
-            str::from_utf8(&first[first.len() - len..]).is_ok_and(|last| last.chars().count() == 1)
-        };
-        let last = (1..=first.len().min(4)).find(is_character);
-        first.truncate(first.len().saturating_sub(last.unwrap_or(1)));
+        for _ in 0..count.min(first.len()) {
+            let is_character = |len: &usize| {
+                let last = str::from_utf8(&first[first.len() - len..]);
+                last.is_ok_and(|last| last.chars().count() == 1)
+            };
+            let last = (1..=first.len().min(4)).find(is_character);
+            first.truncate(first.len().saturating_sub(last.unwrap_or(1)));
+        }
     }
 
     /// Whether nothing is kept: the next byte begins a line.
@@ -328,9 +332,9 @@ mod tests {
         let mut lines = LineAssembler::default();
         let mut seen = Vec::new();
         let mut each = |line: Line<'_>| seen.push(owned(line));
-        lines.erase();
+        lines.erase(1);
         lines.push("aé".as_bytes(), 4, &mut each);
-        lines.erase();
+        lines.erase(1);
         lines.push(b"b", 4, &mut each);
         lines.end(b"c\r", 4, &mut each);
         assert!(lines.is_empty());
@@ -343,11 +347,11 @@ mod tests {
                         .chars()
                         .chain(chunk.invalid().iter().map(|_| 'x'))
                 })
-                .for_each(|_| lines.erase());
+                .for_each(|_| lines.erase(1));
             assert!(lines.is_empty(), "{part:?}");
         }
         lines.push(b"12345", 4, &mut each);
-        lines.erase();
+        lines.erase(1);
         lines.push(b"6", 4, &mut each);
         lines.end(b"7", 4, &mut each);
         lines.end(b"", 4, &mut each);

@@ -1,5 +1,6 @@
 //! Listens on the addresses that the user named, and says so.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 
@@ -52,7 +53,7 @@ fn only_new(
     (!numbers.is_empty()).then(|| host.clone().with_numbers(numbers))
 }
 
-pub(crate) fn cannot_listen(place: &Place, error: &io::Error) -> String {
+pub(crate) fn cannot_listen(place: &impl Display, error: &io::Error) -> String {
     format!("cannot listen on {place}: {}", reason(error))
 }
 

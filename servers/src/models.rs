@@ -23,6 +23,7 @@
 
 mod acceptor;
 mod blocking;
+mod capacity;
 mod client;
 mod conversation;
 mod doors;
@@ -36,21 +37,27 @@ use nix::errno::Errno;
 
 use self::acceptor::Acceptor;
 pub(crate) use self::blocking::take_unannounced;
+use self::capacity::Capacity;
 pub(crate) use self::conversation::{Answer, Conversation};
 use self::doors::Doors;
 use self::fork::Processes;
 use self::thread::Threads;
-use crate::limits::max_connections;
+use crate::limits::{max_connections, say_limits};
 use crate::options::Options;
 use crate::place::Place;
+
+/// Memory of a client's process and of a client's thread, in bytes: what the table above says, and
+/// the socket with its buffers.
+const PROCESS_BYTES: u64 = 256 * 1024;
+const THREAD_BYTES: u64 = 128 * 1024;
 
 /// Listens on these addresses and serves each client with a process, until a signal, or until
 /// `--once` is fulfilled.
 pub(crate) fn fork<C: Conversation>(options: &Options, places: &[Place]) -> Result<(), String> {
     raise_limit()?;
     let doors = open::<C>(options, places)?;
-    // A client takes no descriptor of the server. If another resource runs out, fork(2) fails.
-    let max_connections = options.max_connections.unwrap_or(usize::MAX);
+    // A client takes no descriptor of the server.
+    let max_connections = affordable(options, usize::MAX, PROCESS_BYTES);
     Acceptor::new(doors, Processes::<C>::new()?, options, max_connections).run()
 }
 
@@ -59,9 +66,23 @@ pub(crate) fn fork<C: Conversation>(options: &Options, places: &[Place]) -> Resu
 pub(crate) fn thread<C: Conversation>(options: &Options, places: &[Place]) -> Result<(), String> {
     let descriptors = raise_limit()?;
     let doors = open::<C>(options, places)?;
-    let max_connections = max_connections(options, descriptors);
-    log::info!("up to {max_connections} connections (RLIMIT_NOFILE is {descriptors})");
+    let possible = max_connections(options, descriptors);
+    let max_connections = affordable(options, possible, THREAD_BYTES);
     Acceptor::new(doors, Threads::<C>::new(), options, max_connections).run()
+}
+
+/// The user's limit of connections, or else the number of them that the machine can serve in this
+/// way; in both cases at most `possible`.
+fn affordable(options: &Options, possible: usize, client_bytes: u64) -> usize {
+    let (clients, cause) = if let Some(wanted) = options.max_connections {
+        (wanted, "--max-connections")
+    } else {
+        let Capacity { clients, cause } = Capacity::of_this_machine(client_bytes);
+        (clients, cause)
+    };
+    let (clients, cause) = (clients, cause).min((possible, "RLIMIT_NOFILE"));
+    say_limits(options, clients, cause);
+    clients
 }
 
 fn raise_limit() -> Result<u64, String> {

@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use edgeloop_reactor::process::reason;
-use edgeloop_reactor::{Direction, Limits, Reactor};
+use edgeloop_reactor::{Direction, Limits, Reactor, Stats};
 
 use crate::front::Front;
-use crate::listen::Share;
-use crate::server::Server;
+use crate::listen::{Share, cannot_listen};
+use crate::server::{Server, Turns};
 
 /// A reactor with a protocol and its front.
 pub(crate) fn reactor<S: Server>(
@@ -17,7 +17,8 @@ pub(crate) fn reactor<S: Server>(
     mut limits: Limits,
 ) -> Result<Reactor<Front<S>>, String> {
     protocol.adjust(&mut limits);
-    Reactor::new(Front::new(protocol, once), limits).map_err(|error| reason(&error))
+    Reactor::new(Front::new(protocol, once), limits)
+        .map_err(|error| format!("cannot start the event loop: {}", reason(&error)))
 }
 
 /// Gives a server that reads standard input this stream.
@@ -53,8 +54,9 @@ pub(crate) fn serve_share<S: Server>(
 ) -> Result<(), String> {
     for (bound, tag) in share {
         let address = bound.address().clone();
-        let failed = |error| format!("cannot listen on {address}: {}", reason(&error));
-        reactor.serve(bound, tag).map_err(failed)?;
+        reactor
+            .serve(bound, tag)
+            .map_err(|error| cannot_listen(&address, &error))?;
     }
     Ok(())
 }
@@ -65,5 +67,23 @@ pub(crate) fn run<S: Server>(reactor: &mut Reactor<Front<S>>) -> Result<(), Stri
     match reactor.protocol().protocol().failure() {
         Some(failure) => Err(failure),
         None => Ok(()),
+    }
+}
+
+impl<S: Server> Turns for Reactor<Front<S>> {
+    fn turn(&mut self) -> io::Result<()> {
+        Reactor::turn(self)
+    }
+
+    fn is_done(&self) -> bool {
+        Reactor::is_done(self)
+    }
+
+    fn stats(&self) -> Stats {
+        Reactor::stats(self)
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.protocol().protocol().failure()
     }
 }

@@ -8,7 +8,7 @@ use edgeloop_reactor::Address;
 use log::LevelFilter;
 
 use crate::place::Place;
-use crate::values::{duration, positive, size};
+use crate::values::{duration, number, positive, size};
 
 /// Options that every server takes.
 #[derive(Debug, Args)]
@@ -34,6 +34,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = positive::<usize>)]
     pub(crate) max_connections: Option<usize>,
 
+    /// Refuse connections from one address (an IPv6 /64 is one) above this number; 0 is no limit
+    /// [default: half of --max-connections; none from this machine, over loopback or Unix sockets]
+    #[arg(long, value_name = "N", value_parser = number::<usize>)]
+    pub(crate) max_per_ip: Option<usize>,
+
     /// Close a connection that neither sent nor accepted a byte for so long; 0 is never
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     pub(crate) idle_timeout: Duration,
@@ -50,6 +55,11 @@ pub(crate) struct Options {
     /// Bytes waiting for one peer before its input is paused
     #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = size)]
     pub(crate) high_water: usize,
+
+    /// Bytes waiting for all peers together; above it, peers that take nothing are closed, the
+    /// largest queue first
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
+    pub(crate) max_pending: usize,
 
     /// Connections that the kernel keeps until they are accepted; it takes no more than
     /// /proc/sys/net/core/somaxconn

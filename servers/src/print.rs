@@ -1,32 +1,27 @@
 //! Printing that may wait: in threads and processes that have nothing else to do, and in a program
 //! before it serves and after it has served.
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process;
 
-use clap::Parser;
 use edgeloop_reactor::process::reason;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::{stderr, sys};
 
-/// Reads a command line. Ends the program after `--help`, `--version`, or an argument that is not
-/// understood.
-#[must_use]
-pub fn parse<C: Parser>(arguments: Vec<OsString>) -> C {
-    let error = match C::try_parse_from(arguments) {
-        Ok(parsed) => return parsed,
-        Err(error) if error.use_stderr() => error.exit(),
-        Err(help) => help,
-    };
+/// Ends the program after a command line that was not understood, or that asked for `--help` or
+/// `--version`: prints the reason, or the text that was asked for.
+pub fn explain(program: &str, error: &clap::Error) -> ! {
+    if error.use_stderr() {
+        error.exit();
+    }
     let printed = check().and_then(|()| error.print());
     match judge(printed.and_then(|()| io::stdout().flush())) {
         Ok(()) => process::exit(0),
         Err(failure) => {
-            stderr::say(&format!("{}: {failure}", C::command().get_name()));
+            stderr::say(&format!("{program}: {failure}"));
             process::exit(1)
         }
     }

@@ -8,10 +8,16 @@ use edgeloop_reactor::terminal::{is_anothers, may_draw};
 
 use crate::harmless::Harmless;
 use crate::stderr;
-use crate::terminal::{self, Editor, PASTE_OFF, PASTE_ON, RawMode, Typed};
+use crate::terminal::{self, Editor, PASTE_OFF, PASTE_ON, RawMode, Typed, wrap};
 
 /// Longest part of a line, in bytes, that is held back until its end comes.
 const HELD_BACK_MAX: usize = 4096;
+
+/// A notice as a terminal shows it: in reverse video (SGR 7, ECMA-48). The peer's text cannot be: its
+/// control characters are shown, not sent.
+fn marked(notice: &str) -> String {
+    format!("\x1b[7m{notice}\x1b[0m")
+}
 
 /// A terminal, or what stands in its place, between a person and a peer.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ struct Edited {
     harmless: Harmless,
     /// The beginning of a line of the peer's, until its end comes.
     held_back: Vec<u8>,
+    /// The beginning of that line was shown before, as a line of its own.
+    continues: bool,
 }
 
 impl fmt::Debug for Edited {
@@ -88,6 +96,7 @@ impl Screen {
                 width: || terminal::width(io::stdout()),
                 harmless: Harmless::default(),
                 held_back: Vec::new(),
+                continues: false,
             });
             edited.take_terminal(screen);
             self.kind = Kind::Edited(edited);
@@ -118,6 +127,13 @@ impl Screen {
                 edited.harmless.feed(bytes, &mut edited.held_back);
                 edited.print_lines(screen);
             }
+        }
+    }
+
+    /// The next bytes are of another peer, and begin a line.
+    pub(crate) fn next_peer(&mut self) {
+        if let Kind::Edited(edited) = &mut self.kind {
+            edited.continues = false;
         }
     }
 
@@ -173,13 +189,14 @@ impl Screen {
     }
 
     /// Shows a notice of this program's: above the line being edited if there is one, otherwise on
-    /// standard error.
+    /// standard error. On a terminal it is marked as no text of a peer can be.
     pub(crate) fn notice(&mut self, notice: &str, screen: &mut Vec<u8>) {
         match &mut self.kind {
             Kind::Edited(edited) => {
                 edited.take_terminal(screen);
-                edited.print(format!("{notice}\n").as_bytes(), screen);
+                edited.print(format!("{}\n", marked(notice)).as_bytes(), screen);
             }
+            _ if io::stderr().is_terminal() => stderr::say(&marked(notice)),
             _ => stderr::say(notice),
         }
     }
@@ -240,12 +257,24 @@ impl Edited {
         }
     }
 
+    /// Prints text of the peer's above the line being typed, in rows of the terminal's width.
+    fn print_wrapped(&mut self, text: &[u8], screen: &mut Vec<u8>) {
+        let continues = mem::replace(&mut self.continues, !text.ends_with(b"\n"));
+        let mut rows = Vec::new();
+        let text = String::from_utf8_lossy(text);
+        wrap(&text, (self.width)(), continues, &mut rows);
+        if self.continues {
+            rows.push(b'\n');
+        }
+        self.print(&rows, screen);
+    }
+
     /// Prints the complete lines, and a line that is too long to wait for.
     fn print_lines(&mut self, screen: &mut Vec<u8>) {
         if let Some(end) = self.held_back.iter().rposition(|&byte| byte == b'\n') {
             let rest = self.held_back.split_off(end + 1);
             let lines = mem::replace(&mut self.held_back, rest);
-            self.print(&lines, screen);
+            self.print_wrapped(&lines, screen);
         }
         if self.held_back.len() > HELD_BACK_MAX {
             self.print_rest(screen);
@@ -254,9 +283,8 @@ impl Edited {
 
     fn print_rest(&mut self, screen: &mut Vec<u8>) {
         if !self.held_back.is_empty() {
-            let mut line = mem::take(&mut self.held_back);
-            line.push(b'\n');
-            self.print(&line, screen);
+            let line = mem::take(&mut self.held_back);
+            self.print_wrapped(&line, screen);
         }
     }
 }

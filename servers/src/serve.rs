@@ -4,8 +4,11 @@ use std::io;
 use std::os::fd::AsFd;
 
 use edgeloop_reactor::process::reason;
+use edgeloop_reactor::terminal::REDRAW_SIGNALS;
+use edgeloop_reactor::{Outbox, Reactor};
 
 use crate::ending;
+use crate::front::Front;
 use crate::limits::limits;
 use crate::listen::{listen, resolve};
 use crate::logging;
@@ -62,12 +65,27 @@ pub(crate) fn serve_alone<S: Server>(
 ) -> Result<(), String> {
     check_stdout(&protocol)?;
     logging::start(options.log_level(), options.log_file.as_deref())?;
+    let mut reactor = start_alone(protocol, options, default_port)?;
+    let served = run(&mut reactor);
+    ending::begin(reactor.grace_left());
+    served
+}
+
+/// A reactor with a server, its signals, its standard streams and its listeners. The log is the
+/// caller's affair.
+pub(crate) fn start_alone<S: Server>(
+    protocol: S,
+    options: &Options,
+    default_port: u16,
+) -> Result<Reactor<Front<S>>, String> {
     let limits = limits(options)?;
     // Names are resolved before signals are handled: Ctrl-C ends a resolution that takes long.
     let addresses = resolve(options, default_port)?;
     let mut reactor = reactor(protocol, options.once, limits)?;
+    let redraw = |front: &mut Front<S>, out: &mut Outbox| front.protocol_mut().on_redraw(out);
     reactor
         .handle_signals()
+        .and_then(|()| reactor.on_signals(&REDRAW_SIGNALS, redraw))
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
     adopt_stdout(&mut reactor, io::stdout().as_fd().try_clone_to_owned())?;
@@ -75,7 +93,5 @@ pub(crate) fn serve_alone<S: Server>(
     for share in listen(&addresses, options, 1, |_| Ok(()))? {
         serve_share(&mut reactor, share)?;
     }
-    let served = run(&mut reactor);
-    ending::begin(reactor.grace_left());
-    served
+    Ok(reactor)
 }

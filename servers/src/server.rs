@@ -1,7 +1,9 @@
 //! The words that servers and the code that runs them have in common.
 
+use std::io;
+
 use clap::Args;
-use edgeloop_reactor::{Limits, Outbox, Protocol};
+use edgeloop_reactor::{Limits, Outbox, Protocol, Stats};
 
 use crate::options::Options;
 pub(crate) use crate::place::{CLIENT, WEB};
@@ -21,6 +23,12 @@ pub trait Server: Protocol {
     /// With `--once`: the one client has been served. The server ends as soon as its remaining
     /// connections, the standard streams, have ended.
     fn on_served(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+
+    /// The process goes on after it was stopped, or its terminal has another size: a server that draws
+    /// on the terminal draws again.
+    fn on_redraw(&mut self, out: &mut Outbox) {
         let _ = out;
     }
 
@@ -74,4 +82,22 @@ pub(crate) trait ServerCommand: Args {
 
     /// Serves until the end.
     fn run(self) -> Result<(), String>;
+
+    /// The server on one reactor, listening; the caller makes its turns.
+    fn start(self) -> Result<Box<dyn Turns>, String>;
+}
+
+/// A server whose turns its caller makes.
+pub trait Turns {
+    /// One turn of its reactor. Errors: those of epoll_wait(2).
+    fn turn(&mut self) -> io::Result<()>;
+
+    /// Whether the server has ended.
+    fn is_done(&self) -> bool;
+
+    /// The counters of its reactor.
+    fn stats(&self) -> Stats;
+
+    /// After the end: the failure, if there was one. A message for the user.
+    fn failure(&self) -> Option<String>;
 }

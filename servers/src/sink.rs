@@ -13,15 +13,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
-use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol};
+use edgeloop_reactor::{
+    Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, Peer, Protocol, RateLimitedLog,
+};
 
 use crate::harmless::harmless_up_to;
 use crate::line::{Line, LineAssembler};
 use crate::models::{Answer, Conversation, take_unannounced};
 use crate::options::{Options, default_port};
 use crate::print::print;
-use crate::serve::serve;
-use crate::server::{Server, ServerCommand, StandardStreams};
+use crate::serve::{serve, start_alone};
+use crate::server::{Server, ServerCommand, StandardStreams, Turns};
 
 const PORT: u16 = 8888;
 
@@ -36,7 +38,7 @@ Example:
   echo hello | nc -N 127.0.0.1 8888";
 
 /// The tag of standard output.
-const STDOUT: u64 = 1;
+pub const STDOUT: u64 = 1;
 
 /// The longest line that is printed, its end included: as much as a pipe keeps in one piece among
 /// several writers (pipe(7), `PIPE_BUF`), which matters to the models with several processes.
@@ -57,6 +59,7 @@ pub struct Sink {
     came_and_went: u64,
     /// Number of datagrams dropped meanwhile: their senders cannot be made to wait.
     missed: u64,
+    misses: RateLimitedLog,
     /// Lines being put together; kept, so that its memory is reused.
     page: Vec<u8>,
     failure: Option<String>,
@@ -80,6 +83,7 @@ impl Sink {
             is_full: false,
             came_and_went: 0,
             missed: 0,
+            misses: RateLimitedLog::default(),
             page: Vec::new(),
             failure: None,
         }
@@ -111,9 +115,13 @@ impl Sink {
             }
         }
         self.print(out);
-        match mem::take(&mut self.missed) {
-            0 => {}
-            missed => log::warn!("datagrams dropped while standard output was full: {missed}"),
+        let now_ms = out.now().as_millis() as u64;
+        if self.missed > 0 && self.misses.is_open(now_ms) {
+            let missed = mem::take(&mut self.missed);
+            self.misses.log(
+                now_ms,
+                format_args!("datagrams dropped while standard output was full: {missed}"),
+            );
         }
     }
 }
@@ -292,6 +300,11 @@ impl ServerCommand for SinkCommand {
         let next_number = Arc::new(AtomicU64::new(0));
         let protocol = move || Sink::new(Arc::clone(&next_number));
         serve::<_, SinkConversation>(protocol, &self.options, PORT)
+    }
+
+    fn start(self) -> Result<Box<dyn Turns>, String> {
+        let protocol = Sink::new(Arc::default());
+        Ok(Box::new(start_alone(protocol, &self.options, PORT)?))
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::write as write_to;
@@ -62,7 +62,18 @@ pub(crate) fn write(line: &[u8]) {
     match way() {
         Some(Way::Direct(stderr, lost)) => write_directly(stderr, lost, &cut(line)),
         Some(Way::Thread(recorder)) => recorder.line(line),
-        None => {}
+        None => write_unless_it_waits(&cut(line)),
+    }
+}
+
+/// Writes without a descriptor of our own: the message that there are none left must get through. A
+/// pipe or terminal that is ready takes a line that has been cut without waiting (pipe(7)).
+fn write_unless_it_waits(line: &[u8]) {
+    let stderr = io::stderr();
+    let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+        // There is no other place for a complaint.
+        let _ = write_to(&stderr, line);
     }
 }
 

@@ -9,6 +9,9 @@
 //! shown. When the peer ends its half, a person is told so and the conversation is over. A file or
 //! a pipe is sent to its end first: the peer may have come to the end of a file too.
 //!
+//! A person that was called can hang up (`/hangup`): a peer that says nothing would keep all others
+//! out. Callers do not wait for that. They are told that the line is busy, and call again.
+//!
 //! `talk.rs` is about the three connections, `our_half.rs` about input on its way to the peer,
 //! `notices.rs` and `callers.rs` about what the person is told. `command.rs` is the server's
 //! command line; the client's is in another crate.
@@ -82,6 +85,16 @@ pub struct Talk {
 }
 
 impl Talk {
+    /// The process goes on after it was stopped, or its terminal has another size: draws again.
+    pub fn redraw(&mut self, out: &mut Outbox) {
+        let mut drawn = Vec::new();
+        self.screen.redraw(&mut drawn);
+        // While the screen takes nothing, drawing is left to the next key or notice.
+        if !self.screen_is_full {
+            self.put(&drawn, out);
+        }
+    }
+
     /// The side that is called.
     #[must_use]
     pub fn answering(screen: Screen) -> Self {
@@ -141,6 +154,7 @@ impl Talk {
             };
         }
         self.peer = Some(id);
+        self.screen.next_peer();
         (self.peer_ended, self.peer_is_full) = (false, false);
         if self.screen_is_full {
             out.pause(id);
@@ -198,6 +212,17 @@ impl Talk {
         }
         // Further input is for the next caller.
         self.pace_stdin(out);
+    }
+
+    /// The person ends the call. The peer receives what was said before, and its later words are
+    /// discarded; the next caller is welcome at once.
+    fn hang_up(&mut self, out: &mut Outbox) {
+        let Some(peer) = self.peer else {
+            return self.notice("nobody is there", out);
+        };
+        out.finish(peer);
+        self.peer_has_gone(Closed::Finished, out);
+        self.notice("hung up", out);
     }
 
     /// Notes a failure if a call ended too early. The server may leave a person at any time; a
@@ -291,7 +316,9 @@ impl Protocol for Talk {
     /// unfinished, to catch up on callers that were left out.
     fn on_service_timer(&mut self, out: &mut Outbox) {
         match &self.call {
-            Some(call) if self.peer.is_none() => out.connect(call.address.clone(), PEER),
+            Some(call) if self.peer.is_none() => {
+                out.connect(call.address.clone(), PEER);
+            }
             _ => {
                 self.show_all(out);
                 if !self.screen_is_full {
@@ -333,7 +360,7 @@ impl Protocol for Talk {
         }
     }
 
-    fn on_connect_error(&mut self, _: u64, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: ConnId, _: u64, why: Closed, out: &mut Outbox) {
         let Some(call) = &mut self.call else { return };
         // This program was stopped, which is no failure.
         if why == Closed::Shutdown {
@@ -346,15 +373,6 @@ impl Protocol for Talk {
         }
         let failure = format!("cannot reach {}: {why}", call.address);
         self.fail(failure, out);
-    }
-
-    fn on_redraw(&mut self, out: &mut Outbox) {
-        let mut drawn = Vec::new();
-        self.screen.redraw(&mut drawn);
-        // While the screen takes nothing, drawing is left to the next key or notice.
-        if !self.screen_is_full {
-            self.put(&drawn, out);
-        }
     }
 
     fn on_stop(&mut self, out: &mut Outbox) {
@@ -372,6 +390,10 @@ impl Server for Talk {
 
     fn on_served(&mut self, out: &mut Outbox) {
         self.leave(out);
+    }
+
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        self.redraw(out);
     }
 
     fn failure(&self) -> Option<String> {

@@ -13,7 +13,7 @@
 //! So that it loses no line by that, an IAC before a byte that is no command is text, and a newline
 //! is never an option.
 
-use memchr::memchr3;
+use memchr::{memchr2, memchr3, memmem};
 
 const IAC: u8 = 255;
 const DONT: u8 = 254;
@@ -101,19 +101,24 @@ impl Telnet {
         None
     }
 
-    /// Text, as far as it goes without a closer look: to the end of the line, or before an IAC or a
-    /// NUL; or a NUL by itself.
+    /// Text, as far as it goes without a closer look: to the end of the line, or before an IAC or the NUL
+    /// of an Enter key; or that NUL by itself.
     fn take_text<'a>(&mut self, bytes: &mut &'a [u8]) -> &'a [u8] {
+        if self.after_cr && bytes.first() == Some(&0) {
+            self.after_cr = false;
+            *bytes = &bytes[1..];
+            return b"\n";
+        }
         let len = match memchr3(b'\n', IAC, 0, bytes) {
-            Some(at) if at == 0 || bytes[at] == b'\n' => at + 1,
+            Some(at) if bytes[at] == b'\n' => at + 1,
+            Some(at) if bytes[at] == 0 => text_with_nuls(bytes),
             Some(at) => at,
             None => bytes.len(),
         };
         let (text, rest) = bytes.split_at(len);
         *bytes = rest;
-        let is_enter = self.after_cr && text == [0];
         self.after_cr = text.ends_with(b"\r");
-        if is_enter { b"\n" } else { text }
+        text
     }
 
     /// Takes one byte of a command.
@@ -166,6 +171,17 @@ impl Telnet {
     pub fn is_idle(&self) -> bool {
         *self == Telnet::default()
     }
+}
+
+/// The length of a text that has NULs in it: a NUL after a CR is the next text, any other is no more than
+/// a byte.
+fn text_with_nuls(bytes: &[u8]) -> usize {
+    let len = match memchr2(b'\n', IAC, bytes) {
+        Some(at) => at + usize::from(bytes[at] == b'\n'),
+        None => bytes.len(),
+    };
+    let enter = memmem::find(&bytes[..len], b"\r\0");
+    enter.map_or(len, |cr| cr + 1)
 }
 
 #[cfg(test)]

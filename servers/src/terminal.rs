@@ -16,6 +16,7 @@ mod keys;
 mod line;
 mod raw_mode;
 mod row;
+mod wrap;
 
 use std::env;
 use std::ffi::OsStr;
@@ -28,6 +29,7 @@ pub use self::editor::{Editor, PASTE_OFF, PASTE_ON, Typed};
 pub use self::history::HISTORY_LIMIT;
 pub use self::line::LINE_LIMIT;
 pub use self::raw_mode::RawMode;
+pub(crate) use self::wrap::wrap;
 
 /// Assumed width of a terminal that does not report one, in columns.
 const USUAL_WIDTH: usize = 80;

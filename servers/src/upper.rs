@@ -12,8 +12,8 @@ use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 use crate::echo::may_answer;
 use crate::models::{Answer, Conversation};
 use crate::options::{AnswerOptions, Options, default_port};
-use crate::serve::serve;
-use crate::server::{Server, ServerCommand};
+use crate::serve::{serve, start_alone};
+use crate::server::{Server, ServerCommand, Turns};
 
 const PORT: u16 = 6666;
 
@@ -78,6 +78,12 @@ impl ServerCommand for UpperCommand {
         let answers_low_ports = self.options.answer_low_ports;
         let protocol = move || Upper { answers_low_ports };
         serve::<_, UpperConversation>(protocol, self.options(), PORT)
+    }
+
+    fn start(self) -> Result<Box<dyn Turns>, String> {
+        let answers_low_ports = self.options.answer_low_ports;
+        let protocol = Upper { answers_low_ports };
+        Ok(Box::new(start_alone(protocol, self.options(), PORT)?))
     }
 }
 

@@ -233,11 +233,10 @@ impl<P: Server> Web<P> {
 impl<P: Server> Protocol for Web<P> {
     forward! {
         on_service_timer();
-        on_connect_error(tag: u64, why: Closed);
+        on_connect_error(id: ConnId, tag: u64, why: Closed);
         on_datagram(datagram: Datagram<'_>);
         on_unsent(tag: u64, datagram: Vec<u8>);
         on_wake();
-        on_redraw();
         on_reload();
     }
 
@@ -331,6 +330,10 @@ impl<P: Server> Server for Web<P> {
 
     fn on_served(&mut self, out: &mut Outbox) {
         self.protocol.on_served(out);
+    }
+
+    fn on_redraw(&mut self, out: &mut Outbox) {
+        self.protocol.on_redraw(out);
     }
 
     fn reloads(&self) -> bool {

@@ -70,6 +70,8 @@ pub(crate) fn serve<S: Server>(
 /// together.
 fn share_of(mut limits: Limits, count: usize) -> Limits {
     limits.max_connections = (limits.max_connections / count).max(1);
+    limits.max_pending /= count;
+    limits.max_per_address = limits.max_per_address.map(|most| most.div_ceil(count));
     limits
 }
 
@@ -100,7 +102,9 @@ impl Worker {
 
     fn serve<S: Server>(self, protocol: S) -> Result<(), String> {
         let mut reactor = reactor(protocol, false, self.limits)?;
-        let waker = reactor.waker().map_err(|error| reason(&error))?;
+        let waker = reactor
+            .waker()
+            .map_err(|error| format!("cannot start a worker: {}", reason(&error)))?;
         self.mail.send(News::Started(waker));
         let mail = self.mail;
         reactor.report(None, move |stats| {

@@ -1,8 +1,9 @@
 //! The harness that the tests of the servers and clients share.
 //!
 //! The tests run the servers as their users do: as processes, over real sockets, with the real
-//! `nc`, and with the faults that a kernel can produce. The harness does not link against the
-//! reactor; it knows only what the command line and the wire promise.
+//! `nc`, and with the faults that a kernel can produce. The harness does not use the reactor's
+//! code; it knows only what the command line and the wire promise. The one exception is the program
+//! `simulate` (`src/bin/simulate/`), which runs the servers on a simulated kernel.
 //!
 //! | module | purpose |
 //! |---|---|

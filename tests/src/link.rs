@@ -5,12 +5,16 @@
 //! speed `tc` limits, or from its own namespace at full speed.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
+};
 
 use crate::client::dial;
 
@@ -73,6 +77,59 @@ impl Link {
         run(&format!("ip -n {} link set veth0 down", self.far)).expect("the link goes down");
     }
 
+    /// Ends the cut.
+    pub fn mend(&self) {
+        run(&format!("ip -n {} link set veth0 up", self.far)).expect("the link goes up");
+    }
+
+    /// Makes the link lose packets in both directions, and carry small ones only: each end has a queue
+    /// for a few packets of 576 bytes, and drops what does not fit.
+    pub fn worsen(&self) {
+        for namespace in [&self.near, &self.far] {
+            for line in [
+                format!("ip -n {namespace} link set veth0 mtu 576"),
+                format!(
+                    "tc -n {namespace} qdisc replace dev veth0 root tbf rate 8mbit burst 2kb limit 5kb"
+                ),
+            ] {
+                run(&line).expect("a worse link");
+            }
+        }
+    }
+
+    /// Number of packets that the two ends of the link have dropped.
+    #[must_use]
+    pub fn dropped(&self) -> usize {
+        let of = |namespace: &String| {
+            let line = format!("tc -s -n {namespace} qdisc show dev veth0");
+            let output = output(&line).expect("tc");
+            let (_, rest) = output.split_once("(dropped ").expect("counters");
+            let number = rest.split(',').next().unwrap_or_default();
+            number.parse::<usize>().expect("a number")
+        };
+        of(&self.near) + of(&self.far)
+    }
+
+    /// Sends `count` requests for connections to a port of the server, each from an address on the far
+    /// side that no host has, so that none is ever completed.
+    pub fn flood(&self, port: u16, count: u32) {
+        let path = format!("/run/netns/{}", self.far);
+        let flood = move || {
+            let namespace = File::open(&path).expect(&path);
+            setns(namespace, CloneFlags::CLONE_NEWNET).expect("setns");
+            let (kind, protocol) = (SockType::Raw, SockProtocol::Raw);
+            let raw = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, protocol);
+            let raw = raw.expect("a raw socket");
+            let to = SockaddrIn::from(SocketAddrV4::new(SERVER, port));
+            for number in 0..count {
+                let packet = request(number, port);
+                // The link may be full for a moment.
+                let _ = sendto(raw.as_raw_fd(), &packet, &to, MsgFlags::empty());
+            }
+        };
+        thread::spawn(flood).join().expect("a flood");
+    }
+
     /// Drops the packets from the server, but not those to it.
     pub fn lose_answers(&self) {
         let route = format!("ip -n {} route add blackhole 192.0.2.2/32", self.near);
@@ -120,15 +177,52 @@ fn within(namespace: &str, server: SocketAddr) -> TcpStream {
     thread::spawn(connect).join().expect("a connection")
 }
 
+/// A SYN segment in an IPv4 packet (RFC 9293, RFC 791) from one of 200 addresses, none of which a host
+/// has.
+fn request(number: u32, port: u16) -> [u8; 40] {
+    let source = Ipv4Addr::new(192, 0, 2, 50 + (number % 200) as u8).octets();
+    let target = SERVER.octets();
+    let mut packet = [0; 40];
+    let (ip, tcp) = packet.split_at_mut(20);
+    // Version and length of the header, total length, time to live, protocol; the kernel adds the
+    // checksum (raw(7)).
+    ip[0] = 0x45;
+    ip[2..4].copy_from_slice(&40_u16.to_be_bytes());
+    (ip[8], ip[9]) = (64, 6);
+    ip[12..16].copy_from_slice(&source);
+    ip[16..20].copy_from_slice(&target);
+    tcp[0..2].copy_from_slice(&(1024 + (number / 200) as u16).to_be_bytes());
+    tcp[2..4].copy_from_slice(&port.to_be_bytes());
+    tcp[4..8].copy_from_slice(&number.to_be_bytes());
+    // Length of the header, SYN, and the window.
+    (tcp[12], tcp[13]) = (0x50, 0x02);
+    tcp[14..16].copy_from_slice(&65_535_u16.to_be_bytes());
+    // The sum over the segment and a pseudo-header: addresses, protocol, length.
+    let mut words: Vec<u8> = [source, target].concat();
+    words.extend([0, 6, 0, 20]);
+    words.extend_from_slice(tcp);
+    let words = words.as_chunks::<2>().0.iter();
+    let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes(*word))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !(((folded & 0xffff) + (folded >> 16)) as u16);
+    tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
 /// Runs a command: words with spaces between them, without quotes.
 fn run(line: &str) -> Result<(), String> {
+    output(line).map(drop)
+}
+
+/// Runs a command, and returns what it prints.
+fn output(line: &str) -> Result<String, String> {
     let mut words = line.split_whitespace();
     let output = Command::new(words.next().expect("a program"))
         .args(words)
         .output()
         .map_err(|error| format!("{line}: {error}"))?;
     match output.status.success() {
-        true => Ok(()),
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(format!(
             "{line}: {}",
             String::from_utf8_lossy(&output.stderr).trim()

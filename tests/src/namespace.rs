@@ -67,6 +67,23 @@ pub fn own_network(setup: &str) -> Option<Vec<String>> {
     is_possible(&wrapper).then_some(wrapper)
 }
 
+/// The words to put before a command, so that it has its own view of the file system, which the shell
+/// commands `setup` change. `None` where namespaces are not allowed.
+#[must_use]
+pub fn own_mount(setup: &str) -> Option<Vec<String>> {
+    let script = format!("{setup} && exec \"$@\"");
+    let wrapper = words(&[
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        &script,
+        "sh",
+    ]);
+    is_possible(&wrapper).then_some(wrapper)
+}
+
 /// The words to put before a command, so that it runs in the network of this process.
 #[must_use]
 pub fn network_of(pid: u32) -> Vec<String> {

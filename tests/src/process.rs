@@ -121,6 +121,26 @@ pub fn limit_descriptors(pid: u32, soft: u64) {
     assert!(status.success(), "prlimit: {status}");
 }
 
+/// Limits the address space of a running process to its present size and `more` bytes.
+pub fn leave_memory(pid: u32, more: usize) {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).expect("/proc/PID/statm");
+    let pages = statm
+        .split_whitespace()
+        .next()
+        .and_then(|size| size.parse().ok());
+    let pages: usize = pages.expect("a number of pages");
+    let page = sysconf(SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .expect("PAGE_SIZE");
+    let limit = pages * page.cast_unsigned() as usize + more;
+    let status = command("prlimit")
+        .args(["--pid", &pid.to_string(), &format!("--as={limit}:")])
+        .status()
+        .expect("prlimit starts");
+    assert!(status.success(), "prlimit: {status}");
+}
+
 /// Raises this process's soft limit on descriptors to the hard limit, and returns it.
 #[must_use]
 pub fn raise_own_descriptor_limit() -> usize {

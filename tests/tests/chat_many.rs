@@ -22,7 +22,7 @@ const MEMBERS: usize = 5_000;
 /// fixed cost.
 const BYTES_PER_MEMBER: usize = 1024;
 /// How many names the list for a new member has; the rest is a count.
-const NAMES_LISTED: usize = 1_000;
+const NAMES_LISTED: usize = 100;
 const NETCATS: usize = 1_000;
 
 /// A crowd of `count` members, named m0, m1 and so on. m0 joins before all others.

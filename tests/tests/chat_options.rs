@@ -28,7 +28,6 @@ fn wrong_command_lines() {
         &["--burst", "x"],
         &["--history", "all"],
         &["--max-line", "long"],
-        &["--max-per-ip", "0"],
         &["--login-timeout", "soon"],
         &["--operator=maybe"],
         &["--answer-low-ports"],

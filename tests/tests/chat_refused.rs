@@ -43,7 +43,7 @@ fn over_the_limit_of_an_address_it_is_closed_at_once() {
     // Each client still has its half open, but the server has closed the connection.
     until_open(&server, 1);
     drop(refused);
-    assert_eq!(server.stats().get("closed_finished"), 100);
+    assert_eq!(server.stats().get("refused_address"), 100);
 }
 
 #[test]

@@ -61,6 +61,8 @@ fn help_names_every_option() {
         "--workers",
         "--once",
         "--max-connections",
+        "--max-per-ip",
+        "--max-pending",
         "--idle-timeout",
         "--stall-timeout",
         "--high-water",
@@ -255,6 +257,8 @@ fn absurd_numbers_are_served_or_refused() {
     let of_all = [
         ("--workers", ""),
         ("--max-connections", ""),
+        ("--max-per-ip", ""),
+        ("--max-pending", ""),
         ("--backlog", ""),
         ("--high-water", ""),
         ("--idle-timeout", "s"),
@@ -270,7 +274,6 @@ fn absurd_numbers_are_served_or_refused() {
         ("--min-rate", ""),
         ("--history", ""),
         ("--login-timeout", "s"),
-        ("--max-per-ip", ""),
     ];
     for (name, options) in [("echo", &of_all[..]), ("chat", &of_chat)] {
         for (option, unit) in options {

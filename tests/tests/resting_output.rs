@@ -170,7 +170,11 @@ fn clients_call_a_terminal_that_is_stopped() {
         let growth = resident_bytes(server).saturating_sub(before);
         assert!(growth < MIB, "{growth} bytes");
         let count = |shown: &str| {
-            let line = |line: &str| came_and_went(line[line.rfind('(')?..].trim_end());
+            let line = |line: &str| {
+                // The notice is in reverse video.
+                let notice = line[line.rfind('(')?..].trim_end();
+                came_and_went(notice.trim_end_matches("\x1b[0m"))
+            };
             shown.lines().filter_map(line).sum::<usize>()
         };
         terminal.go_on();

@@ -128,6 +128,10 @@ impl Programs {
             if workload == Workload::Chat {
                 command.args(["--rate", "0"]);
             }
+            if model != Model::Reactor {
+                // The default leaves most of the machine's processes and threads to others.
+                command.args(["--max-connections", "1000000"]);
+            }
         } else {
             command.args(["peer", kind, model.name()]);
         }
@@ -333,7 +337,8 @@ mod tests {
             (
                 Model::Fork,
                 Workload::Bulk,
-                "edgeloop echo --quiet --model fork --idle-timeout 10min 127.0.0.1:0",
+                "edgeloop echo --quiet --model fork --idle-timeout 10min \
+                 --max-connections 1000000 127.0.0.1:0",
             ),
             (
                 Model::Reactor,

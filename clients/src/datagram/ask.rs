@@ -313,7 +313,7 @@ impl Protocol for Ask {
         self.time_is_up(out);
     }
 
-    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: ConnId, tag: u64, why: Closed, out: &mut Outbox) {
         if !self.peers.is_current(tag) {
             return;
         }

@@ -168,7 +168,7 @@ impl Protocol for Post {
         self.go_on(out);
     }
 
-    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: ConnId, tag: u64, why: Closed, out: &mut Outbox) {
         if !self.peers.is_current(tag) {
             return;
         }
@@ -365,12 +365,12 @@ mod tests {
         script.data(stdin, b"a\nb\n");
         let to = |place| [(at(place), b"a".to_vec()), (at(place), b"b".to_vec())];
         assert_eq!(script.take_datagrams(), to(0));
-        script.connect_error(0, REFUSED);
+        script.udp_error(0, REFUSED);
         assert_eq!(script.take_datagrams(), to(1));
-        script.connect_error(0, REFUSED);
+        script.udp_error(0, REFUSED);
         script.advance(PACE);
         assert!(!script.is_stopped());
-        script.connect_error(1, REFUSED);
+        script.udp_error(1, REFUSED);
         failed(
             &script,
             "cannot reach udp://server:8888: Connection refused",
@@ -383,7 +383,7 @@ mod tests {
         script.data(stdin, b"line");
         script.eof(stdin);
         assert!(!script.is_stopped());
-        script.connect_error(0, REFUSED);
+        script.udp_error(0, REFUSED);
         failed(
             &script,
             "cannot reach udp://server:8888: Connection refused",

@@ -43,7 +43,6 @@ impl Clock {
     }
 }
 
-#[cfg(test)]
 impl Clock {
     /// The reactor's clock, which a [`Script`](edgeloop_reactor::Script) moves by hand.
     pub(super) fn of_script() -> Clock {

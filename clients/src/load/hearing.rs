@@ -24,7 +24,8 @@ pub(super) struct Hearing {
     waiting: Vec<u32>,
     /// For each talker, the number of members that are to hear it.
     audiences: Vec<u32>,
-    /// Lines that all members have heard, by author and number.
+    /// Lines that all members have heard, by author and number: no more than can be under way,
+    /// however many a server makes up.
     heard: Vec<(u32, u32)>,
 }
 
@@ -103,7 +104,9 @@ impl Hearing {
         *waiting -= 1;
         if *waiting == 0 {
             *waiting = self.audiences[author as usize];
-            self.heard.push((author, number));
+            if self.heard.len() < self.waiting.len() {
+                self.heard.push((author, number));
+            }
         }
     }
 }
@@ -116,7 +119,8 @@ pub(super) struct Ledger {
     /// For each talker, the number of workers with members that are to hear it.
     audiences: Vec<u32>,
     slots: Slots,
-    /// For each worker: those of its talkers a line of which all members have heard.
+    /// For each worker: those of its talkers a line of which all members have heard. No more than
+    /// lines can be under way: a server may make up others, for a worker that has ended.
     mail: Vec<Mutex<Vec<u32>>>,
 }
 
@@ -155,7 +159,10 @@ impl Ledger {
 
     /// Tells another worker that all members have heard a line of its talker.
     pub(super) fn post(&self, worker: u32, author: u32) {
-        self.box_of(worker).push(author);
+        let mut mail = self.box_of(worker);
+        if mail.len() < self.waiting.len() {
+            mail.push(author);
+        }
     }
 
     /// The talkers of a worker, once for each of their lines that all members have heard since the
@@ -233,6 +240,28 @@ mod tests {
             assert!(ledger.note(0, number));
             assert!(ledger.note(1, number));
         }
+    }
+
+    /// Regression: a server that skipped numbers, or went on talking to a worker that had ended,
+    /// filled the memory.
+    #[test]
+    fn what_a_server_makes_up_takes_no_more_room_than_lines_under_way() {
+        let depth = 1000;
+        let mut hearing = hearing(2, depth);
+        for line in 1..=1000 {
+            let verdict = hearing.hear(1, 0, line * depth - 1);
+            assert_eq!(verdict, Verdict::After(depth - 1));
+        }
+        let heard = std::iter::from_fn(|| hearing.next_heard()).count();
+        assert_eq!(heard, 2 * depth.next_power_of_two() as usize);
+
+        let plan = Plan {
+            workers: 2,
+            ..Plan::of(Kind::Chat, 2, 64, 4)
+        };
+        let ledger = Ledger::new(&plan);
+        (0..1_000_000).for_each(|_| ledger.post(1, 1));
+        assert_eq!(ledger.collect(1).len(), 4 * plan.talkers as usize);
     }
 
     #[test]

@@ -59,6 +59,24 @@ impl Plan {
         Ok(plan)
     }
 
+    /// A plan for one worker whose server is played in memory.
+    pub(super) fn of(kind: Kind, connections: u32, size: usize, depth: u32) -> Plan {
+        let nowhere = Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
+        Plan {
+            kind,
+            server: nowhere.clone(),
+            ways: vec![nowhere],
+            connections,
+            size,
+            depth,
+            rate: None,
+            connect_rate: None,
+            workers: 1,
+            talkers: connections,
+            timeout: Duration::from_secs(1),
+        }
+    }
+
     pub(super) fn is_udp(&self) -> bool {
         matches!(self.ways[..], [Address::Udp(_), ..])
     }
@@ -211,25 +229,6 @@ fn local_ports() -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    impl Plan {
-        /// A plan for the tests of one protocol, with one worker.
-        pub(in crate::load) fn of(kind: Kind, connections: u32, size: usize, depth: u32) -> Plan {
-            Plan {
-                kind,
-                server: "127.0.0.1:9".parse().expect("an address"),
-                ways: vec!["127.0.0.1:9".parse().expect("an address")],
-                connections,
-                size,
-                depth,
-                rate: None,
-                connect_rate: None,
-                workers: 1,
-                talkers: connections,
-                timeout: Duration::from_secs(1),
-            }
-        }
-    }
 
     #[test]
     fn connections_are_dealt_out_to_the_last_one() {

@@ -1,6 +1,7 @@
-//! Shared by the tests of all kinds of load: one worker on a script, and its crew.
+//! A load in memory: one worker on a script, and its crew.
 
 use std::sync::Arc;
+#[cfg(test)]
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Opened, Peer, Script};
@@ -10,7 +11,9 @@ use super::crew::Crew;
 use super::crew::Phase;
 use super::pace::{Pace, TICKS};
 use super::plan::Plan;
-use super::tally::{Mismatch, Tally};
+#[cfg(test)]
+use super::tally::Mismatch;
+use super::tally::Tally;
 use super::worker::{Driver, Load, Worker};
 
 /// A load whose server is played by the test.
@@ -20,6 +23,7 @@ pub(super) struct Rig<L> {
     /// The connections by their places.
     pub(super) ids: Vec<ConnId>,
     /// The connection with the ticks of an open loop.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the tests tick"))]
     ticks: Option<ConnId>,
     now: Nanos,
 }
@@ -45,9 +49,9 @@ impl<L: Load> Rig<L> {
     /// Opens all connections that the load asks for.
     pub(super) fn open(mut self) -> Self {
         while let connects @ [_, ..] = &self.script.take_connects()[..] {
-            for &(_, tag) in connects {
-                let peer = Peer::Unix;
-                self.ids.push(self.script.open_as(Opened::new(peer, tag)));
+            for &(id, ..) in connects {
+                self.script.connected(id);
+                self.ids.push(id);
             }
         }
         self
@@ -73,6 +77,14 @@ impl<L: Load> Rig<L> {
         self.script.wake();
     }
 
+    pub(super) fn tally(&self) -> &Tally {
+        &self.script.protocol().worker.tally
+    }
+}
+
+/// Time, and a closer look at the counts, for the tests of all kinds of load.
+#[cfg(test)]
+impl<L: Load> Rig<L> {
     /// Lets the plan's timer tick.
     pub(super) fn tick(&mut self) {
         if let Some(ticks) = self.ticks {
@@ -96,10 +108,6 @@ impl<L: Load> Rig<L> {
     pub(super) fn pass_one_unnoticed(&mut self) {
         self.script.advance(Duration::from_millis(1));
         self.now += 1_000_000;
-    }
-
-    pub(super) fn tally(&self) -> &Tally {
-        &self.script.protocol().worker.tally
     }
 
     /// The mismatches counted.

@@ -193,7 +193,7 @@ impl<L: Load> Protocol for Driver<L> {
         self.load.on_open(place, &mut self.worker, out);
     }
 
-    fn on_connect_error(&mut self, place: u64, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: ConnId, place: u64, why: Closed, out: &mut Outbox) {
         let place = place as u32;
         self.load
             .on_connect_error(place, why, &mut self.worker, out);

@@ -53,10 +53,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cores = available_parallelism()?.get();
     let limits = Limits::default();
     let mut shares = Bound::shares(&address.parse::<Address>()?, limits.backlog, cores)?;
-    // `Reactor::listen` does this by itself; of sockets that are bound here it is ours to do.
-    for bound in shares.iter().flatten() {
-        bound.keep_alive(limits.keepalive)?;
-    }
     let own = shares.pop().unwrap_or_default();
 
     let mut reactor = Reactor::new(Echo::default(), limits)?;

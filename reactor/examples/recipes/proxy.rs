@@ -10,27 +10,22 @@
 //! nc -N 127.0.0.1 9877 < README.md
 //! ```
 
-use std::collections::HashMap;
-
 use edgeloop_reactor::{Address, Closed, ConnId, ConnMap, Data, Limits};
 use edgeloop_reactor::{Opened, Outbox, Protocol, Reactor};
 
-/// The tag of connections that were accepted; each connect has a tag of its own, above it.
+/// Tags: connections that were accepted, and those that this program makes.
 const ACCEPTED: u64 = 0;
+const UPSTREAM: u64 = 1;
 
 struct Proxy {
     upstream: Address,
     sides: ConnMap<Side>,
-    /// The clients whose connect is under way, by its tag.
-    connecting: HashMap<u64, ConnId>,
-    last_tag: u64,
 }
 
-/// One of the two connections of a pair.
-#[derive(Default)]
+/// One of the two connections of a pair. The pair is complete from the start, as a connect has its id
+/// before it is open.
 struct Side {
-    /// The other one; `None` while its connect is under way.
-    other: Option<ConnId>,
+    other: ConnId,
     /// The peer has ended its direction.
     ended: bool,
 }
@@ -40,49 +35,38 @@ impl Proxy {
         Proxy {
             upstream,
             sides: ConnMap::new(),
-            connecting: HashMap::new(),
-            last_tag: ACCEPTED,
         }
     }
 
     fn other(&self, id: ConnId) -> Option<ConnId> {
-        self.sides.get(id)?.other
+        self.sides.get(id).map(|side| side.other)
     }
 
-    fn begin(&mut self, client: ConnId, out: &mut Outbox) {
-        self.last_tag = self.last_tag.wrapping_add(1).max(ACCEPTED + 1);
-        self.sides.insert(client, Side::default());
-        self.connecting.insert(self.last_tag, client);
-        out.pause(client);
-        out.connect(self.upstream.clone(), self.last_tag);
-    }
-
-    fn join(&mut self, client: ConnId, server: ConnId, out: &mut Outbox) {
-        let Some(side) = self.sides.get_mut(client) else {
-            return out.abort(server);
-        };
-        side.other = Some(server);
-        // A paused connection still hears of its peer's end, if nothing lies before it.
-        if side.ended {
-            out.half_close(server);
-        }
-        let (other, ended) = (Some(client), false);
-        self.sides.insert(server, Side { other, ended });
-        out.resume(client);
+    fn add_side(&mut self, id: ConnId, other: ConnId) {
+        let ended = false;
+        self.sides.insert(id, Side { other, ended });
     }
 }
 
 impl Protocol for Proxy {
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
-        match self.connecting.remove(&opened.tag) {
-            Some(client) => self.join(client, id, out),
-            None => self.begin(id, out),
+        if opened.tag == ACCEPTED {
+            let server = out.connect(self.upstream.clone(), UPSTREAM);
+            self.add_side(id, server);
+            self.add_side(server, id);
+            out.pause(id);
+        } else if let Some(client) = self.other(id) {
+            // A paused connection still hears of its peer's end, if nothing lies before it.
+            if self.sides.get(client).is_some_and(|side| side.ended) {
+                out.half_close(id);
+            }
+            out.resume(client);
         }
     }
 
-    fn on_connect_error(&mut self, tag: u64, _: Closed, out: &mut Outbox) {
-        if let Some(client) = self.connecting.remove(&tag) {
-            out.abort(client);
+    fn on_connect_error(&mut self, id: ConnId, _: u64, _: Closed, out: &mut Outbox) {
+        if let Some(side) = self.sides.remove(id) {
+            out.abort(side.other);
         }
     }
 
@@ -97,9 +81,7 @@ impl Protocol for Proxy {
             return;
         };
         side.ended = true;
-        if let Some(other) = side.other {
-            out.half_close(other);
-        }
+        out.half_close(side.other);
     }
 
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
@@ -115,7 +97,7 @@ impl Protocol for Proxy {
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
-        let other = self.sides.remove(id).and_then(|side| side.other);
+        let other = self.sides.remove(id).map(|side| side.other);
         match why {
             // Both directions have ended: the other connection closes when it has its last bytes.
             Closed::Eof | Closed::Shutdown => {}
@@ -139,7 +121,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(test)]
 mod tests {
-    use edgeloop_reactor::{Peer, Script};
+    use edgeloop_reactor::Script;
 
     use super::*;
 
@@ -149,9 +131,9 @@ mod tests {
 
     /// The connect that was asked for last succeeds.
     fn connected(script: &mut Script<Proxy>) -> ConnId {
-        let (_, tag) = script.take_connects().pop().unwrap();
-        let peer = Peer::Inet(([127, 0, 0, 1], 9).into());
-        script.open_as(Opened::new(peer, tag))
+        let (server, ..) = script.take_connects().pop().unwrap();
+        script.connected(server);
+        server
     }
 
     #[test]
@@ -188,9 +170,18 @@ mod tests {
         script.close(server, Closed::Reset);
         assert!(script.was_reset(client));
         let client = script.open();
-        let (_, tag) = script.take_connects().pop().unwrap();
-        script.connect_error(tag, Closed::TimedOut);
+        let (server, ..) = script.take_connects().pop().unwrap();
+        script.connect_error(server, Closed::TimedOut);
         assert!(script.was_reset(client));
+    }
+
+    #[test]
+    fn a_client_that_is_lost_takes_its_connect_with_it() {
+        let mut script = script();
+        let client = script.open();
+        script.close(client, Closed::Reset);
+        assert_eq!(script.take_connects(), []);
+        assert!(script.protocol().sides.is_empty());
     }
 
     #[test]

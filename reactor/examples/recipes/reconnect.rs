@@ -87,7 +87,7 @@ impl Protocol for Client {
         out.broadcast(self.output, &data);
     }
 
-    fn on_connect_error(&mut self, _: u64, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, _: ConnId, _: u64, why: Closed, out: &mut Outbox) {
         eprintln!("cannot connect to {}: {why}", self.to);
         self.retry(out);
     }
@@ -135,31 +135,29 @@ mod tests {
 
     use super::*;
 
-    fn open(script: &mut Script<Client>, tag: u64) -> ConnId {
-        let peer = Peer::Stream;
-        script.open_as(Opened::new(peer, tag))
-    }
-
-    /// The waits, in ms, before so many attempts, each of which fails.
-    fn waits(script: &mut Script<Client>, count: usize) -> Vec<u32> {
-        let mut waits = Vec::new();
-        while waits.len() < count {
-            script.connect_error(SERVER, Closed::TimedOut);
-            let wait = (1..60_000).find(|_| {
-                script.advance(Duration::from_millis(1));
-                !script.take_connects().is_empty()
-            });
-            waits.extend(wait);
-        }
-        waits
+    /// The wait, in ms, before the next attempt, and the id of its connection.
+    fn wait(script: &mut Script<Client>) -> (u32, ConnId) {
+        let mut waits = 1..60_000;
+        let attempt = waits.find_map(|wait| {
+            script.advance(Duration::from_millis(1));
+            let (id, ..) = script.take_connects().pop()?;
+            Some((wait, id))
+        });
+        attempt.expect("it tries again")
     }
 
     #[test]
     fn waits_grow_to_a_bound_differ_and_begin_anew_once_the_server_has_sent_something() {
         let mut script = Script::new(Client::new("127.0.0.1:9".parse().unwrap(), 7));
-        let output = open(&mut script, OUTPUT);
-        assert_eq!(script.take_connects().len(), 1);
-        let before = waits(&mut script, 10);
+        let output = script.open_as(Opened::new(Peer::Stream, OUTPUT));
+        let (mut server, ..) = script.take_connects()[0];
+        let mut before = Vec::new();
+        for _ in 0..10 {
+            script.connect_error(server, Closed::TimedOut);
+            let (wait, next) = wait(&mut script);
+            before.push(wait);
+            server = next;
+        }
         for (wait, most) in before
             .iter()
             .zip([250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000])
@@ -173,16 +171,17 @@ mod tests {
         );
         assert_ne!(before[8], before[9], "no jitter");
 
-        let server = open(&mut script, SERVER);
+        script.connected(server);
         script.eof(server);
+        let (after_silence, server) = wait(&mut script);
         assert!(
-            waits(&mut script, 1)[0] > 10_000,
+            after_silence > 10_000,
             "a connection without a word is no success"
         );
-        let server = open(&mut script, SERVER);
+        script.connected(server);
         script.data(server, b"hello\n");
         script.close(server, Closed::Reset);
         assert_eq!(script.take_output(output), b"hello\n");
-        assert!(waits(&mut script, 1)[0] <= 500);
+        assert!(wait(&mut script).0 <= 500);
     }
 }

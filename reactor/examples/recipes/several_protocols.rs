@@ -4,7 +4,8 @@
 //! [`Protocol`] can be a trait object, so a switch, itself a protocol, holds any number of them and
 //! passes each call on to the one that it is meant for. Calls that name no connection and no tag go
 //! to all. The protocol's own timer is one for the whole reactor: of the protocols behind a switch,
-//! no more than one can use it. Timers of connections are not affected.
+//! no more than one can use it. Timers of connections are not affected, but for a connect that is not
+//! open yet: its timer has no tag here, and is not passed on.
 //!
 //! ```sh
 //! cargo run -p edgeloop-reactor --example several_protocols 127.0.0.1:9876 127.0.0.1:9877
@@ -92,9 +93,9 @@ impl Protocol for Switch {
         }
     }
 
-    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, out: &mut Outbox) {
         if let Some(protocol) = self.tagged(tag) {
-            protocol.on_connect_error(tag, why, out);
+            protocol.on_connect_error(id, tag, why, out);
         }
     }
 
@@ -119,12 +120,6 @@ impl Protocol for Switch {
     fn on_wake(&mut self, out: &mut Outbox) {
         for protocol in &mut self.protocols {
             protocol.on_wake(out);
-        }
-    }
-
-    fn on_redraw(&mut self, out: &mut Outbox) {
-        for protocol in &mut self.protocols {
-            protocol.on_redraw(out);
         }
     }
 

@@ -14,7 +14,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, ConnId, Data, Datagram, Limits, Outbox, Protocol, Reactor};
+use edgeloop_reactor::{Address, Datagram, Limits, Outbox, Protocol, Reactor};
 
 /// The wait for an answer to the first try; each try after it waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -32,8 +32,6 @@ impl Protocol for Server {
             out.send_back(datagram.data);
         }
     }
-
-    fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
 }
 
 struct Client {
@@ -107,8 +105,6 @@ impl Protocol for Client {
             self.go_on(out);
         }
     }
-
-    fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -13,6 +13,9 @@
 
 use std::ops::{Deref, DerefMut, Range};
 
+use nix::Result;
+use nix::errno::Errno;
+
 /// The pending output of one connection: a queue of bytes that is filled at the back and sent from
 /// the front.
 ///
@@ -69,8 +72,9 @@ impl Buffer {
         &self.bytes[self.head..]
     }
 
-    /// Appends bytes to the queue.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// Appends bytes to the queue. Error: `ENOMEM`, with the queue as it was. Queues are the one part of
+    /// the memory that peers decide on, so a lack of it ends one connection and not the process.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         // When the sent part is the larger one, moving the rest to the front costs less than
         // growing. At most one byte is moved for each byte sent, and a queue that never empties
         // does not grow.
@@ -78,7 +82,10 @@ impl Buffer {
             self.bytes.drain(..self.head);
             self.head = 0;
         }
+        let reserved = self.bytes.try_reserve(bytes.len());
+        reserved.map_err(|_| Errno::ENOMEM)?;
         self.bytes.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// Removes the first `count` bytes, which were sent.
@@ -189,7 +196,7 @@ mod tests {
             let (mut buffer, mut model, mut next) = (Buffer::default(), VecDeque::new(), 0u8);
             for (push, consume) in steps {
                 let bytes: Vec<u8> = (0..push).map(|_| { next = next.wrapping_add(1); next }).collect();
-                buffer.push(&bytes);
+                buffer.push(&bytes).unwrap();
                 model.extend(bytes);
                 let consume = consume.min(buffer.len());
                 buffer.consume(consume);
@@ -203,9 +210,9 @@ mod tests {
     #[test]
     fn a_queue_that_never_empties_does_not_grow() {
         let mut buffer = Buffer::default();
-        buffer.push(&[0; 100]);
+        buffer.push(&[0; 100]).unwrap();
         for _ in 0..10_000 {
-            buffer.push(&[0; 100]);
+            buffer.push(&[0; 100]).unwrap();
             buffer.consume(100);
         }
         assert!(
@@ -219,7 +226,7 @@ mod tests {
     fn the_pool_gives_memory_again_but_keeps_no_giant_and_not_too_much() {
         let filled = |pool: &mut BufferPool, bytes: usize| {
             let mut buffer = pool.take();
-            buffer.push(&vec![1; bytes]);
+            buffer.push(&vec![1; bytes]).unwrap();
             buffer
         };
         let mut pool = BufferPool::default();

@@ -37,6 +37,7 @@ use super::timers::Millis;
 use crate::outbox::Asked;
 use crate::poll::Ready;
 use crate::protocol::Closed;
+use crate::rate_limited_log::RateLimitedLog;
 use crate::reason::SystemError;
 
 /// The calls of a connection on its descriptor, none of which may wait.
@@ -102,6 +103,8 @@ bitflags! {
         const STARVED = 1 << 12;
         /// Sent bytes were under way when the reactor last looked for vanished peers.
         const UNACKNOWLEDGED = 1 << 14;
+        /// The peer has not sent a byte. The bit goes where `READABLE` goes, in the same operation.
+        const SILENT = 1 << 15;
     }
 }
 
@@ -110,17 +113,18 @@ const OVER: State = State::HUNG_UP.union(State::GONE).union(State::FAILED);
 /// With each of these a short read does not show that the stream is drained: rule 2.
 const STICKY: State = OVER.union(State::URGENT).union(State::UNSURE);
 
-/// How far a connection has come. It goes through these in order, and may skip some.
+/// How far a connection has come. It goes through the first three in order, and may skip some. In the
+/// last two it is not *live*: no request of the protocol reaches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// A connect is under way.
-    Connecting,
     /// The protocol hears of it.
     Open,
     /// The protocol has finished it; pending output is still to be sent.
     Finishing,
     /// The peer was told so, and what it still sends is discarded.
     Lingering,
+    /// Its connect is under way. It is Open next.
+    Connecting,
     /// It is closed at the end of the turn. Nothing is done with it any more.
     Doomed,
 }
@@ -167,6 +171,9 @@ pub(crate) struct Conn<S> {
 pub(crate) struct Shared {
     pub(crate) pool: BufferPool,
     pub(crate) stats: Stats,
+    shortages: RateLimitedLog,
+    /// Pending output of all peers, in bytes.
+    pub(crate) pending: usize,
     /// The time of this turn.
     pub(crate) now: Millis,
 }
@@ -176,7 +183,7 @@ impl<S: Stream> Conn<S> {
         Conn {
             stream,
             generation,
-            state,
+            state: state | State::SILENT,
             phase: Phase::Open,
             asked: Asked::empty(),
             unsent: None,
@@ -293,9 +300,10 @@ impl<S: Stream> Conn<S> {
                     shared.stats.reads += 1;
                     shared.stats.bytes_in += count as u64;
                     self.active_ms = shared.now as u32;
-                    if count < buffer.len() && !self.state.intersects(STICKY) {
-                        self.state -= State::READABLE;
-                    }
+                    self.state -= match count < buffer.len() && !self.state.intersects(STICKY) {
+                        true => State::READABLE | State::SILENT,
+                        false => State::SILENT,
+                    };
                     return Ok(Read::Data(count));
                 }
                 Err(Errno::EINTR) => shared.stats.reads += 1,
@@ -359,13 +367,32 @@ impl<S: Stream> Conn<S> {
                 IoSlice::advance_slices(&mut slices, count);
             }
         }
-        slices.iter().for_each(|slice| self.queue(slice));
+        let queued = slices
+            .iter()
+            .try_for_each(|slice| self.queue(slice, shared));
+        queued.inspect_err(|_| {
+            let text = format_args!("a connection is closed: no memory for its pending output");
+            shared.shortages.log(shared.now, text);
+        })
+    }
+
+    fn queue(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<()> {
+        let Some(unsent) = &mut self.unsent else {
+            return Ok(());
+        };
+        unsent.push(bytes)?;
+        if self.stream.is_peer() {
+            shared.pending += bytes.len();
+        }
         Ok(())
     }
 
-    fn queue(&mut self, bytes: &[u8]) {
-        if let Some(unsent) = &mut self.unsent {
-            unsent.push(bytes);
+    /// Drops pending output, on the way to a close that loses it.
+    pub(super) fn drop_unsent(&mut self, shared: &mut Shared) {
+        if let Some(unsent) = self.unsent.take()
+            && self.stream.is_peer()
+        {
+            shared.pending -= unsent.len();
         }
     }
 
@@ -382,6 +409,9 @@ impl<S: Stream> Conn<S> {
                 self.since_ms = shared.now as u32;
                 unsent.drain.taken += count;
                 unsent.consume(count);
+                if self.stream.is_peer() {
+                    shared.pending -= count;
+                }
             }
             if let Some(empty) = self.unsent.take_if(|unsent| unsent.is_empty()) {
                 shared.pool.give(empty);

@@ -7,7 +7,7 @@ use std::mem;
 
 use super::conn::{Conn, Phase, State, Stream};
 use super::timers::TimerKey;
-use super::{Core, id_of, live};
+use super::{Core, live, present};
 use crate::id::ConnId;
 use crate::outbox::{Asked, End};
 use crate::protocol::{Closed, Protocol};
@@ -16,10 +16,10 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// Ends a connection as its protocol asks. What was said to it before, while the outbox was
     /// shorter than `until`, still leaves; what is said from here on is ignored.
     pub(super) fn begin_end(&mut self, id: ConnId, end: End, until: usize) {
-        if let Some(conn) = live(&mut self.slots, id)
-            && conn.asked.contains(Asked::HOLD)
-            && end == End::Finish
-        {
+        let Some(conn) = live(&mut self.slots, id) else {
+            return self.cancel(id, end);
+        };
+        if conn.asked.contains(Asked::HOLD) && end == End::Finish {
             conn.asked |= Asked::FINISH;
             return;
         }
@@ -80,13 +80,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         self.limits.linger_timeout = self.limits.linger_timeout.max(self.limits.grace);
         self.limits.linger_bytes = usize::MAX;
         self.flush_outbox();
-        let ids: Vec<ConnId> = self.ids().collect();
+        let ids: Vec<ConnId> = self.all_ids().collect();
         for id in ids {
             let Some(conn) = self.live(id) else { continue };
             let is_done = conn.unsent_bytes() == 0 && conn.is_settled();
             if conn.asked.contains(Asked::HOLD) {
                 conn.asked |= Asked::FINISH;
-            } else if conn.phase == Phase::Connecting || is_done {
+            } else if is_done {
                 self.doom(id, Closed::Shutdown);
             } else {
                 conn.finish();
@@ -105,13 +105,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         };
         let lingers = |conn: &Conn<S>| conn.phase == Phase::Lingering && conn.is_settled();
         let settled = self.slots.iter().filter(|(_, conn)| lingers(conn));
-        let settled: Vec<ConnId> = settled.map(id_of).collect();
+        let settled: Vec<ConnId> = settled.map(|(id, _)| id).collect();
         settled.into_iter().for_each(|id| self.doom(id, why));
     }
 
     /// Ends all connections at once, and tells how many there were to end.
     pub(crate) fn abort_all(&mut self) -> usize {
-        let ids: Vec<ConnId> = self.ids().collect();
+        let ids: Vec<ConnId> = self.all_ids().collect();
         let doomed_before = self.doomed.len();
         for id in ids {
             self.doom(id, Closed::Shutdown);
@@ -120,7 +120,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     }
 
     pub(crate) fn doom(&mut self, id: ConnId, why: Closed) {
-        if let Some(conn) = live(&mut self.slots, id) {
+        if let Some(conn) = present(&mut self.slots, id) {
             conn.phase = Phase::Doomed;
             self.doomed.push((id, why));
         }
@@ -132,20 +132,25 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         for (id, why) in doomed.drain(..) {
             self.timers.cancel(TimerKey::Protocol(id.slot));
             self.voice.outbox.output.forget(id);
-            let mut conn = self.slots.remove(id.slot());
+            self.crowd.forget(id);
+            let Some(mut conn) = self.slots.remove(id) else {
+                continue;
+            };
             if conn.is_cut_off(why) {
                 conn.stream.reset();
             }
+            conn.drop_unsent(&mut self.shared);
             let was_peer = conn.stream.is_peer();
             closing(id, why, conn.stream);
             if let Some(connecting) = self.connecting.remove(id) {
-                self.attempt_failed(id, &connecting, why);
-            } else {
-                if was_peer {
-                    self.shared.stats.count_closed(why);
-                }
-                self.tell(|protocol, out| protocol.on_close(id, why, out));
+                self.attempt_failed(id, connecting.race, why);
+                continue;
             }
+            if was_peer {
+                self.shared.stats.count_closed(why);
+            }
+            self.tell(|protocol, out| protocol.on_close(id, why, out));
+            self.ids().give_back(id);
         }
         if self.doomed.is_empty() {
             self.doomed = doomed;

@@ -33,6 +33,17 @@ pub struct Limits {
     /// closed as soon as it is accepted, and counted as `refused_limit`. Default: no limit but the
     /// descriptors of the process, and 8 million.
     pub max_connections: usize,
+    /// Connections accepted from one address at one time, where an IPv6 /64 counts as one address;
+    /// further ones are refused, and counted as `refused_address`. 0: any number. Default, `None`:
+    /// half of `max_connections`, and any number from loopback addresses. Unix peers and adopted
+    /// descriptors never count. Unless it is 0, a newcomer that finds `max_connections` open
+    /// displaces a connection ([`Closed::Displaced`](crate::Closed::Displaced)) that is counted, has
+    /// never sent a byte, is older than 10 s and comes from an address with most connections, or with
+    /// seven eighths as many, if 64 looks find one.
+    pub max_per_address: Option<usize>,
+    /// Bytes for a peer that is refused because of its address, sent before the connection is closed.
+    /// Default: none.
+    pub refusal: &'static str,
     /// High-water mark: bytes of pending output of one connection above which the protocol is told
     /// ([`on_high_water`](crate::Protocol::on_high_water)). Unless it overrides that, the
     /// connection is not read until no more than half of the mark is pending. Default 256 KiB.
@@ -43,6 +54,11 @@ pub struct Limits {
     /// larger than its requests looks at [`Outbox::queued`](crate::Outbox::queued), and goes on later
     /// by [`Outbox::again`](crate::Outbox::again). Default, `None`: 16 MiB above `high_water`.
     pub queue_limit: Option<usize>,
+    /// Pending output of all peers together, in bytes. Above it, peers are closed as slow consumers
+    /// ([`Closed::SlowConsumer`](crate::Closed::SlowConsumer)) until an eighth of it is free: first
+    /// those that have taken nothing for a second, the largest queue first. At least the queue limit,
+    /// so that one peer can use its own. Default 512 MiB.
+    pub max_pending: usize,
     /// Read budget: bytes read from one connection in one turn of the loop. A connection that has
     /// more to read goes to the ready list, and on in the next turn after the others. One read
     /// brings at most the whole budget, and counts as at least a 64th of the read buffer, so that a
@@ -52,6 +68,15 @@ pub struct Limits {
     /// Connections accepted from one listener in one turn of the loop; a listener with more goes to
     /// the ready list. At least 1. Default 64.
     pub accept_budget: usize,
+    /// Turn budget: work of one turn of the loop. Sources and timers that are left when it is spent go
+    /// on in the next turn, in their order; that comes at once, and looks at signals and wakers first.
+    /// The unit is the work on one byte: a byte received, or queued for one recipient, is one; a
+    /// callback is 1,024; a recipient of output is 512 in a turn, and 32 for each piece. A protocol
+    /// charges what it looks at beyond that with [`Outbox::charge`](crate::Outbox::charge). A turn is
+    /// longer by its last callback, and by the callbacks of connections that close. One connection has a
+    /// 16th of the budget in a turn. A reactor also looks at the clock, every 80 Ki units, and ends a
+    /// turn after 5 ms. At least 1. Default 16 Mi, which are a few milliseconds.
+    pub turn_budget: usize,
     /// Minimum rate: bytes a second, averaged over 30 s, that a peer must accept while more than
     /// `high_water` is pending for it; a slower peer is closed as a slow consumer. Meant for
     /// protocols that send a peer the messages of others, where backpressure does not reach the
@@ -108,6 +133,11 @@ impl Limits {
         self.queue_limit
             .unwrap_or(self.high_water.saturating_add(OTHERS_BYTES))
     }
+
+    /// The bound of pending output of all peers, in bytes.
+    pub(crate) fn pending_bound(&self) -> usize {
+        self.max_pending.max(self.queue_bound())
+    }
 }
 
 /// The default queue limit, in bytes above the high-water mark.
@@ -117,11 +147,15 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: usize::MAX,
+            max_per_address: None,
+            refusal: "",
             high_water: 256 * 1024,
             queue_limit: None,
+            max_pending: 512 * 1024 * 1024,
             min_rate: 0,
             read_budget: READ_BUFFER,
             accept_budget: 64,
+            turn_budget: 16 * 1024 * 1024,
             idle_timeout: Duration::ZERO,
             stall_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(30),

@@ -16,13 +16,38 @@ pub(crate) struct Lists {
     /// How many of the ready list have their turn in this turn of the loop. The others came later: a
     /// source has one budget in a turn.
     due: usize,
+    /// Sources that have an event of this turn, for which its budget did not last.
+    waiting: Vec<Token>,
+    /// Sources that should have had their turn in an earlier one are on the ready list: events of this
+    /// turn wait behind them.
+    is_behind: bool,
     starved: Vec<Token>,
 }
 
 impl Lists {
-    /// A turn begins. What is on the ready list now has its turn in it.
-    pub(crate) fn begin_turn(&mut self) {
+    /// A turn begins. What is on the ready list now has its turn in it. Returns whether some of that
+    /// should have had it in an earlier turn, so that new events wait behind it.
+    pub(crate) fn begin_turn(&mut self) -> bool {
+        self.is_behind = self.due > 0 || !self.waiting.is_empty();
+        if !self.waiting.is_empty() {
+            // Before those that were listed in the last turn, since these have had a turn in it.
+            let listed = self.ready.split_off(self.due);
+            self.ready.extend(self.waiting.drain(..));
+            self.ready.extend(listed);
+        }
         self.due = self.ready.len();
+        self.is_behind
+    }
+
+    /// Puts a source on the ready list that has an event, but no turn yet. If all events wait, it has it
+    /// in this turn, as far as the budget lasts.
+    pub(crate) fn add_waiting(&mut self, source: Token) {
+        if self.is_behind {
+            self.ready.push_back(source);
+            self.due += 1;
+        } else {
+            self.waiting.push(source);
+        }
     }
 
     /// Takes the next of the sources whose turn it is from the ready list.
@@ -33,7 +58,7 @@ impl Lists {
 
     /// Whether the next wait must not wait.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.waiting.is_empty()
     }
 
     /// Puts a source on the ready list. A source keeps count of that itself, and is there once.

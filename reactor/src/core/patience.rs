@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::conn::{Conn, Phase, State, Stream};
 use super::limits::Limits;
 use super::timers::{Millis, TimerKey, millis};
-use super::{Core, live};
+use super::{Core, live, present};
 use crate::id::ConnId;
 use crate::outbox::Asked;
 use crate::protocol::{Closed, Protocol};
@@ -56,7 +56,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// fires it recomputes the deadline.
     pub(super) fn arm(&mut self, id: ConnId) {
         let beat_ms = self.beat_ms(id);
-        if let Some(conn) = live(&mut self.slots, id)
+        if let Some(conn) = present(&mut self.slots, id)
             && let Some((left, _)) = conn.deadline(&self.limits, beat_ms, self.shared.now)
         {
             let at = self.shared.now.saturating_add(left.into());
@@ -80,7 +80,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     pub(super) fn run_deadline(&mut self, slot: u32) {
         let Some(id) = self.tenant(slot) else { return };
         let beat_ms = self.beat_ms(id);
-        let Some(conn) = live(&mut self.slots, id) else {
+        let Some(conn) = present(&mut self.slots, id) else {
             return;
         };
         let (limits, now) = (&self.limits, self.shared.now);
@@ -133,7 +133,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// of the connections, so that thousands of them do not make a long turn.
     pub(super) fn search_for_vanished(&mut self) {
         if self.searched.is_empty() {
-            self.searched = self.ids().collect();
+            self.searched = self.all_ids().collect();
         }
         let rest = self.searched.len().saturating_sub(SEARCHED_A_TURN);
         for id in self.searched.split_off(rest) {
@@ -159,6 +159,11 @@ impl<S: Stream> Conn<S> {
     /// The wait that is measured began then, before this connection did.
     pub(super) fn wait_since(&mut self, began: Millis) {
         self.since_ms = began as u32;
+    }
+
+    /// Milliseconds since the connection opened or its last wait began.
+    pub(super) fn waited_ms(&self, now: Millis) -> u32 {
+        elapsed_ms(now, self.since_ms)
     }
 
     /// The next deadline of this connection, and the milliseconds left until then. `beat_ms`: interval

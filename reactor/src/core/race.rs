@@ -9,19 +9,15 @@ use crate::sources::address::Address;
 pub(super) struct Connecting {
     /// The argument of `on_open` if the connect succeeds.
     pub(super) opened: Opened,
-    /// The race that it belongs to; `None` once another attempt has won.
-    pub(super) race: Option<RaceId>,
+    /// The id that was promised for the connection. Its race may be over.
+    pub(super) race: ConnId,
 }
 
-/// The name of a race until it is decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RaceId(pub(super) usize);
-
-/// All attempts to make one connection.
+/// All attempts to make one connection. A race is known by the id that the connection will have.
 pub(super) struct Race {
     /// The tag of the connection, for `on_open` or `on_connect_error`.
     pub(super) tag: u64,
-    /// The addresses that were not tried yet; `None` if there are none.
+    /// The addresses that were not tried yet; `None` if there are none, or none yet.
     pub(super) rest: Option<Address>,
     /// The attempts that have neither succeeded nor failed.
     pub(super) under_way: Vec<ConnId>,

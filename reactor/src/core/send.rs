@@ -98,6 +98,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             self.arm(id);
             self.list_if_starved(id);
             self.note_high_water(id);
+            if self.shared.pending > self.limits.pending_bound() {
+                self.relieve();
+            }
         }
     }
 
@@ -126,7 +129,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             if !self.hears(id) {
                 continue;
             }
-            let said = self.voice.tell(Current::Nobody, |protocol, out| {
+            let said = self.voice.tell(Current::Nobody, 0, |protocol, out| {
                 protocol.on_high_water(id, out);
             });
             if said == Said::More {
@@ -155,11 +158,13 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         let Some(conn) = live(&mut self.slots, id) else {
             return;
         };
+        let before = conn.unsent_bytes();
         if let Err(errno) = conn.flush(&mut self.shared) {
             let why = conn.closed_by(errno);
             return self.doom(id, why);
         }
         let pending = conn.unsent_bytes();
+        self.voice.outbox.work.charge(before - pending);
         self.voice.outbox.output.set_pending(id, pending);
         if !conn.state.contains(State::HIGH_WATER) || pending > low_water {
             return;

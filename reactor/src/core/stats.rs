@@ -59,8 +59,11 @@ counters! {
         bytes_in,
         /// Bytes that the kernel took.
         bytes_out,
-        /// Times a connection went to the ready list because its read budget was spent.
+        /// Times a connection went to the ready list because its read budget was spent, or that of the
+        /// turn while it was read.
         budget_spent,
+        /// Turns before which sources were left waiting, because the budget of a turn was spent.
+        turns_cut,
         /// Times the pending output of a connection rose above the high-water mark.
         paused,
         /// Timers that fired.
@@ -90,6 +93,8 @@ counters! {
         refused,
         /// Refused because `max_connections` were open.
         refused_limit,
+        /// Refused because their address had `max_per_address` connections.
+        refused_address,
         /// Refused because the process or the system had no descriptor left.
         refused_descriptors,
         /// Refused because epoll_ctl(2) failed.
@@ -113,6 +118,12 @@ counters! {
         /// Closed because the pending output exceeded the queue limit, or the peer was below the
         /// minimum rate.
         closed_slow_consumer,
+        /// Those of them that were closed because the pending output of all peers exceeded
+        /// `max_pending`.
+        closed_by_relief,
+        /// Closed in favour of a newcomer when `max_connections` were open: silent since they opened,
+        /// and from the address with most connections.
+        closed_displaced,
         /// Closed by the connect timeout.
         closed_timed_out,
         /// Closed because the reactor stopped.
@@ -139,6 +150,7 @@ impl Stats {
             Closed::Idle => &mut self.closed_idle,
             Closed::Stalled => &mut self.closed_stalled,
             Closed::SlowConsumer => &mut self.closed_slow_consumer,
+            Closed::Displaced => &mut self.closed_displaced,
             Closed::TimedOut => &mut self.closed_timed_out,
             Closed::Shutdown => &mut self.closed_shutdown,
             Closed::Error(_) => &mut self.closed_error,

@@ -148,10 +148,10 @@ pub(crate) struct Timers {
     /// The place of each key's entry in the heap. Even keys are in the first table and odd ones in
     /// the second, which stays short as long as the protocol sets no timer for a connection.
     position: [Vec<u32>; 2],
-    /// Keys that are due in the next turn, whatever its time.
-    next_turn: Vec<TimerKey>,
+    /// Keys that are due in the next turn, whatever its time, and when they were set.
+    next_turn: Vec<(TimerKey, Millis)>,
     /// Keys of that kind that are due in this turn, the last first.
-    this_turn: Vec<TimerKey>,
+    this_turn: Vec<(TimerKey, Millis)>,
 }
 
 impl Timers {
@@ -192,26 +192,26 @@ impl Timers {
         }
     }
 
-    /// Makes `key` due in the next turn, replacing its deadline.
-    pub(crate) fn arm_next_turn(&mut self, key: TimerKey) {
+    /// Makes `key` due in the next turn, replacing its deadline. `now`: the time of this turn.
+    pub(crate) fn arm_next_turn(&mut self, key: TimerKey, now: Millis) {
         self.cancel(key);
-        self.next_turn.push(key);
+        self.next_turn.push((key, now));
     }
 
-    /// A turn begins: keys that were to wait for it are due.
+    /// A turn begins: keys that were to wait for it are due, behind those that an earlier turn has left.
     pub(crate) fn begin_turn(&mut self) {
         self.this_turn.splice(0..0, self.next_turn.drain(..).rev());
     }
 
-    /// Whether a key waits for the next turn.
-    pub(crate) fn has_next_turn(&self) -> bool {
-        !self.next_turn.is_empty()
+    /// Whether a key waits for the next turn, or was left over by this one.
+    pub(crate) fn has_turn(&self) -> bool {
+        !self.next_turn.is_empty() || !self.this_turn.is_empty()
     }
 
     fn forget_turns(&mut self, key: TimerKey) {
         if self.next_turn.len() + self.this_turn.len() > 0 {
-            self.next_turn.retain(|other| *other != key);
-            self.this_turn.retain(|other| *other != key);
+            self.next_turn.retain(|(other, _)| *other != key);
+            self.this_turn.retain(|(other, _)| *other != key);
         }
     }
 
@@ -232,7 +232,7 @@ impl Timers {
 
     /// Whether `key` has a deadline.
     pub(crate) fn is_armed(&self, key: TimerKey) -> bool {
-        self.deadline(key).is_some() || self.next_turn.contains(&key)
+        self.deadline(key).is_some() || self.turns().any(|(other, _)| *other == key)
     }
 
     /// The earliest deadline, `None` without any.
@@ -242,13 +242,20 @@ impl Timers {
 
     /// Removes the earliest deadline and returns its key, if the deadline is `now` or earlier.
     pub(crate) fn expire(&mut self, now: Millis) -> Option<TimerKey> {
-        if let Some(key) = self.this_turn.pop() {
+        let first = self.heap.first().filter(|entry| entry.at() <= now);
+        // A deadline that an earlier turn has left comes before what was set after it had passed.
+        let is_older = |set_at| first.is_some_and(|entry| entry.at() < set_at);
+        if let Some((key, _)) = self.this_turn.pop_if(|(_, set_at)| !is_older(*set_at)) {
             return Some(key);
         }
-        let entry = *self.heap.first().filter(|entry| entry.at() <= now)?;
-        let key = TimerKey::from_index(entry.index());
+        let key = TimerKey::from_index(first?.index());
         self.cancel(key);
         Some(key)
+    }
+
+    /// The keys that are due in a turn, whatever its time.
+    fn turns(&self) -> impl Iterator<Item = &(TimerKey, Millis)> {
+        self.next_turn.iter().chain(&self.this_turn)
     }
 
     fn deadline(&self, key: TimerKey) -> Option<Millis> {

@@ -10,7 +10,8 @@
 use super::conn::{HiddenEnd, Phase, Read, State, Stream};
 use super::race::Connecting;
 use super::timers::Millis;
-use super::{Core, live};
+use super::work::{CALLBACK, Part};
+use super::{Core, live, present};
 use crate::id::{ConnId, Data};
 use crate::outbox::{Current, Said};
 use crate::poll::Ready;
@@ -21,19 +22,25 @@ use crate::reason::SystemError;
 /// single bytes without end must not have all the time either.
 const READS_A_TURN: usize = 64;
 
+/// The part of a turn's budget that one connection may have in it: one in this number. A peer that sends
+/// many expensive requests at once has one turn after another for them, with the others in between.
+const VISITS_A_TURN: usize = 16;
+
 /// The step that a pass leaves to its caller.
 enum Next {
     /// Nothing, in this turn.
     Rest,
     /// The connect may have ended, or there may be room for pending output.
     Look,
+    /// The callback has sent something, or was charged for something else.
+    Charge,
     /// The callback has asked for more than to send.
     SeeTo,
     /// The kernel may not have taken all of a reply: the result of the write.
     Written(nix::Result<()>),
     /// The peer has ended its side.
     Eof,
-    /// The budget is spent.
+    /// The budget of the connection is spent, or that of the turn.
     List,
     /// The connection may be on its way to its end, or short of memory.
     Conclude,
@@ -55,8 +62,26 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// have their turn in this one.
     pub(crate) fn begin_turn(&mut self, now: Millis) {
         self.set_now(now);
-        self.lists.begin_turn();
         self.timers.begin_turn();
+        let is_behind = self.lists.begin_turn();
+        self.shared.stats.turns_cut += u64::from(is_behind);
+        self.work().begin_turn();
+        self.work().begin(match is_behind {
+            true => Part::NoEvents,
+            false => Part::Events,
+        });
+    }
+
+    /// Counts what a callback of this visit was charged beside its bytes against the budget of the
+    /// visit, which ends if the turn has come to its end too.
+    fn charge_visit(&mut self) {
+        let work = &self.voice.outbox.work;
+        let units_a_byte = self.limits.turn_budget / VISITS_A_TURN / self.limits.read_budget;
+        let bytes = work.of_callback() / units_a_byte.max(1);
+        self.budget = match work.is_spent() {
+            true => 0,
+            false => self.budget.saturating_sub(bytes),
+        };
     }
 
     /// A connection from one of the lists goes on, with a new budget.
@@ -78,13 +103,18 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             match next {
                 Next::Rest => return,
                 Next::Look => {
+                    self.work().charge(CALLBACK);
                     if !self.look(id) {
                         return;
                     }
                     self.flush(id);
                     self.tell_again(id);
                 }
-                Next::SeeTo => self.see_to(),
+                Next::SeeTo => {
+                    self.charge_visit();
+                    self.see_to();
+                }
+                Next::Charge => self.charge_visit(),
                 Next::Written(written) => {
                     self.written(id, written);
                     self.tell_risen();
@@ -109,8 +139,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     #[inline]
     fn pass(&mut self, id: ConnId, ready: Ready) -> Next {
         let Some(conn) = live(&mut self.slots, id) else {
-            self.shared.stats.stale += u64::from(!ready.is_empty());
-            return Next::Rest;
+            return self.pass_attempt(id, ready);
         };
         if !ready.is_empty() {
             conn.note(ready);
@@ -129,14 +158,17 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 Ok(Read::Drained) => break,
                 Err(errno) => return Next::Doom(conn.closed_by(errno)),
             };
-            self.budget = self
-                .budget
-                .saturating_sub(count.max(buffer.len() / READS_A_TURN));
-            let said = self.voice.tell(Current::Conn(id), |protocol, out| {
+            let cost = count.max(buffer.len() / READS_A_TURN);
+            self.budget = self.budget.saturating_sub(cost);
+            let said = self.voice.tell(Current::Conn(id), count, |protocol, out| {
                 protocol.on_data(id, Data(&mut buffer[..count]), out);
             });
             match said {
-                Said::Nothing => {}
+                Said::Nothing => {
+                    if conn.wants_read() {
+                        return Next::Charge;
+                    }
+                }
                 Said::More => return Next::SeeTo,
                 Said::Back(len) => {
                     let written = conn.write(&buffer[..len], &mut self.shared);
@@ -152,6 +184,23 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
+    /// The part of a pass for a connection that is not open: its connect may have ended, or the event
+    /// is stale.
+    #[cold]
+    fn pass_attempt(&mut self, id: ConnId, ready: Ready) -> Next {
+        match present(&mut self.slots, id) {
+            Some(conn) if !ready.is_empty() => {
+                conn.note(ready);
+                Next::Look
+            }
+            Some(_) => Next::Rest,
+            None => {
+                self.shared.stats.stale += u64::from(!ready.is_empty());
+                Next::Rest
+            }
+        }
+    }
+
     /// The part of a pass for connections that are paused, or on their way to their end.
     fn pass_unsteady(&mut self, id: ConnId) -> Next {
         let Some(conn) = live(&mut self.slots, id) else {
@@ -162,10 +211,12 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             if self.budget == 0 {
                 return Next::List;
             }
+            self.voice.outbox.work.charge(CALLBACK);
             match conn.read(&mut self.received, &mut self.shared) {
                 Ok(Read::Data(count)) => {
                     let cost = count.max(self.received.len() / READS_A_TURN);
                     self.budget = self.budget.saturating_sub(cost);
+                    self.voice.outbox.work.charge(count);
                     let lingers = conn.phase == Phase::Lingering;
                     if lingers && conn.charge_linger(count, &self.limits, self.shared.now) {
                         return Next::Doom(Closed::Finished);
@@ -186,15 +237,14 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// its connect has not succeeded.
     fn look(&mut self, id: ConnId) -> bool {
         match self.live(id) {
-            Some(conn) if conn.state.contains(State::LISTED) => false,
-            Some(conn) if conn.phase == Phase::Connecting => self.finish_connect(id),
-            conn => conn.is_some(),
+            Some(conn) => !conn.state.contains(State::LISTED),
+            None => self.finish_connect(id),
         }
     }
 
     /// Whether a connect has ended well.
     fn finish_connect(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.live(id) else {
+        let Some(conn) = present(&mut self.slots, id) else {
             return false;
         };
         // Only the end of the attempt, good or bad, makes the socket writable.

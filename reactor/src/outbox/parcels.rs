@@ -19,6 +19,7 @@ use std::ops::Range;
 use std::ptr;
 
 use crate::conn_map::ConnMap;
+use crate::core::work::{RECIPIENT, WRITE};
 use crate::framing::Framing;
 use crate::id::ConnId;
 
@@ -151,20 +152,21 @@ impl Parcels {
     }
 
     /// Adds bytes to the output for some connections, storing them once as they are and once for each
-    /// framing.
+    /// framing, and returns the units of work that this makes at the most.
     #[inline]
-    pub(super) fn add(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) {
+    pub(super) fn add(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) -> usize {
         match self.framed.is_empty() {
             true => self.add_as_is(to, bytes),
             false => self.add_encoded(to, bytes),
         }
     }
 
-    /// Adds bytes to the output for some connections of which any may have a framing.
-    fn add_encoded(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) {
-        let first = self.bytes.len();
+    /// Adds bytes to the output for some connections of which any may have a framing. A framing costs
+    /// the bytes that it encodes, and each recipient those that it is sent.
+    fn add_encoded(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) -> usize {
+        let (first, parcels) = (self.bytes.len(), self.all.len());
         let mut stored = mem::take(&mut self.stored);
-        let mut is_taken = false;
+        let (mut is_taken, mut units) = (false, 0);
         for id in to {
             let framing = self.framed.get(id).copied();
             let key = framing.map(|framing| ptr::from_ref(framing).addr());
@@ -172,13 +174,17 @@ impl Parcels {
             let index = index.unwrap_or_else(|| {
                 let start = self.bytes.len();
                 match framing {
-                    Some(framing) => (framing.encode)(bytes, &mut self.bytes),
+                    Some(framing) => {
+                        (framing.encode)(bytes, &mut self.bytes);
+                        units += bytes.len();
+                    }
                     None => self.bytes.extend_from_slice(bytes),
                 }
                 stored.push((key, start..self.bytes.len()));
                 stored.len() - 1
             });
             let range = stored[index].1.clone();
+            units += range.len() + RECIPIENT;
             if !range.is_empty() {
                 is_taken |= self.add_piece(id, range.start, range.end);
             }
@@ -188,21 +194,33 @@ impl Parcels {
         }
         stored.clear();
         self.stored = stored;
+        units + (self.all.len() - parcels) * WRITE
     }
 
-    /// Adds bytes to the output for some connections as they are, storing them once.
+    /// Adds bytes to the output for some connections as they are, storing them once, and returns the
+    /// units of work that this makes at the most.
     #[inline]
-    pub(super) fn add_as_is(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) {
+    pub(super) fn add_as_is(
+        &mut self,
+        to: impl IntoIterator<Item = ConnId>,
+        bytes: &[u8],
+    ) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let end = self.bytes.len();
-        let mut is_taken = false;
+        let (mut is_taken, parcels) = (false, self.all.len());
+        let to = to.into_iter();
+        // Known before, unlike the exact number: counting would be a step for each recipient.
+        let recipients = to.size_hint().1;
         for id in to {
             is_taken |= self.add_piece(id, start, end);
         }
         if !is_taken {
             self.bytes.truncate(start);
         }
+        let first_pieces = self.all.len() - parcels;
+        let recipients = recipients.unwrap_or(first_pieces);
+        recipients * (bytes.len() + RECIPIENT) + first_pieces * WRITE
     }
 
     /// Adds a piece to a connection's output of this turn, and returns whether there was room for it.
@@ -217,9 +235,10 @@ impl Parcels {
             } else {
                 self.chain_piece(index, start, end)
             }
-        } else {
-            let index = self.add_parcel(id);
+        } else if let Some(index) = self.add_parcel(id) {
             self.chain_piece(index, start, end)
+        } else {
+            false
         }
     }
 
@@ -255,14 +274,21 @@ impl Parcels {
         true
     }
 
-    fn add_parcel(&mut self, id: ConnId) -> usize {
+    /// Adds an empty parcel for a connection, unless the connection is gone and its slot has another
+    /// tenant, whose parcel would not be found any more.
+    fn add_parcel(&mut self, id: ConnId) -> Option<usize> {
         if self.parcel_of.len() <= id.slot() {
             self.parcel_of.resize(id.slot() + 1, NONE);
         }
+        let number = &mut self.parcel_of[id.slot()];
+        let last = self.all.get(*number as usize);
+        if last.is_some_and(|last| id.is_predecessor_of(last.id)) {
+            return None;
+        }
         let index = self.all.len();
-        self.parcel_of[id.slot()] = index as u32;
+        *number = index as u32;
         self.all.push(Parcel::new(id));
-        index
+        Some(index)
     }
 
     /// The number of a connection's parcel in this turn.

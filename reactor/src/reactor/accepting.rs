@@ -12,7 +12,8 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 
 use super::{Reactor, Source};
-use crate::core::conn::State;
+use crate::core::conn::{State, Stream};
+use crate::core::crowding::Refusal;
 use crate::poll::{Interest, Ready};
 use crate::protocol::{Opened, Protocol};
 use crate::reason::reason;
@@ -21,8 +22,28 @@ use crate::sources::fd::{Direction, Fd};
 use crate::sources::listener::Accept;
 
 impl<P: Protocol> Reactor<P> {
+    /// Takes in an event of a listener: its turn, or a place at the end of the ready list.
+    pub(super) fn deliver_clients(&mut self, index: usize, waits: bool) {
+        match waits {
+            true => self.list_waiting(Source::Listener(index)),
+            false => self.accept(index),
+        }
+    }
+
+    /// Takes in an event of a UDP socket: its turn, or a place at the end of the ready list.
+    pub(super) fn deliver_datagrams(&mut self, index: usize, ready: Ready, waits: bool) {
+        let Some(udp) = self.udp.get_mut(index) else {
+            return;
+        };
+        udp.note(ready);
+        match waits {
+            true => self.list_waiting(Source::Udp(index)),
+            false => self.visit_udp(index),
+        }
+    }
+
     /// Accepts until there is nothing left or the budget of this turn is spent.
-    pub(super) fn accept(&mut self, index: usize) {
+    fn accept(&mut self, index: usize) {
         let mut failed = None;
         for _ in 0..self.core.limits.accept_budget {
             // The last client's `on_open` may have closed the listeners.
@@ -38,7 +59,9 @@ impl<P: Protocol> Reactor<P> {
             match listener.accept() {
                 Accept::Connection(fd, peer) => {
                     let (local, tag) = (listener.local, listener.tag);
-                    self.admit(fd, Opened { peer, local, tag });
+                    if !self.admit(fd, Opened { peer, local, tag }) {
+                        return self.list(Source::Listener(index));
+                    }
                 }
                 Accept::Drained => return,
                 Accept::Vanished(errno) => failed = Some(errno),
@@ -51,6 +74,9 @@ impl<P: Protocol> Reactor<P> {
             }
             if self.core.voice.outbox.has_commands() {
                 self.run_commands();
+            }
+            if self.core.work().is_spent() {
+                break;
             }
         }
         match failed {
@@ -73,7 +99,7 @@ impl<P: Protocol> Reactor<P> {
             Source::Udp(index) => {
                 if let Some(udp) = self.udp.get_mut(index) {
                     udp.resume();
-                    self.visit_udp(index, Ready::empty());
+                    self.visit_udp(index);
                 }
             }
             Source::Conn(id) => self.core.resume(id),
@@ -85,6 +111,13 @@ impl<P: Protocol> Reactor<P> {
     fn list(&mut self, source: Source) {
         if self.mark_listed(source) {
             self.core.lists.add_ready(source.token());
+        }
+    }
+
+    /// Puts a listener or a UDP socket on the ready list that has had no turn yet.
+    fn list_waiting(&mut self, source: Source) {
+        if self.mark_listed(source) {
+            self.core.lists.add_waiting(source.token());
         }
     }
 
@@ -105,28 +138,56 @@ impl<P: Protocol> Reactor<P> {
         listed.is_some_and(|listed| !mem::replace(listed, true))
     }
 
-    /// Makes a connection of what was accepted, or closes it.
-    fn admit(&mut self, fd: OwnedFd, opened: Opened) {
-        let limit = self.core.limits.max_connections;
-        if self.core.shared.stats.connections >= limit as u64 {
-            self.core.shared.stats.refused_limit += 1;
-            return self.refused(format_args!("the limit is {limit} connections"));
-        }
-        let stream = Fd::socket(fd);
+    /// Makes a connection of what was accepted, or closes it. Returns whether there may be room for
+    /// more in this turn: a connection that was displaced has its place until the end of the turn.
+    fn admit(&mut self, fd: OwnedFd, opened: Opened) -> bool {
+        let mut stream = Fd::socket(fd);
+        let place = match self.core.place(&opened.peer) {
+            Ok(place) => place,
+            Err(refusal) => {
+                self.refuse(refusal, &opened.peer, &mut stream);
+                return true;
+            }
+        };
         let state = match opened.peer {
             Peer::Inet(_) => State::empty(),
             // `Fd::first_state` would find this out by asking the kernel.
             _ => State::UNSURE,
         };
-        match self.watch(stream, Direction::Both, state) {
+        match self.watch_new(stream, Direction::Both, state) {
             Ok(id) => {
                 self.core.shared.stats.accepted += 1;
+                self.core.take_place(place, id);
                 self.core.opened(id, opened);
             }
             Err(error) => {
+                self.core.give_back(place);
                 self.core.shared.stats.refused_setup += 1;
                 let why = reason(&error);
                 self.refused(format_args!("cannot watch a connection: {why}"));
+            }
+        }
+        !place.displaces
+    }
+
+    /// Counts and logs a connection over a limit, whose stream is closed by its owner.
+    fn refuse(&mut self, refusal: Refusal, peer: &Peer, stream: &mut Fd) {
+        match refusal {
+            Refusal::Full(limit) => {
+                self.core.shared.stats.refused_limit += 1;
+                self.refused(format_args!("the limit is {limit} connections"));
+            }
+            Refusal::Address(limit) => {
+                self.core.shared.stats.refused_address += 1;
+                let farewell = self.core.limits.refusal;
+                if !farewell.is_empty() {
+                    // The socket's buffer is empty, so there is room for a line.
+                    let sent = stream.send_one(farewell.as_bytes());
+                    self.core.shared.stats.count_write(sent);
+                }
+                self.refused(format_args!(
+                    "{peer}: the limit is {limit} connections from one address"
+                ));
             }
         }
     }
@@ -175,12 +236,11 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// A UDP socket's turn.
-    pub(super) fn visit_udp(&mut self, index: usize, ready: Ready) {
+    fn visit_udp(&mut self, index: usize) {
         let source = Source::Udp(index);
         let Some(udp) = self.udp.get_mut(index) else {
             return;
         };
-        udp.note(ready);
         if udp.listed {
             return;
         }
@@ -191,7 +251,10 @@ impl<P: Protocol> Reactor<P> {
             let mut interest = Interest::IN;
             interest.set(Interest::OUT, blocked);
             if let Err(error) = self.poll.modify(&*udp, source.token(), interest) {
-                log::error!("cannot watch a UDP socket: {}", reason(&error));
+                self.shortages.log(
+                    self.core.shared.now,
+                    format_args!("cannot watch a UDP socket: {}", reason(&error)),
+                );
             }
         }
         if is_starved {

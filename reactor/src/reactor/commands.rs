@@ -21,8 +21,8 @@ impl<P: Protocol> Reactor<P> {
             match command {
                 Command::StopListening(tag) => self.stop_listening(tag),
                 Command::Stop => self.stop(),
-                Command::Connect { to, tag } => self.connect_for_protocol(&to, tag),
-                Command::CancelConnects(tag) => self.core.cancel_races(tag),
+                Command::Connect(id, to) => self.connect_for_protocol(id, &to),
+                Command::WatchAnew(id) => self.watch_anew(id),
                 Command::SendTo { tag, count } => {
                     self.send_letters(tag, next..next + count, &letters);
                     next += count;
@@ -56,8 +56,10 @@ impl<P: Protocol> Reactor<P> {
     pub(super) fn stop_listening(&mut self, tag: Option<u64>) {
         let is_kept = |its: u64| tag.is_some_and(|tag| tag != its);
         let stats = &mut self.core.shared.stats;
+        let ids = &mut self.core.voice.outbox.ids;
         self.udp.retain(|_, udp| {
             if !is_kept(udp.tag) {
+                udp.id.into_iter().for_each(|id| ids.give_back(id));
                 stats.datagrams_missed += u64::from(udp.missed());
                 stats.datagrams_lost += udp.unanswered() as u64;
             }

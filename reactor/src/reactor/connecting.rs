@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 
 use super::{Phase, Reactor};
-use crate::core::RaceId;
 use crate::core::conn::State;
+use crate::id::ConnId;
 use crate::protocol::{Closed, Opened, Protocol};
 use crate::reason::SystemError;
 use crate::sources::address::Address;
@@ -16,34 +16,48 @@ use crate::sources::fd::{Direction, Fd};
 use crate::sources::udp::Udp;
 
 impl<P: Protocol> Reactor<P> {
-    /// Begins to connect: `on_open` with this tag follows, perhaps before this returns, or
-    /// `on_connect_error`; neither does if this returns an error. Of the addresses that a name stands
-    /// for, both families in turn, each is tried when the one before it has failed or has not answered
-    /// for 250 ms (RFC 8305), and the first that answers is connected to. The connect timeout is for all
-    /// together, and the last one's error is what is told. Resolving a name may take its time; within
-    /// the loop use [`Outbox::connect`](crate::Outbox::connect).
+    /// Begins to connect, and returns the id of the connection: `on_open` with this id and tag follows,
+    /// perhaps before this returns, or `on_connect_error`; neither does if this returns an error. Of the
+    /// addresses that a name stands for, both families in turn, each is tried when the one before it
+    /// has failed or has not answered for 250 ms (RFC 8305), and the first that answers is connected
+    /// to. The connect timeout is for all together, and the last one's error is what is told. Resolving
+    /// a name may take its time; within the loop use [`Outbox::connect`](crate::Outbox::connect), which
+    /// says what can be done with the id until the connection is open.
     ///
     /// A UDP socket opens nothing, it is only bound to its one peer, the first address to which
-    /// there is a way: use [`Outbox::send_to`](crate::Outbox::send_to) and `on_datagram` with this tag. `on_connect_error`
-    /// follows whenever the network reports that datagrams are not taken (ICMP, udp(7)).
-    pub fn connect(&mut self, to: &Address, tag: u64) -> io::Result<()> {
+    /// there is a way: use [`Outbox::send_to`](crate::Outbox::send_to) and `on_datagram` with this tag.
+    /// `on_connect_error` with its id follows whenever the network reports that datagrams are not taken
+    /// (ICMP, udp(7)); nothing else is told of the id, and nothing can be said to it. The socket is
+    /// closed by [`Outbox::stop_listening_to`](crate::Outbox::stop_listening_to) with its tag.
+    pub fn connect(&mut self, to: &Address, tag: u64) -> io::Result<ConnId> {
         self.core.set_now(self.clock());
         let to = to.resolved()?;
-        if let Address::Udp(_) = to {
-            return self.connect_udp(&to, tag);
+        let id = self.core.ids().take();
+        self.core.promise(id, tag);
+        let began = self.begin_connect(id, &to, tag);
+        if began.is_err() {
+            self.core.withdraw(id);
+            self.core.ids().give_back(id);
         }
-        let race = self.core.begin_race(to.interleaved(), tag);
-        self.go_on_connecting(race)
+        began.map(|()| id)
     }
 
     /// Like [`Reactor::connect`], to an address as text. Errors: a text that is no address, too.
-    pub fn connect_to(&mut self, to: &str, tag: u64) -> io::Result<()> {
+    pub fn connect_to(&mut self, to: &str, tag: u64) -> io::Result<ConnId> {
         self.connect(&to.parse::<Address>()?, tag)
+    }
+
+    fn begin_connect(&mut self, id: ConnId, to: &Address, tag: u64) -> io::Result<()> {
+        if let Address::Udp(_) = to {
+            return self.connect_udp(id, to, tag);
+        }
+        self.core.begin_race(id, to.clone().interleaved());
+        self.go_on_connecting(id)
     }
 
     /// Begins to connect to the next address, to the one after it if that fails at once. An error
     /// says that none is left and no attempt is under way.
-    fn go_on_connecting(&mut self, race: RaceId) -> io::Result<()> {
+    fn go_on_connecting(&mut self, race: ConnId) -> io::Result<()> {
         let mut failed = Errno::EADDRNOTAVAIL.into();
         while let Some((to, tag)) = self.core.next_address(race) {
             match self.connect_stream(&to, tag, race) {
@@ -51,14 +65,14 @@ impl<P: Protocol> Reactor<P> {
                 Err(error) => failed = error,
             }
         }
-        match self.core.give_up(race) {
-            Some(_) => Err(failed),
-            None => Ok(()),
+        match self.core.is_answered(race) {
+            true => Ok(()),
+            false => Err(failed),
         }
     }
 
     /// Begins to connect to the first number of an address.
-    fn connect_stream(&mut self, to: &Address, tag: u64, race: RaceId) -> io::Result<()> {
+    fn connect_stream(&mut self, to: &Address, tag: u64, race: ConnId) -> io::Result<()> {
         let keepalive = self.core.limits.keepalive;
         let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
         let local = local_address(stream.as_fd());
@@ -67,22 +81,31 @@ impl<P: Protocol> Reactor<P> {
             // Of a Unix socket, a short read says nothing: see `State::UNSURE`.
             None => State::UNSURE,
         };
-        let id = self.watch(stream, Direction::Both, state)?;
+        let id = self.core.attempt_id(race);
+        let watched = self.watch(id, stream, Direction::Both, state);
+        if watched.is_err() && id != race {
+            self.core.ids().give_back(id);
+        }
+        watched?;
         let opened = Opened { peer, local, tag };
         if under_way {
             self.core.connecting(id, opened, race);
         } else {
-            self.core.connected(id, opened, Some(race));
+            self.core.connected(id, opened, race);
         }
         Ok(())
     }
 
     /// Opens a UDP socket to the first number to which there is a way.
-    fn connect_udp(&mut self, to: &Address, tag: u64) -> io::Result<()> {
+    fn connect_udp(&mut self, id: ConnId, to: &Address, tag: u64) -> io::Result<()> {
         let mut failed = Errno::EADDRNOTAVAIL;
         for at in to.numbers() {
-            match Udp::connect(*at, to.source(), tag) {
-                Ok(udp) => return self.add_udp(udp),
+            match Udp::connect(*at, to.source(), id, tag) {
+                Ok(udp) => {
+                    self.add_udp(udp)?;
+                    self.core.withdraw(id);
+                    return Ok(());
+                }
                 Err(errno) => failed = errno,
             }
         }
@@ -91,24 +114,46 @@ impl<P: Protocol> Reactor<P> {
 
     /// Each name whose last attempt has had its time tries its next address.
     pub(super) fn try_next_addresses(&mut self) {
-        for (race, tag) in self.core.due_races() {
+        for race in self.core.due_races() {
             if let Err(error) = self.go_on_connecting(race) {
-                self.core.connect_failed(tag, closed_by_error(&error));
+                self.core.end_race(race, closed_by_error(&error));
             }
         }
     }
 
-    pub(super) fn connect_for_protocol(&mut self, to: &Address, tag: u64) {
-        let why = match self.phase {
-            // A client that connects again whenever it is closed would keep us from stopping.
-            Phase::Stopping { .. } => Closed::Shutdown,
-            Phase::Running if !to.is_resolved() => Closed::Error(SystemError::of(Errno::EINVAL)),
-            Phase::Running => match self.connect(to, tag) {
-                Ok(()) => return,
-                Err(error) => closed_by_error(&error),
-            },
+    /// Begins a connect that a protocol has asked for, unless it has cancelled it meanwhile.
+    pub(super) fn connect_for_protocol(&mut self, id: ConnId, to: &Address) {
+        let Some(tag) = self.core.promised_tag(id) else {
+            return;
         };
-        self.core.connect_failed(tag, why);
+        let began = match self.phase {
+            // A client that connects again whenever it is closed would keep us from stopping.
+            Phase::Stopping { .. } => Err(Closed::Shutdown),
+            Phase::Running if !to.is_resolved() => {
+                Err(Closed::Error(SystemError::of(Errno::EINVAL)))
+            }
+            Phase::Running => {
+                let began = self.begin_connect(id, to, tag);
+                began.map_err(|error| closed_by_error(&error))
+            }
+        };
+        if let Err(why) = began {
+            self.core.end_race(id, why);
+        }
+    }
+
+    /// Gives a connection that was watched with the id of an attempt the token of its own id. If it is
+    /// ready already, that is an event.
+    pub(super) fn watch_anew(&mut self, id: ConnId) {
+        let Some(stream) = self.core.stream_mut(id) else {
+            return;
+        };
+        let interest = Direction::Both.interest();
+        let changed = self.poll.modify(&*stream, id.token(), interest);
+        self.core.shared.stats.controls += 1;
+        if let Err(error) = changed {
+            self.core.doom(id, closed_by_error(&error));
+        }
     }
 }
 

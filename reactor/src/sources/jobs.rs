@@ -21,6 +21,11 @@ use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp};
 
 use crate::sys;
 
+/// The signals after which a program that draws on its terminal draws again: the process goes on after
+/// a stop (SIGCONT), or the terminal has another size (SIGWINCH). For
+/// [`Reactor::on_signals`](crate::Reactor::on_signals).
+pub const REDRAW_SIGNALS: [i32; 2] = [libc::SIGCONT, libc::SIGWINCH];
+
 /// Keeps this process running in the background: it ignores SIGTTIN and SIGTTOU, and leaves a
 /// terminal that is another job's alone. A program calls this before it uses the terminal. Errors:
 /// those of signal(2).

@@ -13,7 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::sys;
 
-/// The request that a signal makes of a server.
+/// The request that a signal makes of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignalAction {
@@ -21,12 +21,11 @@ pub enum SignalAction {
     Stop,
     /// SIGUSR1: report the counters.
     Report,
-    /// SIGCONT, SIGWINCH: the process goes on after a stop, or the terminal has another size. A
-    /// program that draws on the terminal draws again.
-    Redraw,
     /// SIGHUP: read the configuration again, open log files anew. The kernel sends it too when the
     /// terminal closes, which is no reason for a server to end.
     Reload,
+    /// A signal that was added with [`Signals::add`], such as `libc::SIGWINCH`.
+    Other(i32),
 }
 
 /// Ignores SIGPIPE and SIGXFSZ in the whole process. A write to a pipe without a reader then fails
@@ -55,35 +54,47 @@ pub fn ignore_write_signals() -> io::Result<()> {
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
+    handled: SigSet,
 }
 
 impl Signals {
-    /// The most signals that can be pending at once: each of the six kinds for the thread and for
-    /// the process.
+    /// The most signals that can be pending at once: each of the 31 kinds of signal(7) for the thread
+    /// and for the process.
     ///
     /// A loop that calls [`Signals::next`] this often in one turn has taken all signals that were
     /// pending at its first call. Those that are left arrived since, and made an edge of their own.
     /// Without this bound a process that sends signals faster than they are handled would keep the
     /// loop from its connections.
-    pub const AT_ONCE: usize = 2 * 6;
+    pub const AT_ONCE: usize = 2 * 31;
 
-    /// Blocks the signals in this thread, calls [`ignore_write_signals`], and opens the descriptor.
-    /// Errors: those of sigprocmask(2) and signalfd(2).
+    /// The signals that every value handles.
+    pub(crate) const HANDLED: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGHUP];
+
+    /// Blocks SIGTERM, SIGINT, SIGUSR1 and SIGHUP in this thread, calls [`ignore_write_signals`], and
+    /// opens the descriptor. Errors: those of sigprocmask(2) and signalfd(2).
     pub fn new() -> io::Result<Signals> {
-        let kinds = [
-            Signal::SIGTERM,
-            Signal::SIGINT,
-            Signal::SIGUSR1,
-            Signal::SIGCONT,
-            Signal::SIGWINCH,
-            Signal::SIGHUP,
-        ];
-        let handled = kinds.into_iter().filter(|kind| !is_ignored(*kind as i32));
-        let handled: SigSet = handled.collect();
-        handled.thread_block()?;
-        ignore_write_signals()?;
+        let handled = SigSet::empty();
         let fd = SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Signals { fd })
+        let mut signals = Signals { fd, handled };
+        signals.add(&Signals::HANDLED)?;
+        ignore_write_signals()?;
+        Ok(signals)
+    }
+
+    /// Handles these signals too, such as `libc::SIGWINCH`, and blocks them in this thread. Errors:
+    /// those of sigprocmask(2) and signalfd(2); `EINVAL` for a number that is no signal of signal(7).
+    pub fn add(&mut self, signals: &[i32]) -> io::Result<()> {
+        let mut handled = self.handled;
+        for &signal in signals {
+            let kind = Signal::try_from(signal)?;
+            if !is_ignored(signal) {
+                handled.add(kind);
+            }
+        }
+        handled.thread_block()?;
+        self.fd.set_mask(&handled)?;
+        self.handled = handled;
+        Ok(())
     }
 
     /// The next pending signal, `None` if there is none; the call does not wait. Several signals of
@@ -91,11 +102,11 @@ impl Signals {
     #[must_use]
     pub fn next(&self) -> Option<SignalAction> {
         let info = self.fd.read_signal().ok()??;
-        Some(match Signal::try_from(info.ssi_signo as i32) {
-            Ok(Signal::SIGTERM | Signal::SIGINT) => SignalAction::Stop,
-            Ok(Signal::SIGUSR1) => SignalAction::Report,
-            Ok(Signal::SIGCONT | Signal::SIGWINCH) => SignalAction::Redraw,
-            _ => SignalAction::Reload,
+        Some(match info.ssi_signo as i32 {
+            libc::SIGTERM | libc::SIGINT => SignalAction::Stop,
+            libc::SIGUSR1 => SignalAction::Report,
+            libc::SIGHUP => SignalAction::Reload,
+            other => SignalAction::Other(other),
         })
     }
 }

@@ -41,7 +41,7 @@ use nix::sys::socket::{
 use crate::core::Core;
 use crate::core::conn::{Stream, is_starvation};
 use crate::core::stats::Stats;
-use crate::id::Data;
+use crate::id::{ConnId, Data};
 use crate::letters::Letters;
 use crate::poll::Ready;
 use crate::protocol::{Datagram, Protocol};
@@ -59,6 +59,8 @@ pub(crate) struct Udp {
     fd: OwnedFd,
     /// The tag of every datagram that arrives here.
     pub(crate) tag: u64,
+    /// The id of the connect that made this socket.
+    pub(crate) id: Option<ConnId>,
     /// The local address. `None` if the kernel did not tell it.
     bound: Option<SocketAddr>,
     /// The one peer of a socket that was made by [`Udp::connect`]: datagrams go nowhere else.
@@ -98,6 +100,7 @@ impl Udp {
             bound: local_address(fd.as_fd()),
             fd,
             tag,
+            id: None,
             peer: None,
             batch: Batch::new(),
             answers: Vec::with_capacity(BATCH),
@@ -116,7 +119,12 @@ impl Udp {
     ///
     /// If the peer is a multicast group, answers come from its members, each with an address of its
     /// own: the socket is then not connected, and takes datagrams from any sender.
-    pub(crate) fn connect(peer: SocketAddr, source: Option<IpAddr>, tag: u64) -> Result<Udp> {
+    pub(crate) fn connect(
+        peer: SocketAddr,
+        source: Option<IpAddr>,
+        id: ConnId,
+        tag: u64,
+    ) -> Result<Udp> {
         let fd = inet_socket(&peer, SockType::Datagram)?;
         bind_source(&fd, source)?;
         if !peer.ip().is_multicast() {
@@ -128,6 +136,7 @@ impl Udp {
             }
         }
         Ok(Udp {
+            id: Some(id),
             peer: Some(peer),
             ..Udp::new(fd, tag)
         })
@@ -177,6 +186,9 @@ impl Udp {
                 return;
             }
             failures += usize::from(!self.fetch(core));
+            if core.work().is_spent() {
+                break;
+            }
         }
         self.answer(core);
         // An error that does not go away must not make the loop spin.
@@ -242,8 +254,10 @@ impl Udp {
     /// Tells the protocol of an error of a socket with one peer, if the error says that datagrams
     /// do not reach the peer.
     fn tell_error<S: Stream, P: Protocol>(&self, errno: Errno, core: &mut Core<S, P>) {
-        if self.peer.is_some() && is_about_the_peer(errno) {
-            core.connect_failed(self.tag, SystemError::of(errno).into());
+        if let Some(id) = self.id
+            && is_about_the_peer(errno)
+        {
+            core.connect_failed(id, self.tag, SystemError::of(errno).into());
         }
     }
 
@@ -392,7 +406,6 @@ mod tests {
 
     use super::*;
     use crate::core::limits::Limits;
-    use crate::id::ConnId;
     use crate::outbox::Outbox;
     use crate::protocol::Closed;
     use crate::sources::fd::Fd;
@@ -414,8 +427,6 @@ mod tests {
     }
 
     impl Protocol for Meanwhile {
-        fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
-
         fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
             self.peer.connect(self.elsewhere).unwrap();
             self.ours.send(b"missed").unwrap();
@@ -423,7 +434,14 @@ mod tests {
             out.send_back(datagram.data);
         }
 
-        fn on_connect_error(&mut self, _: u64, why: Closed, _: &mut Outbox) {
+        fn on_connect_error(&mut self, id: ConnId, _: u64, why: Closed, _: &mut Outbox) {
+            assert_eq!(
+                id,
+                ConnId {
+                    slot: 7,
+                    generation: 7
+                }
+            );
             self.errors.push(why);
         }
     }
@@ -431,7 +449,11 @@ mod tests {
     #[test]
     fn an_answer_is_sent_though_an_earlier_datagram_was_refused() {
         let ((peer, at), (_other, elsewhere)) = (bound(), bound());
-        let mut udp = Udp::connect(at, None, 0).unwrap();
+        let id = ConnId {
+            slot: 7,
+            generation: 7,
+        };
+        let mut udp = Udp::connect(at, None, id, 0).unwrap();
         let ours = UdpSocket::from(udp.as_fd().try_clone_to_owned().unwrap());
         peer.send_to(b"hello", ours.local_addr().unwrap()).unwrap();
         let protocol = Meanwhile {

@@ -145,6 +145,11 @@ impl Wakers {
         self.shared.is_asked()
     }
 
+    /// Whether a waker has asked for what was not seen to yet. Costs no system call.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.shared.is_asked()
+    }
+
     /// Takes the requests. The counter is reset first, so that a request from here on is a new
     /// edge.
     pub(crate) fn take(&self) -> Asked {

@@ -67,13 +67,18 @@ pub(crate) enum Heard {
 pub(crate) struct Notes<F> {
     /// The callbacks so far, in order.
     pub(crate) heard: Vec<Heard>,
+    /// The ids of the connects that have failed, in order.
+    pub(crate) failed: Vec<ConnId>,
     answer: F,
 }
 
 impl<F: FnMut(&Heard, &mut Outbox)> Notes<F> {
     pub(crate) fn new(answer: F) -> Self {
-        let heard = Vec::new();
-        Notes { heard, answer }
+        Notes {
+            heard: Vec::new(),
+            failed: Vec::new(),
+            answer,
+        }
     }
 
     fn note(&mut self, heard: Heard, out: &mut Outbox) {
@@ -138,7 +143,8 @@ impl<F: FnMut(&Heard, &mut Outbox)> Protocol for Notes<F> {
         self.note(Heard::LowWater(id), out);
     }
 
-    fn on_connect_error(&mut self, tag: u64, why: Closed, out: &mut Outbox) {
+    fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, out: &mut Outbox) {
+        self.failed.push(id);
         self.note(Heard::ConnectError(tag, why), out);
     }
 

@@ -1,71 +1,43 @@
-//! The limit on connections from one address.
+//! The addresses of members, which bans need.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use edgeloop_reactor::{ConnId, ConnMap, Peer};
 
-/// The addresses of the connections. They are kept if there is a limit, or if bans need them.
+/// The addresses of the connections, kept if the operator may ban them.
 #[derive(Debug)]
 pub(super) struct Addresses {
-    /// Most connections from one address; `None` for no limit.
-    max: Option<usize>,
-    /// Bans need the address of a member.
-    is_asked: bool,
-    /// Number of open connections from each address.
-    counts: HashMap<IpAddr, usize>,
-    /// Address of each connection until it is closed, which may be later than its member's leave: a
-    /// connection that lingers counts too.
+    is_kept: bool,
     known: ConnMap<IpAddr>,
 }
 
 impl Addresses {
-    pub(super) fn new(max: Option<usize>, is_asked: bool) -> Addresses {
+    pub(super) fn new(is_kept: bool) -> Addresses {
         Addresses {
-            max,
-            is_asked,
-            counts: HashMap::new(),
+            is_kept,
             known: ConnMap::new(),
         }
     }
 
-    /// Whether the limit allows a connection from this peer. If so, it is counted until it is closed.
-    pub(super) fn admit(&mut self, id: ConnId, peer: &Peer) -> bool {
-        let Some(address) = counted(peer).filter(|_| self.max.is_some() || self.is_asked) else {
-            return true;
-        };
-        let count = self.counts.entry(address).or_default();
-        if self.max.is_some_and(|max| *count >= max) {
-            return false;
+    /// Keeps the address of a connection until it is closed.
+    pub(super) fn opened(&mut self, id: ConnId, peer: &Peer) {
+        if let Some(address) = banned(peer).filter(|_| self.is_kept) {
+            self.known.insert(id, address);
         }
-        *count += 1;
-        self.known.insert(id, address);
-        true
     }
 
-    /// Discounts a connection that has closed.
     pub(super) fn closed(&mut self, id: ConnId) {
-        let Some(address) = self.known.remove(id) else {
-            return;
-        };
-        if let Some(count) = self.counts.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&address);
-            }
-        }
+        self.known.remove(id);
     }
 
     /// The address of a connection, if it is kept and may be banned.
     pub(super) fn banned(&self, id: ConnId) -> Option<IpAddr> {
-        let address = self.known.get(id).copied();
-        // `::` is the /64 of the IPv6 loopback address.
-        address.filter(|address| !address.is_loopback() && !address.is_unspecified())
+        self.known.get(id).copied()
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.known.is_empty()
+        self.known.is_empty()
     }
 }
 
@@ -78,7 +50,7 @@ pub(super) fn banned(peer: &Peer) -> Option<IpAddr> {
     }
 }
 
-/// The address that a peer counts under. An IPv6 host may choose any address of its /64, so the whole
+/// The address that is banned for a peer. An IPv6 host may choose any address of its /64, so the whole
 /// /64 counts as one (RFC 4291, section 2.5.1).
 fn counted(peer: &Peer) -> Option<IpAddr> {
     match peer {

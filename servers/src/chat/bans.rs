@@ -30,6 +30,11 @@ pub(super) struct Ban {
 }
 
 impl Bans {
+    /// Number of bans.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// Whether a ban holds for a newcomer, by its name or by its address.
     pub(super) fn hold(&mut self, fold: &str, address: Option<IpAddr>, now: Duration) -> bool {
         self.expire(now);

@@ -11,7 +11,7 @@ use edgeloop_reactor::Limits;
 
 use super::gate::Allowance;
 use super::history;
-use super::pace::{Rate, Rates};
+use super::pace::{RENAME, Rate, Rates};
 use super::reading;
 use super::room::LISTED_MAX;
 use super::settings::Settings;
@@ -28,10 +28,21 @@ const WINDOW: usize = 30;
 const SLOWEST: usize = 1024;
 /// Bytes read from a member at once, and so the most that is held of its input.
 pub(super) const READ_BUDGET: usize = 4 * 1024;
-/// Most effort of one callback, in bytes of replies and lines times hearers. Above it the member
-/// waits, so that other connections have their turn and the output is flushed.
-pub(super) const EFFORT_MAX: usize = 256 * 1024;
-/// Wait of a member above [`EFFORT_MAX`].
+/// Most bytes of replies of one callback. Above it the member waits, so that the output is flushed.
+pub(super) const REPLIES_MAX: usize = 256 * 1024;
+/// Most work of one callback, in units of the reactor (`Outbox::charge`): a fraction of a turn. Above it
+/// the member waits, so that other connections have their turn.
+pub(super) const WORK_MAX: usize = 4 * 1024 * 1024;
+/// Units of work for looking at one entry of a table: a member, a room, a name, a key that is typed.
+pub(super) const ENTRY: usize = 64;
+/// Number of hearers that a line may have at no further cost for its author. A line to more counts that
+/// many times against the bytes that the author may say.
+pub(super) const HEARERS: usize = 32;
+/// Changes of its name that a member may make at once.
+const RENAMES_AT_ONCE: u64 = 5;
+/// Seconds after which a member that has made them may make one more.
+const RENAME_INTERVAL_S: u64 = 5;
+/// Wait of a member above [`REPLIES_MAX`] or [`WORK_MAX`].
 pub(super) const OTHERS_TURN: Duration = Duration::from_millis(1);
 /// The longest line of the operator, in bytes.
 pub(super) const OPERATOR_LINE_MAX: usize = 4096;
@@ -64,6 +75,7 @@ impl Bounds {
         let rates = Rates {
             lines: Rate::new(lines, settings.burst.max(1).into()),
             bytes: Rate::new(bytes, at_once as u64),
+            renames: Rate::new(RENAME / RENAME_INTERVAL_S, RENAMES_AT_ONCE * RENAME),
         };
         Bounds {
             allowance: Allowance {
@@ -83,6 +95,7 @@ impl Bounds {
         limits.read_budget = READ_BUDGET;
         // A lost member is announced at once; input of it that was not read yet is dropped.
         limits.keeps_unread = false;
+        limits.refusal = "* too many connections from your address\n";
         let members = limits.max_connections;
         limits.queue_limit = Some(self.hard_limit(settings, limits.high_water, members));
     }
@@ -109,9 +122,8 @@ impl Bounds {
             names,
             history::TOLD_MAX,
             reading::PIECE,
-            // Replies to its own commands: the effort of one callback before a timer and of one after
-            // it, and the longest reply, which may have been begun just below the limit.
-            2 * EFFORT_MAX,
+            // Replies to its own commands: those of one callback before a timer and of one after it, and the longest reply, which may have been begun just below the limit.
+            2 * REPLIES_MAX,
             names,
             // The operator's lines from one read.
             OPERATOR_TOLD_MAX,
@@ -125,10 +137,9 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::tests::settings;
 
     fn hard_limit(change: impl FnOnce(&mut Settings)) -> usize {
-        let mut settings = settings();
+        let mut settings = Settings::default();
         change(&mut settings);
         let mut limits = Limits {
             max_connections: 10_000,
@@ -144,11 +155,14 @@ mod tests {
         let default = hard_limit(|_| {});
         assert!(default < 2 * 1024 * 1024, "{default}: the README says so");
         let faster = hard_limit(|settings| settings.min_rate *= 2);
-        assert_eq!(faster - default, 30 * settings().min_rate);
+        assert_eq!(faster - default, 30 * Settings::default().min_rate);
         let higher = hard_limit(|settings| settings.high_water *= 2);
-        assert_eq!(higher - default, settings().high_water * 3 / 2);
+        assert_eq!(higher - default, Settings::default().high_water * 3 / 2);
         let any_rate = hard_limit(|settings| settings.min_rate = 0);
-        assert_eq!(default - any_rate, 30 * (settings().min_rate - SLOWEST));
+        assert_eq!(
+            default - any_rate,
+            30 * (Settings::default().min_rate - SLOWEST)
+        );
         let plain = hard_limit(|settings| settings.plain = true);
         assert!(plain > default + 10_000 * NAME_MAX);
     }

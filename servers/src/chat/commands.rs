@@ -4,19 +4,16 @@
 //! and `Chat::answer`. Commands that others see go through `telling.rs`; when they may run has been
 //! decided in `input.rs` and `queue.rs` before they get here.
 
-use std::cmp::Reverse;
 use std::io::Write;
 
 use edgeloop_reactor::{ConnId, Outbox};
 
+use super::bounds::ENTRY;
 use super::command::{Command, HELP};
 use super::ignored::{NAMES_MAX, Toggled};
 use super::name::Illegal;
 use super::room::Step;
-use super::{Chat, text};
-
-/// Number of rooms that `/rooms` lists; the others are counted.
-const ROOMS_LISTED_MAX: usize = 100;
+use super::{Chat, ranking, text};
 
 impl Chat {
     pub(super) fn command(&mut self, id: ConnId, command: Command<'_>, out: &mut Outbox) {
@@ -69,30 +66,9 @@ impl Chat {
     }
 
     fn list_rooms(&mut self, id: ConnId, out: &mut Outbox) {
-        let rooms = self.rooms.iter().map(|(_, room)| room);
-        let mut rooms: Vec<(Reverse<usize>, &str)> = rooms
-            .map(|room| (Reverse(room.members().len()), &*room.name))
-            .collect();
-        let count = rooms.len();
-        if count > ROOMS_LISTED_MAX {
-            // Selecting is O(rooms); sorting thousands to list a hundred is not.
-            rooms.select_nth_unstable(ROOMS_LISTED_MAX);
-            rooms.truncate(ROOMS_LISTED_MAX);
-        }
-        rooms.sort_unstable();
         self.page.clear();
-        for (Reverse(members), name) in &rooms {
-            let before = if self.page.is_empty() {
-                "* rooms:"
-            } else {
-                ","
-            };
-            let _ = write!(self.page, "{before} {name} ({members})");
-        }
-        if let more @ 1.. = count - rooms.len() {
-            let _ = write!(self.page, ", and {more} more");
-        }
-        self.page.push(b'\n');
+        self.ranking.list(&mut self.page);
+        out.charge(self.rooms.len().min(ranking::LISTED_MAX) * ENTRY);
         self.answer(id, out);
     }
 
@@ -103,7 +79,8 @@ impl Chat {
         let room = &self.rooms[member.room as usize];
         self.page.clear();
         let _ = write!(self.page, "* in {} ({}): ", room.name, room.members().len());
-        room.list(&self.members, false, &mut self.page);
+        let listed = room.list(&self.members, false, &mut self.page);
+        out.charge(listed * ENTRY);
         self.page.push(b'\n');
         self.answer(id, out);
     }
@@ -127,7 +104,6 @@ impl Chat {
             gate.spend(&self.bounds.allowance, self.page.len(), out.now());
         }
         write_whisper(&mut self.page, "you", to, words);
-        self.charge(id, out);
         self.answer(id, out);
     }
 
@@ -143,6 +119,11 @@ impl Chat {
         if member.name() == new {
             return self.reply(id, Illegal::Taken.reason(), out);
         }
+        let wait = self.rates.map(|rates| member.may_rename(rates, out.now()));
+        if let Some(wait @ 1..) = wait {
+            let told = format!("you may change your name again in {wait} s");
+            return self.reply(id, &told, out);
+        }
         let (old, room) = (member.set_name(&new), member.room);
         self.names.remove(&old);
         self.names.insert(&new, id);
@@ -150,21 +131,20 @@ impl Chat {
         self.page.clear();
         let _ = writeln!(self.page, "* {old} is now known as {new}");
         self.tell_who_cares(id, number, out);
-        self.charge(id, out);
         self.record(room, out);
         self.show_step(room, false, out);
         if let Some(number) = number {
-            self.follow(number, &new);
+            self.follow(number, &new, out);
         }
         self.reply(id, &format!("you are now known as {new}"), out);
     }
 
     /// Adds the new name of a member to each ignore list that has its old name.
-    fn follow(&mut self, old: u32, new: &str) {
+    fn follow(&mut self, old: u32, new: &str, out: &mut Outbox) {
         let ignoring = self.members.iter();
         let ignoring = ignoring.filter(|(_, member)| member.ignores(old).is_some());
         let ignoring: Vec<ConnId> = ignoring.map(|(id, _)| id).collect();
-        self.effort += self.members.len();
+        out.charge(self.members.len() * ENTRY);
         let fold = self.name_rules.fold(new);
         let names = &self.names;
         for id in ignoring {
@@ -204,6 +184,7 @@ impl Chat {
         let before = member.ignores_some();
         let mut list = member.take_ignored();
         let fold = self.name_rules.fold(&name);
+        out.charge(list.len());
         let toggled = list.toggle(&name, &fold, &mut self.ignored);
         member.put_ignored(list);
         let room = &mut self.rooms[member.room as usize];

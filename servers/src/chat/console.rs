@@ -8,6 +8,7 @@ use edgeloop_reactor::Outbox;
 use log::{Level, log_enabled};
 
 use super::Chat;
+use crate::screen::Screen;
 
 impl Chat {
     /// Shows the page, a line that was said in a room.
@@ -17,7 +18,7 @@ impl Chat {
         }
         let name = self.rooms[room as usize].name.as_bytes();
         let line = [name, b" ", &self.page].concat();
-        self.show_line(&line, out);
+        self.show_line(&line, Screen::show, out);
     }
 
     /// Shows the page, a step of a member in its room. An operator that sees all rooms has the step
@@ -26,7 +27,7 @@ impl Chat {
         match &self.operator.room {
             Some(name) if self.room_by_name.get(name) == Some(room) => {
                 let line = std::mem::take(&mut self.page);
-                self.show_line(&line, out);
+                self.show_line(&line, Screen::show, out);
                 self.page = line;
             }
             None if has_words => self.show_said(room, out),
@@ -34,15 +35,20 @@ impl Chat {
         }
     }
 
-    /// Writes an entry to the log. If the log goes to the terminal where the operator's line is being
-    /// edited, the entry is printed above that line instead.
+    /// Writes an entry to the log, of which a stranger can cause any number: see `Chat::entries`. If
+    /// the log goes to the terminal where the operator's line is being edited, the entry is printed
+    /// above that line instead, marked as no line of a member can be.
     pub(super) fn note(&mut self, entry: &str, out: &mut Outbox) {
         let is_edited = self.operator.screen.is_edited();
         if !is_edited || self.operator.has_log {
-            log::info!("{entry}");
+            let now_ms = out.now().as_millis() as u64;
+            self.entries.log(now_ms, format_args!("{entry}"));
         }
         if is_edited && log_enabled!(Level::Info) {
-            self.show_line(format!("{entry}\n").as_bytes(), out);
+            let notice = |screen: &mut Screen, _: &[u8], shown: &mut Vec<u8>| {
+                screen.notice(entry, shown);
+            };
+            self.show_line(entry.as_bytes(), notice, out);
         }
     }
 
@@ -54,7 +60,12 @@ impl Chat {
     }
 
     /// Shows a line if standard output takes it now, and counts it as missing otherwise.
-    fn show_line(&mut self, line: &[u8], out: &mut Outbox) {
+    fn show_line(
+        &mut self,
+        line: &[u8],
+        show: impl FnOnce(&mut Screen, &[u8], &mut Vec<u8>),
+        out: &mut Outbox,
+    ) {
         let (operator, now) = (&mut self.operator, out.now());
         if operator.stdout.is_none() {
             return;
@@ -66,7 +77,7 @@ impl Chat {
         }
         self.tell_operator_what_is_missing(out);
         let (operator, mut shown) = (&mut self.operator, Vec::new());
-        operator.screen.show(line, &mut shown);
+        show(&mut operator.screen, line, &mut shown);
         operator
             .shown
             .spend(&self.bounds.allowance, shown.len(), now);

@@ -65,7 +65,7 @@ impl History {
         }
     }
 
-    pub(super) fn lines(&self) -> impl Iterator<Item = &Said> {
+    pub(super) fn lines(&self) -> impl ExactSizeIterator<Item = &Said> {
         self.lines.iter()
     }
 }

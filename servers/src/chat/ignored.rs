@@ -100,6 +100,11 @@ impl IgnoreList {
         self.entries.is_empty()
     }
 
+    /// Number of names, aliases included.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// If a name is ignored: the number of the name that was typed, of which it may be an alias.
     pub(super) fn find(&self, number: u32) -> Option<u32> {
         let found = self

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use edgeloop_reactor::{Closed, ConnId, Outbox};
 
-use super::bounds::{EFFORT_MAX, OTHERS_TURN};
+use super::bounds::{ENTRY, OTHERS_TURN, REPLIES_MAX, WORK_MAX};
 use super::command::Command;
 use super::keys::Key;
 use super::member::Member;
@@ -44,7 +44,7 @@ impl Chat {
         let waited = self.members.get(id).is_some_and(waits);
         let mut rest = bytes;
         if !waited {
-            self.effort = 0;
+            self.replied = 0;
             rest = self.take_in(id, bytes, out);
         }
         let Some(member) = self.members.get_mut(id) else {
@@ -61,7 +61,7 @@ impl Chat {
     /// Processes the kept line of a member and then its held bytes, as far as its pace and the rooms
     /// allow. `called`: the room that has called the member up.
     pub(super) fn go_on(&mut self, id: ConnId, called: Option<u32>, out: &mut Outbox) {
-        self.effort = 0;
+        self.replied = 0;
         let kept = self.members.get_mut(id).and_then(Member::take_kept);
         if let Some(kept) = kept {
             self.attempt(id, &kept.line, called, out);
@@ -91,7 +91,7 @@ impl Chat {
     /// Pauses the input of a member until its next line may be taken.
     fn rest(&self, id: ConnId, out: &mut Outbox) {
         out.pause(id);
-        if let Some(Wait::For(wait)) = self.wait(id, out.now()) {
+        if let Some(Wait::For(wait)) = self.wait(id, out) {
             out.set_timer(id, wait);
         }
     }
@@ -130,9 +130,10 @@ impl Chat {
         let mut input = member.take_input();
         let max = self.settings.max_line;
         let plain = self.settings.plain;
-        while self.wait(id, out.now()) == Some(Wait::For(Duration::ZERO))
+        while self.wait(id, out) == Some(Wait::For(Duration::ZERO))
             && let Some(key) = input.next(&mut bytes, plain)
         {
+            out.charge(ENTRY);
             let lines = &mut input.lines;
             let each = |line: Line<'_>| self.take_line(id, line, out);
             match key {
@@ -140,7 +141,7 @@ impl Chat {
                 Key::Raw(text) => lines.feed(text, max, each),
                 Key::Text(text) => lines.push(text, max, each),
                 Key::End(text) => lines.end(text, max, each),
-                Key::Erase => lines.erase(),
+                Key::Erase(count) => lines.erase(count),
             }
         }
         if let Some(member) = self.members.get_mut(id) {
@@ -150,14 +151,14 @@ impl Chat {
     }
 
     /// The wait of a member's next line; `None` if the member has left.
-    fn wait(&self, id: ConnId, now: Duration) -> Option<Wait> {
+    fn wait(&self, id: ConnId, out: &Outbox) -> Option<Wait> {
         let member = self.members.get(id)?;
         if member.rests() {
             return Some(Wait::Event);
         }
-        let wait = self.rates.map(|rates| member.pace.wait(rates, now));
+        let wait = self.rates.map(|rates| member.pace.wait(rates, out.now()));
         let wait = wait.unwrap_or_default();
-        match self.effort > EFFORT_MAX {
+        match self.replied > REPLIES_MAX || out.charged() > WORK_MAX {
             true => Some(Wait::For(wait.max(OTHERS_TURN))),
             false => Some(Wait::For(wait)),
         }

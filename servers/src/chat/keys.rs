@@ -24,30 +24,41 @@ pub(super) enum Key<'a> {
     Text(&'a [u8]),
     /// The last text of a line, without the end of the line.
     End(&'a [u8]),
-    /// BS or DEL: the last character of the line is erased.
-    Erase,
+    /// So many BS or DEL: as many characters at the end of the line are erased.
+    Erase(usize),
 }
 
 /// The state of a member's input between two reads.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     telnet: Telnet,
+    /// Bytes at the front of what comes next that Telnet has handed out as text already.
+    text_left: usize,
     /// A line that is not complete yet.
     pub(super) lines: LineAssembler,
 }
 
 impl Input {
-    /// Takes the next part off the front of `bytes`; `None` when none is left.
+    /// Takes the next part off the front of `bytes`; `None` when none is left. The bytes that it leaves
+    /// come first in the next call.
     pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8], plain: bool) -> Option<Key<'a>> {
         let (all, after_cr) = (*bytes, self.telnet.is_after_cr());
-        let text = match self.telnet.next(bytes)? {
-            Part::Answer(answer) => return Some(Key::Answer(answer)),
-            Part::Text(text) if plain => return Some(Key::Raw(text)),
-            // The CR before this LF has ended the line.
-            Part::Text(b"\n") if after_cr => return Some(Key::Text(b"")),
-            Part::Text(text) => text,
+        let text = if self.text_left > 0 {
+            // Telnet looks at a byte once, however many keys a text has.
+            let (text, rest) = bytes.split_at(self.text_left);
+            *bytes = rest;
+            text
+        } else {
+            match self.telnet.next(bytes)? {
+                Part::Answer(answer) => return Some(Key::Answer(answer)),
+                Part::Text(text) if plain => return Some(Key::Raw(text)),
+                // The CR before this LF has ended the line.
+                Part::Text(b"\n") if after_cr => return Some(Key::Text(b"")),
+                Part::Text(text) => text,
+            }
         };
         let (key, rest) = first_key(text);
+        self.text_left = rest.len();
         // `rest` lies directly before the bytes that Telnet has not taken; both are left for later.
         *bytes = &all[all.len() - bytes.len() - rest.len()..];
         Some(key)
@@ -56,7 +67,7 @@ impl Input {
     /// Whether the input is at the beginning of a line and of a Telnet command, so that a member need
     /// not keep it.
     pub(super) fn is_idle(&self) -> bool {
-        self.lines.is_empty() && self.telnet.is_idle()
+        self.lines.is_empty() && self.text_left == 0 && self.telnet.is_idle()
     }
 }
 
@@ -77,7 +88,11 @@ fn first_key(text: &[u8]) -> (Key<'_>, &[u8]) {
                 rest.strip_prefix(b"\n").unwrap_or(rest),
             )
         }
-        (0, _) => (Key::Erase, &text[1..]),
+        (0, _) => {
+            let is_erasing = |byte: &&u8| matches!(**byte, BACKSPACE | DELETE);
+            let count = line.iter().take_while(is_erasing).count();
+            (Key::Erase(count), &text[count..])
+        }
         (_, _) => (Key::Text(&line[..at]), &text[at..]),
     }
 }
@@ -100,7 +115,7 @@ mod tests {
                     Key::Raw(text) => lines.feed(text, 1000, each),
                     Key::Text(text) => lines.push(text, 1000, each),
                     Key::End(text) => lines.end(text, 1000, each),
-                    Key::Erase => lines.erase(),
+                    Key::Erase(count) => lines.erase(count),
                 }
             }
         }
@@ -143,6 +158,23 @@ mod tests {
                     assert_eq!(seen, expected, "{input:?} by {chunk}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_keys_are_taken_together() {
+        for (byte, most) in [
+            (b'a', 1),
+            (0, 1),
+            (0x1b, 1),
+            (0xe9, 1),
+            (BACKSPACE, 1),
+            (DELETE, 1),
+        ] {
+            let input = [byte; 4096];
+            let (mut typed, mut bytes) = (Input::default(), &input[..]);
+            let keys = std::iter::from_fn(|| typed.next(&mut bytes, false).map(drop));
+            assert_eq!(keys.count(), most, "{byte:#x}");
         }
     }
 

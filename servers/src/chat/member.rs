@@ -9,11 +9,13 @@
 //! is kept for its room, the message of the day is being shown, or the pending output is above the
 //! high-water mark. `input.rs` acts on them.
 
+use std::time::Duration;
+
 use edgeloop_reactor::Peer;
 
 use super::ignored::IgnoreList;
 use super::keys::Input;
-use super::pace::Pace;
+use super::pace::{Bucket, Pace, RENAME, Rates};
 use super::reading::Reading;
 
 /// A connection, before and after it has a name.
@@ -44,6 +46,8 @@ pub(super) struct Extra {
     /// The stream has ended; held bytes and a kept line are processed first.
     pub(super) ended: bool,
     ignored: IgnoreList,
+    /// How often the member may change its name. It stays until the member leaves.
+    renames: Bucket,
     /// The peer, for the log, until the member has a name.
     peer: Option<Peer>,
 }
@@ -97,6 +101,7 @@ impl Extra {
             && !self.above
             && !self.ended
             && self.ignored.is_empty()
+            && self.renames == Bucket::default()
             && self.peer.is_none()
     }
 }
@@ -123,6 +128,17 @@ impl Member {
     /// Sets the name, and returns the old one.
     pub(super) fn set_name(&mut self, name: &str) -> Box<str> {
         std::mem::replace(&mut self.name, name.into())
+    }
+
+    /// Counts a change of the name; if there were too many, returns the seconds until the next one, and
+    /// 0 otherwise.
+    pub(super) fn may_rename(&mut self, rates: Rates, now: Duration) -> u64 {
+        let renames = &mut self.extra_mut().renames;
+        let wait = renames.wait(rates.renames, RENAME, now);
+        if wait.is_zero() {
+            renames.spend(rates.renames, RENAME, now);
+        }
+        wait.as_millis().div_ceil(1000) as u64
     }
 
     /// Whether the member has a name, and so is in a room.

@@ -196,7 +196,11 @@ impl<T: Copy + PartialEq> Directory<T> {
         }
     }
 
+    /// The holder of a name. No name is as long as a line may be, so a longer one is not folded.
     pub(super) fn get(&self, name: &str) -> Option<T> {
+        if name.len() > BYTES_MAX && !self.rules.plain {
+            return None;
+        }
         self.by_fold.get(&*self.rules.fold(name)).copied()
     }
 

@@ -13,9 +13,9 @@ use super::transcript::Transcript;
 use super::{Chat, motd};
 use crate::options::{Options, default_port};
 use crate::screen::Screen;
-use crate::serve::serve_alone;
-use crate::server::ServerCommand;
-use crate::values::{duration, number, positive, size};
+use crate::serve::{serve_alone, start_alone};
+use crate::server::{ServerCommand, Turns};
+use crate::values::{duration, number, size};
 
 const PORT: u16 = 7777;
 
@@ -39,8 +39,8 @@ pub(crate) struct ChatCommand {
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = line_size)]
     max_line: usize,
 
-    /// Lines a second that a member may say for long, and as many times --max-line bytes; above it the
-    /// member's input is paused; 0 is no limit
+    /// Lines a second that a member may say for long, and as many times --max-line bytes to up to 32
+    /// hearers, fewer to more; above it the member's input is paused; 0 is no limit
     #[arg(long, value_name = "N", default_value = "100", value_parser = number::<u32>)]
     rate: u32,
 
@@ -65,10 +65,6 @@ pub(crate) struct ChatCommand {
     /// How long a client may take to give a name; 0 is for ever
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     login_timeout: Duration,
-
-    /// Refuse connections from one address above this number [default: no limit]
-    #[arg(long, value_name = "N", value_parser = positive::<usize>)]
-    max_per_ip: Option<usize>,
 
     /// Allow letters and digits of any script in names, but for look-alikes
     #[arg(long)]
@@ -107,7 +103,6 @@ impl ChatCommand {
             motd: Some(motd),
             motd_file,
             login_timeout: self.login_timeout,
-            max_per_ip: self.max_per_ip,
             unicode_names: self.unicode_names,
             plain: self.plain,
             operator: self.operator,
@@ -141,6 +136,10 @@ impl ServerCommand for ChatCommand {
 
     fn run(self) -> Result<(), String> {
         serve_alone(self.chat()?, &self.common, PORT)
+    }
+
+    fn start(self) -> Result<Box<dyn Turns>, String> {
+        Ok(Box::new(start_alone(self.chat()?, &self.common, PORT)?))
     }
 }
 

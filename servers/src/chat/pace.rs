@@ -13,6 +13,8 @@ use std::time::Duration;
 /// The shortest wait that is worth a timer: a paced member then waits once for several lines.
 const WAIT: Duration = Duration::from_millis(50);
 const NANOS_A_SECOND: u128 = 1_000_000_000;
+/// Tokens of one change of a name: the rate of these is less than one a second.
+pub(super) const RENAME: u64 = 1000;
 
 /// How fast a bucket fills, and how much it holds.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +48,7 @@ fn time(tokens: u64, per_second: u64) -> Duration {
 }
 
 /// A token bucket.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bucket {
     /// Time when the bucket is full again, in nanoseconds of the reactor's clock.
     full_at_ns: u64,
@@ -75,11 +77,12 @@ impl Bucket {
     }
 }
 
-/// The rule for all members: lines a second, and bytes a second.
+/// The rule for all members: lines a second, bytes a second, and changes of the name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rates {
     pub(super) lines: Rate,
     pub(super) bytes: Rate,
+    pub(super) renames: Rate,
 }
 
 /// The state of one member's rate limits.
@@ -150,6 +153,7 @@ mod tests {
         let rates = Rates {
             lines: Rate::new(1000, 1000),
             bytes: Rate::new(1000, 500),
+            renames: Rate::new(RENAME, RENAME),
         };
         let (mut pace, now) = (Pace::default(), SECOND);
         for _ in 0..2 {

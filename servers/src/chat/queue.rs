@@ -16,7 +16,7 @@ use std::time::Duration;
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::Chat;
-use super::bounds::{EFFORT_MAX, OTHERS_TURN};
+use super::bounds::{OTHERS_TURN, WORK_MAX};
 use super::command::Command;
 use super::member::Kept;
 
@@ -75,6 +75,7 @@ impl Chat {
             return;
         };
         let queue = &mut self.rooms[number as usize].queue;
+        out.charge(queue.len());
         let was_first = queue.front() == Some(&id);
         queue.retain(|&waiting| waiting != id);
         if was_first {
@@ -105,12 +106,11 @@ impl Chat {
 
     /// Resumes the members of a queue one after another, as far as the room allows.
     pub(super) fn call_up(&mut self, number: u32, out: &mut Outbox) {
-        let mut effort = 0;
         while let Some(room) = self.rooms.get_mut(number as usize)
             && let Some(&first) = room.queue.front()
         {
             let wait = room.gate.wait(&self.bounds.allowance, out.now());
-            let wait = match effort > EFFORT_MAX {
+            let wait = match out.charged() > WORK_MAX {
                 true => wait.max(OTHERS_TURN),
                 false => wait,
             };
@@ -119,7 +119,6 @@ impl Chat {
             }
             room.queue.pop_front();
             self.go_on(first, Some(number), out);
-            effort += self.effort;
         }
     }
 

@@ -7,6 +7,7 @@
 //! the end of the window.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, ConnMap};
@@ -16,8 +17,8 @@ use super::history::History;
 use super::member::Member;
 use super::text;
 
-/// Number of names that are listed to a member that enters; the others are counted.
-pub(super) const LISTED_MAX: usize = 1000;
+/// Number of names that are listed to a member that enters, or asks; the others are counted.
+pub(super) const LISTED_MAX: usize = 100;
 /// Most announcements in one room and [`WINDOW`], counted once for each member that is told.
 pub(super) const ANNOUNCED_MAX: usize = 100_000;
 /// Number of steps that a summary tells one by one; more steps are counted only.
@@ -46,7 +47,7 @@ impl Step {
 #[derive(Debug)]
 pub(super) struct Room {
     /// The name as the first member spelt it.
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     /// The members in no order; each of them knows its place here.
     members: Vec<ConnId>,
     /// Number of members with an ignore list. While it is 0, a broadcast looks at no list.
@@ -104,9 +105,9 @@ impl Room {
         self.members.get(place as usize).copied()
     }
 
-    /// Appends the names of the members. Unless `all` is set, names after the first [`LISTED_MAX`] are
-    /// counted only.
-    pub(super) fn list(&self, members: &ConnMap<Member>, all: bool, out: &mut Vec<u8>) {
+    /// Appends the names of the members, and returns how many. Unless `all` is set, names after the
+    /// first [`LISTED_MAX`] are counted only.
+    pub(super) fn list(&self, members: &ConnMap<Member>, all: bool, out: &mut Vec<u8>) -> usize {
         let listed = if all { usize::MAX } else { LISTED_MAX };
         let names = self.members.iter().filter_map(|&id| members.get(id));
         for (index, member) in names.take(listed).enumerate() {
@@ -118,6 +119,7 @@ impl Room {
         if let Some(more @ 1..) = self.members.len().checked_sub(listed) {
             out.extend_from_slice(format!(", and {more} more").as_bytes());
         }
+        self.members.len().min(listed)
     }
 
     /// Whether a step of a member may be announced now. If not, it joins the crowd. `line`: the

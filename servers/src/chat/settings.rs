@@ -25,12 +25,30 @@ pub struct Settings {
     pub motd_file: Option<PathBuf>,
     /// Time in which a client must give a name; zero is for ever.
     pub login_timeout: Duration,
-    /// Most connections from one address; `None` for any number.
-    pub max_per_ip: Option<usize>,
     /// Allow letters of any script in names.
     pub unicode_names: bool,
     /// Budget Chat and nothing else: no commands, and every step announced.
     pub plain: bool,
     /// Tell all members the lines that are typed at the server's terminal.
     pub operator: bool,
+}
+
+/// The defaults of the command line.
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_line: 4096,
+            rate: 100,
+            burst: 1000,
+            min_rate: 8 * 1024,
+            high_water: 256 * 1024,
+            history: 0,
+            motd: None,
+            motd_file: None,
+            login_timeout: Duration::from_secs(60),
+            unicode_names: false,
+            plain: false,
+            operator: false,
+        }
+    }
 }

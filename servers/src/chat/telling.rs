@@ -2,13 +2,15 @@
 //!
 //! Every text is formatted into `Chat::page` first and sent from there, so a line for a thousand
 //! hearers is formatted once. A member's line is counted three times: against the room's gate
-//! (`gate.rs`), against the author's pace (`pace.rs`), and in the effort of the callback.
+//! (`gate.rs`), against the author's pace (`pace.rs`), once for each of a number of hearers, and in the
+//! work of the callback.
 //!
 //! Announcements of steps are the one kind of output that may be replaced by less: above
 //! `ANNOUNCED_MAX`, and while the room is behind, a room is told sums once per [`WINDOW`].
 
 use edgeloop_reactor::{ConnId, Outbox};
 
+use super::bounds::{ENTRY, HEARERS};
 use super::room::{Step, WINDOW};
 use super::{Chat, text};
 
@@ -40,7 +42,6 @@ impl Chat {
             before.len()..before.len() + member.name().len(),
         );
         self.tell_who_cares(id, self.ignored_number(id), out);
-        self.charge(id, out);
         let history = &mut self.rooms[room as usize].history;
         history.keep(out.now(), &self.page, name, self.settings.history);
         self.record(room, out);
@@ -71,13 +72,17 @@ impl Chat {
         let Some(member) = self.members.get(id) else {
             return;
         };
-        let room = &mut self.rooms[member.room as usize];
+        let room_number = member.room;
+        let room = &mut self.rooms[room_number as usize];
         let (allowance, now) = (&self.bounds.allowance, out.now());
         room.gate.spend(allowance, self.page.len(), now);
-        self.effort += room.members().len();
+        let hearers = room.members().len() - 1;
+        self.charge(id, hearers, out);
+        let room = &self.rooms[room_number as usize];
         let Some(number) = number.filter(|_| room.ignoring > 0) else {
             return out.broadcast(room.others(id), &self.page);
         };
+        out.charge(hearers * ENTRY);
         let ignored = |other: &ConnId| self.members.get(*other)?.ignores(number);
         let cares = |other: &ConnId| ignored(other).is_none();
         out.broadcast(room.others(id).filter(cares), &self.page);
@@ -95,6 +100,7 @@ impl Chat {
         };
         let room = &self.rooms[room as usize];
         if room.ignoring > 0 {
+            out.charge(room.members().len() * ENTRY);
             for other in room.others(id) {
                 let known = self
                     .members
@@ -108,10 +114,10 @@ impl Chat {
         }
     }
 
-    /// Counts the page against the pace of its author.
-    pub(super) fn charge(&mut self, id: ConnId, out: &Outbox) {
+    /// Counts the page against the pace of its author, by the number of its hearers.
+    fn charge(&mut self, id: ConnId, hearers: usize, out: &Outbox) {
         if let (Some(rates), Some(member)) = (self.rates, self.members.get_mut(id)) {
-            let bytes = self.page.len();
+            let bytes = self.page.len() * hearers.max(HEARERS) / HEARERS;
             member.pace.spend_bytes(rates, bytes, out.now());
         }
     }
@@ -127,7 +133,8 @@ impl Chat {
 
     /// Sends the page to one member as a reply.
     pub(super) fn answer(&mut self, id: ConnId, out: &mut Outbox) {
-        self.effort += self.page.len();
+        self.replied += self.page.len();
+        self.charge(id, 1, out);
         out.send(id, &self.page);
     }
 
@@ -193,6 +200,7 @@ impl Chat {
         self.summed_up_at = out.now();
         for number in std::mem::take(&mut self.crowded) {
             if let Some(room) = self.rooms.get_mut(number as usize) {
+                out.charge(room.members().len() * ENTRY);
                 let crowd = room.take_crowd();
                 let (before, meanwhile): (Vec<ConnId>, Vec<ConnId>) =
                     room.members().iter().partition(|&&id| crowd.hears_all(id));

@@ -5,6 +5,7 @@
 
 mod bans;
 mod budget;
+mod charges;
 mod choices;
 mod commands;
 mod cuts;
@@ -18,6 +19,7 @@ mod record;
 mod slow_rooms;
 mod storms;
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Opened, Peer, Script};
@@ -26,25 +28,6 @@ use super::{Chat, Member, STDIN, STDOUT, Settings, Transcript};
 
 const WELCOME: &str = "Welcome! What is your name?\n";
 const EMPTY: &str = "* The room is empty\n";
-
-/// The defaults of the command line.
-pub(super) fn settings() -> Settings {
-    Settings {
-        max_line: 4096,
-        rate: 100,
-        burst: 1000,
-        min_rate: 8 * 1024,
-        high_water: 256 * 1024,
-        history: 0,
-        motd: None,
-        motd_file: None,
-        login_timeout: Duration::from_secs(60),
-        max_per_ip: None,
-        unicode_names: false,
-        plain: false,
-        operator: false,
-    }
-}
 
 /// A chat and its clients.
 struct Party {
@@ -61,7 +44,7 @@ impl Party {
     }
 
     fn recorded(change: impl FnOnce(&mut Settings), transcript: Option<Transcript>) -> Party {
-        let mut settings = settings();
+        let mut settings = Settings::default();
         change(&mut settings);
         Party {
             script: Script::new(Chat::new(settings, transcript)),
@@ -183,6 +166,13 @@ impl Party {
             assert!(!room.members().is_empty() || &*room.name == "lobby");
         }
         assert_eq!((chat.names.len(), present), (joined, joined));
+        let mut rooms: Vec<(usize, &str)> = chat
+            .rooms
+            .iter()
+            .map(|(_, room)| (room.members().len(), &*room.name))
+            .collect();
+        rooms.sort_by_key(|&(members, name)| (Reverse(members), name));
+        assert!(chat.ranking.iter().eq(rooms));
         assert_eq!(chat.room_by_name.len(), chat.rooms.len());
     }
 

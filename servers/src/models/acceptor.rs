@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use edgeloop_reactor::process::reason;
-use edgeloop_reactor::{RateLimitedLog, Signals};
+use edgeloop_reactor::{Admission, PerAddress, RateLimitedLog, Signals};
 use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
@@ -32,6 +32,7 @@ pub(super) struct Acceptor<'a, W> {
     workers: W,
     options: &'a Options,
     max_connections: usize,
+    addresses: PerAddress,
     counters: Counters,
     phase: Phase,
     /// End of the pause after accept(2) has failed.
@@ -49,6 +50,7 @@ struct Counters {
     accepted: u64,
     refused: u64,
     refused_limit: u64,
+    refused_address: u64,
 }
 
 /// Progress of the end. Each phase but the first has a deadline, `None` for one beyond the range of
@@ -74,6 +76,7 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             workers,
             options,
             max_connections,
+            addresses: PerAddress::new(options.max_per_ip, max_connections),
             counters: Counters::default(),
             phase: Phase::Running,
             paused_until: None,
@@ -210,20 +213,23 @@ impl<'a, W: Workers> Acceptor<'a, W> {
 
     /// Serves a client or closes its connection.
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
-        let limit = self.max_connections;
-        if self.workers.open() >= limit {
-            self.counters.refused_limit += 1;
-            return self.refused(format_args!("the limit is {limit} connections"));
-        }
         let (number, peer) = (self.counters.accepted, without_mapping(peer));
+        let Some(admission) = self.place(peer) else {
+            return;
+        };
+        let counted = admission.counted();
         log::debug!("connection {number} from {peer}");
         let client = Client {
             number,
             peer,
+            counted,
             socket,
             silence: doors::silence(self.options),
         };
         if let Err(errno) = self.workers.start(client, &self.doors) {
+            counted
+                .into_iter()
+                .for_each(|key| self.addresses.release(key));
             return self.refused(format_args!("no {} for it: {}", W::KIND, errno.desc()));
         }
         self.counters.accepted += 1;
@@ -231,6 +237,29 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         if self.options.once {
             self.stop_listening();
         }
+    }
+
+    /// Whether the limits allow a client; one that they do not is refused. No client makes room for
+    /// another in these models: the acceptor does not know which are silent.
+    fn place(&mut self, peer: SocketAddr) -> Option<Admission> {
+        let limit = self.max_connections;
+        if self.workers.open() >= limit {
+            self.counters.refused_limit += 1;
+            self.refused(format_args!("the limit is {limit} connections"));
+            return None;
+        }
+        for key in self.workers.take_gone() {
+            self.addresses.release(key);
+        }
+        let admission = self.addresses.admit(peer.ip());
+        if let Admission::Refused(most) = admission {
+            self.counters.refused_address += 1;
+            self.refused(format_args!(
+                "{peer}: the limit is {most} connections from one address"
+            ));
+            return None;
+        }
+        Some(admission)
     }
 
     fn refused(&mut self, why: fmt::Arguments) {
@@ -280,11 +309,12 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             accepted,
             refused,
             refused_limit,
+            refused_address,
         } = self.counters;
         let closed = accepted - open as u64;
         say(&format!(
             "stats: connections={open} peak={peak} accepted={accepted} refused={refused} \
-             refused_limit={refused_limit} closed={closed}"
+             refused_limit={refused_limit} refused_address={refused_address} closed={closed}"
         ));
     }
 }

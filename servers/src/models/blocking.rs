@@ -232,6 +232,7 @@ mod tests {
         let client_of_ours = Client {
             number: 0,
             peer: stream.local_addr().unwrap(),
+            counted: None,
             socket,
             silence: Silence::Idle,
         };

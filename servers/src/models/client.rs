@@ -3,11 +3,15 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use edgeloop_reactor::AddressKey;
+
 /// A client that was accepted.
 pub(super) struct Client {
     /// Number of clients that were served before this one.
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
+    /// The address under which it is counted, if it is.
+    pub(super) counted: Option<AddressKey>,
     /// Closed when the client is dropped.
     pub(super) socket: TcpStream,
     /// The meaning of a recv(2) that times out.

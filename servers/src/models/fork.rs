@@ -15,10 +15,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 use edgeloop_reactor::process::is_ignored;
+use edgeloop_reactor::{AddressKey, RateLimitedLog};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -39,12 +41,17 @@ const FAILED: i32 = 255;
 /// The processes that serve the clients.
 pub(super) struct Processes<C> {
     server: Pid,
-    /// The number of the client that each child serves.
-    children: HashMap<Pid, u64>,
+    /// The client that each child serves: its number, and the address under which it is counted.
+    children: HashMap<Pid, (u64, Option<AddressKey>)>,
+    /// Addresses of clients that have gone.
+    gone: Vec<AddressKey>,
     /// The read buffer of the children; the server never touches it. A child that reads into it
     /// gets pages of its own from the kernel, as many as it uses.
     buffer: Box<[MaybeUninit<u8>]>,
     is_cut_off: bool,
+    /// The log of children that were killed, as the kernel may do for want of memory.
+    killings: RateLimitedLog,
+    started: Instant,
     conversation: PhantomData<C>,
 }
 
@@ -59,8 +66,11 @@ impl<C> Processes<C> {
         Ok(Processes {
             server: getpid(),
             children: HashMap::new(),
+            gone: Vec::new(),
             buffer: Box::new_uninit_slice(blocking::READ_BUFFER),
             is_cut_off: false,
+            killings: RateLimitedLog::default(),
+            started: Instant::now(),
             conversation: PhantomData,
         })
     }
@@ -93,7 +103,7 @@ impl<C: Conversation> Workers for Processes<C> {
             logging::close_in_child();
             serve_in_child::<C>(self.server, &client, &mut self.buffer)
         })?;
-        self.children.insert(child, client.number);
+        self.children.insert(child, (client.number, client.counted));
         // The client's socket is the child's alone when `client` is dropped here.
         Ok(())
     }
@@ -104,20 +114,31 @@ impl<C: Conversation> Workers for Processes<C> {
 
     fn reap(&mut self) -> io::Result<()> {
         while let Some(status) = Self::next_ended(Some(WaitPidFlag::WNOHANG)) {
-            let number = status.pid().and_then(|child| self.children.remove(&child));
+            let client = status.pid().and_then(|child| self.children.remove(&child));
             // A process that became this server by exec(2) may have had other children.
-            let Some(number) = number else { continue };
+            let Some((number, counted)) = client else {
+                continue;
+            };
+            self.gone.extend(counted);
             match status {
                 WaitStatus::Exited(_, 0) => {}
                 WaitStatus::Exited(_, FAILED) => return Err(io::Error::other("unknown error")),
                 WaitStatus::Exited(_, errno) => return Err(io::Error::from_raw_os_error(errno)),
                 WaitStatus::Signaled(child, signal, _) if !self.is_cut_off => {
-                    log::warn!("connection {number}: process {child} was killed by {signal}");
+                    let now_ms = self.started.elapsed().as_millis() as u64;
+                    self.killings.log(
+                        now_ms,
+                        format_args!("connection {number}: process {child} was killed by {signal}"),
+                    );
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn take_gone(&mut self) -> Vec<AddressKey> {
+        mem::take(&mut self.gone)
     }
 
     fn stop(&mut self) {

@@ -11,11 +11,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use edgeloop_reactor::AddressKey;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -43,6 +44,8 @@ pub(super) struct Threads<C> {
 struct Registry {
     /// The socket of each open connection, by the client's number.
     sockets: HashMap<u64, RawFd>,
+    /// Addresses of clients that have gone.
+    gone: Vec<AddressKey>,
     /// Each thread that ends is to send SIGCHLD.
     reports_ends: bool,
     /// The first failure of standard output.
@@ -99,6 +102,10 @@ impl<C: Conversation> Workers for Threads<C> {
         lock(&self.registry).failure.take().map_or(Ok(()), Err)
     }
 
+    fn take_gone(&mut self) -> Vec<AddressKey> {
+        mem::take(&mut lock(&self.registry).gone)
+    }
+
     fn report_ends(&mut self) {
         lock(&self.registry).reports_ends = true;
     }
@@ -122,6 +129,7 @@ fn serve_in_thread<C: Conversation>(
     let result = blocking::serve_client::<C>(client, buffer);
     let mut registry = lock(registry);
     registry.sockets.remove(&client.number);
+    registry.gone.extend(client.counted);
     if registry.reports_ends || result.is_err() {
         let _ = kill(getpid(), Signal::SIGCHLD);
     }

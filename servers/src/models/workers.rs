@@ -2,6 +2,8 @@
 
 use std::io;
 
+use edgeloop_reactor::AddressKey;
+
 use super::client::Client;
 use super::doors::Doors;
 
@@ -18,6 +20,9 @@ pub(super) trait Workers {
 
     /// Takes note of those that have ended. An error is a failure of standard output.
     fn reap(&mut self) -> io::Result<()>;
+
+    /// The addresses of the clients that have gone since the last call, of those that are counted.
+    fn take_gone(&mut self) -> Vec<AddressKey>;
 
     /// From now on, SIGCHLD reports each end.
     fn report_ends(&mut self) {}

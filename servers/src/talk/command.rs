@@ -5,14 +5,14 @@ use clap::Args;
 use super::Talk;
 use crate::options::{Options, default_port};
 use crate::screen::Screen;
-use crate::serve::serve_alone;
-use crate::server::ServerCommand;
+use crate::serve::{serve_alone, start_alone};
+use crate::server::{ServerCommand, Turns};
 
 const PORT: u16 = 5678;
 
 const EXAMPLE: &str = "\
-A second caller is told 'busy'. Ctrl-D ends our side, Ctrl-C the program. A line is
-edited with the keys of most shells: arrows, Ctrl-A, E, K, U, W and Y, Alt-B, F
+A second caller is told 'busy'. /hangup ends the call, so that the next caller gets
+through (//hangup says /hangup), Ctrl-D our side, Ctrl-C the program. A line is edited with the keys of most shells: arrows, Ctrl-A, E, K, U, W and Y, Alt-B, F
 and Backspace.
 Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
 
@@ -42,5 +42,10 @@ impl ServerCommand for TalkCommand {
     fn run(self) -> Result<(), String> {
         let talk = Talk::answering(Screen::of_standard_streams());
         serve_alone(talk, &self.options, PORT)
+    }
+
+    fn start(self) -> Result<Box<dyn Turns>, String> {
+        let talk = Talk::answering(Screen::of_standard_streams());
+        Ok(Box::new(start_alone(talk, &self.options, PORT)?))
     }
 }

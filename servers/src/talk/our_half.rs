@@ -1,5 +1,6 @@
 //! Our half of the conversation: standard input, on its way to the peer.
 
+use std::mem;
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Outbox};
@@ -8,6 +9,10 @@ use super::Talk;
 
 /// Longest silence of a pipe after the peer has ended its half: then the pipe counts as ended, too.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
+/// The line with which a person ends the call of a peer that may never end it.
+const HANG_UP: &[u8] = b"/hangup\n";
+/// The line that says the same to the peer.
+const SAY_HANG_UP: &[u8] = b"//hangup\n";
 
 impl Talk {
     /// Reads standard input while there is a peer that takes more. A person's input is read while
@@ -29,19 +34,45 @@ impl Talk {
         let (mut echo, mut words) = (Vec::new(), Vec::new());
         let ended = self.screen.typed(data, &mut echo, &mut words);
         self.put(&echo, out);
+        match self.screen.is_a_person() && self.call.is_none() {
+            true => self.obey(&words, out),
+            false => self.tell(&words, out),
+        }
+        if ended {
+            self.stdin.into_iter().for_each(|stdin| out.finish(stdin));
+            self.input_has_ended(out);
+        }
+    }
+
+    /// Sends lines that were typed to the peer, but for the one command. A caller's lines are not
+    /// looked at: they may be commands of a chat.
+    fn obey(&mut self, words: &[u8], out: &mut Outbox) {
+        let mut said = Vec::new();
+        for line in words.split_inclusive(|&byte| byte == b'\n') {
+            match line {
+                HANG_UP => {
+                    self.tell(&mem::take(&mut said), out);
+                    self.hang_up(out);
+                }
+                SAY_HANG_UP => said.extend_from_slice(HANG_UP),
+                line => said.extend_from_slice(line),
+            }
+        }
+        self.tell(&said, out);
+    }
+
+    /// Sends bytes to the peer.
+    fn tell(&mut self, words: &[u8], out: &mut Outbox) {
         match self.peer {
+            Some(_) if words.is_empty() => {}
             Some(peer) => {
-                out.send(peer, &words);
+                out.send(peer, words);
                 self.peer_is_told = true;
                 self.sent += words.len() as u64;
                 self.wait_for_input(peer, out);
             }
             None if !words.is_empty() => self.notice("nobody is there to read this", out),
             None => {}
-        }
-        if ended {
-            self.stdin.into_iter().for_each(|stdin| out.finish(stdin));
-            self.input_has_ended(out);
         }
     }
 

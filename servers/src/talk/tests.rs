@@ -13,6 +13,15 @@ fn open(script: &mut Script<Talk>, tag: u64) -> ConnId {
     script.open_as(Opened::new(Peer::Unix, tag))
 }
 
+/// A caller that has begun to connect, as the program that runs it does.
+fn connecting(screen: Screen, retries: u32) -> Script<Talk> {
+    let call = call(retries);
+    let address = call.address.clone();
+    let mut script = Script::new(Talk::calling(screen, call));
+    script.call(|_, out| out.connect(address, PEER));
+    script
+}
+
 /// Standard input, standard output, and no peer yet.
 fn answering(input: bool) -> (Script<Talk>, ConnId, ConnId) {
     let mut script = Script::new(Talk::answering(Screen::for_test(input)));
@@ -74,6 +83,42 @@ fn a_second_caller_is_told_that_we_are_busy_and_the_next_is_welcome() {
     let third = open(&mut script, PEER);
     script.data(stdin, b"y");
     assert_eq!(script.take_output(third), b"y");
+}
+
+/// Regression: a caller that said nothing kept the line busy for as long as it liked.
+#[test]
+fn a_person_hangs_up_on_a_caller_that_says_nothing_and_the_next_one_is_welcome() {
+    let (mut script, stdin, _) = answering(PERSON);
+    let silent = open(&mut script, PEER);
+    let early = open(&mut script, PEER);
+    assert_eq!(script.take_output(early), BUSY);
+    script.data(stdin, b"hello?\n//hangup\n/who\n/hangup\nto nobody\n");
+    assert_eq!(script.take_output(silent), b"hello?\n/hangup\n/who\n");
+    assert!(script.is_half_closed(silent) || script.closed(silent).is_some());
+    // The peer keeps its half open, and is heard no more.
+    script.data(silent, b"too late\n");
+    let next = open(&mut script, PEER);
+    script.data(stdin, b"who is there?\n");
+    assert_eq!(script.take_output(next), b"who is there?\n");
+    assert_eq!(script.closed(next), None);
+    script.close(silent, Closed::Reset);
+    script.data(stdin, b"and on\n");
+    assert_eq!(script.take_output(next), b"and on\n");
+}
+
+#[test]
+fn only_a_person_that_was_called_hangs_up() {
+    let (mut script, stdin, _) = answering(PIPE);
+    let peer = open(&mut script, PEER);
+    script.data(stdin, b"/hangup\n");
+    assert_eq!(
+        script.take_output(peer),
+        b"/hangup\n",
+        "a file is sent as it is"
+    );
+    let (mut script, stdin, _, peer) = calling(PERSON);
+    script.data(stdin, b"/hangup\n");
+    assert_eq!(script.take_output(peer), b"/hangup\n", "a chat may know it");
 }
 
 #[test]
@@ -189,18 +234,17 @@ fn a_reader_that_is_gone_is_a_quiet_end() {
 
 #[test]
 fn a_caller_tries_again_as_often_as_it_was_told() {
-    let mut script = Script::new(Talk::calling(Screen::for_test(PIPE), call(2)));
+    let mut script = connecting(Screen::for_test(PIPE), 2);
     let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
     for _ in 0..2 {
-        script.connect_error(PEER, refused);
+        let (attempt, to, _) = script.take_connects().remove(0);
+        assert_eq!(to, "tcp://127.0.0.1:5678");
+        script.connect_error(attempt, refused);
         assert_eq!(script.take_connects(), []);
         script.advance(RETRY_INTERVAL);
-        assert_eq!(
-            script.take_connects(),
-            [("tcp://127.0.0.1:5678".to_owned(), PEER)]
-        );
     }
-    script.connect_error(PEER, refused);
+    let (attempt, ..) = script.take_connects().remove(0);
+    script.connect_error(attempt, refused);
     assert!(script.is_stopped());
     let failure = script.protocol().failure().unwrap();
     assert!(failure.starts_with("cannot reach tcp://127.0.0.1:5678: "));
@@ -212,9 +256,9 @@ fn a_caller_that_is_stopped_has_not_failed() {
     script.stop();
     script.close(peer, Closed::Shutdown);
     assert_eq!(script.protocol().failure(), None);
-    let mut script = Script::new(Talk::calling(Screen::for_test(PIPE), call(1)));
+    let mut script = connecting(Screen::for_test(PIPE), 1);
     script.stop();
-    script.connect_error(PEER, Closed::Shutdown);
+    assert_eq!(script.connecting(PEER), None);
     assert_eq!(script.protocol().failure(), None);
 }
 

@@ -114,7 +114,7 @@ fn columns(text: &str) -> usize {
 
 /// The greatest width of a character, in columns: modern terminals draw it as a whole, others draw
 /// its code points one by one.
-fn character_width(character: &str) -> usize {
+pub(super) fn character_width(character: &str) -> usize {
     let sum = character.chars().filter_map(UnicodeWidthChar::width).sum();
     character.width().max(sum)
 }

@@ -12,21 +12,11 @@ use edgeloop_reactor::{ConnId, Direction, Limits, Reactor, Stats, Waker};
 /// Longest wait for a condition; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The defaults, without a limit of the rate.
 pub(crate) fn settings() -> Settings {
     Settings {
-        max_line: 4096,
         rate: 0,
-        burst: 0,
-        min_rate: 8 * 1024,
-        high_water: 256 * 1024,
-        history: 0,
-        motd: None,
-        motd_file: None,
-        login_timeout: Duration::from_secs(60),
-        max_per_ip: None,
-        unicode_names: false,
-        plain: false,
-        operator: false,
+        ..Settings::default()
     }
 }
 

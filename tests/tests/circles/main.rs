@@ -23,7 +23,7 @@ fn check(name: &str) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |file: &Path| fs::read_to_string(workspace.join(file)).ok();
     let source = Path::new(name).join("src");
-    let roots = ["lib.rs", "main.rs"].map(|root| source.join(root));
+    let roots = ["lib.rs", "main.rs", "bin/simulate/main.rs"].map(|root| source.join(root));
     let roots = roots.iter().filter(|root| workspace.join(root).exists());
     let crates = roots.map(|root| Modules::of_crate(root, &read));
     let found: Vec<String> = crates.flat_map(|modules| circles(&modules)).collect();

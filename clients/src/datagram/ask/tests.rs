@@ -143,7 +143,7 @@ fn a_timeout_of_zero_is_for_ever() {
     assert_eq!(game.sent(), [b"hello"]);
     assert!(!game.script.is_stopped());
     // But for a refusal, after which there is nothing to wait for.
-    game.script.connect_error(0, REFUSED);
+    game.script.udp_error(0, REFUSED);
     game.script.advance(SECOND);
     assert_eq!(game.sent(), [b"hello"]);
 }
@@ -221,12 +221,12 @@ fn a_refusal_is_an_attempt_that_failed() {
     let mut game = Game::echo(b"line\n");
     for _ in 0..2 {
         assert_eq!(game.sent(), [b"line"]);
-        game.script.connect_error(0, REFUSED);
+        game.script.udp_error(0, REFUSED);
         assert!(game.sent().is_empty());
         game.script.advance(SECOND);
     }
     assert_eq!(game.sent(), [b"line"]);
-    game.script.connect_error(0, REFUSED);
+    game.script.udp_error(0, REFUSED);
     game.has_failed("cannot reach udp://server:5678: Connection refused");
 }
 
@@ -236,13 +236,13 @@ fn the_next_address_is_tried_as_long_as_nobody_has_answered() {
     let (stdin, first, second) = (game.stdin, at(0), at(1));
     game.script.data(stdin, b"one\ntwo\n");
     assert_eq!(game.script.take_datagrams(), [(first, b"one".to_vec())]);
-    game.script.connect_error(0, REFUSED);
+    game.script.udp_error(0, REFUSED);
     assert_eq!(game.script.take_datagrams(), [(second, b"one".to_vec())]);
     // Later errors of the first address are ignored.
-    game.script.connect_error(0, REFUSED);
+    game.script.udp_error(0, REFUSED);
     game.script.datagram(second, b"one");
     assert_eq!(game.script.take_datagrams(), [(second, b"two".to_vec())]);
-    game.script.connect_error(1, REFUSED);
+    game.script.udp_error(1, REFUSED);
     assert_eq!(game.script.take_datagrams(), []);
     game.script.advance(SECOND);
     assert_eq!(game.script.take_datagrams(), [(second, b"two".to_vec())]);

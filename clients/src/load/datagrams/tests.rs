@@ -137,8 +137,8 @@ fn the_last_answers_are_waited_for() {
 fn nobody_is_there() {
     let mut rig = datagrams(1);
     let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
-    rig.script.connect_error(0, refused);
-    rig.script.connect_error(0, refused);
+    rig.script.udp_error(0, refused);
+    rig.script.udp_error(0, refused);
     assert_eq!(rig.problems(), [("refused: Connection refused", 1)]);
     assert!(rig.crew.is_hopeless());
 }

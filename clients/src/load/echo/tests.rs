@@ -191,9 +191,10 @@ fn an_early_end() {
 fn connections_that_cannot_be_opened() {
     let mut rig = rig(Plan::of(Kind::Echo, 2, SIZE, 1));
     let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
-    rig.script.connect_error(0, refused);
+    let attempts = [0, 1].map(|place| rig.script.connecting(place).unwrap());
+    rig.script.connect_error(attempts[0], refused);
     assert!(!rig.crew.have_reached(Phase::Connecting));
-    rig.script.connect_error(1, refused);
+    rig.script.connect_error(attempts[1], refused);
     assert!(rig.crew.have_reached(Phase::Connecting) && rig.crew.is_hopeless());
     assert_eq!(rig.problems(), [("connect: Connection refused", 2)]);
 }

@@ -100,7 +100,8 @@ fn an_early_end() {
 fn connections_that_cannot_be_opened() {
     let mut rig: Rig<Sink> = Rig::new(Plan::of(Kind::Sink, 1, SIZE, 1));
     let refused = Closed::Error(SystemError::new(Errno::ECONNREFUSED as i32));
-    rig.script.connect_error(0, refused);
+    let attempt = rig.script.connecting(0).unwrap();
+    rig.script.connect_error(attempt, refused);
     assert_eq!(rig.problems(), [("connect: Connection refused", 1)]);
 }
 

@@ -200,7 +200,10 @@ impl Stream for Fake {
     }
 
     fn connect_result(&mut self) -> Result<()> {
-        Ok(())
+        match self.0.borrow().rst {
+            true => Err(Errno::ECONNRESET),
+            false => Ok(()),
+        }
     }
 
     fn is_peer(&self) -> bool {

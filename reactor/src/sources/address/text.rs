@@ -20,6 +20,18 @@ use super::{Address, HostPort, needs_zone, without_mapping, zoned};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseAddressError(String);
 
+impl ParseAddressError {
+    /// The advice in `why` repeats parts of the text, whose control characters no terminal is to
+    /// obey: the text may come from a file or a network.
+    fn new(why: &str) -> ParseAddressError {
+        let show = |char: char| match char.is_control() {
+            true => char.escape_default().to_string(),
+            false => char.to_string(),
+        };
+        ParseAddressError(why.chars().map(show).collect())
+    }
+}
+
 impl fmt::Display for ParseAddressError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
@@ -38,7 +50,7 @@ impl FromStr for Address {
     type Err = ParseAddressError;
 
     fn from_str(text: &str) -> Result<Address, ParseAddressError> {
-        address(text).map_err(ParseAddressError)
+        address(text).map_err(|why| ParseAddressError::new(&why))
     }
 }
 
@@ -46,7 +58,7 @@ impl FromStr for HostPort {
     type Err = ParseAddressError;
 
     fn from_str(text: &str) -> Result<HostPort, ParseAddressError> {
-        host_port(text).map_err(ParseAddressError)
+        host_port(text).map_err(|why| ParseAddressError::new(&why))
     }
 }
 
@@ -264,6 +276,7 @@ mod tests {
             ("tcp:localhost:9", "write tcp://localhost:9"),
             ("udp:/localhost:9", "write udp://localhost:9"),
             ("http://127.0.0.1:80", "scheme"),
+            ("\u{1b}c", "write \\u{1b}c:PORT"),
             ("unix:", "empty"),
             ("unix:@", "empty"),
             (long.as_str(), "107 bytes"),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, ConnId, Opened, Peer};
+use edgeloop_reactor::Closed;
 
-use super::{EMPTY, Party, WELCOME};
+use super::{EMPTY, Party};
 
 #[test]
 fn a_client_without_a_name_in_time_is_told_and_closed() {
@@ -33,46 +33,6 @@ fn a_login_timeout_of_nothing_is_for_ever() {
     party.seconds_pass(1_000_000);
     party.says(id, "alice");
     assert_eq!(party.hears(id), EMPTY);
-}
-
-fn connect_from(party: &mut Party, address: &str) -> ConnId {
-    let peer = match address {
-        "unix" => Peer::Unix,
-        address => Peer::Inet(address.parse().unwrap()),
-    };
-    party.script.open_as(Opened::new(peer, 0))
-}
-
-#[test]
-fn connections_from_one_address_are_limited() {
-    let mut party = Party::with(|settings| settings.max_per_ip = Some(2));
-    let one = connect_from(&mut party, "192.0.2.1:1");
-    let two = connect_from(&mut party, "192.0.2.1:2");
-    let three = connect_from(&mut party, "192.0.2.1:3");
-    let other = connect_from(&mut party, "192.0.2.2:3");
-    let locals = [(); 3].map(|()| connect_from(&mut party, "unix"));
-    assert_eq!(
-        party.hears(three),
-        "* too many connections from your address\n"
-    );
-    assert!(party.is_closed(three));
-    for id in [one, two, other].into_iter().chain(locals) {
-        assert_eq!(party.hears(id), WELCOME);
-    }
-    party.says(one, "alice");
-    assert!(party.chat().members.get(one).unwrap().is_small());
-    party.says(two, "not a name");
-    let four = connect_from(&mut party, "192.0.2.1:4");
-    assert_eq!(party.hears(four), WELCOME, "there is room again");
-    let five = connect_from(&mut party, "192.0.2.1:5");
-    assert!(party.is_closed(five));
-    party.script.eof(one);
-    let six = connect_from(&mut party, "192.0.2.1:6");
-    for id in [four, six, other].into_iter().chain(locals) {
-        assert!(!party.is_closed(id));
-        party.script.close(id, Closed::Reset);
-    }
-    party.check_forgotten();
 }
 
 #[test]

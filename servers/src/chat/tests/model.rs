@@ -398,7 +398,6 @@ impl Both {
             settings.rate = 0;
             settings.history = HISTORY;
             settings.login_timeout = Duration::from_secs(LOGIN_TIMEOUT);
-            settings.max_per_ip = Some(100);
         });
         let (stdin, _) = party.operator();
         Both {

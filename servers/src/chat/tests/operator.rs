@@ -2,7 +2,7 @@
 
 use edgeloop_reactor::{Closed, Opened, Peer, Script};
 
-use super::{Party, settings};
+use super::{Party, Settings};
 use crate::chat::{Chat, STDIN, STDOUT};
 use crate::front::Front;
 use crate::server::{CLIENT, Server};
@@ -81,7 +81,7 @@ fn the_terminal_is_wanted_if_there_is_an_operator() {
 /// With `--once` the terminal once kept the program from ending.
 #[test]
 fn when_the_only_client_has_been_served_the_terminal_is_left() {
-    let mut script = Script::new(Front::new(Chat::new(settings(), None), true));
+    let mut script = Script::new(Front::new(Chat::new(Settings::default(), None), true));
     let peer = Peer::Stream;
     let [stdin, stdout, client] =
         [STDIN, STDOUT, CLIENT].map(|tag| script.open_as(Opened::new(peer, tag)));

@@ -6,7 +6,7 @@ use edgeloop_reactor::{Closed, ConnId};
 use proptest::prelude::*;
 
 use super::Party;
-use crate::chat::bounds::EFFORT_MAX;
+use crate::chat::bounds::REPLIES_MAX;
 
 /// A party with a limit of three lines at once and then ten a second; alice listens.
 fn paced() -> (Party, ConnId, ConnId) {
@@ -179,7 +179,7 @@ fn a_member_that_asks_for_much_at_once_has_its_answers_piece_by_piece() {
     // The reactor does not read from a paused connection; if it did, this would come last.
     party.says(bob, "/join elsewhere");
     let first = party.hears(bob);
-    assert!(party.script.is_paused(bob) && first.len() < 2 * EFFORT_MAX);
+    assert!(party.script.is_paused(bob) && first.len() < 2 * REPLIES_MAX);
     assert!(first.ends_with("[alice] am I heard?\n"));
     party.seconds_pass(1);
     let rest = party.hears(bob);

@@ -1,0 +1,66 @@
+//! Each line that the log has at its default level is one that no stranger can cause, or goes through
+//! `RateLimitedLog`. A new call of `log::info!`, `log::warn!` or `log::error!` belongs into the table
+//! below with the reason why no stranger can cause it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Files with such calls, their number, and why no stranger can cause the lines.
+const CALLS: &[(&str, usize, &str)] = &[
+    ("reactor/src/rate_limited_log.rs", 2, "the limit itself"),
+    ("reactor/src/reactor.rs", 2, "a stop, and its end"),
+    ("reactor/src/sources/bound.rs", 1, "a listener is closed"),
+    ("reactor/src/sources/bound/names.rs", 1, "at start"),
+    ("servers/src/chat.rs", 2, "SIGHUP; at start"),
+    (
+        "servers/src/chat/transcript.rs",
+        3,
+        "the file: once when it fails, once when it is back",
+    ),
+    ("servers/src/limits.rs", 2, "at start"),
+    ("servers/src/logging.rs", 2, "SIGHUP"),
+    ("servers/src/models/acceptor.rs", 2, "a stop, and its end"),
+    (
+        "servers/src/talk.rs",
+        2,
+        "the calling side, for its own call",
+    ),
+    ("servers/src/workers/printer.rs", 1, "the end"),
+    ("servers/src/workers/supervisor.rs", 1, "SIGUSR1 or --stats"),
+];
+
+fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn a_stranger_causes_no_line_of_the_log_without_a_limit() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    for crate_name in ["reactor", "servers"] {
+        rust_files(&workspace.join(crate_name).join("src"), &mut files);
+    }
+    let mut found = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("UTF-8");
+        let calls = ["info!(", "warn!(", "log::error!(", "log::log!("];
+        let count: usize = calls.iter().map(|call| text.matches(call).count()).sum();
+        if count > 0 {
+            let name = file.strip_prefix(&workspace).expect("in the workspace");
+            found.insert(name.display().to_string(), count);
+        }
+    }
+    let known: BTreeMap<String, usize> = CALLS
+        .iter()
+        .map(|(file, count, _)| ((*file).to_owned(), *count))
+        .collect();
+    assert_eq!(found, known, "the left side is what the files have");
+}
