@@ -251,3 +251,27 @@ fn the_queue_limit_holds_for_encoded_bytes_within_a_callback() {
     script.data(framed, b"flood");
     assert_eq!(script.closed(framed), Some(Closed::SlowConsumer));
 }
+
+#[test]
+fn what_is_framed_is_charged_like_other_output_and_its_encoding_once() {
+    let (mut script, plain, framed) = room();
+    let others = [(); 2].map(|()| script.open_tagged(FRAMED));
+    let text = [b'x'; 1_000];
+    script.call(|_, out| {
+        let mut cost = |to: &[ConnId]| {
+            // No recipient has its first piece of the turn in what is compared.
+            out.broadcast(to.iter().copied(), b"x");
+            let before = out.charged();
+            out.broadcast(to.iter().copied(), &text);
+            out.charged() - before
+        };
+        let as_it_is = cost(&[plain]);
+        let brackets = 2;
+        assert_eq!(cost(&[framed]), as_it_is + brackets + text.len());
+        let all = [framed, others[0], others[1]];
+        assert_eq!(cost(&all), 3 * (as_it_is + brackets) + text.len());
+        let before = out.charged();
+        out.send_unframed(framed, &text);
+        assert_eq!(out.charged() - before, as_it_is);
+    });
+}
