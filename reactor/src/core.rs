@@ -287,6 +287,10 @@ impl<S: Stream, P: Protocol> Core<S, P> {
                 }
             }
             Request::ServiceTimer(timer) => self.set_timer(TimerKey::Service, timer),
+            Request::Framed(id) => match self.live(id) {
+                Some(_) => self.arm(id),
+                None => self.voice.outbox.output.forget(id),
+            },
         }
     }
 

@@ -86,7 +86,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `poll.rs`, `sys.rs`, `sys/mmsg.rs` | epoll as a type, and what an edge is; the only `unsafe` |
-//! | `id.rs`, `protocol.rs`, `outbox.rs`, `outbox/parcels.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
+//! | `id.rs`, `protocol.rs`, `outbox.rs`, `outbox/parcels.rs`, `framing.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
 //! | `core.rs`, `core/table.rs`, `core/visit.rs`, `core/send.rs`, `core/shedding.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
 //! | `per_address.rs`, `core/admitted.rs`, `core/admission.rs` | connections from one address; a server that is full |
@@ -118,6 +118,7 @@ compile_error!(
 
 mod conn_map;
 mod core;
+mod framing;
 mod id;
 mod letters;
 mod outbox;
@@ -135,6 +136,7 @@ mod sys;
 pub use crate::core::limits::Limits;
 pub use crate::core::stats::Stats;
 pub use conn_map::ConnMap;
+pub use framing::Framing;
 pub use id::{ConnId, Data};
 pub use outbox::Outbox;
 pub use per_address::{AddressKey, Admission, PerAddress};

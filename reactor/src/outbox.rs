@@ -17,6 +17,7 @@ use bitflags::bitflags;
 
 use crate::core::timers::{Millis, millis};
 use crate::core::work::Work;
+use crate::framing::Framing;
 use crate::id::{ConnId, Data, Ids};
 use crate::letters::Letters;
 use crate::sources::address::Address;
@@ -56,6 +57,8 @@ pub(crate) enum Request {
     TakeBack(ConnId, Asked),
     Timer(ConnId, Timer),
     ServiceTimer(Timer),
+    /// The connection was given a framing, which may have a heartbeat.
+    Framed(ConnId),
 }
 
 /// How to set a timer, in milliseconds.
@@ -172,12 +175,49 @@ impl Outbox {
             return;
         }
         let units = self.output.add(to, bytes);
+        self.added(units);
+    }
+
+    /// Output was added, which makes so many units of work.
+    fn added(&mut self, units: usize) {
         self.work.charge(units);
         while let Some(id) = self.output.next_overflow() {
             self.end(id, End::Overflow);
         }
         // A reply that lies in the read buffer leaves at once, and these bytes leave with it.
         self.pressing |= self.back.is_some() || self.output.is_full();
+    }
+
+    /// Sends bytes to a connection as they are, whatever its framing: those of a protocol that frames
+    /// them itself.
+    pub fn send_unframed(&mut self, to: ConnId, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let units = self.output.add_as_is([to], bytes);
+            self.added(units);
+        }
+    }
+
+    /// Encodes what is sent to a connection from here on, until it closes or is given another
+    /// framing.
+    pub fn set_framing(&mut self, id: ConnId, framing: &'static Framing) {
+        self.output.set_framing(id, framing);
+        self.ask(Request::Framed(id));
+    }
+
+    /// Whether this callback has asked for an end of this connection, so that a protocol around another
+    /// knows that the other one must hear no more of it.
+    #[must_use]
+    pub fn has_ended(&self, id: ConnId) -> bool {
+        let ends = |request: &Request| matches!(request, Request::End(ended, ..) if *ended == id);
+        self.requests.iter().any(ends)
+    }
+
+    /// Bytes as [`Data`], for a protocol that hands another one what it has decoded. What the other one
+    /// [sends back](Outbox::send_back) of them in this callback is copied.
+    pub fn lend<'a>(&mut self, bytes: &'a mut [u8]) -> Data<'a> {
+        // So `send_back` does not take them for bytes of the read buffer.
+        self.pressing = true;
+        Data(bytes)
     }
 
     /// Sends what was just received, changed or not, back to where it came from, without copying
@@ -192,7 +232,8 @@ impl Outbox {
     pub fn send_back(&mut self, data: Data<'_>) {
         match self.current {
             Current::Nobody => {}
-            // Earlier output goes first, and the reply takes its place behind it.
+            // Earlier output goes first, and the reply takes its place behind it; a framing makes other
+            // bytes of it.
             Current::Conn(id) if self.is_said_before(id) => self.send(id, &data),
             Current::Conn(_) | Current::Datagram => self.back = Some(data.len()),
         }
@@ -399,7 +440,9 @@ impl Outbox {
     /// Whether this callback has asked for anything, or this turn has output for the connection.
     #[inline]
     fn is_said_before(&self, id: ConnId) -> bool {
-        self.pressing || !self.output.is_empty() && self.output.is_for(id)
+        self.pressing
+            || self.output.is_framed(id)
+            || !self.output.is_empty() && self.output.is_for(id)
     }
 }
 

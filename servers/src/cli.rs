@@ -97,6 +97,9 @@ servers! {
 fn check<C: ServerCommand>(command: &C) -> Result<(), &'static str> {
     command.options().check()?;
     command.check()?;
+    if command.options().has_web() && !C::SPEAKS_HTTP {
+        return Err("this server has nothing for browsers: leave out http://");
+    }
     match C::IS_CONVERSATION {
         true => command.options().check_conversation(),
         false => Ok(()),

@@ -1,4 +1,5 @@
-//! The echo server (RFC 862): everything goes back to where it came from.
+//! The echo server (RFC 862): everything goes back to where it came from. Over HTTP it does so with the
+//! messages of a WebSocket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,9 +8,10 @@ use clap::Args;
 use edgeloop_reactor::{ConnId, Data, Datagram, Outbox, Protocol};
 
 use crate::models::{Answer, Conversation};
-use crate::options::{AnswerOptions, Options, default_port};
+use crate::options::{AnswerOptions, Options, default_port, or_http};
 use crate::serve::{serve, start_alone};
 use crate::server::{Server, ServerCommand, Turns};
+use crate::web::{Page, Policy, Site, Web};
 
 const PORT: u16 = 9876;
 
@@ -17,8 +19,11 @@ const EXAMPLE: &str = "\
 Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
 
 Example:
-  edgeloop echo 9876 udp://127.0.0.1:9876 unix:/tmp/echo.sock
+  edgeloop echo 9876 udp://127.0.0.1:9876 unix:/tmp/echo.sock http://127.0.0.1:8080
   nc 127.0.0.1 9876";
+
+/// The page of the WebSocket.
+const PAGE: &str = include_str!("echo/page.html");
 
 /// Ports below this belong to servers. A datagram that claims to come from one may be forged, to
 /// make two servers answer each other for ever (CERT advisory CA-1996-01).
@@ -58,29 +63,54 @@ impl Conversation for EchoConversation {
     }
 }
 
-/// Send back what comes in (RFC 862), over TCP, UDP and Unix sockets
+/// Send back what comes in (RFC 862), over TCP, UDP, Unix sockets and WebSocket
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLE, mut_arg("addresses", |arg| default_port(arg, PORT)))]
+#[command(after_help = EXAMPLE, mut_arg("addresses", |arg| or_http(default_port(arg, PORT))))]
 pub(crate) struct EchoCommand {
+    #[command(flatten)]
+    policy: Policy,
+
     #[command(flatten)]
     options: AnswerOptions,
 }
 
 impl ServerCommand for EchoCommand {
+    const SPEAKS_HTTP: bool = true;
+
     fn options(&self) -> &Options {
         &self.options.common
     }
 
     fn run(self) -> Result<(), String> {
-        let answers_low_ports = self.options.answer_low_ports;
-        let protocol = move || Echo { answers_low_ports };
+        let protocol = self.protocol();
+        let Some(site) = self.site() else {
+            let protocol = move || protocol.clone();
+            return serve::<_, EchoConversation>(protocol, self.options(), PORT);
+        };
+        let protocol = move || Web::new(protocol.clone(), site.clone());
         serve::<_, EchoConversation>(protocol, self.options(), PORT)
     }
 
     fn start(self) -> Result<Box<dyn Turns>, String> {
-        let answers_low_ports = self.options.answer_low_ports;
-        let protocol = Echo { answers_low_ports };
+        let protocol = self.protocol();
+        let Some(site) = self.site() else {
+            return Ok(Box::new(start_alone(protocol, self.options(), PORT)?));
+        };
+        let protocol = Web::new(protocol, site);
         Ok(Box::new(start_alone(protocol, self.options(), PORT)?))
+    }
+}
+
+impl EchoCommand {
+    fn protocol(&self) -> Echo {
+        let answers_low_ports = self.options.answer_low_ports;
+        Echo { answers_low_ports }
+    }
+
+    /// What browsers see, if some of the addresses are for them.
+    fn site(&self) -> Option<Site> {
+        let site = || Site::of_echo(self.policy.clone()).with_page("/", Page::html(PAGE));
+        self.options().has_web().then(site)
     }
 }
 

@@ -5,7 +5,7 @@ use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, 
 use log::{Level, log_enabled};
 
 use crate::logging;
-use crate::server::{CLIENT, Server};
+use crate::server::{CLIENT, Server, WEB, forward};
 
 /// A protocol, and its front.
 pub(crate) struct Front<P> {
@@ -51,15 +51,6 @@ impl<P> Front<P> {
     }
 }
 
-/// Callbacks in which the front has no part: each goes to the protocol as it came.
-macro_rules! forward {
-    ($($callback:ident($($name:ident: $type:ty),*);)*) => {
-        $(fn $callback(&mut self, $($name: $type,)* out: &mut Outbox) {
-            self.protocol.$callback($($name,)* out);
-        })*
-    };
-}
-
 #[deny(
     clippy::missing_trait_methods,
     reason = "a callback that is left out here would not reach the protocol"
@@ -78,7 +69,7 @@ impl<P: Server> Protocol for Front<P> {
     }
 
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
-        if opened.tag == CLIENT {
+        if matches!(opened.tag, CLIENT | WEB) {
             self.greet(id, opened.peer, out);
         }
         self.protocol.on_open(id, opened, out);

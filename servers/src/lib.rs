@@ -11,7 +11,8 @@
 //! | `serve.rs` | serves in the way that the user has chosen |
 //! | `workers.rs`, `models.rs` | several reactors; a process or a thread for each client |
 //! | `on_reactor.rs`, `front.rs` | one reactor; the log and `--once` in front of a protocol |
-//! | `listen.rs`, `limits.rs` | addresses, and what the process may use |
+//! | `web.rs`, `web/` | HTTP and WebSocket in front of a protocol |
+//! | `listen.rs`, `place.rs`, `limits.rs` | addresses, and what the process may use |
 //! | `screen.rs`, `terminal.rs` | a person at a terminal |
 //! | `server.rs`, `options.rs` | what servers have in common |
 //! | `logging.rs`, `stderr.rs`, `recorder.rs`, `ending.rs` | output besides the connections |
@@ -31,6 +32,7 @@ mod logging;
 mod models;
 mod on_reactor;
 mod options;
+mod place;
 pub mod print;
 mod recorder;
 mod screen;
@@ -44,6 +46,7 @@ pub mod telnet;
 pub mod terminal;
 pub mod upper;
 pub mod values;
+pub mod web;
 mod workers;
 
 use std::ffi::OsString;

@@ -1,5 +1,6 @@
 //! Listens on the addresses that the user named, and says so.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 
@@ -7,34 +8,37 @@ use edgeloop_reactor::process::reason;
 use edgeloop_reactor::{Address, Bound, HostPort};
 
 use crate::options::Options;
+use crate::place::Place;
 use crate::stderr::say;
 
 /// The addresses to listen on, resolved. A socket address that several of them stand for is used
 /// once.
-pub(crate) fn resolve(options: &Options, default_port: u16) -> Result<Vec<Address>, String> {
+pub(crate) fn resolve(options: &Options, default_port: u16) -> Result<Vec<Place>, String> {
     let default = [default_port
         .to_string()
-        .parse()
+        .parse::<Place>()
         .expect("a port is an address")];
     let wanted = if options.addresses.is_empty() {
         &default[..]
     } else {
         &options.addresses
     };
-    let mut addresses: Vec<Address> = Vec::new();
-    let (mut tcp, mut udp) = (Vec::new(), Vec::new());
-    for address in wanted {
-        let numbers = address
+    let mut places: Vec<Place> = Vec::new();
+    let (mut tcp, mut udp, mut web) = (Vec::new(), Vec::new(), Vec::new());
+    for place in wanted {
+        let numbers = place
+            .address
             .resolve()
-            .map_err(|error| cannot_listen(address, &error))?;
-        let new = match address {
+            .map_err(|error| cannot_listen(place, &error))?;
+        let new = match &place.address {
+            Address::Tcp(at) if place.is_web => only_new(at, numbers, &mut web).map(Address::Tcp),
             Address::Tcp(at) => only_new(at, numbers, &mut tcp).map(Address::Tcp),
             Address::Udp(at) => only_new(at, numbers, &mut udp).map(Address::Udp),
-            Address::Unix(_) => Some(address.clone()).filter(|it| !addresses.contains(it)),
+            unix @ Address::Unix(_) => Some(unix.clone()).filter(|_| !places.contains(place)),
         };
-        addresses.extend(new);
+        places.extend(new.map(|address| place.with_address(address)));
     }
-    Ok(addresses)
+    Ok(places)
 }
 
 /// The host with those of its numbers that are new; `None` if none is.
@@ -49,22 +53,26 @@ fn only_new(
     (!numbers.is_empty()).then(|| host.clone().with_numbers(numbers))
 }
 
-pub(crate) fn cannot_listen(address: &Address, error: &io::Error) -> String {
-    format!("cannot listen on {address}: {}", reason(error))
+pub(crate) fn cannot_listen(place: &impl Display, error: &io::Error) -> String {
+    format!("cannot listen on {place}: {}", reason(error))
 }
+
+/// Sockets that listen, each with the tag of its connections.
+pub(crate) type Share = Vec<(Bound, u64)>;
 
 /// Listens on every address, with `count` sockets each, and says so when all sockets listen.
 /// `prepare` sets options before, which accepted sockets inherit.
 pub(crate) fn listen(
-    addresses: &[Address],
+    places: &[Place],
     options: &Options,
     count: usize,
     prepare: impl Fn(&Bound) -> io::Result<()>,
-) -> Result<Vec<Vec<Bound>>, String> {
-    let mut shares: Vec<Vec<Bound>> = (0..count).map(|_| Vec::new()).collect();
-    for address in addresses {
-        let failed = |error: io::Error| cannot_listen(address, &error);
-        let mut bound = Bound::shares(address, options.backlog, count).map_err(failed)?;
+) -> Result<Vec<Share>, String> {
+    let mut shares: Vec<Share> = (0..count).map(|_| Share::new()).collect();
+    let mut announced = Vec::new();
+    for place in places {
+        let failed = |error: io::Error| cannot_listen(place, &error);
+        let mut bound = Bound::shares(&place.address, options.backlog, count).map_err(failed)?;
         for bound in bound.iter_mut().flatten() {
             bound
                 .keep_alive(options.keepalive)
@@ -72,23 +80,26 @@ pub(crate) fn listen(
                 .and_then(|()| bound.listen())
                 .map_err(failed)?;
         }
+        let bound_at = bound.iter().take(1).flatten().map(Bound::address);
+        announced.extend(bound_at.map(|address| place.with_address(address.clone())));
         for (share, bound) in shares.iter_mut().zip(bound) {
-            share.extend(bound);
+            share.extend(bound.into_iter().map(|bound| (bound, place.tag())));
         }
     }
-    shares.first().into_iter().flatten().for_each(announce);
+    announced.iter().for_each(announce);
     Ok(shares)
 }
 
-fn announce(bound: &Bound) {
-    say(&format!("listening on {}", bound.address()));
+fn announce(place: &Place) {
+    say(&format!("listening on {place}"));
     if io::stderr().is_terminal() {
-        say(&format!("  try it: {}", hint(bound.address())));
+        say(&format!("  try it: {}", hint(place)));
     }
 }
 
-/// A command that talks to an address: netcat, or socat where netcat cannot.
-fn hint(address: &Address) -> String {
+/// A command that talks to an address: netcat, or socat where netcat cannot. For a site it is a
+/// browser.
+fn hint(place: &Place) -> String {
     let near = |host_port: &str| {
         let (host, port) = host_port
             .rsplit_once(':')
@@ -98,7 +109,15 @@ fn hint(address: &Address) -> String {
             host => format!("{host} {port}"),
         }
     };
-    match address {
+    match &place.address {
+        Address::Tcp(at) if place.is_web => {
+            let near = near(&at.to_string());
+            let (host, port) = near.split_once(' ').unwrap_or_default();
+            match host.contains(':') {
+                true => format!("open http://[{host}]:{port}/ in a browser"),
+                false => format!("open http://{host}:{port}/ in a browser"),
+            }
+        }
         Address::Tcp(at) => format!("nc {}", near(&at.to_string())),
         Address::Udp(at) => format!("nc -u {}", near(&at.to_string())),
         Address::Unix(path) => match path.to_string_lossy().strip_prefix('@') {
@@ -129,6 +148,12 @@ mod tests {
             ("[::]:9876", "nc 127.0.0.1 9876"),
             ("[::1]:9876", "nc ::1 9876"),
             ("udp://127.0.0.1:5678", "nc -u 127.0.0.1 5678"),
+            ("http://8080", "open http://127.0.0.1:8080/ in a browser"),
+            (
+                "http://[::]:8080",
+                "open http://127.0.0.1:8080/ in a browser",
+            ),
+            ("http://[::1]:8080", "open http://[::1]:8080/ in a browser"),
             ("[fe80::1%lo]:9876", "nc fe80::1%lo 9876"),
             ("unix:/tmp/echo.sock", "nc -U /tmp/echo.sock"),
             ("unix:/tmp/it's one", r"nc -U '/tmp/it'\''s one'"),

@@ -32,7 +32,6 @@ mod sys;
 mod thread;
 mod workers;
 
-use edgeloop_reactor::Address;
 use edgeloop_reactor::process::{raise_descriptor_limit, reason};
 use nix::errno::Errno;
 
@@ -45,6 +44,7 @@ use self::fork::Processes;
 use self::thread::Threads;
 use crate::limits::{max_connections, say_limits};
 use crate::options::Options;
+use crate::place::Place;
 
 /// Memory of a client's process and of a client's thread, in bytes: what the table above says, and
 /// the socket with its buffers.
@@ -53,27 +53,21 @@ const THREAD_BYTES: u64 = 128 * 1024;
 
 /// Listens on these addresses and serves each client with a process, until a signal, or until
 /// `--once` is fulfilled.
-pub(crate) fn fork<C: Conversation>(
-    options: &Options,
-    addresses: &[Address],
-) -> Result<(), String> {
+pub(crate) fn fork<C: Conversation>(options: &Options, places: &[Place]) -> Result<(), String> {
     raise_limit()?;
     // A client takes no descriptor of the server.
     let max_connections = affordable(options, usize::MAX, PROCESS_BYTES);
-    let doors = open::<C>(options, addresses)?;
+    let doors = open::<C>(options, places)?;
     Acceptor::new(doors, Processes::<C>::new()?, options, max_connections).run()
 }
 
 /// Listens on these addresses and serves each client with a thread, until a signal, or until
 /// `--once` is fulfilled.
-pub(crate) fn thread<C: Conversation>(
-    options: &Options,
-    addresses: &[Address],
-) -> Result<(), String> {
+pub(crate) fn thread<C: Conversation>(options: &Options, places: &[Place]) -> Result<(), String> {
     let descriptors = raise_limit()?;
     let possible = max_connections(options, descriptors);
     let max_connections = affordable(options, possible, THREAD_BYTES);
-    let doors = open::<C>(options, addresses)?;
+    let doors = open::<C>(options, places)?;
     Acceptor::new(doors, Threads::<C>::new(), options, max_connections).run()
 }
 
@@ -96,9 +90,9 @@ fn raise_limit() -> Result<u64, String> {
         .map_err(|error| format!("cannot raise RLIMIT_NOFILE: {}", reason(&error)))
 }
 
-fn open<C: Conversation>(options: &Options, addresses: &[Address]) -> Result<Doors, String> {
+fn open<C: Conversation>(options: &Options, places: &[Place]) -> Result<Doors, String> {
     if C::PRINTS {
         blocking::count_unannounced().map_err(Errno::desc)?;
     }
-    Doors::open(addresses, options)
+    Doors::open(places, options)
 }

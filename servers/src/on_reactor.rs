@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use edgeloop_reactor::process::reason;
-use edgeloop_reactor::{Bound, Direction, Limits, Reactor, Stats};
+use edgeloop_reactor::{Direction, Limits, Reactor, Stats};
 
 use crate::front::Front;
-use crate::listen::cannot_listen;
-use crate::server::{CLIENT, Server, Turns};
+use crate::listen::{Share, cannot_listen};
+use crate::server::{Server, Turns};
 
 /// A reactor with a protocol and its front.
 pub(crate) fn reactor<S: Server>(
@@ -50,12 +50,12 @@ pub(crate) fn adopt_stdout<S: Server>(
 /// Adds listening sockets to the reactor.
 pub(crate) fn serve_share<S: Server>(
     reactor: &mut Reactor<Front<S>>,
-    share: Vec<Bound>,
+    share: Share,
 ) -> Result<(), String> {
-    for bound in share {
+    for (bound, tag) in share {
         let address = bound.address().clone();
         reactor
-            .serve(bound, CLIENT)
+            .serve(bound, tag)
             .map_err(|error| cannot_listen(&address, &error))?;
     }
     Ok(())

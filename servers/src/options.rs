@@ -7,6 +7,7 @@ use clap::{Arg, Args, ValueEnum};
 use edgeloop_reactor::Address;
 use log::LevelFilter;
 
+use crate::place::Place;
 use crate::values::{duration, number, positive, size};
 
 /// Options that every server takes.
@@ -14,7 +15,7 @@ use crate::values::{duration, number, positive, size};
 #[command(next_help_heading = "Options of every server")]
 pub(crate) struct Options {
     #[arg(value_name = "ADDR", help_heading = None::<&str>)]
-    pub(crate) addresses: Vec<Address>,
+    pub(crate) addresses: Vec<Place>,
 
     /// How connections are served; fork and thread: over TCP only
     #[arg(long, default_value = "reactor")]
@@ -124,13 +125,15 @@ impl Options {
 
     /// Options that exclude each other, whatever the server. An error is a message for the user.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let is_tcp = |address: &Address| matches!(address, Address::Tcp(_));
+        let is_tcp = |place: &Place| matches!(place.address, Address::Tcp(_)) && !place.is_web;
         if self.model != Model::Reactor {
             if self.workers > 1 {
                 return Err("--workers are reactors: leave it out, or --model");
             }
             if !self.addresses.iter().all(is_tcp) {
-                return Err("only the reactor serves UDP and Unix sockets: leave out --model");
+                return Err(
+                    "only the reactor serves UDP, Unix sockets and HTTP: leave out --model",
+                );
             }
         }
         if self.workers > 1 && self.once {
@@ -139,9 +142,14 @@ impl Options {
         Ok(())
     }
 
+    /// Whether some of the addresses are for browsers.
+    pub(crate) fn has_web(&self) -> bool {
+        self.addresses.iter().any(|place| place.is_web)
+    }
+
     /// Options that a server with one conversation cannot heed. An error is a message for the user.
     pub(crate) fn check_conversation(&self) -> Result<(), &'static str> {
-        let is_udp = |address: &Address| matches!(address, Address::Udp(_));
+        let is_udp = |place: &Place| matches!(place.address, Address::Udp(_));
         if self.model != Model::Reactor {
             return Err("only the reactor serves a conversation: leave out --model");
         }
@@ -161,6 +169,12 @@ pub(crate) fn default_port(arg: Arg, port: u16) -> Arg {
         "Where to listen: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or \
          unix:@NAME; 127.0.0.1 unless a host is given [default: {port}]"
     ))
+}
+
+/// The help of the argument `addresses` of a server that has something for browsers.
+pub(crate) fn or_http(arg: Arg) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.help(help.replace("unix:PATH", "http://HOST:PORT, unix:PATH"))
 }
 
 /// The largest number of workers, which is more than any machine has processors.

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use edgeloop_reactor::process::reason;
 use edgeloop_reactor::terminal::REDRAW_SIGNALS;
-use edgeloop_reactor::{Address, Outbox, Reactor};
+use edgeloop_reactor::{Outbox, Reactor};
 
 use crate::ending;
 use crate::front::Front;
@@ -15,6 +15,7 @@ use crate::logging;
 use crate::models::{self, Conversation};
 use crate::on_reactor::{adopt_stdin, adopt_stdout, reactor, run, serve_share};
 use crate::options::{Model, Options};
+use crate::place::Place;
 use crate::print;
 use crate::server::Server;
 use crate::stderr::say;
@@ -47,7 +48,7 @@ fn check_stdout(server: &impl Server) -> Result<(), String> {
 
 /// Serves with a process or a thread for each client.
 fn serve_blocking(
-    model: fn(&Options, &[Address]) -> Result<(), String>,
+    model: fn(&Options, &[Place]) -> Result<(), String>,
     options: &Options,
     default_port: u16,
 ) -> Result<(), String> {

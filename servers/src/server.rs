@@ -6,12 +6,10 @@ use clap::Args;
 use edgeloop_reactor::{Limits, Outbox, Protocol, Stats};
 
 use crate::options::Options;
-
-/// The tag of the connections that listeners accept.
-pub(crate) const CLIENT: u64 = 0;
+pub(crate) use crate::place::{CLIENT, WEB};
 
 /// A [`Protocol`] that this program serves, and its needs besides.
-pub(crate) trait Server: Protocol {
+pub trait Server: Protocol {
     /// The standard streams that it reads or writes, as connections with these tags.
     fn streams(&self) -> StandardStreams {
         StandardStreams::default()
@@ -47,17 +45,29 @@ pub(crate) trait Server: Protocol {
 
 /// Tags for standard input and standard output, if the server uses them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct StandardStreams {
+pub struct StandardStreams {
     /// Standard input's tag.
-    pub(crate) stdin: Option<u64>,
+    pub stdin: Option<u64>,
     /// Standard output's tag.
-    pub(crate) stdout: Option<u64>,
+    pub stdout: Option<u64>,
 }
+
+/// Callbacks in which a protocol around another has no part: each goes on as it came.
+macro_rules! forward {
+    ($($callback:ident($($name:ident: $type:ty),*);)*) => {
+        $(fn $callback(&mut self, $($name: $type,)* out: &mut Outbox) {
+            self.protocol.$callback($($name,)* out);
+        })*
+    };
+}
+pub(crate) use forward;
 
 /// A server as a subcommand of the program: its options, and how it starts.
 pub(crate) trait ServerCommand: Args {
     /// The server holds one conversation among all its peers: one reactor serves it, over streams.
     const IS_CONVERSATION: bool = false;
+    /// The server has something for browsers.
+    const SPEAKS_HTTP: bool = false;
     /// The server belongs to a person's terminal. Its process is stopped when it uses the terminal
     /// in the background, as an editor is.
     const STOPS_IN_BACKGROUND: bool = false;

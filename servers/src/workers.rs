@@ -14,10 +14,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use edgeloop_reactor::process::reason;
-use edgeloop_reactor::{Bound, Limits, Signals};
+use edgeloop_reactor::{Limits, Signals};
 
 use crate::limits::limits;
-use crate::listen::{listen, resolve};
+use crate::listen::{Share, listen, resolve};
 use crate::on_reactor::{adopt_stdout, reactor, run, serve_share};
 use crate::options::Options;
 use crate::server::Server;
@@ -76,7 +76,7 @@ fn share_of(mut limits: Limits, count: usize) -> Limits {
 }
 
 struct Worker {
-    share: Vec<Bound>,
+    share: Share,
     limits: Limits,
     /// The pipe to the printer, for a server that prints.
     stdout: Option<OwnedFd>,

@@ -227,6 +227,12 @@ impl Server {
         self.address("tcp://")
     }
 
+    /// The first address for browsers.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.address("http://")
+    }
+
     /// The first UDP address.
     #[must_use]
     pub fn udp(&self) -> SocketAddr {

@@ -26,6 +26,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         if let Some(parcel) = self.voice.outbox.output.take_until(id, until) {
             self.send_parcel(parcel);
         }
+        if let Some(framing) = self.voice.outbox.output.framing(id)
+            && matches!(end, End::Finish | End::HalfClose | End::Close)
+        {
+            self.send_as_is(id, framing.end);
+        }
         let Some(conn) = live(&mut self.slots, id) else {
             return;
         };

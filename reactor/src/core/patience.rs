@@ -33,6 +33,8 @@ enum Deadline {
     Look,
     /// More than the high-water mark is pending: does the peer keep to the minimum rate?
     Judge,
+    /// There was silence for as long as the framing allows.
+    Beat,
 }
 
 fn timeout_ms(timeout: Duration) -> u32 {
@@ -53,8 +55,9 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// Sets the connection's timer to what its state calls for. An earlier timer stays; when it
     /// fires it recomputes the deadline.
     pub(super) fn arm(&mut self, id: ConnId) {
+        let beat_ms = self.beat_ms(id);
         if let Some(conn) = present(&mut self.slots, id)
-            && let Some((left, _)) = conn.deadline(&self.limits, self.shared.now)
+            && let Some((left, _)) = conn.deadline(&self.limits, beat_ms, self.shared.now)
         {
             let at = self.shared.now.saturating_add(left.into());
             self.timers.arm_no_later(TimerKey::Conn(id.slot), at);
@@ -76,21 +79,41 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// armed the timer is gone.
     pub(super) fn run_deadline(&mut self, slot: u32) {
         let Some(id) = self.tenant(slot) else { return };
+        let beat_ms = self.beat_ms(id);
         let Some(conn) = present(&mut self.slots, id) else {
             return;
         };
         let (limits, now) = (&self.limits, self.shared.now);
-        let doomed = match conn.deadline(limits, now) {
+        let doomed = match conn.deadline(limits, beat_ms, now) {
             Some((0, Deadline::Close(why))) => Some(why),
             Some((0, Deadline::Look)) => conn.look(limits, now).then_some(Closed::Stalled),
             Some((0, Deadline::Judge)) => {
                 conn.fell_short(limits, now).then_some(Closed::SlowConsumer)
+            }
+            Some((0, Deadline::Beat)) => {
+                self.beat(id);
+                None
             }
             _ => None,
         };
         match doomed {
             Some(why) => self.doom(id, why),
             None => self.arm(id),
+        }
+    }
+
+    /// The interval of a connection's heartbeat, in ms; 0 is none.
+    fn beat_ms(&self, id: ConnId) -> u32 {
+        match self.voice.outbox.output.framing(id) {
+            Some(framing) if !framing.heartbeat.1.is_empty() => timeout_ms(framing.heartbeat.0),
+            _ => 0,
+        }
+    }
+
+    /// Sends a connection its heartbeat.
+    fn beat(&mut self, id: ConnId) {
+        if let Some(framing) = self.voice.outbox.output.framing(id) {
+            self.send_as_is(id, framing.heartbeat.1);
         }
     }
 
@@ -143,8 +166,9 @@ impl<S: Stream> Conn<S> {
         elapsed_ms(now, self.since_ms)
     }
 
-    /// The next deadline of this connection, and the milliseconds left until then.
-    fn deadline(&self, limits: &Limits, now: Millis) -> Option<(u32, Deadline)> {
+    /// The next deadline of this connection, and the milliseconds left until then. `beat_ms`: interval
+    /// of its heartbeat; 0 is none.
+    fn deadline(&self, limits: &Limits, beat_ms: u32, now: Millis) -> Option<(u32, Deadline)> {
         let since = elapsed_ms(now, self.since_ms);
         let active = elapsed_ms(now, self.active_ms);
         let mut earliest = None;
@@ -163,6 +187,11 @@ impl<S: Stream> Conn<S> {
         if self.stream.is_peer() && !self.asked.contains(Asked::HOLD) {
             let idle = left(active, timeout_ms(limits.idle_timeout));
             add(idle, Deadline::Close(Closed::Idle));
+        }
+        if !self.has_ended() {
+            // Pending output is as good as a heartbeat.
+            let silent = if self.unsent.is_some() { 0 } else { active };
+            add(left(silent, beat_ms), Deadline::Beat);
         }
         if self.stream.is_peer()
             && let Some(unsent) = &self.unsent

@@ -70,6 +70,16 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         }
     }
 
+    /// Sends bytes behind all that was sent before. The outbox has none for this connection.
+    pub(super) fn send_as_is(&mut self, id: ConnId, bytes: &[u8]) {
+        if let Some(conn) = live(&mut self.slots, id)
+            && !bytes.is_empty()
+        {
+            let written = conn.write(bytes, &mut self.shared);
+            self.written(id, written);
+        }
+    }
+
     /// Follows up a write that may have failed or left output pending.
     pub(super) fn written(&mut self, id: ConnId, written: nix::Result<()>) {
         let bound = self.limits.queue_bound();

@@ -5,6 +5,9 @@
 //! piece for each recipient. Where a piece continues the recipient's last one, as successive lines of
 //! a chat do, the last one is made longer instead; it lies in the parcel itself, at hand for that.
 //!
+//! A connection may have a [`Framing`]: then its pieces are ranges of the encoded bytes, which are stored
+//! beside the plain ones, once for each framing among the recipients.
+//!
 //! A peer has a limit. It counts the bytes that wait for the peer since earlier turns and those of
 //! this turn; a piece beyond it is dropped, and so is every later one, since the stream must not have
 //! a gap.
@@ -12,9 +15,12 @@
 use std::io::IoSlice;
 use std::iter;
 use std::mem;
+use std::ops::Range;
+use std::ptr;
 
 use crate::conn_map::ConnMap;
 use crate::core::work::{RECIPIENT, WRITE};
+use crate::framing::Framing;
 use crate::id::ConnId;
 
 /// A range of the outbox's bytes on its way to one peer, and the piece that follows, or NONE.
@@ -83,6 +89,11 @@ pub(crate) struct Parcels {
     unlimited: Vec<ConnId>,
     /// Bytes that wait for peers since earlier turns.
     pending: ConnMap<usize>,
+    /// Connections with a framing.
+    framed: ConnMap<&'static Framing>,
+    /// During a broadcast: where its bytes lie for each framing met so far, of which there are one or
+    /// two. A framing is known by its address; `None` is no framing.
+    stored: Vec<(Option<usize>, Range<usize>)>,
     /// Connections whose limit was reached since this was last asked for.
     overflows: Vec<ConnId>,
     bytes: Vec<u8>,
@@ -101,6 +112,8 @@ impl Parcels {
             limit,
             unlimited: Vec::new(),
             pending: ConnMap::new(),
+            framed: ConnMap::new(),
+            stored: Vec::new(),
             overflows: Vec::new(),
             bytes: Vec::new(),
             peak_bytes: 0,
@@ -138,10 +151,60 @@ impl Parcels {
         self.overflows.pop()
     }
 
-    /// Adds bytes to the output for some connections, storing them once, and returns the units of work
-    /// that this makes at the most.
+    /// Adds bytes to the output for some connections, storing them once as they are and once for each
+    /// framing, and returns the units of work that this makes at the most.
     #[inline]
     pub(super) fn add(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) -> usize {
+        match self.framed.is_empty() {
+            true => self.add_as_is(to, bytes),
+            false => self.add_encoded(to, bytes),
+        }
+    }
+
+    /// Adds bytes to the output for some connections of which any may have a framing. A framing costs
+    /// the bytes that it encodes, and each recipient those that it is sent.
+    fn add_encoded(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) -> usize {
+        let (first, parcels) = (self.bytes.len(), self.all.len());
+        let mut stored = mem::take(&mut self.stored);
+        let (mut is_taken, mut units) = (false, 0);
+        for id in to {
+            let framing = self.framed.get(id).copied();
+            let key = framing.map(|framing| ptr::from_ref(framing).addr());
+            let index = stored.iter().position(|(other, _)| *other == key);
+            let index = index.unwrap_or_else(|| {
+                let start = self.bytes.len();
+                match framing {
+                    Some(framing) => {
+                        (framing.encode)(bytes, &mut self.bytes);
+                        units += bytes.len();
+                    }
+                    None => self.bytes.extend_from_slice(bytes),
+                }
+                stored.push((key, start..self.bytes.len()));
+                stored.len() - 1
+            });
+            let range = stored[index].1.clone();
+            units += range.len() + RECIPIENT;
+            if !range.is_empty() {
+                is_taken |= self.add_piece(id, range.start, range.end);
+            }
+        }
+        if !is_taken {
+            self.bytes.truncate(first);
+        }
+        stored.clear();
+        self.stored = stored;
+        units + (self.all.len() - parcels) * WRITE
+    }
+
+    /// Adds bytes to the output for some connections as they are, storing them once, and returns the
+    /// units of work that this makes at the most.
+    #[inline]
+    pub(super) fn add_as_is(
+        &mut self,
+        to: impl IntoIterator<Item = ConnId>,
+        bytes: &[u8],
+    ) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let end = self.bytes.len();
@@ -235,6 +298,22 @@ impl Parcels {
         (self.all.get(index)?.id == id).then_some(index)
     }
 
+    /// Sets the framing of a connection.
+    pub(super) fn set_framing(&mut self, id: ConnId, framing: &'static Framing) {
+        self.framed.insert(id, framing);
+    }
+
+    /// Whether a connection has a framing.
+    #[inline]
+    pub(super) fn is_framed(&self, id: ConnId) -> bool {
+        !self.framed.is_empty() && self.framed.contains(id)
+    }
+
+    /// The framing of a connection.
+    pub(crate) fn framing(&self, id: ConnId) -> Option<&'static Framing> {
+        self.framed.get(id).copied()
+    }
+
     /// The limit does not apply to this connection.
     pub(crate) fn set_unlimited(&mut self, id: ConnId) {
         self.unlimited.push(id);
@@ -243,6 +322,7 @@ impl Parcels {
     /// A connection is gone.
     pub(crate) fn forget(&mut self, id: ConnId) {
         self.pending.remove(id);
+        self.framed.remove(id);
         self.unlimited.retain(|unlimited| *unlimited != id);
     }
 

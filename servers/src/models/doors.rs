@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use edgeloop_reactor::Bound;
 use edgeloop_reactor::process::{is_ignored, reason};
-use edgeloop_reactor::{Address, Bound};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -20,6 +20,7 @@ use nix::unistd::close;
 use super::client::Silence;
 use crate::listen::listen;
 use crate::options::Options;
+use crate::place::Place;
 
 /// The descriptors that the acceptor waits for. No process or thread of a client uses them.
 pub(super) struct Doors {
@@ -37,12 +38,13 @@ pub(super) struct Ready {
 impl Doors {
     /// Takes over the signals, then listens. Threads that are started later inherit that the
     /// signals are blocked.
-    pub(super) fn open(addresses: &[Address], options: &Options) -> Result<Doors, String> {
+    pub(super) fn open(places: &[Place], options: &Options) -> Result<Doors, String> {
         let signals =
             take_signals().map_err(|errno| format!("cannot handle signals: {}", errno.desc()))?;
         let prepare = |bound: &Bound| Ok(set_timeouts(bound, options)?);
-        let bound = listen(addresses, options, 1, prepare)?;
-        let listeners = bound.into_iter().flatten().map(Bound::into_tcp_listener);
+        let bound = listen(places, options, 1, prepare)?;
+        let bound = bound.into_iter().flatten();
+        let listeners = bound.map(|(bound, _)| bound.into_tcp_listener());
         Ok(Doors {
             listeners: listeners
                 .collect::<Result<_, _>>()
