@@ -125,7 +125,7 @@ fn connects_under_way_are_cancelled_by_their_ids() {
     });
 }
 
-/// The server is there, and would let the client in.
+/// The listener accepts clients, so a connect that is not cancelled would be seen.
 #[test]
 fn a_connect_that_is_cancelled_at_once_makes_no_socket() {
     alone(|| {
@@ -387,7 +387,7 @@ fn a_silent_address_delays_the_next_by_less_than_the_timeout() {
             let (id, peer) = opened(&reactor.protocol().heard, CLIENT);
             assert_eq!(id, promised);
             assert_eq!(peer, Peer::Inet(backend.local_addr().unwrap()));
-            // What comes to the winner is an event of the promised id, whenever it comes.
+            // The winner's data belongs to the promised id, also after its first event.
             let (stream, _) = backend.accept().unwrap();
             reactor.turn_for(Some(Duration::ZERO)).unwrap();
             for words in [&b"hello"[..], b"hello again"] {

@@ -239,7 +239,7 @@ fn a_signal_is_heard_within_a_turn_whatever_the_connections_have_to_do() {
         while reactor.protocol().count(&Heard::Stop) == 0 {
             reactor.turn().unwrap();
         }
-        // What was left of the turn, and what the next wait found before the signal.
+        // The rest of the turn, and the events that the next wait found before the signal.
         let most = 100 + 2 * (CALLBACKS + 1);
         let heard = reactor.protocol().heard.iter();
         let data = heard.filter(|heard| matches!(heard, Heard::Data(..)));

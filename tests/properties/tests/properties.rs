@@ -7,7 +7,7 @@ use properties::ALL;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Words that mean something to one of the parsers.
+/// Words with a meaning for one of the parsers.
 const WORDS: [&str; 44] = [
     "\n",
     "\r",
@@ -55,7 +55,7 @@ const WORDS: [&str; 44] = [
     "[eabcn5] ",
 ];
 
-/// Bytes that are rich in what the parsers look for.
+/// Bytes with many of the words and characters that the parsers look for.
 fn input() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         4 => select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec()),
