@@ -125,7 +125,7 @@ fn connects_under_way_are_cancelled_by_their_ids() {
     });
 }
 
-/// The server is there, and would let the client in.
+/// The listener accepts clients, so a connect that is not cancelled would be seen.
 #[test]
 fn a_connect_that_is_cancelled_at_once_makes_no_socket() {
     alone(|| {

@@ -249,6 +249,23 @@ pub fn fill(mut stream: &TcpStream, block: &[u8]) -> usize {
     sent
 }
 
+/// Sends without reading the replies, until the server takes no more for now or has cut the
+/// connection.
+pub fn send_all_it_takes(mut stream: &TcpStream) {
+    let block = vec![b'x'; 64 * 1024];
+    stream.set_nonblocking(true).expect("O_NONBLOCK");
+    let error = loop {
+        if let Err(error) = stream.write_all(&block) {
+            break error;
+        }
+    };
+    let is_expected = matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    );
+    assert!(is_expected, "{error}");
+}
+
 /// Sends without end and reads nothing, until the server cuts the connection.
 pub fn until_cut_off(mut stream: &TcpStream) {
     let block = vec![b'x'; 65_536];

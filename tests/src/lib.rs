@@ -20,6 +20,7 @@
 //! | [`netcat`] | the real `nc`, fed from a file |
 //! | [`process`] | a process in `/proc`: memory, descriptors, state; limits; waiting with a deadline |
 //! | [`sockets`] | the sockets of a process, as `ss` and `netstat` show them |
+//! | [`source`] | the source files of the project |
 //! | [`strace`] | make system calls fail, or count them |
 //! | [`terminal`] | a pseudo-terminal: type on it, read its output |
 //! | [`tmux`] | a real terminal: a shell in a window of `tmux` |
@@ -58,6 +59,7 @@ pub mod program;
 pub mod random;
 pub mod server;
 pub mod sockets;
+pub mod source;
 pub mod strace;
 pub mod terminal;
 pub mod tmux;

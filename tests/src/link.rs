@@ -17,6 +17,7 @@ use nix::sys::socket::{
 };
 
 use crate::client::dial;
+use crate::skip;
 
 /// The server's end of the link.
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -30,9 +31,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link on which the server can send at `rate` (as `tc` writes it: `2mbit`). `None`, and a
-    /// line on stderr, if the machine forbids it or has no `ip` and `tc`: the test has to be left
-    /// out then.
+    /// A link on which the server can send at `rate` (as `tc` writes it: `2mbit`). If the machine
+    /// forbids it or has no `ip` and `tc`, the result is `None`, and the test is reported as skipped.
     #[must_use]
     pub fn shaped(rate: &str) -> Option<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -45,7 +45,7 @@ impl Link {
         match link.set_up(rate) {
             Ok(()) => Some(link),
             Err(failure) => {
-                eprintln!("TEST LEFT OUT: no shaped link can be made here: {failure}");
+                skip(&format!("no shaped link can be made here: {failure}"));
                 None
             }
         }

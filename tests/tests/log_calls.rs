@@ -3,8 +3,8 @@
 //! below with the reason why no stranger can cause it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+
+use tests::source::{rust_files, workspace};
 
 /// Files with such calls, their number, and why no stranger can cause the lines.
 const CALLS: &[(&str, usize, &str)] = &[
@@ -30,31 +30,17 @@ const CALLS: &[(&str, usize, &str)] = &[
     ("servers/src/workers/supervisor.rs", 1, "SIGUSR1 or --stats"),
 ];
 
-fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            rust_files(&path, files);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            files.push(path);
-        }
-    }
-}
-
 #[test]
 fn a_stranger_causes_no_line_of_the_log_without_a_limit() {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut files = Vec::new();
-    for crate_name in ["reactor", "servers"] {
-        rust_files(&workspace.join(crate_name).join("src"), &mut files);
-    }
+    let workspace = workspace();
+    let crates = ["reactor", "servers"];
+    let files = crates.map(|name| rust_files(&workspace.join(name).join("src")));
     let mut found = BTreeMap::new();
-    for file in files {
-        let text = fs::read_to_string(&file).expect("UTF-8");
+    for (path, text) in files.into_iter().flatten() {
         let calls = ["info!(", "warn!(", "log::error!(", "log::log!("];
         let count: usize = calls.iter().map(|call| text.matches(call).count()).sum();
         if count > 0 {
-            let name = file.strip_prefix(&workspace).expect("in the workspace");
+            let name = path.strip_prefix(&workspace).expect("in the workspace");
             found.insert(name.display().to_string(), count);
         }
     }

@@ -3,14 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use tests::server::binary;
-
-fn workspace() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use tests::source::{rust_files, workspace};
 
 fn page() -> String {
     fs::read_to_string(workspace().join("SECURITY.md")).expect("SECURITY.md")
@@ -21,19 +17,10 @@ fn quoted(page: &str) -> Vec<&str> {
     page.split('`').skip(1).step_by(2).collect()
 }
 
-/// The names of all functions in the Rust files of a directory.
-fn functions(directory: &Path, names: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(directory).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            functions(&path, names);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            let text = fs::read_to_string(path).expect("UTF-8");
-            let declared = text.split("fn ").skip(1);
-            let declared = declared.filter_map(|rest| rest.split('(').next());
-            names.extend(declared.map(str::to_owned));
-        }
-    }
+/// The names of the tests in a Rust file.
+fn tests_in(text: &str) -> impl Iterator<Item = &str> {
+    let tests = text.split("#[test]").skip(1);
+    tests.filter_map(|rest| rest.split_once("fn ")?.1.split('(').next())
 }
 
 #[test]
@@ -43,7 +30,9 @@ fn each_test_that_is_named_exists() {
         for part in ["src", "tests"] {
             let directory = workspace().join(directory).join(part);
             if directory.exists() {
-                functions(&directory, &mut declared);
+                let files = rust_files(&directory);
+                let tests = files.iter().flat_map(|(_, text)| tests_in(text));
+                declared.extend(tests.map(str::to_owned));
             }
         }
     }

@@ -1,5 +1,8 @@
 //! A bounded run of the simulated world, and past failures: see `src/bin/simulate/main.rs`.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// Seeds for each server, which take some seconds also without optimisation.
@@ -46,7 +49,17 @@ fn chat_in_a_simulated_world() {
 #[test]
 fn past_failures_stay_mended() {
     let printed = simulate(&["--regressions"]);
-    assert!(printed.contains("data-and-fin"), "{printed}");
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/simulate/regressions");
+    // A file that the program does not include would never run.
+    for file in fs::read_dir(files).expect("a directory") {
+        let path = file.expect("an entry").path();
+        let name = path.file_stem().and_then(OsStr::to_str).expect("UTF-8");
+        let title = format!("{name}: ");
+        assert!(
+            printed.lines().any(|line| line.starts_with(&title)),
+            "{name} did not run"
+        );
+    }
 }
 
 /// A run depends on its seed only, whatever ran before it in the process.

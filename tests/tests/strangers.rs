@@ -1,10 +1,9 @@
-//! What a stranger can make a server spend is bounded at the default settings: `SECURITY.md` has the
-//! table, and these are its tests. They count lines, bytes, connections and processes.
+//! The default settings bound the resources that a stranger can make a server spend: `SECURITY.md` has
+//! the table, and these are its tests. They count lines, bytes, connections and processes.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
-use std::thread;
 use std::time::Instant;
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -14,7 +13,7 @@ use tempfile::tempdir;
 use tests::MIB;
 use tests::call::Call;
 use tests::chat::chat;
-use tests::client::{dial, dial_from, dial_narrow, is_closed, ping, ready};
+use tests::client::{dial, dial_from, dial_narrow, is_closed, ping, send_all_it_takes};
 use tests::namespace::{command, network_of, own_network};
 use tests::process::resident_bytes;
 use tests::server::{Launch, MODELS, Server};
@@ -128,7 +127,7 @@ fn max_per_ip_holds_for_chat_and_talk() {
     let server = launch.args(&["--max-per-ip", "1"]).start();
     let _peer = dial_from(HOME, server.tcp());
     server.logs("peer connected from 127.0.8.1");
-    // It is not even told that the line is busy.
+    // The limit comes before the line: the second client is not told that it is busy.
     assert!(is_closed_or_told(dial_from(HOME, server.tcp())));
     let mut busy = String::new();
     let mut other = dial_from(OTHER, server.tcp());
@@ -229,24 +228,6 @@ fn fork_and_thread_have_a_limit_far_below_the_machines() {
     }
 }
 
-/// Sends until neither end takes more, or the connection is reset. Returns the bytes that were sent.
-fn send_all_it_takes(mut client: &TcpStream) -> usize {
-    let block = vec![b'x'; 64 * 1024];
-    client.set_nonblocking(true).expect("O_NONBLOCK");
-    let mut sent = 0;
-    loop {
-        match client.write(&block) {
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if !ready(client, nix::poll::PollFlags::POLLOUT, 100) {
-                    return sent;
-                }
-            }
-            Err(_) => return sent,
-        }
-    }
-}
-
 /// Two hundred clients that read nothing would keep a quarter of a megabyte each.
 #[test]
 fn deaf_clients_hold_no_more_memory_than_all_together_may() {
@@ -259,12 +240,8 @@ fn deaf_clients_hold_no_more_memory_than_all_together_may() {
     // The bound is never below that of one connection, which is 16 MiB above the high-water mark.
     let bound = 16 * MIB + MIB;
     let deaf: Vec<TcpStream> = (0..200).map(|_| dial_narrow(server.tcp(), 4096)).collect();
-    thread::scope(|scope| {
-        for clients in deaf.chunks(25) {
-            scope.spawn(|| clients.iter().map(send_all_it_takes).sum::<usize>());
-        }
-    });
     let stats = server.stats_until("some of them are closed", |stats| {
+        deaf.iter().for_each(send_all_it_takes);
         stats.get("closed_max_pending") > 0
     });
     assert!(stats.get("connections") < 200, "{stats:?}");
@@ -274,7 +251,7 @@ fn deaf_clients_hold_no_more_memory_than_all_together_may() {
     ping(&reader, b"after");
 }
 
-/// A server that sends without end what was not asked for.
+/// A server that sends without end and unasked. Returns the bytes that the client took.
 fn flood(listener: &TcpListener, block: &[u8]) -> usize {
     let (mut client, _) = listener.accept().expect("a client");
     // Once the client takes nothing for so long, its buffers are full, or it has gone.

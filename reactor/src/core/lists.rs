@@ -103,4 +103,14 @@ mod tests {
         assert_eq!([lists.next(), lists.next()], [Some(Token(5)), None]);
         assert!(!lists.is_ready() && !lists.begin_turn());
     }
+
+    #[test]
+    fn starved_sources_are_due_before_those_that_have_had_their_turn() {
+        let mut lists = Lists::default();
+        lists.add_ready(Token(1));
+        (2..=3).for_each(|source| lists.add_starved(Token(source)));
+        lists.feed();
+        let next = [lists.next(), lists.next(), lists.next()];
+        assert_eq!(next, [Some(Token(3)), Some(Token(2)), None]);
+    }
 }

@@ -14,13 +14,13 @@ const MAX_LINE: usize = 80;
 /// Time in which everything that a member has sent is said.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// What one client has heard, whole.
+/// Everything that one client has received.
 type Heard = Vec<u8>;
 
 struct Room<'a> {
     script: Script<Chat>,
     seats: [Option<ConnId>; SEATS],
-    /// What the clients have heard that have left, in the order in which they left.
+    /// The output of the clients that have left, in the order in which they left.
     heard: Vec<Heard>,
     cuts: &'a [u8],
 }
@@ -60,7 +60,7 @@ impl<'a> Room<'a> {
     }
 }
 
-/// Runs a conversation, and returns what each client has heard.
+/// Runs a conversation, and returns the output of each client.
 fn run(mut input: Input<'_>, options: u8, cuts: &[u8]) -> Vec<Heard> {
     let mut room = Room::new(options, cuts);
     while !input.0.is_empty() {
@@ -85,8 +85,8 @@ fn run(mut input: Input<'_>, options: u8, cuts: &[u8]) -> Vec<Heard> {
     room.heard
 }
 
-/// Every client hears whole lines of harmless text, of which each is the server's or says who speaks;
-/// cuts of the input do not matter; and nobody stays behind.
+/// Every client hears whole lines of harmless text, of which each is the server's or names its speaker;
+/// cuts of the input do not matter; and no member stays behind.
 pub fn chat(input: &[u8]) {
     let mut input = Input(input);
     let options = input.byte();
@@ -122,7 +122,7 @@ fn is_name(word: &str) -> bool {
     !word.is_empty() && !word.contains(['[', ']', '*', '/'])
 }
 
-/// What was heard without the answers to Telnet, which are three bytes each.
+/// The received bytes without the answers to Telnet, which are three bytes each.
 fn without_answers(mut heard: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     while let Some((&first, rest)) = heard.split_first() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use edgeloop::values::{duration, number, positive, size};
 
 /// A command line is understood, or refused in a few lines with status 2; `--help` and `--version`
-/// are no failures. Options given twice are no failure that they are not once.
+/// are no failures.
 pub fn command_line(input: &[u8]) {
     let (first, rest) = input.split_first().unwrap_or((&0, &[]));
     let name = ["edgeloop", "edgecall"][usize::from(first % 2)];
@@ -27,7 +27,7 @@ pub fn command_line(input: &[u8]) {
             assert!(text.len() < 4000 + 40 * rest.len(), "{} bytes", text.len());
         }
     }
-    // The same words as the value of a variable.
+    // A variable may have any value too, and its refusal has to name it.
     let value = OsString::from_vec(rest.to_vec());
     let variable = move |name: &str| name.ends_with("_TIMEOUT").then(|| value.clone());
     let typed = ["edgeloop", "echo"].map(OsString::from).to_vec();

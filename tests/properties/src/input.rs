@@ -1,6 +1,6 @@
 //! The bytes of a fuzzer, taken apart.
 
-/// What is left of an input. An input that is used up yields zeros.
+/// The unread rest of an input. An input that is used up yields zeros.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Input<'a> {

@@ -47,8 +47,8 @@ pub fn load_echo(input: &[u8]) {
     }
 }
 
-/// Members of a chat hear anything: cuts do not matter to the verdict, and what the talkers send
-/// stays within their depth.
+/// Members of a chat hear anything: cuts matter neither to the verdict nor to the lines that the
+/// talkers send.
 pub fn load_chat(input: &[u8]) {
     let mut input = Input(input);
     let cuts = input.cuts();

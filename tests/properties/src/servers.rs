@@ -16,7 +16,7 @@ const UPPER: Upper = Upper {
     answers_low_ports: false,
 };
 
-/// What a client hears that sends these chunks and ends its stream.
+/// The reply to a client that sends these chunks and ends its stream.
 fn hears<P: Protocol>(server: P, chunks: &[&[u8]]) -> Vec<u8> {
     let mut script = Script::new(server);
     let client = script.open();
@@ -26,7 +26,7 @@ fn hears<P: Protocol>(server: P, chunks: &[&[u8]]) -> Vec<u8> {
     script.take_output(client)
 }
 
-/// What a sink prints of a client that sends these chunks and ends its stream.
+/// The output of a sink whose client sends these chunks and ends its stream.
 fn prints(chunks: &[&[u8]]) -> Vec<u8> {
     let mut script = Script::new(Sink::new(Arc::default()));
     let stdout = script.open_as(Opened::new(Peer::Stream, edgeloop::sink::STDOUT));

@@ -7,7 +7,7 @@ use properties::ALL;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Words that mean something to one of the parsers.
+/// Words with a meaning for one of the parsers.
 const WORDS: [&str; 44] = [
     "\n",
     "\r",
@@ -55,11 +55,19 @@ const WORDS: [&str; 44] = [
     "[eabcn5] ",
 ];
 
-/// Bytes that are rich in what the parsers look for.
+/// The bytes of a character without the last `cut` of them.
+fn all_but(char: char, cut: usize) -> Vec<u8> {
+    let mut bytes = char.to_string().into_bytes();
+    bytes.truncate(bytes.len() - cut);
+    bytes
+}
+
+/// Bytes with many of the words and characters that the parsers look for.
 fn input() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         4 => select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec()),
         3 => prop::collection::vec(any::<u8>(), 0..8),
+        1 => (any::<char>(), 0..2_usize).prop_map(|(char, cut)| all_but(char, cut)),
         1 => prop::collection::vec(245..=255_u8, 1..4),
         1 => "[ -~]{0,40}".prop_map(String::into_bytes),
         1 => (select(&WORDS[..]), 1..40_usize).prop_map(|(word, count)| word.repeat(count).into_bytes()),

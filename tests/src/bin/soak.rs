@@ -53,7 +53,7 @@ const TOLERANCE: usize = 512 * 1024;
 /// Rounds in the shortest run that can be judged.
 const ROUNDS_MIN: usize = 6;
 
-/// What a server does.
+/// The service of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Echo,
@@ -158,7 +158,7 @@ impl Soaked {
         });
     }
 
-    /// What has grown since the warm-up; empty if nothing has.
+    /// The figures that have grown since the warm-up.
     fn growth(&self) -> Vec<String> {
         let judged = self.judged();
         let (first, second) = judged.split_at(judged.len() / 2);

@@ -59,7 +59,7 @@ fn with_fault(launch: Launch, calls: &str, how: &str) -> (Trace, Server) {
     with_faults(launch, &[(calls, how)])
 }
 
-/// As [`with_fault`], with several faults at once.
+/// Starts a server with several faults at once: see [`with_fault`].
 fn with_faults(launch: Launch, faults: &[(&str, &str)]) -> (Trace, Server) {
     let trace = Trace::new();
     let calls: Vec<&str> = faults.iter().map(|(calls, _)| *calls).collect();
@@ -112,10 +112,16 @@ fn ends(mut server: Server) {
 
 /// Runs a test for every model, all at once.
 fn in_every_model(test: impl Fn(&str) + Sync) {
+    let this = thread::current();
+    // A skip reports the name of its thread.
+    let name = this.name().unwrap_or_default();
     thread::scope(|scope| {
         for model in MODELS {
             let test = &test;
-            scope.spawn(move || test(model));
+            let thread = thread::Builder::new().name(format!("{name} ({model})"));
+            thread
+                .spawn_scoped(scope, move || test(model))
+                .expect("a thread");
         }
     });
 }

@@ -1,32 +1,14 @@
 //! A process that may have little memory (RLIMIT_AS): it costs some clients their connections, and
 //! no others.
 
-use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
-
-use tests::client::{Fate, Probe, count, dial, dial_narrow, ping, ping_and_end, watch};
+use tests::client::{
+    Fate, Probe, count, dial, dial_narrow, ping, ping_and_end, send_all_it_takes, watch,
+};
 use tests::process::leave_memory;
 use tests::random::Random;
 use tests::{MIB, until};
 
 use super::{echo, ends};
-
-/// Sends without reading the replies, until the server takes no more for now or has closed the
-/// connection.
-fn send_all_it_takes(mut stream: &TcpStream) {
-    let block = vec![b'x'; 64 * 1024];
-    stream.set_nonblocking(true).expect("O_NONBLOCK");
-    let error = loop {
-        if let Err(error) = stream.write_all(&block) {
-            break error;
-        }
-    };
-    let is_expected = matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-    );
-    assert!(is_expected, "{error}");
-}
 
 /// Clients that do not read fill the memory with their pending output. A queue that cannot grow costs
 /// its own connection, and a line says so.

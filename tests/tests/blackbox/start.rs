@@ -36,12 +36,13 @@ const CALLS: [(&str, &str); 12] = [
 ];
 
 /// The ways to start.
-const WAYS: [&[&str]; 6] = [
+const WAYS: [&[&str]; 7] = [
     &["echo", "127.0.0.1:0", "udp://127.0.0.1:0"],
     &["echo", "127.0.0.1:0", "--workers", "2"],
     &["echo", "127.0.0.1:0", "--model", "fork"],
     &["echo", "127.0.0.1:0", "--model", "thread"],
     &["sink", "127.0.0.1:0"],
+    &["sink", "127.0.0.1:0", "--workers", "2"],
     &["chat", "127.0.0.1:0"],
 ];
 
@@ -51,7 +52,7 @@ fn start(words: &[&str], trace: &Trace, options: &[&str]) -> Launch {
         .under(&trace.wrapper(options))
 }
 
-/// How often a start makes each of the [`CALLS`].
+/// The number of times that a start makes each of the [`CALLS`].
 fn counted(words: &[&str]) -> BTreeMap<&'static str, usize> {
     let trace = Trace::new();
     let names: Vec<&str> = CALLS.iter().map(|(call, _)| *call).collect();
@@ -69,18 +70,24 @@ fn counted(words: &[&str]) -> BTreeMap<&'static str, usize> {
 
 #[test]
 fn every_call_of_a_start_may_fail() {
-    thread::scope(|scope| {
-        for words in WAYS {
-            scope.spawn(move || {
-                let counts = counted(words);
-                for (call, errno) in CALLS {
-                    for when in 1..=counts[call] {
-                        fails_or_serves(words, call, errno, when);
-                    }
-                }
-            });
+    let each_call_fails = |words| {
+        let counts = counted(words);
+        for (call, errno) in CALLS {
+            for when in 1..=counts[call] {
+                fails_or_serves(words, call, errno, when);
+            }
         }
+        counts
+    };
+    let counts: Vec<_> = thread::scope(|scope| {
+        let starts = WAYS.map(|words| scope.spawn(move || each_call_fails(words)));
+        let counts = starts.map(|start| start.join().expect("a start"));
+        counts.into()
     });
+    for (call, _) in CALLS {
+        let made = counts.iter().any(|counts| counts[call] > 0);
+        assert!(made, "no start calls {call}");
+    }
 }
 
 /// Call number `when` fails. The trace counts the calls of each thread by themselves.

@@ -11,7 +11,7 @@ use tests::until;
 
 use super::{ends, in_every_model};
 
-/// Where the small disk is in the server's namespace.
+/// The mount point of the small disk in the server's namespace.
 const DISK: &str = "/mnt";
 
 /// A server whose `/mnt` holds 32 KiB; `None` where that is not allowed.
@@ -65,7 +65,7 @@ fn a_log_on_a_full_disk() {
     });
 }
 
-/// What is said is heard by all, whether or not the transcript has room for it.
+/// All members hear every line, whether or not the transcript has room for it.
 #[test]
 fn a_transcript_on_a_full_disk() {
     let launch = Launch::new("chat", &["127.0.0.1:0"]);

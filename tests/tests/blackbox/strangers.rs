@@ -97,7 +97,7 @@ fn in_every_way(test: impl Fn(Way, Server) + Sync) {
         for way in WAYS {
             let test = &test;
             scope.spawn(move || {
-                // The lines of these clients are many, and nobody reads them.
+                // These clients cause many lines of the log, which no test reads.
                 test(way, launch(way).args(&["-q"]).start());
             });
         }

@@ -15,12 +15,13 @@ mod tests;
 use std::fs;
 use std::path::Path;
 
+use ::tests::source::workspace;
 use graph::circles;
 use source::Modules;
 
 /// Fails if the crate has circles, and lists them.
 fn check(name: &str) {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace = workspace();
     let read = |file: &Path| fs::read_to_string(workspace.join(file)).ok();
     let source = Path::new(name).join("src");
     let roots = ["lib.rs", "main.rs", "bin/simulate/main.rs"].map(|root| source.join(root));

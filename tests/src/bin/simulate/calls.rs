@@ -481,7 +481,7 @@ calls! {
 
     fn getrlimit(resource: c_uint, limit: *mut libc::rlimit) -> c_int = |world| {
         let _ = world;
-        // The limit that servers reckon with. What is left of it may be less: the whole system has
+        // The limit that servers reckon with. Fewer descriptors may be left: the whole system has
         // one too.
         let descriptors = 4096;
         if resource == libc::RLIMIT_NOFILE {

@@ -112,7 +112,7 @@ fn run_seeds(options: &Options, figures: &mut Figures) -> bool {
     true
 }
 
-/// What all runs of one server had.
+/// The sums over all runs of one server.
 #[derive(Debug)]
 struct Figures {
     seeds: u64,

@@ -193,7 +193,18 @@ pub(crate) struct ClientPlan {
     pub(crate) steps: Vec<Step>,
 }
 
-/// What a client does next.
+impl ClientPlan {
+    /// A client that is there when the server starts.
+    pub(crate) fn from_the_start(door: Door, steps: Vec<Step>) -> ClientPlan {
+        ClientPlan {
+            door,
+            at_ms: 0,
+            steps,
+        }
+    }
+}
+
+/// One step of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Step {
     /// Sends these bytes, as fast as the connection takes them; the next step follows when all are on
@@ -207,7 +218,7 @@ pub(crate) enum Step {
     Read(Reader),
     /// Sends one byte of urgent data.
     Urgent,
-    /// Ends its side. With `true`, together with the last bytes before it.
+    /// Ends its side.
     Fin,
     /// Closes its end, read or not.
     Close,
@@ -217,7 +228,7 @@ pub(crate) enum Step {
     Vanish,
 }
 
-/// How a client reads.
+/// The manner in which a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reader {
     /// All there is, at once.

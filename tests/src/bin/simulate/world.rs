@@ -44,7 +44,7 @@ const CALLS_MAX: u64 = 100_000;
 /// Bytes of the reactor's read buffer, and of its budget for one connection in one turn.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// What a world has counted. It is compared with the server's counters.
+/// The counters of a world, which are compared with the server's.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) turns: u64,

@@ -1,4 +1,4 @@
-//! What all checks have in common.
+//! Definitions that all checks have in common.
 
 use crate::plan::Plan;
 use crate::world::World;
@@ -13,7 +13,7 @@ pub(crate) type Found = Result<(), (&'static str, String)>;
 /// Grace that is enough for a client that reads at once, in milliseconds.
 const ENOUGH_GRACE_MS: u64 = 2_000;
 
-/// What was between a client and the server.
+/// The connection of a client, if it has come to have one.
 pub(super) fn conn_of<'a>(world: &'a World, client: &Client) -> Option<&'a Conn> {
     match &world.objects[client.conn?] {
         Object::Conn(conn) => Some(conn),

@@ -148,9 +148,5 @@ fn operator(random: &mut Random, index: usize, has_commands: bool) -> ClientPlan
     if one_in(random, 3) {
         steps.push(Step::Fin);
     }
-    ClientPlan {
-        door: Door::Stdin,
-        at_ms: 0,
-        steps,
-    }
+    ClientPlan::from_the_start(Door::Stdin, steps)
 }

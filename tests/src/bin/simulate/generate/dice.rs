@@ -72,9 +72,5 @@ pub(super) fn stdout(random: &mut Random) -> ClientPlan {
             steps.push(Step::Close);
         }
     }
-    ClientPlan {
-        door: Door::Stdout,
-        at_ms: 0,
-        steps,
-    }
+    ClientPlan::from_the_start(Door::Stdout, steps)
 }

@@ -1,4 +1,4 @@
-//! What clients do, each at its time.
+//! The actions of clients, each at its time.
 
 use super::World;
 use super::client::End;
@@ -18,7 +18,7 @@ const RETRANSMISSION_NS: u64 = 924_000 * MS;
 /// Datagrams that fit into the receive buffer.
 const LETTERS_MAX: usize = 24;
 
-/// What a client can do next.
+/// The next action of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Connect,
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// What a client does next, and when.
+    /// The next action of a client, and its time.
     fn due(&self, index: usize) -> Option<(u64, Act)> {
         let client = &self.clients[index];
         if client.end.is_some() {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::plan::{ClientPlan, Reader};
 
-/// How a connection ended for its client.
+/// The end of a connection, as its client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The server's FIN, after all it had sent.

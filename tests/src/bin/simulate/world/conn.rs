@@ -264,7 +264,7 @@ impl Conn {
         }
     }
 
-    /// What a client sees when it has read all there is: `Some(true)` is a reset.
+    /// The end of the stream, once the client has read all there is: `Some(true)` is a reset.
     pub(crate) fn end_for_client(&self) -> Option<bool> {
         if !self.out.is_empty() {
             return None;

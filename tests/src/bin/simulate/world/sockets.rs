@@ -160,11 +160,8 @@ impl World {
         let has_door = |client: &Client| client.plan.door == door;
         let client = self.clients.iter().position(has_door);
         let client = client.unwrap_or_else(|| {
-            self.clients.push(Client::new(ClientPlan {
-                door,
-                at_ms: 0,
-                steps: Vec::new(),
-            }));
+            let plan = ClientPlan::from_the_start(door, Vec::new());
+            self.clients.push(Client::new(plan));
             self.clients.len() - 1
         });
         let (room_in, room_out) = (self.knobs.room_in, self.knobs.room_out);

@@ -25,7 +25,7 @@ pub(crate) struct Watch {
     pub(crate) held_back: u8,
 }
 
-/// How far a run has come. Times are in nanoseconds.
+/// The progress of a run. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The clients do what they have planned.
