@@ -53,6 +53,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// 6455, section 5.5.3), and a peer that does not read must not make a queue of pongs.
 const PONG_QUEUE_MAX: usize = 64 * 1024;
 
+/// Units of work of a frame (see [`Outbox::charge`]).
+const FRAME: usize = 64;
+
 /// A protocol, and what browsers need in front of it.
 #[derive(Debug)]
 pub struct Web<P> {
@@ -184,6 +187,8 @@ impl<P: Server> Web<P> {
         let mut at = 0;
         loop {
             self.frame.clear();
+            // A frame costs more than its bytes, and may have none.
+            out.charge(FRAME);
             match decoder.next(input, &mut at, self.site.rules) {
                 Ok(None) => {
                     *kept = (!decoder.is_between_messages()).then(|| Box::new(decoder));

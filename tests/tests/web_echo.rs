@@ -302,3 +302,19 @@ fn commands_that_do_not_fit_are_refused() {
     assert_eq!(finished.code, 1, "{finished:?}");
     assert!(finished.complaint().contains(&taken), "{finished:?}");
 }
+
+/// A client of a web listener counts before it has sent a request.
+#[test]
+fn max_per_ip_holds_for_browsers() {
+    let server = Launch::new("echo", &[HTTP])
+        .args(&["--max-per-ip", "2"])
+        .start();
+    let mut socket = connect(&server);
+    let _silent = dial(server.http());
+    let mut rest = Vec::new();
+    let refused = dial(server.http()).read_to_end(&mut rest);
+    assert_eq!((refused.ok(), rest), (Some(0), Vec::new()));
+    socket.send(Message::text("still here")).expect("sent");
+    assert_eq!(next(&mut socket), Message::text("still here"));
+    assert_eq!(server.stats().get("refused_address"), 1);
+}
