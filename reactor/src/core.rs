@@ -349,7 +349,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// Notes an event of a connection that has to wait behind the ready list.
     pub(crate) fn note_only(&mut self, id: ConnId, ready: Ready) {
-        let Some(conn) = live(&mut self.slots, id) else {
+        let Some(conn) = present(&mut self.slots, id) else {
             self.shared.stats.stale += 1;
             return;
         };

@@ -81,7 +81,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// A connection from one of the lists goes on, with a new budget.
     pub(crate) fn resume(&mut self, id: ConnId) {
-        let Some(conn) = live(&mut self.slots, id) else {
+        let Some(conn) = present(&mut self.slots, id) else {
             return;
         };
         if conn.state.contains(State::STARVED) {

@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::core::conn::State;
 use crate::core::limits::Limits;
 use crate::core::timers::TimerKey;
+use crate::core::work::{CALLBACK, Part};
 use crate::id::{ConnId, Data};
 use crate::outbox::{Command, Outbox};
 use crate::protocol::{Closed, Opened, Protocol};
@@ -267,8 +268,14 @@ struct Network {
 
 impl Network {
     fn new(acts: Vec<Act>) -> Network {
+        Network::with_turns_of(Limits::default().turn_budget, acts)
+    }
+
+    /// A network whose turns have so many units of work.
+    fn with_turns_of(turn_budget: usize, acts: Vec<Act>) -> Network {
         let limits = Limits {
             connect_timeout: Duration::from_millis(CONNECT_TIMEOUT),
+            turn_budget,
             ..Limits::default()
         };
         let caller = Caller {
@@ -320,15 +327,20 @@ impl Network {
     fn turn(&mut self) {
         self.core.begin_turn(self.now);
         for (token, ready) in self.events() {
-            self.core.deliver(token, ready);
+            match self.core.work().is_spent() {
+                true => self.core.note_only(token, ready),
+                false => self.core.deliver(token, ready),
+            }
         }
-        while let Some(key) = self.core.timers.expire(self.now) {
+        self.core.work().begin(Part::Timers);
+        while let Some(key) = self.core.next_timer() {
             match key {
                 TimerKey::NextAddress => self.try_next_addresses(),
                 key => self.core.run_timer(key),
             }
         }
-        while let Some(token) = self.core.lists.next() {
+        self.core.work().begin(Part::ReadyList);
+        while let Some(token) = self.core.next_ready() {
             self.core.resume(ConnId::from_token(token));
         }
         self.run_commands();
@@ -491,12 +503,29 @@ proptest! {
     fn each_connect_has_one_answer_whatever_happens(
         acts in prop::collection::vec(act(), 1..60),
         steps in prop::collection::vec(step(), 1..60),
+        turn_budget in prop_oneof![Just(2 * CALLBACK), Just(Limits::default().turn_budget)],
     ) {
-        let mut network = Network::new(acts);
+        let mut network = Network::with_turns_of(turn_budget, acts);
         steps.iter().for_each(|step| network.take(step));
         network.come_to_an_end();
         network.check();
     }
+}
+
+/// The event of one that connects is noted as any other, in a turn that has no room for it.
+#[test]
+fn all_connects_that_answer_in_one_full_turn_are_opened() {
+    let connects = vec![Act::Connect(vec![Answer::Accepts(100)]); 8];
+    let mut network = Network::with_turns_of(2 * CALLBACK, connects);
+    (0..4).for_each(|_| network.core.tell(Caller::act));
+    network.turn();
+    network.now = 100;
+    (0..8).for_each(|_| network.turn());
+    let caller = &network.core.voice.protocol;
+    assert_eq!(caller.known.len(), 8);
+    assert!(caller.known.values().all(|known| *known == Known::Open));
+    let stats = network.core.shared.stats;
+    assert!(stats.turns_cut > 0 && stats.stale == 0, "{stats:?}");
 }
 
 /// The first address answers once the second has won. Its answer, fetched in the same batch, is stale,
