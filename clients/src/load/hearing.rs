@@ -4,6 +4,7 @@
 //! of them have, it makes a note in the [`Ledger`] that the workers share. So threads write to common
 //! memory once a line each, not once a listener.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,9 +25,9 @@ pub(super) struct Hearing {
     waiting: Vec<u32>,
     /// For each talker, the number of members that are to hear it.
     audiences: Vec<u32>,
-    /// Lines that all members have heard, by author and number: no more than can be under way,
-    /// however many a server makes up.
-    heard: Vec<(u32, u32)>,
+    /// Lines that all members have heard, by author and number, in the order in which they were said:
+    /// no more than can be under way, however many a server makes up.
+    heard: VecDeque<(u32, u32)>,
 }
 
 /// How a line fits in with the lines heard before.
@@ -52,7 +53,7 @@ impl Hearing {
             expected: vec![0; plan.share(worker) as usize * plan.talkers as usize],
             waiting: audiences.iter().flat_map(waiting).collect(),
             audiences,
-            heard: Vec::new(),
+            heard: VecDeque::new(),
         }
     }
 
@@ -87,7 +88,7 @@ impl Hearing {
 
     /// The next line that all members have heard, by author and number.
     pub(super) fn next_heard(&mut self) -> Option<(u32, u32)> {
-        self.heard.pop()
+        self.heard.pop_front()
     }
 
     fn expected(&mut self, place: u32, author: u32) -> Option<&mut u32> {
@@ -105,7 +106,7 @@ impl Hearing {
         if *waiting == 0 {
             *waiting = self.audiences[author as usize];
             if self.heard.len() < self.waiting.len() {
-                self.heard.push((author, number));
+                self.heard.push_back((author, number));
             }
         }
     }
@@ -150,8 +151,8 @@ impl Ledger {
         let waiting = &self.waiting[self.slots.index(author, number.into())];
         let is_last = waiting.fetch_sub(1, Ordering::AcqRel) == 1;
         if is_last {
-            // For the next line in this slot, which its author does not say before it learns that
-            // this one was heard.
+            // For the next line in this slot. Its author does not say it before it learns that this one
+            // was heard: every worker notes the lines of one author in their order.
             waiting.store(self.audiences[author as usize], Ordering::Release);
         }
         is_last
@@ -204,6 +205,18 @@ mod tests {
         );
         assert_eq!(hearing.hear(2, 0, 1), Verdict::InTurn);
         assert_eq!(hearing.next_heard(), Some((0, 1)));
+    }
+
+    /// Regression: the last line came first. So its author said one more, in the slot of a line that
+    /// another worker was just noting, and a note was lost: the talker waited until its timeout.
+    #[test]
+    fn lines_that_are_heard_together_come_in_the_order_in_which_they_were_said() {
+        let mut hearing = hearing(2, 4);
+        for number in 0..4 {
+            assert_eq!(hearing.hear(1, 0, number), Verdict::InTurn);
+        }
+        let heard: Vec<_> = std::iter::from_fn(|| hearing.next_heard()).collect();
+        assert_eq!(heard, [(0, 0), (0, 1), (0, 2), (0, 3)]);
     }
 
     #[test]
