@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `cli.rs` | names the servers, and reads what was typed |
 //! | `echo.rs`, `upper.rs`, `sink.rs`, `chat.rs`, `talk.rs` | the servers |
+//! | `backplane.rs`, `backplane/` | the log with which a chat on several cores or machines will agree |
 //! | `serve.rs` | serves in the way that the user has chosen |
 //! | `workers.rs`, `models.rs` | several reactors; a process or a thread for each client |
 //! | `on_reactor.rs`, `front.rs` | one reactor; the log and `--once` in front of a protocol |
@@ -17,6 +18,7 @@
 //! | `server.rs`, `options.rs` | what servers have in common |
 //! | `logging.rs`, `stderr.rs`, `recorder.rs`, `ending.rs` | output besides the connections |
 
+pub mod backplane;
 pub mod chat;
 mod cli;
 pub mod echo;

@@ -12,6 +12,11 @@ const CALLS: &[(&str, usize, &str)] = &[
     ("reactor/src/reactor.rs", 2, "a stop, and its end"),
     ("reactor/src/sources/bound.rs", 1, "a listener is closed"),
     ("reactor/src/sources/bound/names.rs", 1, "at start"),
+    (
+        "servers/src/backplane/redis/link.rs",
+        2,
+        "the operator's Redis: once when it fails, once when it is back",
+    ),
     ("servers/src/chat.rs", 2, "SIGHUP; at start"),
     (
         "servers/src/chat/transcript.rs",
