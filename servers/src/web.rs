@@ -39,13 +39,14 @@ use edgeloop_reactor::{
 pub use self::policy::Policy;
 pub use self::response::Page;
 pub use self::site::Site;
+pub use crate::place::WEB;
 
 use self::frame::{Code, Event, Failure, push_close, push_part_header, push_pong};
 use self::lines::{LINES, SILENCE};
 use self::response::Refusal;
 use self::session::{Knock, Session};
 use self::site::{Answer, Speech};
-use crate::server::{CLIENT, Server, StandardStreams, WEB, forward};
+use crate::server::{CLIENT, Server, StandardStreams, forward};
 
 /// The time within which the whole head of a request must come.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
