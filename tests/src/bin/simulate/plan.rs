@@ -212,6 +212,8 @@ pub(crate) enum Step {
     Send(String),
     /// Sends so many bytes that count from 0 to 250, one million at the most.
     Flood(usize),
+    /// Sends a Telnet command, by its verb and option (RFC 854). It is no part of the text.
+    Telnet(u8, u8),
     /// Waits for so many milliseconds.
     Wait(u64),
     /// Reads as this says from here on.

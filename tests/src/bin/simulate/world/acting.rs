@@ -1,7 +1,7 @@
 //! The actions of clients, each at its time.
 
 use super::World;
-use super::client::End;
+use super::client::{Client, End};
 use super::conn::{Conn, Family};
 use super::objects::Object;
 use super::words::MS;
@@ -191,8 +191,7 @@ impl World {
             _ => (usize::MAX, LATENCY_NS),
         };
         client.read_ns = now + pause;
-        let mut received = std::mem::take(&mut client.received);
-        let before = received.len();
+        let mut received = Vec::new();
         let Some((object, conn)) = self.conn_mut(index) else {
             return;
         };
@@ -203,10 +202,11 @@ impl World {
             // A client that hears the end closes its side.
             bits |= conn.close_by_client();
         }
-        let count = received.len() - before;
+        let count = received.len();
         let client = &mut self.clients[index];
-        client.received_at.push((received.len(), now));
-        client.received = received;
+        let text = Client::text_of(received, &mut client.command_in);
+        client.received.extend(text);
+        client.received_at.push((client.received.len(), now));
         if let Some(is_reset) = end {
             client.end = Some(if is_reset { End::Reset } else { End::Fin });
             client.end_ns = now;
@@ -240,7 +240,9 @@ impl World {
         let bytes = client.outgoing.iter().copied().take(count);
         let (pushed, mut bits) = conn.push(bytes);
         conn.heard_ns = now;
-        client.sent.extend(client.outgoing.drain(..pushed));
+        let gone = client.outgoing.drain(..pushed);
+        let text = Client::text_of(gone, &mut client.command_out);
+        client.sent.extend(text);
         client.sent_at.push((client.sent.len(), now));
         let ends = client.outgoing.is_empty() && client.fin_follows;
         if ends {
@@ -267,6 +269,7 @@ impl World {
                     .outgoing
                     .extend((0..count).map(|at| (at % 251) as u8));
             }
+            Step::Telnet(verb, option) => client.outgoing.extend([255, verb, option]),
             Step::Fin => client.fin_follows = !client.has_ended,
             Step::Read(reader) => {
                 client.reader = reader;
