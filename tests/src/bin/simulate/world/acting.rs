@@ -38,7 +38,14 @@ impl World {
             Object::Udp(udp) => udp.room_at_ns,
             _ => None,
         });
-        let others = [Some(self.stage_ends()), signal, vanished, room.min()];
+        let answer = self.next_answer();
+        let others = [
+            Some(self.stage_ends()),
+            signal,
+            vanished,
+            room.min(),
+            answer,
+        ];
         others.into_iter().chain([clients]).flatten().min()
     }
 
@@ -63,6 +70,7 @@ impl World {
                 }
             }
         }
+        self.answer_calls();
         self.give_up_vanished();
         self.give_room_to_datagrams();
         if self.stage_ends() <= self.now {
@@ -114,7 +122,7 @@ impl World {
             return match client.plan.door {
                 Door::Udp => step,
                 Door::Tcp | Door::Unix => Some((client.step_ns, Act::Connect)),
-                Door::Stdin | Door::Stdout => None,
+                Door::Stdin | Door::Stdout | Door::Called(..) => None,
             };
         };
         let has_news = !conn.out.is_empty() || conn.end_for_client().is_some();
@@ -179,7 +187,7 @@ impl World {
         self.raise(object, libc::EPOLLIN as u32);
     }
 
-    fn is_open(&self, object: usize) -> bool {
+    pub(super) fn is_open(&self, object: usize) -> bool {
         self.table.contains(&Some(object))
     }
 
