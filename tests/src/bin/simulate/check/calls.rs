@@ -66,8 +66,9 @@ fn is_calm(plan: &Plan, world: &World) -> bool {
             .all(|fault| world.tally.faults[*fault as usize] == 0)
 }
 
-/// Whether all that the client has sent came back, or the client has spoilt that itself.
+/// Whether the client has done all that it had planned, and all that it has sent came back, or the
+/// client has spoilt that itself.
 fn is_whole(client: &Client) -> bool {
-    let is_served = client.conn.is_some() && !client.sent.is_empty();
-    is_served && (client.received == client.sent || client.excuse.is_some())
+    let has_spoken = client.step == client.plan.steps.len() && client.received == client.sent;
+    client.conn.is_some() && (has_spoken || client.excuse.is_some())
 }
