@@ -139,7 +139,7 @@ pub use conn_map::ConnMap;
 pub use framing::Framing;
 pub use id::{ConnId, Data};
 pub use outbox::Outbox;
-pub use per_address::{AddressKey, Admission, PerAddress};
+pub use per_address::{AddressKey, Admission, DISPLACED_AFTER, PerAddress};
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, Datagram, Opened, Protocol};
 pub use rate_limited_log::RateLimitedLog;

@@ -16,6 +16,7 @@
 //! | [`program`] | a running program: write to its stdin, collect its output |
 //! | [`foreign`] | `nc`, `ncat`, `socat` and `telnet` in the place of our programs |
 //! | [`link`] | a slow link, between two network namespaces |
+//! | [`slow_link`] | a slow link without namespaces: a proxy that delays, limits and cuts |
 //! | [`namespace`] | a test's own host names, or its own network |
 //! | [`netcat`] | the real `nc`, fed from a file |
 //! | [`process`] | a process in `/proc`: memory, descriptors, state; limits; waiting with a deadline |
@@ -58,6 +59,7 @@ pub mod process;
 pub mod program;
 pub mod random;
 pub mod server;
+pub mod slow_link;
 pub mod sockets;
 pub mod source;
 pub mod strace;
