@@ -1,0 +1,60 @@
+//! Another loop inside this one: one thread serves both, each with its own connections and limits.
+//!
+//! The inner loop is whatever waits on a descriptor: another [`Reactor`] most of all. Its connections count
+//! in no limit and no counter of the outer one, which it does not keep running either, and it goes on
+//! while the outer one stops: so it suits a listener for operators.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::{Reactor, Source};
+use crate::core::stats::Stats;
+use crate::core::timers::{TimerKey, millis};
+use crate::outbox::Outbox;
+use crate::poll::Interest;
+use crate::protocol::Protocol;
+
+/// One turn of a nested loop.
+pub(super) type Nested<P> =
+    Box<dyn FnMut(&mut P, &Stats, &mut Outbox) -> Option<Duration> + Send>;
+
+impl<P: Protocol> Reactor<P> {
+    /// Nests another loop in this one. `turn` is called when `descriptor` is readable, which is an edge:
+    /// for a reactor it makes a turn of zero ([`Reactor::turn_for`]). It returns the time after which it is
+    /// to be called in any case ([`Reactor::timeout`]), and hears of this reactor's protocol and its
+    /// counters. `turn` owns the inner loop, so the descriptor lives as long as this reactor.
+    ///
+    /// Errors: `EBUSY` if a loop is nested already; those of epoll_ctl(2).
+    pub fn nest(
+        &mut self,
+        descriptor: &impl AsFd,
+        turn: impl FnMut(&mut P, &Stats, &mut Outbox) -> Option<Duration> + Send + 'static,
+    ) -> io::Result<()> {
+        if self.nested.is_some() {
+            return Err(Errno::EBUSY.into());
+        }
+        self.control(descriptor, Source::Nested, Interest::IN)?;
+        self.nested = Some(Box::new(turn));
+        // The inner loop may have a deadline already, or have seen its last edge.
+        self.core.set_now(self.clock());
+        let now = self.core.shared.now;
+        self.core.timers.arm_next_turn(TimerKey::Nested, now);
+        Ok(())
+    }
+
+    pub(super) fn turn_nested(&mut self) {
+        let stats = self.stats();
+        let Some(turn) = &mut self.nested else { return };
+        let timeout = self.core.call(|protocol, out| turn(protocol, &stats, out));
+        let now = self.core.shared.now;
+        let timers = &mut self.core.timers;
+        match timeout {
+            None => timers.cancel(TimerKey::Nested),
+            Some(Duration::ZERO) => timers.arm_next_turn(TimerKey::Nested, now),
+            Some(after) => timers.arm(TimerKey::Nested, now.saturating_add(millis(after))),
+        }
+    }
+}
