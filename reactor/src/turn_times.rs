@@ -106,7 +106,13 @@ mod tests {
             clock.record(Duration::from_nanos(ns));
         }
         let mut times = clock.read();
-        let filled = |times: &TurnTimes| (times.counts[0], times.counts[1], times.counts[18..].to_vec());
+        let filled = |times: &TurnTimes| {
+            (
+                times.counts[0],
+                times.counts[1],
+                times.counts[18..].to_vec(),
+            )
+        };
         assert_eq!(filled(&times), (2, 2, vec![1, 1]));
         assert_eq!(times.busy, Duration::from_nanos(turns.iter().sum()));
         times.merge(&clock.read());

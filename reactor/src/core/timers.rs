@@ -341,6 +341,8 @@ mod tests {
             TimerKey::Stats,
             TimerKey::Grace,
             TimerKey::Search,
+            TimerKey::NextAddress,
+            TimerKey::Nested,
         ];
         let slots = (0..100).flat_map(|slot| [TimerKey::Conn(slot), TimerKey::Protocol(slot)]);
         let slots = (FIRST_SLOT..).zip(slots);

@@ -18,26 +18,27 @@ use crate::poll::Interest;
 use crate::protocol::Protocol;
 
 /// One turn of a nested loop.
-pub(super) type Nested<P> =
-    Box<dyn FnMut(&mut P, &Stats, &mut Outbox) -> Option<Duration> + Send>;
+pub(super) type Nested<P> = Box<dyn FnMut(&mut P, &Stats, &mut Outbox) -> Option<Duration> + Send>;
 
 impl<P: Protocol> Reactor<P> {
-    /// Nests another loop in this one. `turn` is called when `descriptor` is readable, which is an edge:
-    /// for a reactor it makes a turn of zero ([`Reactor::turn_for`]). It returns the time after which it is
-    /// to be called in any case ([`Reactor::timeout`]), and hears of this reactor's protocol and its
-    /// counters. `turn` owns the inner loop, so the descriptor lives as long as this reactor.
+    /// Nests another loop in this one. `turn` is called on an edge of the inner loop's descriptor: for a
+    /// reactor it makes a turn that does not wait ([`Reactor::turn_for`]). It returns the time after which
+    /// it is to be called in any case ([`Reactor::timeout`]). It is lent this reactor's protocol, counters
+    /// and outbox as well.
     ///
     /// Errors: `EBUSY` if a loop is nested already; those of epoll_ctl(2).
-    pub fn nest(
+    pub fn nest<I: AsFd + Send + 'static>(
         &mut self,
-        descriptor: &impl AsFd,
-        turn: impl FnMut(&mut P, &Stats, &mut Outbox) -> Option<Duration> + Send + 'static,
+        mut inner: I,
+        mut turn: impl FnMut(&mut I, &mut P, &Stats, &mut Outbox) -> Option<Duration> + Send + 'static,
     ) -> io::Result<()> {
         if self.nested.is_some() {
             return Err(Errno::EBUSY.into());
         }
-        self.control(descriptor, Source::Nested, Interest::IN)?;
-        self.nested = Some(Box::new(turn));
+        self.control(&inner, Source::Nested, Interest::IN)?;
+        self.nested = Some(Box::new(move |protocol, stats, out| {
+            turn(&mut inner, protocol, stats, out)
+        }));
         // The inner loop may have a deadline already, or have seen its last edge.
         self.core.set_now(self.clock());
         let now = self.core.shared.now;
