@@ -8,24 +8,34 @@ use edgeloop_reactor::{Stats, TurnTimes};
 use super::process::Process;
 use super::text::Text;
 
+/// The counter of closes: by cause, where the cause is known.
+const CLOSES: &str = "edgeloop_connections_closed_total";
+
 /// The counters of reactors together, and the times of their turns.
-pub(super) fn reactors(text: &mut Text, stats: &Stats, turns: &TurnTimes, reactors: usize) {
-    text.gauge(
-        "edgeloop_reactors",
-        "Reactors, a thread for each.",
-        reactors,
-    );
-    let busy = turns.busy.as_secs_f64();
+pub(super) fn reactors(text: &mut Text, stats: &Stats, turns: &TurnTimes, count: usize) {
+    times(text, turns, count);
+    counters(text, stats);
+}
+
+fn times(text: &mut Text, turns: &TurnTimes, count: usize) {
+    text.gauge("edgeloop_reactors", "Reactors, a thread for each.", count);
     text.counter(
         "edgeloop_busy_seconds_total",
-        "Time in which the reactors did not wait, in all their turns: at most one second a second for each reactor.",
-        busy,
+        "Time of all turns: a reactor that never waits has one second a second.",
+        turns.busy.as_secs_f64(),
     );
     text.histogram(
         "edgeloop_turn_duration_seconds",
         "Time of a turn of the loop, without its wait.",
         turns,
     );
+}
+
+#[expect(
+    clippy::too_many_lines,
+    reason = "a table, in which each counter comes once"
+)]
+fn counters(text: &mut Text, stats: &Stats) {
     let Stats {
         turns,
         events,
@@ -96,96 +106,87 @@ pub(super) fn reactors(text: &mut Text, stats: &Stats, turns: &TurnTimes, reacto
     ];
     connections_now(text, connections, peak);
     accepts_and_refusals(text, accepted, &refusals);
-    text.counters(
-        "edgeloop_connections_closed_total",
-        "Connections closed, by cause.",
-        "cause",
-        &causes,
-    );
-    text.gauge(
-        "edgeloop_pending_bytes",
-        "Output that waits in buffers of the process, of all connections.",
-        bytes_pending,
-    );
-    for (name, help, value) in [
-        (
-            "connections_shed",
-            "Closed as slow_consumer because the pending output of all peers was over --max-pending.",
-            closed_max_pending,
-        ),
-        (
-            "connections_paused",
-            "Times the input of a connection was paused over --high-water.",
-            paused,
-        ),
-        ("connects", "Outbound connects that succeeded.", connected),
-        (
-            "connect_errors",
-            "Outbound connects that failed, and errors of UDP sockets with one peer.",
-            connect_errors,
-        ),
-        (
-            "accept_paused",
-            "Times accepting was put off for want of memory or descriptors.",
-            accept_paused,
-        ),
-        ("received_bytes", "Bytes received.", bytes_in),
-        ("sent_bytes", "Bytes that the kernel took.", bytes_out),
-        ("datagrams_received", "Datagrams received.", datagrams_in),
-        (
-            "datagrams_sent",
-            "Datagrams that the kernel took.",
-            datagrams_out,
-        ),
-        (
-            "datagrams_lost",
-            "Datagrams that were not sent.",
-            datagrams_lost,
-        ),
-        (
-            "datagrams_expired",
-            "Replies that were not sent because their time to live was used up.",
-            datagrams_expired,
-        ),
-        (
-            "datagrams_missed",
-            "Datagrams that the kernel dropped because the receive buffer was full.",
-            datagrams_missed,
-        ),
-        (
-            "turns",
-            "Turns of the loop, each of which is one epoll_wait(2).",
-            turns,
-        ),
-        (
-            "turns_cut",
-            "Turns before which sources were left waiting because the budget of a turn was spent.",
-            turns_cut,
-        ),
-        (
-            "budget_spent",
-            "Times a connection went to the ready list because a budget was spent.",
-            budget_spent,
-        ),
-        ("events", "Events that epoll_wait(2) returned.", events),
-        (
-            "stale_events",
-            "Events of connections that were closed.",
-            stale,
-        ),
-        ("timers", "Timers that fired.", timers),
-        ("read_calls", "System calls that read.", reads),
-        ("write_calls", "System calls that write.", writes),
-        (
-            "again_calls",
-            "Reads and writes that failed with EAGAIN.",
-            again,
-        ),
-        ("accept_calls", "accept4(2) calls.", accepts),
-        ("epoll_ctl_calls", "epoll_ctl(2) calls.", controls),
-    ] {
+    text.counters(CLOSES, "Connections closed, by cause.", "cause", &causes);
+    let help = "Output of all connections that waits in memory of the process.";
+    text.gauge("edgeloop_pending_bytes", help, bytes_pending);
+    let mut count = |name, help, value: u64| {
         text.counter(&format!("edgeloop_{name}_total"), help, value);
-    }
+    };
+    count(
+        "connections_shed",
+        "Slow consumers closed for --max-pending.",
+        closed_max_pending,
+    );
+    count(
+        "connections_paused",
+        "Times an input was paused for --high-water.",
+        paused,
+    );
+    count("connects", "Outbound connects that succeeded.", connected);
+    count(
+        "connect_errors",
+        "Outbound connects that failed.",
+        connect_errors,
+    );
+    count(
+        "accept_paused",
+        "Times accepting was put off for want of a resource.",
+        accept_paused,
+    );
+    count("received_bytes", "Bytes received.", bytes_in);
+    count("sent_bytes", "Bytes that the kernel took.", bytes_out);
+    count("datagrams_received", "Datagrams received.", datagrams_in);
+    count(
+        "datagrams_sent",
+        "Datagrams that the kernel took.",
+        datagrams_out,
+    );
+    count(
+        "datagrams_lost",
+        "Datagrams that were not sent.",
+        datagrams_lost,
+    );
+    count(
+        "datagrams_expired",
+        "Replies whose time to live was used up.",
+        datagrams_expired,
+    );
+    count(
+        "datagrams_missed",
+        "Datagrams dropped by the kernel.",
+        datagrams_missed,
+    );
+    count(
+        "turns",
+        "Turns of the loop, each of which is one epoll_wait(2).",
+        turns,
+    );
+    count(
+        "turns_cut",
+        "Turns before which sources were left waiting.",
+        turns_cut,
+    );
+    count(
+        "budget_spent",
+        "Times a connection had spent its read budget.",
+        budget_spent,
+    );
+    count("events", "Events that epoll_wait(2) returned.", events);
+    count(
+        "stale_events",
+        "Events of connections that were closed.",
+        stale,
+    );
+    count("timers", "Timers that fired.", timers);
+    count("read_calls", "System calls that read.", reads);
+    count("write_calls", "System calls that write.", writes);
+    count(
+        "again_calls",
+        "Reads and writes that failed with EAGAIN.",
+        again,
+    );
+    count("accept_calls", "Calls of accept4(2).", accepts);
+    count("epoll_ctl_calls", "Calls of epoll_ctl(2).", controls);
 }
 
 /// The counters of a server that has a process or a thread for each client.
@@ -220,11 +221,7 @@ pub(super) fn clients(text: &mut Text, clients: &Clients) {
     ];
     connections_now(text, open, peak);
     accepts_and_refusals(text, accepted, &refusals);
-    text.counter(
-        "edgeloop_connections_closed_total",
-        "Connections closed.",
-        accepted - open,
-    );
+    text.counter(CLOSES, "Connections closed.", accepted - open);
 }
 
 fn connections_now(text: &mut Text, open: u64, peak: u64) {

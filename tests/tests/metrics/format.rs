@@ -53,7 +53,7 @@ pub(crate) fn parse(page: &str) -> Result<Vec<Family>, String> {
             kind: kind.to_owned(),
             samples,
         };
-        check(&family).map_err(|why| fail(why))?;
+        check(&family).map_err(fail)?;
         families.push(family);
     }
     Ok(families)
@@ -134,7 +134,11 @@ fn check(family: &Family) -> Result<(), &'static str> {
         "counter" | "gauge" if samples.iter().any(|sample| sample.name != *name) => {
             Err("a sample of another name")
         }
-        "counter" | "gauge" if samples.iter().any(|sample| !(sample.value >= 0.0)) => {
+        "counter" | "gauge"
+            if samples
+                .iter()
+                .any(|sample| sample.value < 0.0 || sample.value.is_nan()) =>
+        {
             Err("a negative number")
         }
         "counter" | "gauge" => Ok(()),
@@ -168,12 +172,12 @@ fn check_histogram(name: &str, samples: &[Sample]) -> Result<(), &'static str> {
     let last = buckets.last().map(|bucket| bucket.value);
     // Each turn lies between two bounds, and so does the sum of all.
     let pairs = buckets.iter().zip(&bounds);
-    let (mut below, mut least, mut bound_below) = (0.0, 0.0, 0.0);
+    let (mut before, mut smallest, mut lower_bound) = (0.0, 0.0, 0.0);
     for (bucket, bound) in pairs {
-        least += (bucket.value - below) * bound_below;
-        (below, bound_below) = (bucket.value, *bound);
+        smallest += (bucket.value - before) * lower_bound;
+        (before, lower_bound) = (bucket.value, *bound);
     }
-    match last == Some(count.value) && sum.value >= least {
+    match last == Some(count.value) && sum.value >= smallest {
         true => Ok(()),
         false => Err("count or sum are not those of the buckets"),
     }

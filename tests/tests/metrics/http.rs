@@ -121,7 +121,7 @@ fn health_is_bad_while_the_server_stops() {
         let health = url(&server).replace("/metrics", "/healthz");
         let client = dial(server.tcp());
         // It reads nothing of what it is sent, so the stop has to wait for it.
-        let _ = fill(&client, &[b'x'; 65_536]);
+        let _ = fill(&client, &[b'x'; 16_384]);
         assert_eq!(curl(&[&health]).0, 200, "{options:?}");
         server.signal(Signal::SIGTERM);
         server.logs("stopping");

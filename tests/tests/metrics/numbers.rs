@@ -1,5 +1,6 @@
 //! The numbers: every server has them, they agree with `--stats`, and a server that is full tells them.
 
+use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
@@ -8,9 +9,10 @@ use nix::sys::signal::Signal;
 use tests::client::{dial, dial_udp, is_closed, ping, ping_all, reset};
 use tests::command::command;
 use tests::server::{Launch, MODELS, Server};
+use tests::source::workspace;
 use tests::{skip, until};
 
-use crate::scrape::{labelled, measured, scrape, url, value};
+use crate::scrape::{labelled, measured, scrape, sum, url, value};
 
 /// A sample of the names on the page, and those of `--stats`.
 const NAMES: [(&str, &str); 10] = [
@@ -26,7 +28,9 @@ const NAMES: [(&str, &str); 10] = [
     ("edgeloop_write_calls_total", "writes"),
 ];
 
-fn count(server: &Server, name: &str) -> f64 {
+const BLOCK: [u8; 16_384] = [b'x'; 16_384];
+
+fn count(server: &Server, name: &str) -> u64 {
     value(&scrape(server), name)
 }
 
@@ -48,21 +52,21 @@ fn every_server_has_them() {
         };
         let _client = dial(server.address(scheme));
         until("the client is counted", || {
-            count(&server, "edgeloop_connections_accepted_total") == 1.0
+            count(&server, "edgeloop_connections_accepted_total") == 1
         });
         let families = scrape(&server);
-        assert_eq!(value(&families, "edgeloop_connections"), 1.0, "{name}");
-        assert_eq!(value(&families, "edgeloop_reactors"), 1.0, "{name}");
+        assert_eq!(value(&families, "edgeloop_connections"), 1, "{name}");
+        assert_eq!(value(&families, "edgeloop_reactors"), 1, "{name}");
         assert!(
-            value(&families, "edgeloop_busy_seconds_total") > 0.0,
+            sum(&families, "edgeloop_busy_seconds_total") > 0.0,
             "{name}"
         );
         assert!(
-            value(&families, "process_resident_memory_bytes") > 1e5,
+            value(&families, "process_resident_memory_bytes") > 100_000,
             "{name}"
         );
         assert!(
-            value(&families, "process_start_time_seconds") > 1.7e9,
+            value(&families, "process_start_time_seconds") > 1_700_000_000,
             "{name}"
         );
     }
@@ -76,9 +80,9 @@ fn servers_of_datagrams_have_them() {
         socket.send(b"HELLO").expect("send");
         assert_eq!(socket.recv(&mut [0; 16]).expect("an answer"), 5);
         let families = scrape(&server);
-        assert_eq!(value(&families, "edgeloop_datagrams_received_total"), 1.0);
-        assert_eq!(value(&families, "edgeloop_datagrams_sent_total"), 1.0);
-        assert_eq!(value(&families, "edgeloop_connections_accepted_total"), 0.0);
+        assert_eq!(value(&families, "edgeloop_datagrams_received_total"), 1);
+        assert_eq!(value(&families, "edgeloop_datagrams_sent_total"), 1);
+        assert_eq!(value(&families, "edgeloop_connections_accepted_total"), 0);
     }
 }
 
@@ -101,7 +105,7 @@ fn they_are_those_of_stats_with_any_number_of_workers() {
         let stats = server.stats_until("15 have left", |stats| stats.get("connections") == 15);
         let families = scrape(&server);
         for (name, of_stats) in NAMES {
-            let counted = stats.get(of_stats) as f64;
+            let counted = stats.get(of_stats);
             assert_eq!(
                 value(&families, name),
                 counted,
@@ -109,7 +113,7 @@ fn they_are_those_of_stats_with_any_number_of_workers() {
             );
         }
         for cause in ["eof", "reset", "idle", "slow_consumer", "displaced"] {
-            let of_stats = stats.get(&format!("closed_{cause}")) as f64;
+            let of_stats = stats.get(&format!("closed_{cause}"));
             let name = "edgeloop_connections_closed_total";
             assert_eq!(
                 labelled(&families, name, ("cause", cause)),
@@ -135,17 +139,17 @@ fn the_models_without_a_reactor_count_clients() {
         ping_all(&clients, b"HELLO");
         assert!(is_closed(dial(server.tcp())), "a third one");
         let families = scrape(&server);
-        assert_eq!(value(&families, "edgeloop_connections"), 2.0, "{model}");
-        assert_eq!(value(&families, "edgeloop_connections_accepted_total"), 2.0);
+        assert_eq!(value(&families, "edgeloop_connections"), 2, "{model}");
+        assert_eq!(value(&families, "edgeloop_connections_accepted_total"), 2);
         let refused = labelled(
             &families,
             "edgeloop_connections_refused_total",
             ("cause", "limit"),
         );
-        assert_eq!(refused, 1.0, "{model}");
+        assert_eq!(refused, 1, "{model}");
         drop(clients);
         until("both are closed", || {
-            count(&server, "edgeloop_connections_closed_total") == 2.0
+            count(&server, "edgeloop_connections_closed_total") == 2
         });
     }
 }
@@ -171,14 +175,14 @@ fn a_full_server_is_scraped() {
         let families = scrape(&server);
         assert_eq!(
             value(&families, "edgeloop_connections"),
-            clients.len() as f64
+            clients.len() as u64
         );
         let refused = labelled(
             &families,
             "edgeloop_connections_refused_total",
             ("cause", "limit"),
         );
-        assert_eq!(refused, 1.0, "{options:?}");
+        assert_eq!(refused, 1, "{options:?}");
         // Scrapers count nowhere, though there were as many as clients.
         for _ in 0..3 {
             let _ = scrape(&server);
@@ -199,16 +203,16 @@ fn is_closed_or_answered(mut client: &std::net::TcpStream) -> bool {
 #[test]
 fn bytes_that_wait_for_a_slow_reader_are_shown() {
     let server = measured("echo", &["127.0.0.1:0"]).start();
-    assert_eq!(count(&server, "edgeloop_pending_bytes"), 0.0);
+    assert_eq!(count(&server, "edgeloop_pending_bytes"), 0);
     let client = dial(server.tcp());
-    let _ = tests::client::fill(&client, &[b'x'; 65_536]);
+    let _ = tests::client::fill(&client, &BLOCK);
     until("bytes are pending", || {
-        count(&server, "edgeloop_pending_bytes") > 250_000.0
+        count(&server, "edgeloop_pending_bytes") > 250_000
     });
-    assert!(count(&server, "edgeloop_connections_paused_total") >= 1.0);
+    assert!(count(&server, "edgeloop_connections_paused_total") >= 1);
     drop(client);
     until("they are dropped", || {
-        count(&server, "edgeloop_pending_bytes") == 0.0
+        count(&server, "edgeloop_pending_bytes") == 0
     });
 }
 
@@ -220,19 +224,36 @@ fn counters_do_not_fall_while_workers_end() {
     let clients: Vec<_> = (0..30).map(|_| dial(server.tcp())).collect();
     ping_all(&clients, b"hello");
     let slow = dial(server.tcp());
-    let _ = tests::client::fill(&slow, &[b'x'; 65_536]);
+    let _ = tests::client::fill(&slow, &BLOCK);
     server.signal(Signal::SIGTERM);
     drop(clients);
     // Two workers have ended, or will soon; the third one waits for its client.
     until("30 are closed", || {
-        count(&server, "edgeloop_connections_closed_total") == 30.0
+        count(&server, "edgeloop_connections_closed_total") == 30
     });
     until("one connection is left", || {
-        count(&server, "edgeloop_connections") == 1.0
+        count(&server, "edgeloop_connections") == 1
     });
-    assert_eq!(count(&server, "edgeloop_connections_accepted_total"), 31.0);
+    assert_eq!(count(&server, "edgeloop_connections_accepted_total"), 31);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_code(), 0);
+}
+
+/// Each metric that the README tells of is there, and each cause.
+#[test]
+fn the_readme_names_what_is_there() {
+    let server = measured("echo", &["127.0.0.1:0"]).start();
+    let (_, page) = crate::scrape::curl(&[&url(&server)]);
+    let readme = fs::read_to_string(workspace().join("README.md")).expect("README.md");
+    let is_part = |char: char| char.is_ascii_alphanumeric() || "_{}=\"".contains(char);
+    let words = readme.split(|char| !is_part(char));
+    let names: Vec<&str> = words
+        .filter(|word| word.starts_with("edgeloop_") && *word != "edgeloop_reactor")
+        .collect();
+    assert!(names.len() >= 7, "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("\n{name}")), "there is no {name}");
+    }
 }
 
 /// Prometheus' own check of formats and names.

@@ -60,25 +60,25 @@ pub(crate) fn scrape(server: &Server) -> Vec<Family> {
 }
 
 /// The value of a metric, over all its labels.
-pub(crate) fn value(families: &[Family], name: &str) -> f64 {
+pub(crate) fn sum(families: &[Family], name: &str) -> f64 {
     let family = families.iter().find(|family| family.name == name);
     let family = family.unwrap_or_else(|| panic!("there is no {name}"));
     family.samples.iter().map(|sample| sample.value).sum()
 }
 
+/// The same in whole numbers.
+pub(crate) fn value(families: &[Family], name: &str) -> u64 {
+    sum(families, name) as u64
+}
+
 /// The value of a metric with this label.
-pub(crate) fn labelled(families: &[Family], name: &str, label: (&str, &str)) -> f64 {
+pub(crate) fn labelled(families: &[Family], name: &str, label: (&str, &str)) -> u64 {
     let family = families.iter().find(|family| family.name == name);
     let mut samples = family.into_iter().flat_map(|family| &family.samples);
-    let has = |labels: &[(String, String)]| {
-        labels
-            .iter()
-            .any(|(key, value)| (&**key, &**value) == label)
-    };
-    let sample = samples.find(|sample| has(&sample.labels));
-    sample
-        .unwrap_or_else(|| panic!("there is no {name} with {label:?}"))
-        .value
+    let is_it = |(key, value): &(String, String)| (&**key, &**value) == label;
+    let sample = samples.find(|sample| sample.labels.iter().any(is_it));
+    let sample = sample.unwrap_or_else(|| panic!("there is no {name} with {label:?}"));
+    sample.value as u64
 }
 
 /// A connection on which one request follows another.
