@@ -39,8 +39,6 @@ use crate::sources::udp::Udp;
 use crate::sources::waker::{Asked, Waker, Wakers};
 use crate::turn_times::TurnClock;
 
-use self::nested::Nested;
-
 /// Events fetched by one wait.
 const EVENTS: usize = 512;
 /// The longest turn, in ms: for protocols that do more than their turn budget tells.
@@ -99,6 +97,9 @@ enum Phase {
 type Report = Box<dyn FnMut(&Stats) + Send>;
 
 type Callback<P> = Box<dyn FnMut(&mut P, &mut Outbox) + Send>;
+
+/// A turn of the loop inside this one (`reactor/nested.rs`).
+type Nested<P> = Box<dyn FnMut(&mut P, &Stats, &mut Outbox) -> Option<Duration> + Send>;
 
 /// Signals that the program handles beside those of [`Signals::HANDLED`], and its callback.
 struct Hook<P> {

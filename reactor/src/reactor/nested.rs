@@ -17,9 +17,6 @@ use crate::outbox::Outbox;
 use crate::poll::Interest;
 use crate::protocol::Protocol;
 
-/// One turn of a nested loop.
-pub(super) type Nested<P> = Box<dyn FnMut(&mut P, &Stats, &mut Outbox) -> Option<Duration> + Send>;
-
 impl<P: Protocol> Reactor<P> {
     /// Nests another loop in this one. `turn` is called on an edge of the inner loop's descriptor: for a
     /// reactor it makes a turn that does not wait ([`Reactor::turn_for`]). It returns the time after which
