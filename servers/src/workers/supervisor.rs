@@ -200,7 +200,8 @@ impl Supervisor {
             return;
         };
         out.clear_service_timer();
-        if !report.missing.is_empty() {
+        // Scrapers, who may be strangers, cause no line of the log.
+        if report.is_printed && !report.missing.is_empty() {
             let missing = report.missing.len();
             log::warn!("workers too busy to be counted, and counted as before: {missing}");
         }
