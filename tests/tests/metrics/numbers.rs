@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
 use tests::client::{dial, dial_udp, is_closed, ping, ping_all, reset};
-use tests::command::command;
 use tests::server::{Launch, MODELS, Server};
 use tests::source::workspace;
 use tests::{skip, until};
@@ -262,7 +261,7 @@ fn promtool_finds_no_fault() {
     for model in MODELS {
         let server = measured("echo", &["127.0.0.1:0"]).model(model).start();
         let (_, page) = crate::scrape::curl(&[&url(&server)]);
-        let promtool = command("promtool")
+        let promtool = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
