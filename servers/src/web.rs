@@ -37,13 +37,14 @@ use edgeloop_reactor::{
 };
 
 pub use self::policy::Policy;
+pub(crate) use self::request::{Head, Request};
 pub use self::response::Page;
+pub(crate) use self::response::{Answered, Refusal};
 pub use self::site::Site;
 pub use crate::place::WEB;
 
 use self::frame::{Code, Event, Failure, push_close, push_part_header, push_pong};
 use self::lines::{LINES, SILENCE};
-use self::response::Refusal;
 use self::session::{Knock, Session};
 use self::site::{Answer, Speech};
 use crate::server::{CLIENT, Server, StandardStreams, forward};

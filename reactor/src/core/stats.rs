@@ -33,8 +33,8 @@ macro_rules! counters {
 }
 
 counters! {
-    /// The counters of a reactor since it was made. All but `connections` only grow; `peak` is a
-    /// maximum, and the others are sums.
+    /// The counters of a reactor since it was made. All but `connections` and `bytes_pending` only
+    /// grow; `peak` is a maximum, and the others are sums.
     ///
     /// They are printed as `name=value` pairs. A counter with an underscore in its name is left out
     /// while it is zero: most of these are rare.
@@ -43,7 +43,7 @@ counters! {
         turns,
         /// Events that these waits returned.
         events,
-/// Events for a connection that is closed, or will be at the end of the turn.
+        /// Events for a connection that is closed, or will be at the end of the turn.
         stale,
         /// recv(2) and read(2) calls.
         reads,
@@ -59,6 +59,8 @@ counters! {
         bytes_in,
         /// Bytes that the kernel took.
         bytes_out,
+        /// Bytes of pending output of all connections now.
+        bytes_pending,
         /// Times a connection went to the ready list because its read budget was spent, or that of the
         /// turn while it was read.
         budget_spent,

@@ -106,7 +106,7 @@ impl<P: Protocol> Reactor<P> {
                 }
             }
             Source::Conn(id) => self.core.resume(id),
-            Source::Signals | Source::Waker => {}
+            Source::Signals | Source::Waker | Source::Nested => {}
         }
     }
 
@@ -136,7 +136,7 @@ impl<P: Protocol> Reactor<P> {
         let listed = match source {
             Source::Listener(index) => self.listeners.get_mut(index).map(|it| &mut it.listed),
             Source::Udp(index) => self.udp.get_mut(index).map(|it| &mut it.listed),
-            Source::Conn(_) | Source::Signals | Source::Waker => None,
+            Source::Conn(_) | Source::Signals | Source::Waker | Source::Nested => None,
         };
         listed.is_some_and(|listed| !mem::replace(listed, true))
     }

@@ -15,6 +15,7 @@ use super::client::Client;
 use super::crowd::{Crowd, Place, Refusal};
 use super::doors::{self, Doors};
 use super::workers::Workers;
+use crate::metrics::Clients;
 use crate::options::Options;
 use crate::stderr::say;
 use crate::{ending, logging};
@@ -99,6 +100,8 @@ impl<'a, W: Workers> Acceptor<'a, W> {
                 (0..self.doors.listeners.len()).for_each(|index| self.accept(index));
             }
             self.look_at_deadlines();
+            let is_stopping = self.phase != Phase::Running;
+            self.doors.serve_scrapers(is_stopping, || self.clients());
         }
         ending::begin(self.grace_left());
         Ok(())
@@ -126,7 +129,9 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             Phase::Running => None,
             Phase::Stopping(until) | Phase::CutOff(until) => until,
         };
-        let deadlines = [end, self.paused_until, self.next_report];
+        let scrapers = self.doors.scrapers_timeout();
+        let scrapers = scrapers.and_then(|after| Instant::now().checked_add(after));
+        let deadlines = [end, self.paused_until, self.next_report, scrapers];
         let Some(next) = deadlines.into_iter().flatten().min() else {
             return PollTimeout::NONE;
         };
@@ -316,6 +321,18 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         }
         self.workers.cut_off();
         self.phase = Phase::CutOff(Instant::now().checked_add(CUT_OFF_PATIENCE));
+    }
+
+    /// The counters for scrapers.
+    fn clients(&self) -> Clients {
+        Clients {
+            open: self.workers.open() as u64,
+            peak: self.counters.peak as u64,
+            accepted: self.counters.accepted,
+            refused: self.counters.refused,
+            refused_limit: self.counters.refused_limit,
+            refused_address: self.counters.refused_address,
+        }
     }
 
     fn report(&self) {

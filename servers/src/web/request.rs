@@ -7,7 +7,7 @@
 use httparse::{EMPTY_HEADER, Error, Status};
 use memchr::memmem;
 
-use super::response::Refusal;
+use super::response::{Answered, Refusal};
 
 /// The longest head, in bytes, and the most headers in it.
 const HEAD_MAX: usize = 8 * 1024;
@@ -17,14 +17,14 @@ const END: &[u8] = b"\r\n\r\n";
 
 /// A head as far as it has come.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(crate) struct Head {
     bytes: Vec<u8>,
 }
 
 impl Head {
     /// Takes in bytes. Returns how many of them belong to the head, if they complete it. Error: the head
     /// is too long.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         let before = self.bytes.len();
         let room = HEAD_MAX - before;
         self.bytes
@@ -40,12 +40,17 @@ impl Head {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// The request in a complete head.
+    /// The request in a complete head: a GET.
     pub(super) fn parse(&self) -> Result<Request<'_>, Refusal> {
+        self.parse_as(&["GET"])
+    }
+
+    /// The request in a complete head, whose method is one of these.
+    pub(crate) fn parse_as(&self, methods: &[&str]) -> Result<Request<'_>, Refusal> {
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(&self.bytes) {
@@ -53,15 +58,18 @@ impl Head {
             Err(Error::TooManyHeaders) => return Err(Refusal::HeadTooLong),
             _ => return Err(Refusal::Malformed),
         }
-        Request::new(&parsed)
+        Request::new(&parsed, methods)
     }
 }
 
-/// A request that this server understands: a GET without a body.
+/// A request that this server understands: one without a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request<'a> {
+pub(crate) struct Request<'a> {
+    pub(super) method: &'a str,
+    /// The client will have another request on this connection.
+    pub(super) keeps_alive: bool,
     /// The path, without a query.
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
     /// The values of `Host`, which there must be, and `Origin`.
     pub(super) host: &'a str,
     pub(super) origin: Option<&'a str>,
@@ -70,8 +78,9 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn new(parsed: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Refusal> {
-        if parsed.method != Some("GET") {
+    fn new(parsed: &httparse::Request<'_, 'a>, methods: &[&str]) -> Result<Request<'a>, Refusal> {
+        let method = parsed.method.unwrap_or_default();
+        if !methods.contains(&method) {
             return Err(Refusal::NotGet);
         }
         let target = parsed.path.unwrap_or_default();
@@ -84,12 +93,23 @@ impl<'a> Request<'a> {
             return Err(Refusal::Body);
         }
         let host = headers.only("host")?.ok_or(Refusal::Malformed)?;
+        let is_http_1_1 = parsed.version == Some(1);
         Ok(Request {
+            method,
+            keeps_alive: is_http_1_1 && !headers.lists("connection", "close"),
             path: target.split(['?', '#']).next().unwrap_or_default(),
             host,
             origin: headers.only("origin")?,
-            websocket: headers.websocket(parsed.version == Some(1))?,
+            websocket: headers.websocket(is_http_1_1)?,
         })
+    }
+
+    /// The manner of its answer, if the connection may be kept.
+    pub(crate) fn answered(&self) -> Answered {
+        Answered {
+            is_head: self.method == "HEAD",
+            keeps_alive: self.keeps_alive,
+        }
     }
 }
 
@@ -173,6 +193,8 @@ mod tests {
              Origin: http://localhost:8080\r\nX-Other: \u{e9}\r\n\r\n"
         );
         let expected = Request {
+            method: "GET",
+            keeps_alive: true,
             path: "/room",
             host: "localhost:8080",
             origin: Some("http://localhost:8080"),

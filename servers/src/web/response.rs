@@ -1,5 +1,5 @@
-//! Answers over HTTP: a page, a refusal, or the handshake of a WebSocket. Each ends the connection or
-//! makes a WebSocket of it: none is kept for another request.
+//! Answers over HTTP: a page, a refusal, or the handshake of a WebSocket. Each of these ends the connection
+//! or makes a WebSocket of it. Only [`Answered`] can keep it for another request.
 
 use std::fmt::Write;
 
@@ -9,13 +9,14 @@ use sha1_smol::Sha1;
 
 /// Headers of every answer: a browser neither guesses at its type nor keeps it.
 const EVERY: &str = "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
-                     Referrer-Policy: no-referrer\r\nConnection: close\r\n";
+                     Referrer-Policy: no-referrer\r\n";
 
 /// A request that is not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     Malformed,
     NotGet,
+    NotGetOrHead,
     Body,
     HeadTooLong,
     /// The head did not come in time.
@@ -24,6 +25,8 @@ pub(super) enum Refusal {
     Host,
     /// A page of another site would use the user's connection.
     Origin,
+    /// Both, where neither is a matter of choice.
+    Foreign,
     NotFound,
     /// There is only a WebSocket here.
     NotWebSocket,
@@ -35,9 +38,9 @@ impl Refusal {
     fn status(self) -> &'static str {
         match self {
             Refusal::Malformed | Refusal::Body => "400 Bad Request",
-            Refusal::Host | Refusal::Origin => "403 Forbidden",
+            Refusal::Host | Refusal::Origin | Refusal::Foreign => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
-            Refusal::NotGet => "405 Method Not Allowed",
+            Refusal::NotGet | Refusal::NotGetOrHead => "405 Method Not Allowed",
             Refusal::TooSlow => "408 Request Timeout",
             Refusal::NotWebSocket | Refusal::Version => "426 Upgrade Required",
             Refusal::HeadTooLong => "431 Request Header Fields Too Large",
@@ -48,6 +51,7 @@ impl Refusal {
     fn headers(self) -> &'static str {
         match self {
             Refusal::NotGet => "Allow: GET\r\n",
+            Refusal::NotGetOrHead => "Allow: GET, HEAD\r\n",
             Refusal::NotWebSocket | Refusal::Version => {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             }
@@ -56,15 +60,19 @@ impl Refusal {
     }
 
     /// The reason, for the client and for the log.
-    pub(super) fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Refusal::Malformed => "this is not a request that the server understands",
             Refusal::NotGet => "the server answers GET only",
+            Refusal::NotGetOrHead => "the server answers GET and HEAD only",
             Refusal::Body => "a request must have no body",
             Refusal::HeadTooLong => "the head of the request is too long",
             Refusal::TooSlow => "the head of the request took too long",
             Refusal::Host => "the server is not known by this name: --host allows it",
             Refusal::Origin => "the page is from another site: --origin allows it",
+            Refusal::Foreign => {
+                "on this machine the server is known by its address and as localhost, and to no page"
+            }
             Refusal::NotFound => "there is nothing here",
             Refusal::NotWebSocket => "there is a WebSocket here, and nothing else",
             Refusal::Version => "the server speaks version 13 of WebSocket, as RFC 6455 has it",
@@ -72,7 +80,7 @@ impl Refusal {
     }
 
     /// The whole answer.
-    pub(super) fn answer(self) -> Vec<u8> {
+    pub(crate) fn answer(self) -> Vec<u8> {
         let body = format!("{}\n", self.reason());
         let headers = format!("Content-Type: text/plain\r\n{}", self.headers());
         answer(self.status(), &headers, body.as_bytes())
@@ -81,8 +89,36 @@ impl Refusal {
 
 fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let len = body.len();
-    let head = format!("HTTP/1.1 {status}\r\n{EVERY}{headers}Content-Length: {len}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\n{EVERY}Connection: close\r\n{headers}Content-Length: {len}\r\n\r\n"
+    );
     [head.as_bytes(), body].concat()
+}
+
+/// The manner of an answer on a connection that may be kept for the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// The answer to HEAD has no body.
+    pub(super) is_head: bool,
+    pub(crate) keeps_alive: bool,
+}
+
+impl Answered {
+    /// An answer of this type.
+    pub(crate) fn page(self, status: &str, media_type: &str, body: &str) -> Vec<u8> {
+        let close = if self.keeps_alive {
+            ""
+        } else {
+            "Connection: close\r\n"
+        };
+        let len = body.len();
+        let body = if self.is_head { "" } else { body };
+        let answer = format!(
+            "HTTP/1.1 {status}\r\n{EVERY}{close}Content-Type: {media_type}\r\n\
+             Content-Length: {len}\r\n\r\n{body}"
+        );
+        answer.into_bytes()
+    }
 }
 
 /// A page, ready to be sent.
