@@ -425,6 +425,93 @@ fn a_page_that_has_changed_its_room_comes_back_to_that() {
     }
 }
 
+/// Members come and go while the room may not be told, since this one does not read: a summary follows.
+fn come_and_go_behind(party: &mut Party, slow: ConnId, members: usize) {
+    party.script.high_water(slow, true);
+    for number in 0..members {
+        let visitor = party.join_tcp(&format!("v{number}"));
+        party.types(visitor, "/quit");
+    }
+    party.seconds_pass(2);
+    party.script.high_water(slow, false);
+}
+
+/// Whatever messages a page is sent between two lines of its room, the chat counts them as the page does.
+#[test]
+fn each_kind_of_message_is_counted() {
+    type Event = fn(&mut Party, ConnId, ConnId);
+    let events: [(&str, Event); 12] = [
+        ("a whisper", |party, tcp, _| {
+            party.types(tcp, "/msg wendy psst");
+        }),
+        ("a whisper of its own", |party, _, page| {
+            party.says(page, "/msg tess psst");
+        }),
+        ("another name", |party, tcp, _| {
+            party.types(tcp, "/nick tom")
+        }),
+        ("its own other name", |party, _, page| {
+            party.says(page, "/nick wanda");
+        }),
+        ("help", |party, _, page| party.says(page, "/help")),
+        ("the operator", |party, _, _| {
+            let stdin = party.script.open_tagged(STDIN);
+            party.script.data(stdin, b"hear, hear\nonce more\n");
+        }),
+        ("a step", |party, _, _| {
+            party.join_tcp("vic");
+        }),
+        ("nothing", |party, _, page| party.says(page, "  ")),
+        ("a few steps in a crowd", |party, tcp, _| {
+            come_and_go_behind(party, tcp, 3);
+        }),
+        ("many steps in a crowd", |party, tcp, _| {
+            come_and_go_behind(party, tcp, 30);
+        }),
+        ("a step of an ignored member", |party, _, page| {
+            party.says(page, "/ignore vic");
+            let vic = party.join_tcp("vic");
+            party.types(vic, "not heard");
+            party.types(vic, "/nick vim");
+            party.types(vic, "/quit bye");
+        }),
+        ("another room and back", |party, tcp, page| {
+            party.says(page, "/join kitchen");
+            party.says(page, "/join lobby");
+            // What it is shown again, it has received.
+            party.types(tcp, "/who");
+        }),
+    ];
+    for (what, event) in events {
+        let motd = Some("one\ntwo\n".to_owned());
+        let mut party = Party::with(Settings {
+            operator: true,
+            motd,
+            ..settings()
+        });
+        let tcp = party.join_tcp("tess");
+        let (page, mut seen) = party.join(TOKEN, "wendy");
+        party.types(tcp, "first");
+        event(&mut party, tcp, page);
+        seen += party.hears(page).len() as u64;
+        party.types(tcp, "last");
+        party.script.close(page, Closed::Reset);
+        let (page, told) = party.back(seen);
+        let last = told.last().map(String::as_str);
+        assert!(
+            last.is_some_and(|last| last.ends_with("] last")),
+            "{what}: {told:?}"
+        );
+        assert_eq!(told.len(), 2, "{what}: {told:?}");
+        party.types(tcp, "more");
+        let heard = party.hears(page);
+        assert!(heard.len() == 1 && heard[0].ends_with("] more"), "{what}");
+        party.script.close(page, Closed::Reset);
+        let (_, told) = party.back(seen + 3);
+        assert_eq!(told.len(), 1, "{what}: {told:?}");
+    }
+}
+
 #[test]
 fn lines_of_an_ignored_member_are_not_told_later_either() {
     let mut party = Party::new();
