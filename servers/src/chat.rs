@@ -536,6 +536,7 @@ impl Server for Chat {
         query: &str,
         out: &mut Outbox,
     ) -> Option<ConnId> {
+        self.bounds.has_headers = true;
         match Visit::parse(query) {
             Some(visit) => self.visit(id, opened.peer, visit, out),
             None => {
