@@ -182,6 +182,7 @@ mod tests {
             method: "GET",
             keeps_alive: true,
             path: "/",
+            query: "",
             host,
             origin,
             websocket: None,

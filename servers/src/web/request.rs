@@ -68,8 +68,9 @@ pub(crate) struct Request<'a> {
     pub(super) method: &'a str,
     /// The client will have another request on this connection.
     pub(super) keeps_alive: bool,
-    /// The path, without a query.
+    /// The path, and the query that follows it after a `?`; empty if there is none.
     pub(crate) path: &'a str,
+    pub(super) query: &'a str,
     /// The values of `Host`, which there must be, and `Origin`.
     pub(super) host: &'a str,
     pub(super) origin: Option<&'a str>,
@@ -94,10 +95,14 @@ impl<'a> Request<'a> {
         }
         let host = headers.only("host")?.ok_or(Refusal::Malformed)?;
         let is_http_1_1 = parsed.version == Some(1);
+        // A browser sends no fragment.
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Ok(Request {
             method,
             keeps_alive: is_http_1_1 && !headers.lists("connection", "close"),
-            path: target.split(['?', '#']).next().unwrap_or_default(),
+            path,
+            query,
             host,
             origin: headers.only("origin")?,
             websocket: headers.websocket(is_http_1_1)?,
@@ -196,6 +201,7 @@ mod tests {
             method: "GET",
             keeps_alive: true,
             path: "/room",
+            query: "a=b",
             host: "localhost:8080",
             origin: Some("http://localhost:8080"),
             websocket: Some(KEY),

@@ -11,6 +11,10 @@ use sha1_smol::Sha1;
 const EVERY: &str = "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
                      Referrer-Policy: no-referrer\r\n";
 
+/// The answer to a connection that is one too many from its address, sent before its request has come.
+pub(super) const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
+                                   Connection: close\r\n\r\ntoo many connections from your address\n";
+
 /// A request that is not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -28,6 +32,8 @@ pub(crate) enum Refusal {
     /// Both, where neither is a matter of choice.
     Foreign,
     NotFound,
+    /// A WebSocket with a query that the protocol behind it does not understand.
+    Query,
     /// There is only a WebSocket here.
     NotWebSocket,
     /// A version of WebSocket that is not RFC 6455's.
@@ -37,7 +43,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     fn status(self) -> &'static str {
         match self {
-            Refusal::Malformed | Refusal::Body => "400 Bad Request",
+            Refusal::Malformed | Refusal::Body | Refusal::Query => "400 Bad Request",
             Refusal::Host | Refusal::Origin | Refusal::Foreign => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
             Refusal::NotGet | Refusal::NotGetOrHead => "405 Method Not Allowed",
@@ -74,6 +80,7 @@ impl Refusal {
                 "on this machine the server is known by its address and as localhost, and to no page"
             }
             Refusal::NotFound => "there is nothing here",
+            Refusal::Query => "the server does not understand what follows the ?",
             Refusal::NotWebSocket => "there is a WebSocket here, and nothing else",
             Refusal::Version => "the server speaks version 13 of WebSocket, as RFC 6455 has it",
         }
