@@ -1,9 +1,10 @@
 //! What a web listener serves, and how messages are translated for the protocol behind it.
 
 use super::frame::Rules;
+use super::handshake::granted;
 use super::policy::Policy;
 use super::request::Request;
-use super::response::{Page, Refusal, handshake};
+use super::response::{Page, Refusal};
 
 /// The longest message that an echo takes.
 const ECHO_MAX: u32 = 16 * 1024 * 1024;
@@ -48,6 +49,7 @@ impl Site {
             socket: Some(socket),
             speech: Speech::Lines,
             rules: Rules {
+                masked: true,
                 max_message: max_line.try_into().unwrap_or(u32::MAX),
                 binary: false,
             },
@@ -63,6 +65,7 @@ impl Site {
             socket: None,
             speech: Speech::Echo,
             rules: Rules {
+                masked: true,
                 max_message: ECHO_MAX,
                 binary: true,
             },
@@ -82,7 +85,7 @@ impl Site {
         let has_socket = self.socket.is_none_or(|path| path == request.path);
         if let Some(key) = request.websocket {
             return match has_socket {
-                true => Ok(Answer::Handshake(handshake(key))),
+                true => Ok(Answer::Handshake(granted(key))),
                 false => Err(Refusal::NotFound),
             };
         }
