@@ -138,7 +138,7 @@ const SHORT: usize = 125;
 const LEN_16: u8 = 126;
 const LEN_64: u8 = 127;
 /// The longest header: 2 bytes, 8 of length, 4 of mask.
-const HEADER_MAX: usize = 14;
+pub const HEADER_MAX: usize = 14;
 
 /// A message of which a part has come, or is about to.
 #[derive(Debug)]

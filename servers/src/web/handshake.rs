@@ -14,7 +14,8 @@ const HTTP: &[u8] = b"HTTP/1.1 ";
 const REASON_MAX: usize = 100;
 
 /// The answer to the handshake with this key: from here on the connection is a WebSocket.
-pub(super) fn granted(key: &str) -> Vec<u8> {
+#[must_use]
+pub fn granted(key: &str) -> Vec<u8> {
     let accept = accept(key);
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
