@@ -483,7 +483,7 @@ impl Server for Chat {
 
     /// Sets the limits from the chat's own bounds: a member's pending output comes from other
     /// members, and it is their input that waits for it.
-    fn adjust(&self, limits: &mut Limits) {
+    fn adjust(&mut self, limits: &mut Limits) {
         if let lines @ 1.. = self.settings.history {
             let most = history::BYTES_MAX / 1024;
             log::info!("history: the last {lines} lines of a room, {most} KiB of them at the most");

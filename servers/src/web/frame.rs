@@ -28,6 +28,8 @@ impl Code {
     const PROTOCOL_ERROR: Code = Code(1002);
     const UNSUPPORTED: Code = Code(1003);
     const NO_TEXT: Code = Code(1007);
+    /// The server has a rule against it.
+    pub(super) const POLICY: Code = Code(1008);
     const TOO_BIG: Code = Code(1009);
 
     /// Whether a peer may send it in a frame.
