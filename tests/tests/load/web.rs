@@ -50,8 +50,44 @@ fn echoes() {
     assert!((counted - expected).abs() <= 10.0, "{planned}");
 }
 
+/// The same room, with members of both kinds at a time: each run hears its own members.
 #[test]
-fn a_chat() {
+fn browsers_and_others_in_one_room() {
+    let server = Launch::new("chat", &[HTTP, "127.0.0.1:0"])
+        .args(&["--rate", "0", "--quiet"])
+        .start();
+    let (web, tcp) = (format!("ws://{}", server.http()), server.tcp().to_string());
+    let run = |address: &str| {
+        let words = [
+            "--kind",
+            "chat",
+            address,
+            "-c",
+            "20",
+            "--talkers",
+            "5",
+            "-d",
+            "1s",
+        ];
+        let json = load(&[&words[..], &["--depth", "2", "-t", "2"]].concat()).good();
+        let lines = json["messages"].as_u64().expect("a number");
+        assert_eq!(json["delivered"], lines * 19, "{json}");
+    };
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| run(&tcp));
+        run(&web);
+        others.join().expect("a load of TCP");
+    });
+    let stats = server.stats_until("all connections are closed", |stats| {
+        stats.get("connections") == 0
+    });
+    // Members over TCP leave with a reset, those over WebSocket in good order.
+    let ends = ["accepted", "closed_finished", "closed_reset"].map(|name| stats.get(name));
+    assert_eq!(ends, [40, 20, 20]);
+}
+
+#[test]
+fn a_chat_framed_by_others() {
     let server = Faulty::start(room);
     for (talkers, depth, threads) in [("1", "1", "1"), ("5", "3", "2")] {
         let address = address(&server);
