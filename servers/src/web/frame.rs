@@ -206,6 +206,7 @@ impl Decoder {
     }
 
     /// Whether the peer has sent all its messages and frames whole: another decoder can go on.
+    #[must_use]
     pub fn is_between_messages(&self) -> bool {
         self.message.is_none() && !self.in_payload && self.have == 0
     }

@@ -32,6 +32,9 @@ fn plain_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Makes a frame of a first byte and a payload.
+type Frame = fn(u8, &[u8]) -> Vec<u8>;
+
 /// What has arrived in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
@@ -316,7 +319,7 @@ fn message() -> impl Strategy<Value = (Kind, Vec<u8>, Vec<usize>)> {
 /// rest.
 fn frames(
     (kind, bytes, cuts): &(Kind, Vec<u8>, Vec<usize>),
-    frame: fn(u8, &[u8]) -> Vec<u8>,
+    frame: Frame,
     told: &mut Vec<Told>,
 ) -> Vec<u8> {
     let mut opcode = match kind {
@@ -344,7 +347,7 @@ proptest! {
         is_client in any::<bool>(),
     ) {
         let (mut told, mut input) = (Vec::new(), Vec::new());
-        let (rules, frame): (_, fn(u8, &[u8]) -> Vec<u8>) =
+        let (rules, frame): (_, Frame) =
             if is_client { (OF_CLIENT, plain_frame) } else { (RULES, frame) };
         for message in &messages {
             input.extend(frames(message, frame, &mut told));
