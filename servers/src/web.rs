@@ -17,11 +17,13 @@
 //! | `web/session.rs` | how far one connection has come |
 //! | `web/site.rs` | what is served where |
 //! | `web/policy.rs` | which hosts and origins are allowed |
+//! | `web/handshake.rs` | the handshake of a WebSocket: the server's part, and a client's |
 //! | `web/request.rs`, `web/response.rs` | HTTP: the head of a request, and answers |
 //! | `web/lines.rs` | lines as text messages |
 //! | `web/frame.rs`, `web/utf8.rs` | frames: decoded and encoded |
 
-mod frame;
+pub mod frame;
+pub mod handshake;
 mod lines;
 mod policy;
 mod request;
@@ -227,7 +229,7 @@ impl<P: Server> Web<P> {
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     if out.queued(id) < PONG_QUEUE_MAX {
-                        push_pong(&payload, &mut self.frame);
+                        push_pong(&payload, None, &mut self.frame);
                         out.send_unframed(id, &self.frame);
                     }
                 }
@@ -241,7 +243,7 @@ impl<P: Server> Web<P> {
     /// Sends a close frame, the last of this WebSocket.
     fn close(&mut self, id: ConnId, code: Option<Code>, out: &mut Outbox) {
         self.frame.clear();
-        push_close(code, &mut self.frame);
+        push_close(code, None, &mut self.frame);
         out.send_unframed(id, &self.frame);
         out.set_framing(id, &SILENCE);
         self.sessions.insert(id, Session::Closed);

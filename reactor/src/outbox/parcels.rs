@@ -92,8 +92,8 @@ pub(crate) struct Parcels {
     /// Connections with a framing.
     framed: ConnMap<&'static Framing>,
     /// During a broadcast: where its bytes lie for each framing met so far, of which there are one or
-    /// two. A framing is known by its address; `None` is no framing.
-    stored: Vec<(Option<usize>, Range<usize>)>,
+    /// two. A framing is known by its address, and no framing by 0.
+    stored: Vec<(usize, Range<usize>)>,
     /// Connections whose limit was reached since this was last asked for.
     overflows: Vec<ConnId>,
     bytes: Vec<u8>,
@@ -165,36 +165,50 @@ impl Parcels {
     /// the bytes that it encodes, and each recipient those that it is sent.
     fn add_encoded(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) -> usize {
         let (first, parcels) = (self.bytes.len(), self.all.len());
-        let mut stored = mem::take(&mut self.stored);
         let (mut is_taken, mut units) = (false, 0);
+        // Most recipients have the framing of the one before.
+        let (mut last, mut start, mut end) = (usize::MAX, 0, 0);
         for id in to {
             let framing = self.framed.get(id).copied();
-            let key = framing.map(|framing| ptr::from_ref(framing).addr());
-            let index = stored.iter().position(|(other, _)| *other == key);
-            let index = index.unwrap_or_else(|| {
-                let start = self.bytes.len();
-                match framing {
-                    Some(framing) => {
-                        (framing.encode)(bytes, &mut self.bytes);
-                        units += bytes.len();
-                    }
-                    None => self.bytes.extend_from_slice(bytes),
-                }
-                stored.push((key, start..self.bytes.len()));
-                stored.len() - 1
-            });
-            let range = stored[index].1.clone();
-            units += range.len() + RECIPIENT;
-            if !range.is_empty() {
-                is_taken |= self.add_piece(id, range.start, range.end);
+            let key = framing.map_or(0, |framing| ptr::from_ref(framing).addr());
+            if key != last {
+                last = key;
+                Range { start, end } = self.store(key, framing, bytes);
+            }
+            units += end - start + RECIPIENT;
+            if start < end {
+                is_taken |= self.add_piece(id, start, end);
             }
         }
+        let framings = self.stored.iter().filter(|(key, _)| *key != 0);
+        units += framings.count() * bytes.len();
         if !is_taken {
             self.bytes.truncate(first);
         }
-        stored.clear();
-        self.stored = stored;
+        self.stored.clear();
         units + (self.all.len() - parcels) * WRITE
+    }
+
+    /// Where the bytes of a broadcast lie for this framing, which are stored if they were not yet. It is
+    /// rare, and stays out of the loop over the recipients.
+    #[inline(never)]
+    fn store(
+        &mut self,
+        key: usize,
+        framing: Option<&'static Framing>,
+        bytes: &[u8],
+    ) -> Range<usize> {
+        if let Some((_, range)) = self.stored.iter().find(|(other, _)| *other == key) {
+            return range.clone();
+        }
+        let start = self.bytes.len();
+        match framing {
+            Some(framing) => (framing.encode)(bytes, &mut self.bytes),
+            None => self.bytes.extend_from_slice(bytes),
+        }
+        let range = start..self.bytes.len();
+        self.stored.push((key, range.clone()));
+        range
     }
 
     /// Adds bytes to the output for some connections as they are, storing them once, and returns the

@@ -11,7 +11,7 @@ use super::response::{Answered, Refusal};
 
 /// The longest head, in bytes, and the most headers in it.
 const HEAD_MAX: usize = 8 * 1024;
-const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_MAX: usize = 64;
 /// The empty line that ends a head, with the end of the line before it.
 const END: &[u8] = b"\r\n\r\n";
 
@@ -38,6 +38,11 @@ impl Head {
             true => Ok(None),
             false => Err(Refusal::HeadTooLong),
         }
+    }
+
+    /// The head, as far as it has come.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -118,8 +123,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The headers of a request.
-struct Headers<'h, 'a>(&'h [httparse::Header<'a>]);
+/// The headers of a request, or of an answer.
+pub(super) struct Headers<'h, 'a>(pub(super) &'h [httparse::Header<'a>]);
 
 impl<'a> Headers<'_, 'a> {
     fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
@@ -127,12 +132,12 @@ impl<'a> Headers<'_, 'a> {
         self.0.iter().filter(is).map(|header| header.value)
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.all(name).next().is_some()
     }
 
     /// The value of a header that must not come twice.
-    fn only(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
+    pub(super) fn only(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
         let mut values = self.all(name);
         match (values.next().map(str::from_utf8), values.next()) {
             (None, _) => Ok(None),
@@ -142,7 +147,7 @@ impl<'a> Headers<'_, 'a> {
     }
 
     /// Whether a header, which may come several times, has this word in its list.
-    fn lists(&self, name: &str, word: &str) -> bool {
+    pub(super) fn lists(&self, name: &str, word: &str) -> bool {
         let mut words = self
             .all(name)
             .flat_map(|value| value.split(|byte| *byte == b','));

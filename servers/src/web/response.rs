@@ -1,11 +1,10 @@
-//! Answers over HTTP: a page, a refusal, or the handshake of a WebSocket. Each of these ends the connection
-//! or makes a WebSocket of it. Only [`Answered`] can keep it for another request.
+//! Answers over HTTP: a page, or a refusal. Each ends the connection; only [`Answered`] can keep it for
+//! another request.
 
 use std::fmt::Write;
 
 use data_encoding::BASE64;
 use hmac_sha256::Hash;
-use sha1_smol::Sha1;
 
 /// Headers of every answer: a browser neither guesses at its type nor keeps it.
 const EVERY: &str = "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
@@ -179,35 +178,9 @@ fn sources(html: &str, element: &str) -> String {
     directive
 }
 
-/// The answer to the handshake with this key: from here on the connection is a WebSocket.
-pub(super) fn handshake(key: &str) -> Vec<u8> {
-    let accept = accept(key);
-    let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
-    head.into_bytes()
-}
-
-/// The proof that the server has read a key (RFC 6455, section 4.2.2).
-fn accept(key: &str) -> String {
-    let mut hash = Sha1::new();
-    hash.update(key.as_bytes());
-    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    BASE64.encode(&hash.digest().bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_proof_is_that_of_the_standard() {
-        assert_eq!(
-            accept("dGhlIHNhbXBsZSBub25jZQ=="),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
-    }
 
     fn head_and_body(answer: &[u8]) -> (String, String) {
         let text = String::from_utf8(answer.to_vec()).unwrap();

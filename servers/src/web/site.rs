@@ -1,9 +1,10 @@
 //! What a web listener serves, and how messages are translated for the protocol behind it.
 
 use super::frame::Rules;
+use super::handshake::granted;
 use super::policy::Policy;
 use super::request::Request;
-use super::response::{Page, Refusal, handshake};
+use super::response::{Page, Refusal};
 
 /// The longest message that an echo takes.
 const ECHO_MAX: u32 = 16 * 1024 * 1024;
@@ -47,6 +48,7 @@ impl Site {
             socket: Some(socket),
             speech: Speech::Lines,
             rules: Rules {
+                masked: true,
                 max_message: max_line.try_into().unwrap_or(u32::MAX),
                 binary: false,
             },
@@ -62,6 +64,7 @@ impl Site {
             socket: None,
             speech: Speech::Echo,
             rules: Rules {
+                masked: true,
                 max_message: ECHO_MAX,
                 binary: true,
             },
@@ -87,7 +90,7 @@ impl Site {
             return match has_socket {
                 true if !takes_query(request.query) => Err(Refusal::Query),
                 true => Ok(Answer::Handshake {
-                    answer: handshake(key),
+                    answer: granted(key),
                     query: request.query.to_owned(),
                 }),
                 false => Err(Refusal::NotFound),
