@@ -105,6 +105,22 @@ mod tests {
     }
 
     #[test]
+    fn output_up_to_the_bound_closes_no_peer() {
+        let mut script = server();
+        let mut deaf = (0..16).map(|_| deaf_client(&mut script, 64 * KIB));
+        let first = deaf.next().unwrap();
+        assert_eq!(deaf.count(), 15);
+        assert_eq!(script.pending(), 1024 * KIB);
+        script.data(first, b"x");
+        assert_eq!(
+            script.pending(),
+            (1024 - 128) * KIB,
+            "an eighth of the bound is free"
+        );
+        assert_eq!(script.closed(first), Some(Closed::SlowConsumer));
+    }
+
+    #[test]
     fn the_largest_queue_that_rests_goes_first() {
         let mut script = server();
         let [small, large] = [10, 60].map(|kib| deaf_client(&mut script, kib * KIB));

@@ -181,3 +181,18 @@ impl fmt::Display for Stats {
         out.pad(&text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_counts_also_if_it_takes_nothing() {
+        let mut stats = Stats::default();
+        stats.count_write(Ok(3));
+        stats.count_write(Ok(4));
+        stats.count_write(Err(Errno::EAGAIN));
+        stats.count_write(Err(Errno::EPIPE));
+        assert_eq!((stats.writes, stats.bytes_out, stats.again), (4, 7, 1));
+    }
+}

@@ -192,6 +192,27 @@ fn timeouts_are_for_peers_and_not_for_adopted_streams() {
     assert_eq!(script.closed(adopted), None);
 }
 
+/// Pauses a connection whose peer has ended, and keeps it. It counts the ends.
+#[derive(Default)]
+struct Keeper(usize);
+
+impl Protocol for Keeper {
+    fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
+        self.0 += 1;
+        out.pause(id);
+    }
+}
+
+#[test]
+fn the_end_of_a_stream_is_told_once_whatever_events_follow() {
+    let mut script = Script::new(Keeper::default());
+    let id = script.open();
+    script.eof(id);
+    script.set_reading(id, true);
+    script.call(|_, out| out.resume(id));
+    assert_eq!((script.protocol().0, script.closed(id)), (1, None));
+}
+
 #[test]
 fn one_tag_may_be_listened_to_no_more() {
     let mut script = Script::new(Echo);
