@@ -213,6 +213,37 @@ fn the_end_of_a_stream_is_told_once_whatever_events_follow() {
     assert_eq!((script.protocol().0, script.closed(id)), (1, None));
 }
 
+/// Counts the calls of `on_data`.
+#[derive(Default)]
+struct Calls(usize);
+
+impl Protocol for Calls {
+    fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn a_turn_has_64_reads_of_a_peer_that_sends_single_bytes() {
+    let limits = Limits {
+        read_budget: 64 * 1024,
+        ..Limits::default()
+    };
+    for finishes in [false, true] {
+        let mut script = Script::with_limits(Calls::default(), limits.clone());
+        let id = script.open();
+        (0..100).for_each(|_| script.arrive(id, b"x"));
+        if finishes {
+            script.core.tell(|_, out| out.finish(id));
+        }
+        let before = script.core.shared.stats.reads;
+        script.turn();
+        assert_eq!(script.core.shared.stats.reads - before, 64);
+        script.settle();
+        assert_eq!(script.protocol().0, if finishes { 0 } else { 100 });
+    }
+}
+
 #[test]
 fn one_tag_may_be_listened_to_no_more() {
     let mut script = Script::new(Echo);
