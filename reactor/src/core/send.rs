@@ -108,8 +108,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     fn note_high_water(&mut self, id: ConnId) {
         let (high_water, now) = (self.limits.high_water, self.shared.now);
         let Some(conn) = self.live(id) else { return };
-        let is_told = conn.state.contains(State::HIGH_WATER) || conn.phase > Phase::Open;
-        if conn.unsent_bytes() <= high_water || is_told {
+        // A connection that the protocol has finished is not given more.
+        if conn.unsent_bytes() <= high_water || conn.state.contains(State::HIGH_WATER) {
             return;
         }
         conn.state |= State::HIGH_WATER;

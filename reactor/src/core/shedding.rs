@@ -54,8 +54,9 @@ mod tests {
     use crate::core::limits::Limits;
     use crate::id::{ConnId, Data};
     use crate::outbox::Outbox;
-    use crate::protocol::{Closed, Protocol};
+    use crate::protocol::{Closed, Opened, Protocol};
     use crate::script::Script;
+    use crate::sources::address::Peer;
 
     struct Echo;
 
@@ -118,6 +119,20 @@ mod tests {
             "an eighth of the bound is free"
         );
         assert_eq!(script.closed(first), Some(Closed::SlowConsumer));
+        let stats = script.stats();
+        assert_eq!(stats.closed_max_pending, 2, "a sixteenth each");
+    }
+
+    #[test]
+    fn the_user_s_own_output_may_rest_whatever_its_size() {
+        let mut script = server();
+        let adopted = script.open_as(Opened::new(Peer::Stream, 0));
+        script.set_reading(adopted, false);
+        (0..40).for_each(|_| script.data(adopted, &vec![b'x'; 60 * KIB]));
+        assert_eq!(script.pending(), 0, "it is no peer's");
+        (0..40).for_each(|_| _ = deaf_client(&mut script, 60 * KIB));
+        assert!(script.stats().closed_max_pending > 0);
+        assert_eq!(script.closed(adopted), None);
     }
 
     #[test]

@@ -68,6 +68,10 @@ struct Echo {
     closed: Vec<(ConnId, Closed)>,
     /// Calls of `on_high_water`.
     over_high_water: usize,
+    /// Calls of `on_low_water`.
+    under_low_water: usize,
+    /// Calls of `on_again`.
+    again: usize,
 }
 
 impl Protocol for Echo {
@@ -103,6 +107,15 @@ impl Protocol for Echo {
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
         self.over_high_water += 1;
         out.throttle(id);
+    }
+
+    fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
+        self.under_low_water += 1;
+        out.unthrottle(id);
+    }
+
+    fn on_again(&mut self, _: ConnId, _: &mut Outbox) {
+        self.again += 1;
     }
 }
 

@@ -236,9 +236,9 @@ fn a_turn_has_64_reads_of_a_peer_that_sends_single_bytes() {
         if finishes {
             script.core.tell(|_, out| out.finish(id));
         }
-        let before = script.core.shared.stats.reads;
+        let before = script.stats().reads;
         script.turn();
-        assert_eq!(script.core.shared.stats.reads - before, 64);
+        assert_eq!(script.stats().reads - before, 64);
         script.settle();
         assert_eq!(script.protocol().0, if finishes { 0 } else { 100 });
     }

@@ -284,3 +284,26 @@ fn a_peer_over_the_queue_limit_is_closed_as_a_slow_consumer() {
         [(id, Closed::SlowConsumer)]
     );
 }
+
+#[test]
+fn a_protocol_goes_on_once_half_of_the_high_water_mark_is_pending_and_not_after_an_end() {
+    for finishes in [false, true] {
+        let mut world = World::new(1);
+        let id = world.wires[0].0;
+        // The kernel takes 30 bytes, and 30 are pending.
+        world.core.tell(|_, out| out.send(id, &[1; 60]));
+        world.take(&Step::Turn);
+        world.core.tell(|_, out| out.again(id));
+        if finishes {
+            world.core.tell(|_, out| out.finish(id));
+        }
+        let told = [0, 30 - HIGH_WATER / 2 - 1, 1, 1].map(|count| {
+            world.run(&[Step::Fetch(0, count), Step::Turn]);
+            let protocol = &world.core.voice.protocol;
+            (protocol.again, protocol.under_low_water)
+        });
+        let once = usize::from(!finishes);
+        assert_eq!(told, [0, 0, once, once].map(|times| (times, times)));
+        assert_eq!(world.core.voice.protocol.over_high_water, 1);
+    }
+}
