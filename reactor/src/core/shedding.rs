@@ -138,6 +138,7 @@ mod tests {
     #[test]
     fn the_largest_queue_that_rests_goes_first() {
         let mut script = server();
+        let idle = script.open();
         let [small, large] = [10, 60].map(|kib| deaf_client(&mut script, kib * KIB));
         script.advance(Duration::from_secs(2));
         // Their peers may be about to read.
@@ -147,6 +148,7 @@ mod tests {
         assert_eq!(script.closed(large), Some(Closed::SlowConsumer));
         assert!(script.was_reset(large));
         assert_eq!(script.closed(small), Some(Closed::SlowConsumer));
+        assert_eq!(script.closed(idle), None, "nothing is pending for it");
         let left = fresh.iter().filter(|id| script.closed(**id).is_none());
         assert_eq!(
             left.count(),

@@ -213,14 +213,32 @@ fn the_end_of_a_stream_is_told_once_whatever_events_follow() {
     assert_eq!((script.protocol().0, script.closed(id)), (1, None));
 }
 
-/// Counts the calls of `on_data`.
+/// Counts the calls of `on_data`, and charges each this many units.
 #[derive(Default)]
-struct Calls(usize);
+struct Calls(usize, usize);
 
 impl Protocol for Calls {
-    fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {
+    fn on_data(&mut self, _: ConnId, _: Data<'_>, out: &mut Outbox) {
         self.0 += 1;
+        out.charge(self.1);
     }
+}
+
+#[test]
+fn a_visit_ends_once_its_callbacks_were_charged_the_budget_of_a_visit() {
+    let limits = Limits {
+        read_budget: 64 * 1024,
+        ..Limits::default()
+    };
+    let half = limits.units_a_byte() * 32 * 1024;
+    let mut script = Script::with_limits(Calls(0, half), limits);
+    let id = script.open();
+    (0..10).for_each(|_| script.arrive(id, b"x"));
+    let calls = [(); 3].map(|()| {
+        script.turn();
+        script.protocol().0
+    });
+    assert_eq!(calls, [2, 4, 6]);
 }
 
 #[test]
