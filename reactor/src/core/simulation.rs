@@ -66,6 +66,8 @@ struct Echo {
     listening: ConnMap<usize>,
     /// The closed connections, in order.
     closed: Vec<(ConnId, Closed)>,
+    /// Calls of `on_eof`.
+    ends: usize,
     /// Calls of `on_high_water`.
     over_high_water: usize,
     /// Calls of `on_low_water`.
@@ -98,6 +100,11 @@ impl Protocol for Echo {
             out.broadcast([id], first);
             out.send(id, rest);
         }
+    }
+
+    fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
+        self.ends += 1;
+        out.finish(id);
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, _: &mut Outbox) {

@@ -184,11 +184,10 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     #[cold]
     fn pass_attempt(&mut self, id: ConnId, ready: Ready) -> Next {
         match present(&mut self.slots, id) {
-            Some(conn) if !ready.is_empty() => {
+            Some(conn) => {
                 conn.note(ready);
                 Next::Look
             }
-            Some(_) => Next::Rest,
             None => {
                 self.shared.stats.stale += u64::from(!ready.is_empty());
                 Next::Rest

@@ -286,6 +286,15 @@ fn a_peer_over_the_queue_limit_is_closed_as_a_slow_consumer() {
 }
 
 #[test]
+fn the_end_of_a_finished_peer_is_not_told() {
+    let mut world = run(&[Step::Quit(0), Step::Turn]);
+    world.run(&[Step::Arrive(0, 3), Step::Fin(0), Step::Turn]);
+    let protocol = &world.core.voice.protocol;
+    assert_eq!(protocol.ends, 0);
+    assert_eq!(protocol.closed, [(world.wires[0].0, Closed::Finished)]);
+}
+
+#[test]
 fn a_protocol_goes_on_once_half_of_the_high_water_mark_is_pending_and_not_after_an_end() {
     for finishes in [false, true] {
         let mut world = World::new(1);
