@@ -294,6 +294,20 @@ fn the_end_of_a_finished_peer_is_not_told() {
     assert_eq!(protocol.closed, [(world.wires[0].0, Closed::Finished)]);
 }
 
+/// The pause outlives the finish, which waits for room for the output.
+#[test]
+fn the_end_of_a_peer_that_was_paused_and_then_finished_is_not_told() {
+    let mut world = World::new(1);
+    let id = world.wires[0].0;
+    world.core.tell(|_, out| out.pause(id));
+    world.core.tell(|_, out| out.send(id, &[1; 60]));
+    world.take(&Step::Turn);
+    world.core.tell(|_, out| out.finish(id));
+    world.run(&[Step::Fin(0), Step::Turn, Step::Turn]);
+    assert_eq!(world.core.voice.protocol.ends, 0);
+    assert!(world.core.is(id, |conn| conn.unsent_bytes() > 0));
+}
+
 #[test]
 fn a_protocol_goes_on_once_half_of_the_high_water_mark_is_pending_and_not_after_an_end() {
     for finishes in [false, true] {
