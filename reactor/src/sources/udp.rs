@@ -271,21 +271,21 @@ impl Udp {
     fn answer<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) {
         let mut tried_again = false;
         while self.writable && !self.answers.is_empty() {
-            core.shared.stats.writes += 1;
-            match self.batch.send_back(self.fd.as_fd(), &self.answers) {
+            let (batch, answers) = (&mut self.batch, &self.answers);
+            let sent = batch.send_back(self.fd.as_fd(), answers);
+            let bytes = |count: usize| {
+                let slots = answers[..count].iter();
+                slots.map(|&slot| batch.data_mut(slot.into()).len()).sum()
+            };
+            core.shared.stats.count_write(sent.map(bytes));
+            match sent {
                 Ok(count) => {
                     tried_again = false;
-                    let stats = &mut core.shared.stats;
-                    stats.datagrams_out += count as u64;
-                    for slot in self.answers.drain(..count) {
-                        stats.bytes_out += self.batch.data_mut(slot.into()).len() as u64;
-                    }
+                    core.shared.stats.datagrams_out += count as u64;
+                    self.answers.drain(..count);
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    core.shared.stats.again += 1;
-                    self.writable = false;
-                }
+                Err(Errno::EAGAIN) => self.writable = false,
                 Err(errno) if !tried_again && self.is_worth_another_try(errno) => {
                     tried_again = true;
                     self.tell_error(errno, core);
@@ -474,7 +474,8 @@ mod tests {
         assert_eq!(peer.recv(&mut answer).unwrap(), 5);
         assert_eq!(&answer[..5], b"hello");
         let stats = core.shared.stats;
-        assert_eq!((stats.writes, stats.datagrams_out), (2, 1));
+        assert_eq!((stats.writes, stats.bytes_out), (2, 5));
+        assert_eq!(stats.datagrams_out, 1);
         assert_eq!(stats.datagrams_lost, 0);
     }
 
