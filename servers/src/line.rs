@@ -376,6 +376,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_comes_byte_by_byte_is_seldom_moved() {
+        let mut lines = LineAssembler::default();
+        let mut capacities = vec![0];
+        for _ in 0..10_000 {
+            lines.push(b"a", 15_000, |_| ());
+            capacities.push(kept(&lines));
+        }
+        capacities.dedup();
+        assert!(capacities.len() < 20, "{capacities:?}");
+    }
+
+    #[test]
     fn thousands_of_them_are_small() {
         assert!(size_of::<LineAssembler>() <= 24);
     }

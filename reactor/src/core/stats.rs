@@ -183,3 +183,33 @@ impl fmt::Display for Stats {
         out.pad(&text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_counts_also_if_it_takes_nothing() {
+        let mut stats = Stats::default();
+        stats.count_write(Ok(3));
+        stats.count_write(Ok(4));
+        stats.count_write(Err(Errno::EAGAIN));
+        stats.count_write(Err(Errno::EPIPE));
+        assert_eq!((stats.writes, stats.bytes_out, stats.again), (4, 7, 1));
+    }
+
+    #[test]
+    fn a_line_has_the_main_counters_and_of_the_others_those_that_count_something() {
+        let stats = Stats {
+            turns: 2,
+            events: 3,
+            closed_idle: 1,
+            ..Stats::default()
+        };
+        let line = stats.to_string();
+        let has = |word| line.split(' ').any(|shown| shown == word);
+        assert!(has("turns=2") && has("closed=0") && has("closed_idle=1"));
+        assert!(!line.contains("closed_eof"), "{line}");
+        assert!(line.ends_with(" events/wait=1.5"), "{line}");
+    }
+}

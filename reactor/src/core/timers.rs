@@ -353,6 +353,14 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_has_room_for_the_last_key_and_the_last_deadline() {
+        let last = TimerKey::Protocol(MAX_SLOTS as u32 - 1).index();
+        assert_eq!(last, (1 << 24) - 1);
+        let entry = Entry::new(Millis::MAX, last);
+        assert_eq!((entry.at(), entry.index()), ((1 << 40) - 1, last));
+    }
+
+    #[test]
     fn durations_are_rounded_up_and_far_deadlines_do_not_overflow() {
         assert_eq!(millis(Duration::from_nanos(1)), 1);
         assert_eq!(millis(Duration::from_millis(2)), 2);
@@ -375,7 +383,13 @@ mod tests {
         assert!(!timers.is_armed(TimerKey::Service) && timers.is_armed(TimerKey::Retry));
         timers.arm(TimerKey::Conn(0), 9);
         timers.arm(TimerKey::Conn(1), 11);
-        let order = [TimerKey::Conn(0), TimerKey::Retry, TimerKey::Conn(1)];
+        timers.arm(TimerKey::Conn(2), 10);
+        let order = [
+            TimerKey::Conn(0),
+            TimerKey::Retry,
+            TimerKey::Conn(2),
+            TimerKey::Conn(1),
+        ];
         assert_eq!(order.map(|_| timers.expire(20)), order.map(Some));
         assert_eq!(timers.expire(20), None);
     }

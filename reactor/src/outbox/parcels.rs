@@ -428,3 +428,75 @@ impl Parcels {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection's id.
+    fn id(slot: u32) -> ConnId {
+        ConnId {
+            slot,
+            generation: 0,
+        }
+    }
+
+    fn unlimited() -> Parcels {
+        Parcels::new(usize::MAX)
+    }
+
+    #[test]
+    fn an_outbox_is_full_with_256_kib() {
+        let mut parcels = unlimited();
+        parcels.add([id(0)], &vec![1; 256 * 1024 - 1]);
+        assert!(!parcels.is_full());
+        parcels.add([id(0)], &[1]);
+        assert!(parcels.is_full());
+        parcels.clear();
+        assert!(!parcels.is_full());
+    }
+
+    /// Bytes for two connections by turns are a piece each. The last piece of each lies in its parcel.
+    fn pieces(parcels: &mut Parcels, numbers: Range<u32>) {
+        numbers.for_each(|number| _ = parcels.add([id(number % 2)], &[1]));
+    }
+
+    #[test]
+    fn an_outbox_is_full_with_65536_pieces() {
+        let mut parcels = unlimited();
+        pieces(&mut parcels, 0..65_535);
+        assert!(!parcels.is_full());
+        pieces(&mut parcels, 65_535..65_536);
+        assert!(parcels.is_full());
+    }
+
+    #[test]
+    fn the_memory_of_a_large_turn_is_kept_for_a_while_and_then_given_back() {
+        let mut parcels = unlimited();
+        let large = 4 * 1024 * 1024;
+        let small_turns = |parcels: &mut Parcels, turns| {
+            for _ in 0..turns {
+                parcels.add([id(0)], &[1]);
+                parcels.clear();
+            }
+        };
+        parcels.add([id(0)], &vec![1; large]);
+        parcels.clear();
+        small_turns(&mut parcels, 100);
+        assert!(parcels.bytes.capacity() >= large);
+        small_turns(&mut parcels, 900);
+        let left = parcels.bytes.capacity();
+        assert!((512 * 1024..1024 * 1024).contains(&left), "{left} bytes");
+    }
+
+    #[test]
+    fn an_outbox_keeps_memory_for_twice_the_pieces_that_fill_it() {
+        for (count, kept) in [(100_000, 100_000..=131_072), (300_000, 131_072..=131_072)] {
+            let mut parcels = unlimited();
+            pieces(&mut parcels, 0..count);
+            parcels.clear();
+            let left = parcels.pieces.capacity();
+            assert!(kept.contains(&left), "{left} of {count} pieces");
+        }
+    }
+}

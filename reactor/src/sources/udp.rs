@@ -271,21 +271,21 @@ impl Udp {
     fn answer<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) {
         let mut tried_again = false;
         while self.writable && !self.answers.is_empty() {
-            core.shared.stats.writes += 1;
-            match self.batch.send_back(self.fd.as_fd(), &self.answers) {
+            let (batch, answers) = (&mut self.batch, &self.answers);
+            let sent = batch.send_back(self.fd.as_fd(), answers);
+            let bytes = |count: usize| {
+                let slots = answers[..count].iter();
+                slots.map(|&slot| batch.data_mut(slot.into()).len()).sum()
+            };
+            core.shared.stats.count_write(sent.map(bytes));
+            match sent {
                 Ok(count) => {
                     tried_again = false;
-                    let stats = &mut core.shared.stats;
-                    stats.datagrams_out += count as u64;
-                    for slot in self.answers.drain(..count) {
-                        stats.bytes_out += self.batch.data_mut(slot.into()).len() as u64;
-                    }
+                    core.shared.stats.datagrams_out += count as u64;
+                    self.answers.drain(..count);
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    core.shared.stats.again += 1;
-                    self.writable = false;
-                }
+                Err(Errno::EAGAIN) => self.writable = false,
                 Err(errno) if !tried_again && self.is_worth_another_try(errno) => {
                     tried_again = true;
                     self.tell_error(errno, core);
@@ -473,7 +473,10 @@ mod tests {
         let mut answer = [0; 8];
         assert_eq!(peer.recv(&mut answer).unwrap(), 5);
         assert_eq!(&answer[..5], b"hello");
-        assert_eq!(core.shared.stats.datagrams_lost, 0);
+        let stats = core.shared.stats;
+        assert_eq!((stats.writes, stats.bytes_out), (2, 5));
+        assert_eq!(stats.datagrams_out, 1);
+        assert_eq!(stats.datagrams_lost, 0);
     }
 
     struct Sink;
@@ -514,6 +517,56 @@ mod tests {
         let mut buffer = [0; 8];
         let arrived = [(); 3].map(|()| peer.recv(&mut buffer).unwrap());
         assert_eq!(arrived, [3, 3, 5]);
+    }
+
+    #[test]
+    fn datagrams_that_find_the_receive_buffer_full_are_counted() {
+        let ((ours, at), (peer, _)) = (bound(), bound());
+        setsockopt(&ours, sockopt::RcvBuf, &4096).unwrap();
+        for _ in 0..100 {
+            peer.send_to(&[0; 1000], at).unwrap();
+        }
+        let mut udp = Udp::new(ours.into(), 0);
+        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        udp.note(Ready::IN);
+        udp.visit(&mut core);
+        let received = core.shared.stats.datagrams_in;
+        assert!((1..100).contains(&received), "{received} were received");
+        assert_eq!(u64::from(udp.missed()), 100 - received);
+    }
+
+    #[test]
+    fn without_room_nothing_is_received_before_there_is_some() {
+        let ((ours, at), (peer, _)) = (bound(), bound());
+        let mut udp = Udp::new(ours.into(), 0);
+        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        udp.writable = false;
+        udp.answers.push(0);
+        peer.send_to(b"x", at).unwrap();
+        udp.note(Ready::IN);
+        udp.visit(&mut core);
+        assert!(udp.is_blocked() && !udp.has_work() && udp.unanswered() == 1);
+        assert_eq!(core.shared.stats.reads, 0);
+        udp.note(Ready::OUT);
+        assert!(!udp.is_blocked() && udp.has_work());
+    }
+
+    #[test]
+    fn a_socket_reaches_its_peer_or_the_addresses_of_its_family() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (v4, other, v6) = ("127.0.0.1:9", "127.0.0.1:10", "[::1]:9");
+        let [v4, other, v6] = [v4, other, v6].map(address);
+        let mut udp = Udp::new(bound().0.into(), 0);
+        let mut reached = |local: Option<&str>, peer| {
+            (udp.bound, udp.peer) = (local.map(address), peer);
+            [v4, other, v6].map(|to| udp.reaches(&to))
+        };
+        assert_eq!(reached(Some("127.0.0.1:1"), None), [true, true, false]);
+        assert_eq!(reached(Some("0.0.0.0:1"), None), [true, true, false]);
+        assert_eq!(reached(Some("[::1]:1"), None), [false, false, true]);
+        assert_eq!(reached(Some("[::]:1"), None), [true, true, true]);
+        assert_eq!(reached(None, None), [false, false, false]);
+        assert_eq!(reached(Some("[::]:1"), Some(v4)), [true, false, false]);
     }
 
     #[test]

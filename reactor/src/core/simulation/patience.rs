@@ -81,6 +81,19 @@ fn above_the_high_water_mark_a_peer_must_keep_to_the_minimum_rate() {
 }
 
 #[test]
+fn more_output_above_the_high_water_mark_is_not_told_and_begins_no_new_window() {
+    let (mut world, id) = World::one();
+    world.core.limits.min_rate = 1;
+    world.core.tell(|_, out| out.send(id, &[1; 60]));
+    world.take(&Step::Turn);
+    let says_more = |world: &mut World| world.core.tell(|_, out| out.send(id, &[1]));
+    assert_eq!(world.seconds(60, says_more), 30);
+    assert_eq!(world.end(), Some(Closed::SlowConsumer));
+    assert_eq!(world.core.voice.protocol.over_high_water, 1);
+    assert_eq!(world.core.shared.stats.paused, 1);
+}
+
+#[test]
 fn below_the_high_water_mark_a_peer_may_be_as_slow_as_it_likes() {
     let (mut world, id) = World::one();
     world.core.limits.min_rate = 1;
