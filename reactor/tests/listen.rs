@@ -152,7 +152,7 @@ fn clients_over_a_limit_are_counted_by_it_and_told_of_that_of_their_address() {
         };
         let of_an_address = Limits {
             max_per_address: Some(1),
-            refusal: "too many\n",
+            refusals: vec![(0, "too many\n")],
             ..Limits::default()
         };
         let cases = [
