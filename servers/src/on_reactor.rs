@@ -12,7 +12,7 @@ use crate::server::{Server, Turns};
 
 /// A reactor with a protocol and its front.
 pub(crate) fn reactor<S: Server>(
-    protocol: S,
+    mut protocol: S,
     once: bool,
     mut limits: Limits,
 ) -> Result<Reactor<Front<S>>, String> {

@@ -2,7 +2,9 @@
 //!
 //! [`Web`] is a [`Protocol`] around another. Connections of a web listener speak HTTP with it; one that
 //! becomes a WebSocket is from then on an ordinary connection for the protocol behind, which hears
-//! `on_open` after the handshake, messages as `on_data`, and a close frame as `on_eof`. Its output is
+//! `on_open` after the handshake, messages as `on_data`, and a close frame as `on_eof`. A protocol that
+//! has more use for a WebSocket learns of its query and of how it ended: [`Server::on_visit`],
+//! [`Server::on_lost`]. Its output is
 //! encoded by a [`Framing`](edgeloop_reactor::Framing), so a broadcast reaches browsers and others alike,
 //! and its line is encoded once. All other connections pass through as they are.
 //!
@@ -102,19 +104,20 @@ impl<P: Server> Web<P> {
             return;
         };
         let Knock { opened, head } = &mut **knock;
+        let takes_query = |query: &str| self.protocol.takes_query(query);
         let answer = match head.push(&data) {
             Ok(None) => return,
             Ok(Some(len)) => head
                 .parse()
-                .and_then(|request| self.site.answer(&request))
+                .and_then(|request| self.site.answer(&request, takes_query))
                 .map(|answer| (answer, len)),
             Err(refusal) => Err(refusal),
         };
         match answer {
-            Ok((Answer::Handshake(answer), len)) => {
+            Ok((Answer::Handshake { answer, query }, len)) => {
                 let opened = *opened;
                 out.send(id, &answer);
-                self.open(id, opened, out);
+                self.open(id, opened, &query, out);
                 if !out.has_ended(id) {
                     self.read_frames(id, &mut data[len..], out);
                 }
@@ -124,14 +127,20 @@ impl<P: Server> Web<P> {
         }
     }
 
-    /// A connection has become a WebSocket.
-    fn open(&mut self, id: ConnId, mut opened: Opened, out: &mut Outbox) {
+    /// A connection has become a WebSocket. A query may be a secret, and is not logged.
+    fn open(&mut self, id: ConnId, mut opened: Opened, query: &str, out: &mut Outbox) {
         log::debug!("connection {id:?} is a WebSocket");
         out.clear_timer(id);
         out.set_framing(id, &LINES);
         self.sessions.insert(id, Session::Open(None));
         opened.tag = CLIENT;
-        self.protocol.on_open(id, opened, out);
+        let replaced = self.protocol.on_visit(id, opened, query, out);
+        if let Some(replaced) = replaced
+            && let Some(Session::Open(_)) = self.sessions.get(replaced)
+        {
+            self.close(replaced, Some(Code::POLICY), out);
+            out.finish(replaced);
+        }
     }
 
     fn answer(&mut self, id: ConnId, answer: &[u8], out: &mut Outbox) {
@@ -165,7 +174,10 @@ impl<P: Server> Web<P> {
         match end {
             Some(End::Close(code)) => {
                 self.close(id, code, out);
-                self.protocol.on_eof(id, out);
+                match code {
+                    Some(Code::NORMAL) => self.protocol.on_eof(id, out),
+                    _ => self.protocol.on_lost(id, out),
+                }
             }
             Some(End::Failure(failure)) => {
                 let (code, why) = (failure.code, failure.why);
@@ -264,7 +276,8 @@ impl<P: Server> Protocol for Web<P> {
 
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
         match self.sessions.get(id) {
-            None | Some(Session::Open(None)) => self.protocol.on_eof(id, out),
+            None => self.protocol.on_eof(id, out),
+            Some(Session::Open(None)) => self.protocol.on_lost(id, out),
             // A peer that ends within a message has not said it.
             Some(Session::Head(_) | Session::Answered | Session::Open(Some(_))) => out.finish(id),
             // The protocol was told when the close frame came, and ends the connection in its time.
@@ -329,8 +342,28 @@ impl<P: Server> Server for Web<P> {
         self.protocol.streams()
     }
 
-    fn adjust(&self, limits: &mut Limits) {
+    fn adjust(&mut self, limits: &mut Limits) {
         self.protocol.adjust(limits);
+        // What the protocol tells a peer that is refused is no answer to a browser.
+        limits.refusals.push((WEB, response::TOO_MANY));
+    }
+
+    fn takes_query(&self, query: &str) -> bool {
+        self.protocol.takes_query(query)
+    }
+
+    fn on_visit(
+        &mut self,
+        id: ConnId,
+        opened: Opened,
+        query: &str,
+        out: &mut Outbox,
+    ) -> Option<ConnId> {
+        self.protocol.on_visit(id, opened, query, out)
+    }
+
+    fn on_lost(&mut self, id: ConnId, out: &mut Outbox) {
+        self.protocol.on_lost(id, out);
     }
 
     fn on_served(&mut self, out: &mut Outbox) {

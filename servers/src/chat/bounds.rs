@@ -15,6 +15,7 @@ use super::pace::{RENAME, Rate, Rates};
 use super::reading;
 use super::room::LISTED_MAX;
 use super::settings::Settings;
+use crate::server::CLIENT;
 
 /// Bytes of the longest name with the comma after it.
 const NAME_MAX: usize = 32 * 4 + ", ".len();
@@ -95,7 +96,8 @@ impl Bounds {
         limits.read_budget = READ_BUDGET;
         // A lost member is announced at once; input of it that was not read yet is dropped.
         limits.keeps_unread = false;
-        limits.refusal = "* too many connections from your address\n";
+        let refusal = (CLIENT, "* too many connections from your address\n");
+        limits.refusals.push(refusal);
         let members = limits.max_connections;
         limits.queue_limit = Some(self.hard_limit(settings, limits.high_water, members));
     }

@@ -116,7 +116,7 @@ impl Chat {
             member.extra_mut().ended = true;
         } else {
             out.finish(id);
-            self.part(id, Closed::Eof.reason(), b"", out);
+            self.depart(id, Closed::Eof.reason(), out);
         }
     }
 

@@ -10,11 +10,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeloop_reactor::{ConnId, ConnMap};
+use edgeloop_reactor::ConnId;
 
 use super::gate::Gate;
 use super::history::History;
-use super::member::Member;
+use super::members::Members;
 use super::text;
 
 /// Number of names that are listed to a member that enters, or asks; the others are counted.
@@ -52,6 +52,8 @@ pub(super) struct Room {
     members: Vec<ConnId>,
     /// Number of members with an ignore list. While it is 0, a broadcast looks at no list.
     pub(super) ignoring: usize,
+    /// Number of lines that all members were told: of each one in the history it is the number.
+    pub(super) told: u64,
     pub(super) history: History,
     /// Flow control: how much the room may be told now.
     pub(super) gate: Gate,
@@ -72,6 +74,7 @@ impl Room {
             name: name.into(),
             members: Vec::new(),
             ignoring: 0,
+            told: 0,
             history: History::default(),
             gate: Gate::default(),
             queue: VecDeque::new(),
@@ -99,6 +102,14 @@ impl Room {
         self.members.len() as u32 - 1
     }
 
+    /// Puts a member, which has another connection now, in its old place.
+    pub(super) fn replace(&mut self, old: ConnId, place: u32, id: ConnId) {
+        self.members[place as usize] = id;
+        if let Some(steps) = self.crowd.came.remove(&old) {
+            self.crowd.came.insert(id, steps);
+        }
+    }
+
     /// Removes the member at a place, and returns the member that takes this place, if any.
     pub(super) fn leave(&mut self, place: u32) -> Option<ConnId> {
         self.members.swap_remove(place as usize);
@@ -107,7 +118,7 @@ impl Room {
 
     /// Appends the names of the members, and returns how many. Unless `all` is set, names after the
     /// first [`LISTED_MAX`] are counted only.
-    pub(super) fn list(&self, members: &ConnMap<Member>, all: bool, out: &mut Vec<u8>) -> usize {
+    pub(super) fn list(&self, members: &Members, all: bool, out: &mut Vec<u8>) -> usize {
         let listed = if all { usize::MAX } else { LISTED_MAX };
         let names = self.members.iter().filter_map(|&id| members.get(id));
         for (index, member) in names.take(listed).enumerate() {

@@ -18,10 +18,13 @@ use super::utf8::Utf8;
 pub(super) struct Code(pub(super) u16);
 
 impl Code {
+    pub(super) const NORMAL: Code = Code(1000);
     pub(super) const GOING_AWAY: Code = Code(1001);
     const PROTOCOL_ERROR: Code = Code(1002);
     const UNSUPPORTED: Code = Code(1003);
     const NO_TEXT: Code = Code(1007);
+    /// The server has a rule against it.
+    pub(super) const POLICY: Code = Code(1008);
     const TOO_BIG: Code = Code(1009);
 
     /// Whether a peer may send it in a frame.

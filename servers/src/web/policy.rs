@@ -180,6 +180,7 @@ mod tests {
     fn check(policy: &Policy, host: &str, origin: Option<&str>) -> Result<(), Refusal> {
         policy.check(&Request {
             path: "/",
+            query: "",
             host,
             origin,
             websocket: None,

@@ -60,8 +60,9 @@ impl Head {
 /// A request that this server understands: a GET without a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request<'a> {
-    /// The path, without a query.
+    /// The path, and the query that follows it after a `?`; empty if there is none.
     pub(super) path: &'a str,
+    pub(super) query: &'a str,
     /// The values of `Host`, which there must be, and `Origin`.
     pub(super) host: &'a str,
     pub(super) origin: Option<&'a str>,
@@ -84,8 +85,12 @@ impl<'a> Request<'a> {
             return Err(Refusal::Body);
         }
         let host = headers.only("host")?.ok_or(Refusal::Malformed)?;
+        // A browser sends no fragment.
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Ok(Request {
-            path: target.split(['?', '#']).next().unwrap_or_default(),
+            path,
+            query,
             host,
             origin: headers.only("origin")?,
             websocket: headers.websocket(parsed.version == Some(1))?,
@@ -174,6 +179,7 @@ mod tests {
         );
         let expected = Request {
             path: "/room",
+            query: "a=b",
             host: "localhost:8080",
             origin: Some("http://localhost:8080"),
             websocket: Some(KEY),

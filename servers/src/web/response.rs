@@ -11,6 +11,10 @@ use sha1_smol::Sha1;
 const EVERY: &str = "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
                      Referrer-Policy: no-referrer\r\nConnection: close\r\n";
 
+/// The answer to a connection that is one too many from its address, sent before its request has come.
+pub(super) const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
+                                   Connection: close\r\n\r\ntoo many connections from your address\n";
+
 /// A request that is not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -25,6 +29,8 @@ pub(super) enum Refusal {
     /// A page of another site would use the user's connection.
     Origin,
     NotFound,
+    /// A WebSocket with a query that the protocol behind it does not understand.
+    Query,
     /// There is only a WebSocket here.
     NotWebSocket,
     /// A version of WebSocket that is not RFC 6455's.
@@ -34,7 +40,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(self) -> &'static str {
         match self {
-            Refusal::Malformed | Refusal::Body => "400 Bad Request",
+            Refusal::Malformed | Refusal::Body | Refusal::Query => "400 Bad Request",
             Refusal::Host | Refusal::Origin => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
             Refusal::NotGet => "405 Method Not Allowed",
@@ -66,6 +72,7 @@ impl Refusal {
             Refusal::Host => "the server is not known by this name: --host allows it",
             Refusal::Origin => "the page is from another site: --origin allows it",
             Refusal::NotFound => "there is nothing here",
+            Refusal::Query => "the server does not understand what follows the ?",
             Refusal::NotWebSocket => "there is a WebSocket here, and nothing else",
             Refusal::Version => "the server speaks version 13 of WebSocket, as RFC 6455 has it",
         }

@@ -30,12 +30,11 @@ pub(super) enum Speech {
 }
 
 /// The answer to a request.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// These bytes, and then the end.
     Page(Vec<u8>),
-    /// These bytes, and then frames.
-    Handshake(Vec<u8>),
+    /// These bytes, and then frames. The query may be a secret.
+    Handshake { answer: Vec<u8>, query: String },
 }
 
 impl Site {
@@ -76,13 +75,21 @@ impl Site {
         self
     }
 
-    /// The answer to a request.
-    pub(super) fn answer(&self, request: &Request<'_>) -> Result<Answer, Refusal> {
+    /// The answer to a request. `takes_query`: whether a WebSocket may have this query.
+    pub(super) fn answer(
+        &self,
+        request: &Request<'_>,
+        takes_query: impl Fn(&str) -> bool,
+    ) -> Result<Answer, Refusal> {
         self.policy.check(request)?;
         let has_socket = self.socket.is_none_or(|path| path == request.path);
         if let Some(key) = request.websocket {
             return match has_socket {
-                true => Ok(Answer::Handshake(handshake(key))),
+                true if !takes_query(request.query) => Err(Refusal::Query),
+                true => Ok(Answer::Handshake {
+                    answer: handshake(key),
+                    query: request.query.to_owned(),
+                }),
                 false => Err(Refusal::NotFound),
             };
         }
