@@ -239,8 +239,11 @@ impl Chat {
     /// Dismisses a newcomer whose name is not legal, or taken.
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
         let wanted = harmless(&wanted[..wanted.len().min(SHOWN_MAX)]);
+        let peer = self.members.get_mut(id).and_then(Member::take_peer);
+        let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
         let reason = illegal.reason();
-        self.note(&format!("refused the name '{wanted}': {reason}"), out);
+        let entry = format!("refused the name '{wanted}' from {from}: {reason}");
+        self.note(&entry, out);
         self.dismiss(id, reason, out);
     }
 
@@ -536,6 +539,7 @@ impl Server for Chat {
         query: &str,
         out: &mut Outbox,
     ) -> Option<ConnId> {
+        self.bounds.has_headers = true;
         match Visit::parse(query) {
             Some(visit) => self.visit(id, opened.peer, visit, out),
             None => {

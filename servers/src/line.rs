@@ -101,6 +101,12 @@ impl LineAssembler {
         }
     }
 
+    /// Whether the unfinished line begins with these bytes.
+    #[must_use]
+    pub fn begins_with(&self, bytes: &[u8]) -> bool {
+        matches!(&self.state, State::Partial(first) if first.starts_with(bytes))
+    }
+
     /// Whether nothing is kept: the next byte begins a line.
     #[must_use]
     pub fn is_empty(&self) -> bool {

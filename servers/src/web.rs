@@ -80,6 +80,9 @@ enum End {
 }
 
 impl<P: Server> Web<P> {
+    /// The tag of the connections that speak HTTP.
+    pub const TAG: u64 = WEB;
+
     /// A protocol with this site in front of it.
     #[must_use]
     pub fn new(protocol: P, site: Site) -> Web<P> {

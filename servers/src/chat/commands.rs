@@ -105,7 +105,11 @@ impl Chat {
             write_whisper(&mut self.page, member.name(), "you", words);
             out.send(other, &self.page);
             let gate = &mut self.rooms[target.room as usize].gate;
-            gate.spend(&self.bounds.allowance, self.page.len(), out.now());
+            gate.spend(
+                &self.bounds.allowance,
+                self.bounds.sent(self.page.len()),
+                out.now(),
+            );
             self.count(other, 1);
         }
         write_whisper(&mut self.page, "you", &to, words);

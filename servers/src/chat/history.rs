@@ -14,8 +14,9 @@ const LINE_MAX: usize = BYTES_MAX / 8;
 /// The end of a line that was cut.
 const CUT: &str = "…\n";
 /// Size of the history as it is sent, in bytes: [`BYTES_MAX`] and an age before each line, of which the
-/// shortest is `[a] ` with its newline.
-pub(super) const TOLD_MAX: usize = BYTES_MAX + BYTES_MAX / "[a] \n".len() * "* 1000d ago ".len();
+/// shortest is `[a] ` with its newline, in place of which there is a header for a browser.
+pub(super) const TOLD_MAX: usize =
+    BYTES_MAX + BYTES_MAX / "[a] \n".len() * ("* 1000d ago ".len() + 1);
 
 /// The last lines, the oldest first.
 #[derive(Debug, Default)]
@@ -140,7 +141,7 @@ mod tests {
     fn the_shortest_lines_are_told_in_the_size_that_is_allowed_for() {
         let (mut history, line) = (History::default(), b"[a] \n");
         (0..BYTES_MAX).for_each(|_| keep(&mut history, line, usize::MAX));
-        let told = history.lines().len() * (line.len() + "* 1000d ago ".len());
+        let told = history.lines().len() * (line.len() + "* 1000d ago ".len() + 1);
         assert!((told..told + line.len()).contains(&TOLD_MAX), "{told}");
     }
 

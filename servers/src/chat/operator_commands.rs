@@ -228,7 +228,8 @@ impl Chat {
 
     /// Counts the page, which these rooms were told, against their allowance and the operator's.
     fn spend(&mut self, is_told: impl Fn(usize) -> bool, out: &Outbox) {
-        let (allowance, bytes, now) = (&self.bounds.allowance, self.page.len(), out.now());
+        let (allowance, now) = (&self.bounds.allowance, out.now());
+        let bytes = self.bounds.sent(self.page.len());
         let mut is_behind = false;
         for (_, room) in self.rooms.iter_mut().filter(|(number, _)| is_told(*number)) {
             room.told += 1;

@@ -282,4 +282,17 @@ mod tests {
         assert_eq!(told(&crowd, 7), "* 1 person has entered\n");
         assert_eq!(told(&crowd, 8), "");
     }
+
+    #[test]
+    fn a_member_with_another_connection_keeps_its_place_and_its_summary() {
+        let ids: Vec<ConnId> = ids().take(3).collect();
+        let mut room = Room::new("lobby");
+        let now = Duration::from_secs(10);
+        let place = room.enter(ids[0]);
+        room.may_announce(ids[0], Step::In, Some(b"one\n"), false, now);
+        room.may_announce(ids[1], Step::In, Some(b"two\n"), false, now);
+        room.replace(ids[0], place, ids[2]);
+        assert_eq!(room.members(), [ids[2]]);
+        assert_eq!(room.take_crowd().summary_for(ids[2]), b"two\n");
+    }
 }

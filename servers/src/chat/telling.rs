@@ -92,7 +92,8 @@ impl Chat {
         let room_number = member.room;
         let room = &mut self.rooms[room_number as usize];
         let (allowance, now) = (&self.bounds.allowance, out.now());
-        room.gate.spend(allowance, self.page.len(), now);
+        room.gate
+            .spend(allowance, self.bounds.sent(self.page.len()), now);
         room.told += 1;
         let told = room.told;
         let hearers = room.members().len() - 1;
@@ -254,7 +255,8 @@ impl Chat {
                     room.members().iter().partition(|&&id| crowd.hears_all(id));
                 if let Some(&one) = before.first() {
                     let (summary, now) = (crowd.summary_for(one), out.now());
-                    room.gate.spend(&self.bounds.allowance, summary.len(), now);
+                    room.gate
+                        .spend(&self.bounds.allowance, self.bounds.sent(summary.len()), now);
                     let messages = messages(&summary);
                     before.iter().for_each(|id| self.count(*id, messages));
                     out.broadcast(before, &summary);
