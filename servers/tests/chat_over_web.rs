@@ -658,6 +658,38 @@ fn a_stop_ends_what_is_kept_and_tells_pages_1001() {
     assert!(party.script.closed(page).is_some());
 }
 
+/// Units of work of a line of so many bytes that these pages and `nc` hear.
+fn work(pages: usize, len: usize) -> usize {
+    let mut party = Party::with(Settings {
+        history: 0,
+        ..settings()
+    });
+    party.join_tcp("tess");
+    let (author, _) = party.join(TOKEN, "wendy");
+    for number in 0..pages {
+        let query = match number % 2 {
+            0 => String::new(),
+            _ => format!("token=0123456789abcd{number:02}"),
+        };
+        party.join(&query, &format!("page{number}"));
+    }
+    let mut line = say(&"x".repeat(len));
+    party.script.call(|web, out| {
+        let line = out.lend(&mut line);
+        web.on_data(author, line, out);
+        out.charged()
+    })
+}
+
+/// A line costs each further page the bytes that it is sent and no more: it is framed once.
+#[test]
+fn a_line_is_framed_once_however_many_pages_hear_it() {
+    let longer = |pages: usize| work(pages, 1100) - work(pages, 100);
+    // Its header has two bytes more.
+    assert_eq!(longer(1) - longer(0), 1000 + 2);
+    assert_eq!(longer(9) - longer(1), 8 * (1000 + 2));
+}
+
 /// Connections with tag 0, which are all that `every_split` opens, are a page's here.
 struct Browser(Web<Chat>);
 

@@ -19,6 +19,7 @@
 //! | [`link`] | a slow link, between two network namespaces |
 //! | [`namespace`] | a test's own host names, or its own network |
 //! | [`netcat`] | the real `nc`, fed from a file |
+//! | [`package`] | packages of Python's index |
 //! | [`process`] | a process in `/proc`: memory, descriptors, state; limits; waiting with a deadline |
 //! | [`sockets`] | the sockets of a process, as `ss` and `netstat` show them |
 //! | [`source`] | the source files of the project |
@@ -56,6 +57,7 @@ pub mod foreign;
 pub mod link;
 pub mod namespace;
 pub mod netcat;
+pub mod package;
 pub mod process;
 pub mod program;
 pub mod random;
