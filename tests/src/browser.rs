@@ -94,7 +94,7 @@ impl Browser {
     pub fn open(&self, url: &str) -> Tab<'_> {
         let tab = self.blank(true);
         for domain in ["Page", "Runtime", "Log", "Network", "Accessibility"] {
-            tab.call(&format!("{domain}.enable"), json!({}));
+            tab.call(&format!("{domain}.enable"), &json!({}));
         }
         tab.load(url);
         tab
@@ -104,9 +104,9 @@ impl Browser {
     #[must_use]
     pub fn blank(&self, has_window: bool) -> Tab<'_> {
         let target = json!({"url": "about:blank", "newWindow": has_window});
-        let target = self.call("Target.createTarget", target)["targetId"].clone();
+        let target = self.call("Target.createTarget", &target)["targetId"].clone();
         let session = json!({"targetId": target, "flatten": true});
-        let session = self.call("Target.attachToTarget", session)["sessionId"].clone();
+        let session = self.call("Target.attachToTarget", &session)["sessionId"].clone();
         Tab {
             browser: self,
             target,
@@ -114,7 +114,7 @@ impl Browser {
         }
     }
 
-    fn call(&self, method: &str, params: Value) -> Value {
+    fn call(&self, method: &str, params: &Value) -> Value {
         let command = json!({"method": method, "params": params});
         self.wire.borrow_mut().call(command)
     }
@@ -171,21 +171,21 @@ pub struct Tab<'a> {
 impl Tab<'_> {
     /// Sends a command of the protocol for this page, and returns the result.
     #[expect(clippy::must_use_candidate, reason = "many commands have no result")]
-    pub fn call(&self, method: &str, params: Value) -> Value {
+    pub fn call(&self, method: &str, params: &Value) -> Value {
         let command = json!({"method": method, "params": params, "sessionId": self.session});
         self.browser.wire.borrow_mut().call(command)
     }
 
     /// Goes to this address, and waits until the page is loaded.
     pub fn load(&self, url: &str) {
-        self.call("Page.navigate", json!({"url": url}));
+        self.call("Page.navigate", &json!({"url": url}));
         self.until("location.href !== 'about:blank' && document.readyState === 'complete'");
     }
 
     /// Loads the page again, and waits until it is loaded.
     pub fn reload(&self) {
         self.evaluate("window.isOld = true");
-        self.call("Page.reload", json!({}));
+        self.call("Page.reload", &json!({}));
         self.until("!window.isOld && document.readyState === 'complete'");
     }
 
@@ -193,7 +193,7 @@ impl Tab<'_> {
     #[expect(clippy::must_use_candidate, reason = "some expressions have effects")]
     pub fn evaluate(&self, expression: &str) -> Value {
         let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let mut answer = self.call("Runtime.evaluate", params);
+        let mut answer = self.call("Runtime.evaluate", &params);
         let exception = &answer["exceptionDetails"];
         assert!(exception.is_null(), "{expression}: {exception}");
         answer["result"]["value"].take()
@@ -205,13 +205,13 @@ impl Tab<'_> {
         until(&condition, || {
             // While the page is being loaded the condition may fail with an exception.
             let params = json!({"expression": condition, "returnByValue": true});
-            self.call("Runtime.evaluate", params)["result"]["value"] == true
+            self.call("Runtime.evaluate", &params)["result"]["value"] == true
         });
     }
 
     /// Types a text, as by a keyboard that sends it at once, into what has the focus.
     pub fn write(&self, text: &str) {
-        self.call("Input.insertText", json!({"text": text}));
+        self.call("Input.insertText", &json!({"text": text}));
     }
 
     /// Presses and releases a key, given by its name in JavaScript and its number in Windows.
@@ -221,7 +221,7 @@ impl Tab<'_> {
             let params = json!({
                 "type": step, "key": key, "code": key, "windowsVirtualKeyCode": number, "text": text,
             });
-            self.call("Input.dispatchKeyEvent", params);
+            self.call("Input.dispatchKeyEvent", &params);
         }
     }
 
@@ -236,13 +236,13 @@ impl Tab<'_> {
         let params = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600,
         });
-        self.call("Emulation.setDeviceMetricsOverride", params);
+        self.call("Emulation.setDeviceMetricsOverride", &params);
     }
 
     /// Brings the tab to the front of its window.
     pub fn show(&self) {
         let target = json!({"targetId": self.target});
-        self.browser.call("Target.activateTarget", target);
+        self.browser.call("Target.activateTarget", &target);
     }
 
     /// The parameters of all events with this name that the page has caused so far.
