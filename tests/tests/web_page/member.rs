@@ -111,7 +111,7 @@ impl<'a> Member<'a> {
     }
 
     /// As [`is_content`](Self::is_content), but for the connections that the test has cut.
-    fn is_content_but_for_its_connections(&self) {
+    pub(crate) fn is_content_but_for_its_connections(&self) {
         let is_cut = |complaint: &&String| complaint.contains("WebSocket connection to 'ws:");
         let complaints = self.tab.complaints();
         let others: Vec<_> = complaints.iter().filter(|one| !is_cut(one)).collect();
