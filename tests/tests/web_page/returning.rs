@@ -6,11 +6,6 @@ use tests::browser::Browser;
 
 use crate::member::{Member, lines, nc, start, start_again};
 
-/// The commands of `/help`, in its order, one a line.
-fn sorted_as_page(commands: &[String]) -> String {
-    commands.join("\n")
-}
-
 #[test]
 fn a_page_returns_to_a_server_that_was_stopped() {
     let Some(browser) = Browser::start("en") else {
@@ -149,4 +144,29 @@ fn a_line_that_is_too_long_is_not_lost_and_ends_nothing() {
     ann.says("short");
     bob.shows("[ann] short");
     assert!(!lines(&bob).iter().any(|line| line.contains("has left")));
+}
+
+#[test]
+fn a_user_leaves_and_joins_again() {
+    let Some(browser) = Browser::start("en") else {
+        return;
+    };
+    let server = start(&[]);
+    let bob = nc(&server, "bob");
+    let ann = Member::join(&browser, &server, "ann");
+    ann.tab.evaluate("$('leave').click()");
+    ann.tab
+        .until("document.querySelector('#banner span').innerText === 'You have left.'");
+    bob.shows("* ann has left the room");
+    ann.tab
+        .evaluate("document.querySelector('#banner button').click()");
+    ann.is_in();
+    ann.says("here again");
+    assert_eq!(
+        ann.tab
+            .evaluate("document.querySelectorAll('.pending').length"),
+        0
+    );
+    assert_eq!(ann.count("* The room contains: bob"), 2);
+    ann.is_content();
 }
