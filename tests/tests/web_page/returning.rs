@@ -170,3 +170,34 @@ fn a_user_leaves_and_joins_again() {
     assert_eq!(ann.count("* The room contains: bob"), 2);
     ann.is_content();
 }
+
+/// A line that was sent to a server that has died may have been said or not: the user decides.
+#[test]
+fn a_line_whose_fate_is_unknown_is_offered_to_the_user() {
+    let Some(browser) = Browser::start("en") else {
+        return;
+    };
+    let server = start(&[]);
+    let ann = Member::join(&browser, &server, "ann");
+    let (tcp, http) = (server.tcp(), server.http());
+    server.stop();
+    ann.tab.enter("perhaps");
+    ann.tab.until("document.querySelector('.pending.sent')");
+    server.signal(Signal::SIGKILL);
+    drop(server);
+    let server = start_again(tcp, http);
+    let bob = nc(&server, "bob");
+    ann.tab
+        .until("phase === 'present' && document.querySelector('.pending.failed')");
+    ann.tab.enter("certainly");
+    ann.sees("[ann] certainly");
+    ann.tab
+        .evaluate("document.querySelector('.failed button').click()");
+    ann.sees("[ann] perhaps");
+    ann.is_in();
+    bob.shows("[ann] perhaps");
+    let said = lines(&bob);
+    let perhaps = said.iter().filter(|line| line.ends_with("] perhaps"));
+    assert_eq!(perhaps.count(), 1, "{said:?}");
+    ann.is_content_but_for_its_connections();
+}
