@@ -540,13 +540,11 @@ impl Server for Chat {
         out: &mut Outbox,
     ) -> Option<ConnId> {
         self.bounds.has_headers = true;
-        match Visit::parse(query) {
-            Some(visit) => self.visit(id, opened.peer, visit, out),
-            None => {
-                self.on_open(id, opened, out);
-                None
-            }
+        if let Some(visit) = Visit::parse(query) {
+            return self.visit(id, opened.peer, visit, out);
         }
+        self.on_open(id, opened, out);
+        None
     }
 
     fn on_lost(&mut self, id: ConnId, out: &mut Outbox) {

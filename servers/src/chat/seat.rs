@@ -250,7 +250,7 @@ mod tests {
             assert_eq!(format!("{:?}", visit.token), "Token", "it is a secret");
         }
         for query in [
-            "".to_owned(),
+            String::new(),
             "x".into(),
             "seen=1".into(),
             "token=".into(),
@@ -329,15 +329,15 @@ mod tests {
                 let missed = seat.missed(seen as u64);
                 let last = messages[..seen].iter().rev().find(|line| **line > 0);
                 let last = last.copied().unwrap_or_default();
-                if !missed.has_more {
-                    let first = missed.after - missed.before;
-                    // A line that was not sent counts as received with the message before it.
-                    prop_assert!(first >= last, "{:?} {} {:?}", missed, last, seat);
-                    let is_sent = |line: &u64| *line > last && *line <= first;
-                    prop_assert!(!messages[seen..].iter().any(is_sent), "a line would be lost: {missed:?}");
-                } else {
+                if missed.has_more {
                     prop_assert!(missed.after >= last);
+                    continue;
                 }
+                let first = missed.after - missed.before;
+                // A line that was not sent counts as received with the message before it.
+                prop_assert!(first >= last, "{missed:?} {last} {seat:?}");
+                let is_sent = |line: &u64| *line > last && *line <= first;
+                prop_assert!(!messages[seen..].iter().any(is_sent), "a line would be lost: {missed:?}");
             }
             prop_assert_eq!(seat.missed(u64::from(u32::MAX)).before, 0);
         }

@@ -196,6 +196,9 @@ fn the_order_of_lines_is_one_for_all() {
     }
 }
 
+/// Something that a page sends.
+type Send = Box<dyn Fn(&mut Page)>;
+
 #[test]
 fn what_breaks_a_rule_is_answered_by_its_code() {
     let server = room(&["--max-line", "200"]).start();
@@ -207,7 +210,6 @@ fn what_breaks_a_rule_is_answered_by_its_code() {
             is_last,
         ))
     };
-    type Send = Box<dyn Fn(&mut Page)>;
     let messages = |messages: Vec<Message>| -> Send {
         Box::new(move |page| {
             for message in &messages {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::{TempDir, tempdir};
 use tests::chat::Guest;
@@ -101,7 +102,7 @@ fn join_through(proxy: &[&str], configuration: impl Fn(&Path, u16) -> String, ch
     let mut running = Program::start(&words);
     let socket = directory.path().join("proxy.sock");
     until("the proxy listens", || {
-        socket.exists() || running.has_ended(Default::default())
+        socket.exists() || running.has_ended(Duration::ZERO)
     });
     let path = |path: PathBuf| path.to_str().expect("UTF-8").to_owned();
     let arguments = [
