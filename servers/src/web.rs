@@ -3,8 +3,8 @@
 //! [`Web`] is a [`Protocol`] around another. Connections of a web listener speak HTTP with it; one that
 //! becomes a WebSocket is from then on an ordinary connection for the protocol behind, which hears
 //! `on_open` after the handshake, messages as `on_data`, and a close frame as `on_eof`. A protocol that
-//! has more use for a WebSocket learns of its query and of how it ended: [`Server::on_visit`],
-//! [`Server::on_lost`]. Its output is
+//! has more use for a WebSocket learns of its query and of how it ended: `Server::on_visit`,
+//! `Server::on_lost`. Its output is
 //! encoded by a [`Framing`](edgeloop_reactor::Framing), so a broadcast reaches browsers and others alike,
 //! and its line is encoded once. All other connections pass through as they are.
 //!

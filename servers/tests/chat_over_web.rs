@@ -621,6 +621,32 @@ fn a_page_does_not_come_back_from_a_banned_address() {
     assert_eq!(party.code(page), Some(1008));
 }
 
+/// A page that does not read slows its room down as any member does, and no longer once it is lost.
+#[test]
+fn a_page_that_reads_slowly_holds_its_room_up_until_it_is_lost() {
+    let mut party = Party::with(Settings {
+        rate: 0,
+        min_rate: 1024,
+        ..settings()
+    });
+    let [talker, listener] = ["tess", "lena"].map(|name| party.join_tcp(name));
+    let (page, seen) = party.join(TOKEN, "wendy");
+    party.reads(listener);
+    party.script.high_water(page, true);
+    let text = "x".repeat(1000);
+    (0..50).for_each(|_| party.types(talker, &text));
+    let heard = party.reads(listener).len();
+    assert!(heard < 20 * text.len(), "{heard} bytes at once");
+    party.script.close(page, Closed::SlowConsumer);
+    party.seconds_pass(1);
+    let heard = heard + party.reads(listener).len();
+    assert!(heard > 50 * text.len(), "{heard} bytes in all");
+    let (page, told) = party.back(seen);
+    assert_eq!(told.len(), 51);
+    party.types(talker, "on");
+    assert_eq!(party.hears(page), ["[tess] on"]);
+}
+
 /// Lines that wait for their author's pace are said before a page that goes away is away.
 #[test]
 fn lines_that_wait_are_said_before_the_page_is_away() {

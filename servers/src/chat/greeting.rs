@@ -13,7 +13,7 @@ use edgeloop_reactor::{ConnId, Outbox};
 
 use super::Chat;
 use super::reading::{PIECE, Reading};
-use super::telling::messages;
+use super::seat::messages;
 
 impl Chat {
     /// Sends the message of the day, or its first piece.

@@ -12,8 +12,7 @@ use edgeloop_reactor::{ConnId, Outbox, Peer};
 use super::bounds::{ENTRY, OTHERS_TURN, WORK_MAX};
 use super::history::Said;
 use super::name::Illegal;
-use super::seat::{Missed, Seat, Visit};
-use super::telling::messages;
+use super::seat::{Missed, Seat, Visit, messages};
 use super::{Chat, addresses};
 
 impl Chat {

@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use edgeloop_reactor::Peer;
+use memchr::memchr_iter;
 
 /// Number of pairs that are kept of a page.
 const ANCHORS: usize = 8;
@@ -56,6 +57,14 @@ impl Visit {
         let token = Token(token.into());
         Some(Visit { token, seen })
     }
+}
+
+/// Number of messages that lines are for a browser. A long line of the message of the day may come in
+/// several pieces without a newline.
+pub(super) fn messages(lines: &[u8]) -> u64 {
+    let ends = memchr_iter(b'\n', lines).count();
+    let is_cut = lines.last().is_some_and(|last| *last != b'\n');
+    (ends + usize::from(is_cut)) as u64
 }
 
 /// A moment: the room had been told so many lines, and the page had been sent so many messages.

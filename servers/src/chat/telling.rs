@@ -9,19 +9,11 @@
 //! `ANNOUNCED_MAX`, and while the room is behind, a room is told sums once per [`WINDOW`].
 
 use edgeloop_reactor::{ConnId, Outbox};
-use memchr::memchr_iter;
 
 use super::bounds::{ENTRY, HEARERS};
 use super::room::{Room, Step, WINDOW};
+use super::seat::messages;
 use super::{Chat, text};
-
-/// Number of messages that lines are for a browser. A long line of the message of the day may come in
-/// several pieces without a newline.
-pub(super) fn messages(lines: &[u8]) -> u64 {
-    let ends = memchr_iter(b'\n', lines).count();
-    let is_cut = lines.last().is_some_and(|last| *last != b'\n');
-    (ends + usize::from(is_cut)) as u64
-}
 
 impl Chat {
     /// Says a line of member `id` to its room.
