@@ -201,3 +201,30 @@ fn a_line_whose_fate_is_unknown_is_offered_to_the_user() {
     assert_eq!(perhaps.count(), 1, "{said:?}");
     ann.is_content_but_for_its_connections();
 }
+
+/// What the server has not got is sent again, once: the lines that the page is sent on its return show it.
+#[test]
+fn a_line_that_was_lost_on_the_way_is_sent_again() {
+    let Some(browser) = Browser::start("en") else {
+        return;
+    };
+    let server = start(&[]);
+    let mut bob = nc(&server, "bob");
+    let ann = Member::join(&browser, &server, "ann");
+    ann.says("first");
+    ann.tab.enter("got, but not answered");
+    ann.tab.evaluate("socket.send = () => {}");
+    ann.tab.enter("lost on the way");
+    bob.shows("[ann] got, but not answered");
+    bob.say("meanwhile\n");
+    ann.tab.evaluate("lost()");
+    ann.sees("[ann] lost on the way");
+    ann.is_in();
+    bob.shows("[ann] lost on the way");
+    for line in ["got, but not answered", "lost on the way"] {
+        let line = format!("[ann] {line}");
+        let heard = lines(&bob).iter().filter(|heard| **heard == line).count();
+        assert_eq!((ann.count(&line), heard), (1, 1), "{line}");
+    }
+    ann.is_content();
+}
