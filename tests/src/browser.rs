@@ -57,10 +57,15 @@ impl Browser {
             // Chromium refuses its sandbox to root, and the page is our own.
             .args(["--headless", "--no-sandbox", "--disable-gpu"])
             .args(["--disable-dev-shm-usage", "--disable-background-networking"])
+            .args(["--disable-breakpad", "--disable-crash-reporter"])
             .arg(format!("--lang={language}"))
             .arg(format!("--accept-lang={language}"))
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .args(["--remote-debugging-pipe", "about:blank"])
+            // It writes nothing outside of the profile.
+            .env("HOME", profile.path())
+            .env("XDG_CONFIG_HOME", profile.path())
+            .env("XDG_CACHE_HOME", profile.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
