@@ -8,6 +8,7 @@
 //! | module | purpose |
 //! |---|---|
 //! | [`server`] | start a server, learn its addresses, read its log and its counters, end it |
+//! | [`browser`] | a real browser: open pages, type into them, look at them |
 //! | [`call`] | `edgecall`, the client under test |
 //! | [`chat`] | members of a chat: one at a time, or hundreds driven by one thread |
 //! | [`client`] | client connections: deadlines, resets, filling the buffers on the way |
@@ -47,6 +48,7 @@
     reason = "a test harness reports by panicking"
 )]
 
+pub mod browser;
 pub mod call;
 pub mod chat;
 pub mod client;
