@@ -213,6 +213,21 @@ fn a_server_that_refuses_is_named_with_its_status() {
     assert!(rig.crew.is_hopeless());
 }
 
+/// A run that was cut short goes through its phases while handshakes are under way. Regression: such a
+/// connection was not counted when it opened, but when it ended, and fewer than none were open then.
+#[test]
+fn a_handshake_that_succeeds_too_late_opens_nothing() {
+    let mut rig: Rig<Web<Echo>> = Rig::new(plan(Kind::Echo, 2, 1)).open();
+    let answers = [0, 1].map(|place| rig.grant(place));
+    rig.tell_bytes(0, &answers[0]);
+    let mut rig = rig.in_phase(Phase::Measuring);
+    rig.tell_bytes(1, &answers[1]);
+    assert_eq!(rig.script.closed(rig.id(1)), Some(Closed::Aborted));
+    assert_eq!((rig.tally().connected, rig.crew.count().open), (1, 1));
+    rig.script.eof(rig.id(0));
+    assert_eq!(rig.crew.count().open, 0);
+}
+
 #[test]
 fn a_message_is_one_reply() {
     let mut rig = echo(3, 2);
