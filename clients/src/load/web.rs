@@ -55,7 +55,7 @@ pub(super) struct Web<L> {
     sessions: Vec<Session>,
 }
 
-/// How far a connection has come.
+/// The state of a connection.
 #[derive(Debug, Default)]
 enum Session {
     /// It is not open, or not known here any more.

@@ -42,7 +42,7 @@ fn close(code: u16) -> Vec<u8> {
     frame
 }
 
-/// What a load has sent.
+/// A frame that a load has sent.
 #[derive(Debug, PartialEq, Eq)]
 enum Sent {
     Text(Vec<u8>),
