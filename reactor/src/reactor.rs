@@ -384,7 +384,8 @@ impl<P: Protocol> Reactor<P> {
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         let left = |at: Millis| Duration::from_millis(at).saturating_sub(self.started.elapsed());
-        match self.core.has_work() {
+        // After a full wait more events may be left, for which a loop around this one sees no edge.
+        match self.core.has_work() || self.events.is_full() {
             true => Some(Duration::ZERO),
             false => self.core.timers.next().map(left),
         }

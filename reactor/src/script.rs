@@ -401,7 +401,7 @@ impl<P: Protocol> Script<P> {
         self.core.shared.pending
     }
 
-    /// What was counted so far.
+    /// The counters so far.
     #[cfg(test)]
     pub(crate) fn stats(&self) -> Stats {
         self.core.shared.stats

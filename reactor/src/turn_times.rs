@@ -1,4 +1,4 @@
-//! How long turns take: a histogram that one reactor writes and any thread reads.
+//! The durations of turns: a histogram that one reactor writes and any thread reads.
 //!
 //! Every cell has one writer, so an addition is a load and a store, and needs no locked instruction.
 //! A reader may see a turn in one cell and not yet in another.

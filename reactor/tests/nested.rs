@@ -3,11 +3,14 @@
 mod common;
 
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Heard, Notes, alone, echo, reactor, read_some, turn_until, write_some};
+use common::{Heard, Notes, alone, echo, reactor, read_some, sink, turn_until, write_some};
 use edgeloop_reactor::{Events, Interest, Limits, Outbox, Poll, Protocol, Reactor, Token};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 const STEP: Duration = Duration::from_millis(20);
 
@@ -148,5 +151,44 @@ fn a_reactor_serves_another_one_inside_it() {
         assert!(times.busy > Duration::ZERO && times.busy < Duration::from_secs(10));
         outer.stop();
         outer.run().unwrap();
+    });
+}
+
+/// A wait returns 512 events at the most. Regression: the outer reactor saw no edge for the others, which
+/// waited for a further event.
+#[test]
+fn more_events_than_one_wait_returns_are_all_seen_to() {
+    const CLIENTS: u64 = 600;
+    alone(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+        let mut inner = reactor(sink);
+        let at = inner.listen_on("0", 0).unwrap()[0].socket_addr().unwrap();
+        let mut outer = reactor(|_, _| {});
+        let received = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&received);
+        outer
+            .nest(inner, move |inner, _, _, _| {
+                inner.turn_for(Some(Duration::ZERO)).unwrap();
+                count.store(inner.stats().bytes_in, Ordering::Relaxed);
+                inner.timeout()
+            })
+            .unwrap();
+        let mut until_received = |bytes| {
+            while received.load(Ordering::Relaxed) < bytes {
+                outer.turn().unwrap();
+            }
+        };
+        let mut clients = Vec::new();
+        for number in 1..=CLIENTS {
+            let client = TcpStream::connect(at).unwrap();
+            write_some(&client, b"x");
+            until_received(number);
+            clients.push(client);
+        }
+        clients
+            .iter()
+            .for_each(|client| _ = write_some(client, b"y"));
+        until_received(2 * CLIENTS);
     });
 }

@@ -1,7 +1,7 @@
 //! `--metrics`: numbers for Prometheus, and a sign of health, over HTTP.
 //!
 //! Scrapers have a small reactor of their own, which the server's loop turns as part of its turns: it needs
-//! no thread, and what it says of the server is true at that moment. Its connections are none of the server's
+//! no thread, and the numbers are those of that moment. Its connections are none of the server's
 //! clients: they count in no counter and no limit, a server that is full answers them, and they are answered
 //! until the server has ended.
 //!
@@ -95,22 +95,19 @@ impl Metrics {
     pub(crate) fn turn(&mut self, is_stopping: bool) -> bool {
         self.reactor
             .call(|scrapes, _| scrapes.is_stopping = is_stopping);
-        self.make_turn();
-        self.reactor.protocol().has_waiting()
-    }
-
-    fn make_turn(&mut self) {
         // None of its errors can come about in a running loop.
         if let Err(error) = self.reactor.turn_for(Some(Duration::ZERO)) {
             log::debug!("the metrics cannot be served: {}", reason(&error));
         }
+        self.reactor.protocol().has_waiting()
     }
 
-    /// Answers the scrapers that wait for these numbers.
+    /// Answers the scrapers that wait for these numbers. The answers leave in the next turn, which
+    /// [`Metrics::timeout`] asks for at once: a turn made here could read a further request, whose edge
+    /// would be used up without an answer.
     pub(crate) fn answer(&mut self, numbers: Numbers<'_>) {
         let page = page(numbers, &Process::now(self.started));
         self.reactor.call(|scrapes, out| scrapes.answer(&page, out));
-        self.make_turn();
     }
 
     /// The time after which it needs a turn, whatever happens.
@@ -147,7 +144,7 @@ fn page(numbers: Numbers<'_>, process: &Process) -> String {
     text.into_string()
 }
 
-/// Where the metrics are, for the user.
+/// The URL of the metrics, as the user is told it.
 fn url(address: &Address) -> String {
     match address {
         Address::Tcp(at) => format!("http://{at}/metrics"),

@@ -63,7 +63,7 @@ struct State {
     courses: [Course; 2],
     /// Both ends of each connection, while its threads hold them: the client's and the other.
     connections: Vec<[Weak<TcpStream>; 2]>,
-    /// How many times all connections were reset. Those of before end.
+    /// Number of times that all connections were reset. Connections from before a reset end.
     resets: u64,
 }
 
@@ -78,7 +78,7 @@ struct Course {
     passed: u64,
 }
 
-/// What a sender sent, and when it is to arrive. No bytes are the end of the stream.
+/// Bytes of a sender, and the time at which they are to arrive. No bytes are the end of the stream.
 type Piece = (Instant, Vec<u8>);
 
 impl SlowLink {

@@ -80,6 +80,10 @@ impl Chat {
                 self.page.push(b'\n');
                 worker.send_line(place, &self.page, out);
             }
+            // Too late to take part: the run was cut short while this member joined.
+            Stage::Named if text.starts_with(b"*") && worker.phase() > Self::OPENS_UNTIL => {
+                worker.forget(place, out);
+            }
             Stage::Named if text.starts_with(b"*") => {
                 member.stage = Stage::Joined;
                 out.clear_timer(id);

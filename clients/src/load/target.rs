@@ -14,11 +14,16 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The server as a request names it in `Host`.
+    /// The server as a request names it in `Host`. The zone of an address has a meaning on this machine
+    /// only, and is left out (RFC 6874).
     pub(super) fn host(&self) -> String {
-        match &self.address {
+        let text = match &self.address {
             Address::Tcp(at) => at.to_string(),
             other => other.to_string(),
+        };
+        match (text.find('%'), text.find(']')) {
+            (Some(zone), Some(end)) => format!("{}{}", &text[..zone], &text[end..]),
+            _ => text,
         }
     }
 }
@@ -87,6 +92,9 @@ mod tests {
         }
         let target: Target = "ws://[::1]:80/".parse().unwrap();
         assert_eq!(target.host(), "[::1]:80");
+        let target: Target = "ws://[fe80::1%lo]:80/".parse().unwrap();
+        assert_eq!(target.to_string(), "ws://[fe80::1%lo]:80/");
+        assert_eq!(target.host(), "[fe80::1]:80");
         for wrong in [
             "ws://",
             "ws://localhost",

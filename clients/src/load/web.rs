@@ -55,7 +55,7 @@ pub(super) struct Web<L> {
     sessions: Vec<Session>,
 }
 
-/// How far a connection has come.
+/// The state of a connection.
 #[derive(Debug, Default)]
 enum Session {
     /// It is not open, or not known here any more.
@@ -83,6 +83,11 @@ impl<L: Spoken> Web<L> {
         };
         match handshake.push(data) {
             Ok(None) => return None,
+            // Too late to take part, like a connect that succeeds after that phase.
+            Ok(Some(_)) if worker.phase() > L::OPENS_UNTIL => {
+                *session = Session::None;
+                worker.forget(place, out);
+            }
             Ok(len @ Some(_)) => {
                 *session = Session::Open(Decoder::default());
                 let id = worker.connections.at(place);

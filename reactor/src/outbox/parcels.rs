@@ -189,8 +189,8 @@ impl Parcels {
         units + (self.all.len() - parcels) * WRITE
     }
 
-    /// Where the bytes of a broadcast lie for this framing, which are stored if they were not yet. It is
-    /// rare, and stays out of the loop over the recipients.
+    /// The range of a broadcast's bytes for this framing, which are stored if they were not yet. Calls are
+    /// rare, and the code stays out of the loop over the recipients.
     #[inline(never)]
     fn store(
         &mut self,

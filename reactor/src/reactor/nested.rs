@@ -1,6 +1,6 @@
 //! Another loop inside this one: one thread serves both, each with its own connections and limits.
 //!
-//! The inner loop is whatever waits on a descriptor: another [`Reactor`] most of all. Its connections count
+//! The inner loop is anything with a descriptor to wait for, most of all another [`Reactor`]. Its connections count
 //! in no limit and no counter of the outer one, which it does not keep running either, and it goes on
 //! while the outer one stops: so it suits a listener for operators.
 
@@ -22,6 +22,9 @@ impl<P: Protocol> Reactor<P> {
     /// reactor it makes a turn that does not wait ([`Reactor::turn_for`]). It returns the time after which
     /// it is to be called in any case ([`Reactor::timeout`]). It is lent this reactor's protocol, counters
     /// and outbox as well.
+    ///
+    /// An event that the inner loop has fetched raises no further edge. So `turn` either sees to all that it
+    /// leads to, or returns a time for the rest.
     ///
     /// Errors: `EBUSY` if a loop is nested already; those of epoll_ctl(2).
     pub fn nest<I: AsFd + Send + 'static>(

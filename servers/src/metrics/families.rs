@@ -1,4 +1,4 @@
-//! What is measured, under which names: those of the counters of `--stats`, in the forms of Prometheus.
+//! The metrics and their names: those of the counters of `--stats`, in the forms of Prometheus.
 //!
 //! A counter is named in the pattern that takes [`Stats`] apart, which has no `..`: a new one does not
 //! compile until it has a place here.
@@ -203,7 +203,7 @@ pub(crate) struct Clients {
     pub(crate) refused_address: u64,
 }
 
-/// What such a server knows: no more than who comes and goes.
+/// The metrics of such a server, which counts connections only.
 pub(super) fn clients(text: &mut Text, clients: &Clients) {
     let Clients {
         open,
@@ -247,7 +247,7 @@ fn accepts_and_refusals(text: &mut Text, accepted: u64, refusals: &[(&str, u64)]
     );
 }
 
-/// What is known of the process, under the names that all exporters share.
+/// Figures of the process, under the names that all exporters share.
 pub(super) fn process(text: &mut Text, process: &Process) {
     let help = "The version of the program.";
     text.info(

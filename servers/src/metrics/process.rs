@@ -1,4 +1,4 @@
-//! What the kernel says of this process, at the price of a few system calls that do not wait.
+//! The kernel's figures of this process. They cost a few system calls, none of which waits.
 
 use std::fs;
 use std::time::{Duration, SystemTime};

@@ -1,6 +1,6 @@
 //! HTTP for scrapers: GET and HEAD of two paths, on connections that are kept for the next request.
 //!
-//! A connection has one request at a time. What follows a request before its answer is ignored, and that
+//! A connection has one request at a time. Input that follows a request before its answer is ignored, and that
 //! answer is the connection's last: a client that sent more asks again on another one (RFC 9112, section
 //! 9.3.2).
 
@@ -16,7 +16,7 @@ use crate::web::{Answered, Head, Policy, Refusal, Request};
 
 /// The time for the whole head of a request: from its first byte, or from the start of the connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection waits for its next request: scrapers come every minute or more often.
+/// Longest wait of a connection for its next request: scrapers come every minute or more often.
 const NEXT_TIMEOUT: Duration = Duration::from_secs(150);
 const PLAIN: &str = "text/plain; charset=utf-8";
 

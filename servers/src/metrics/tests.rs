@@ -1,12 +1,16 @@
 //! Scrapers of a server that is not there: requests in pieces, and what comes of them.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
-use edgeloop_reactor::{Closed, ConnId, Script, Stats, TurnTimes};
+use edgeloop_reactor::{Closed, ConnId, Limits, Reactor, Script, Stats, TurnTimes};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::process::Process;
 use super::scrapes::Scrapes;
-use super::{Clients, Numbers, page};
+use super::{Clients, Metrics, Numbers, page};
 
 const GET: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -177,6 +181,43 @@ fn a_scraper_that_has_gone_is_not_answered() {
     let next = asked(&mut script, GET);
     answer(&mut script);
     assert!(text(&mut script, next).contains("the metrics"));
+}
+
+/// Regression: the request that came while another one was being answered waited for the next event.
+#[test]
+fn a_request_that_comes_while_another_is_answered_is_answered_without_a_further_event() {
+    let reactor = Reactor::new(Scrapes::default(), Limits::default()).unwrap();
+    let started = SystemTime::now();
+    let mut metrics = Metrics { reactor, started };
+    let address = "127.0.0.1:0".parse().unwrap();
+    let bound = metrics.reactor.listen(&address, 0).unwrap();
+    let at = bound[0].socket_addr().unwrap();
+    let [mut first, mut second] = [(); 2].map(|()| TcpStream::connect(at).unwrap());
+    while metrics.reactor.stats().connections < 2 {
+        metrics.turn(false);
+    }
+    first.write_all(GET.as_bytes()).unwrap();
+    assert!(metrics.turn(false));
+    second.write_all(GET.as_bytes()).unwrap();
+    metrics.answer(Numbers::Clients(Clients::default()));
+    while needs_a_turn(&metrics) {
+        if metrics.turn(false) {
+            metrics.answer(Numbers::Clients(Clients::default()));
+        }
+    }
+    for client in [&mut first, &mut second] {
+        client.set_nonblocking(true).unwrap();
+        let mut start = [0; 15];
+        client.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200 OK");
+    }
+}
+
+/// Whether a loop around this one would make a turn of it at once.
+fn needs_a_turn(metrics: &Metrics) -> bool {
+    let mut asked = [PollFd::new(metrics.as_fd(), PollFlags::POLLIN)];
+    let is_due = metrics.timeout() == Some(Duration::ZERO);
+    is_due || poll(&mut asked, PollTimeout::ZERO) == Ok(1)
 }
 
 /// The sum of the samples of a family.

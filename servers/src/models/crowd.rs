@@ -33,7 +33,7 @@ pub(super) struct Crowd<N> {
     words: &'static [AtomicU64],
 }
 
-/// What the acceptor knows of a client. Seats are used again, and never given up.
+/// The acceptor's record of a client. Seats are used again, and never given up.
 struct Seat<N> {
     word: &'static AtomicU64,
     taken: Option<Taken<N>>,

@@ -50,7 +50,7 @@ fn echoes() {
     assert!((counted - expected).abs() <= 10.0, "{planned}");
 }
 
-/// The same room, with members of both kinds at a time: each run hears its own members.
+/// One room has members of both kinds at a time: each run hears its own members.
 #[test]
 fn browsers_and_others_in_one_room() {
     let server = Launch::new("chat", &[HTTP, "127.0.0.1:0"])

@@ -14,7 +14,7 @@ pub(crate) fn measured(name: &str, addresses: &[&str]) -> Launch {
     Launch::new(name, addresses).args(&["--metrics", "0"])
 }
 
-/// Where its metrics are, from the line that says so.
+/// The URL of its metrics, from the log line that names it.
 pub(crate) fn url(server: &Server) -> String {
     let line = server.logs("metrics on ");
     let (_, url) = line.split_once("metrics on ").expect("an address");
@@ -66,7 +66,7 @@ pub(crate) fn sum(families: &[Family], name: &str) -> f64 {
     family.samples.iter().map(|sample| sample.value).sum()
 }
 
-/// The same in whole numbers.
+/// The value of a metric over all its labels, as a whole number.
 pub(crate) fn value(families: &[Family], name: &str) -> u64 {
     sum(families, name) as u64
 }
@@ -122,7 +122,7 @@ impl Raw {
         (head, String::from_utf8(body).expect("UTF-8"))
     }
 
-    /// What still comes until the end.
+    /// The bytes that still come, until the end.
     pub(crate) fn rest(&mut self) -> String {
         let mut rest = String::new();
         self.stream.read_to_string(&mut rest).expect("an end");

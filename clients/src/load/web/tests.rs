@@ -42,7 +42,7 @@ fn close(code: u16) -> Vec<u8> {
     frame
 }
 
-/// What a load has sent.
+/// A frame that a load has sent.
 #[derive(Debug, PartialEq, Eq)]
 enum Sent {
     Text(Vec<u8>),
@@ -211,6 +211,21 @@ fn a_server_that_refuses_is_named_with_its_status() {
     rig.script.eof(rig.id(1));
     assert_eq!(rig.problems(), [("closed early: end of file", 1)]);
     assert!(rig.crew.is_hopeless());
+}
+
+/// A run that was cut short goes through its phases while handshakes are under way. Regression: such a
+/// connection was not counted when it opened, but when it ended, and fewer than none were open then.
+#[test]
+fn a_handshake_that_succeeds_too_late_opens_nothing() {
+    let mut rig: Rig<Web<Echo>> = Rig::new(plan(Kind::Echo, 2, 1)).open();
+    let answers = [0, 1].map(|place| rig.grant(place));
+    rig.tell_bytes(0, &answers[0]);
+    let mut rig = rig.in_phase(Phase::Measuring);
+    rig.tell_bytes(1, &answers[1]);
+    assert_eq!(rig.script.closed(rig.id(1)), Some(Closed::Aborted));
+    assert_eq!((rig.tally().connected, rig.crew.count().open), (1, 1));
+    rig.script.eof(rig.id(0));
+    assert_eq!(rig.crew.count().open, 0);
 }
 
 #[test]
