@@ -133,7 +133,8 @@ fn high_water_that_is_over_before_the_protocol_was_told_is_not_told() {
 fn of_two_risen_connections_the_one_that_has_sunk_is_not_told() {
     let mut world = World::new(2);
     let ids = [world.wires[0].0, world.wires[1].0];
-    ids.map(|id| world.core.send_as_is(id, &[1; 60]));
+    ids.iter()
+        .for_each(|id| world.core.send_as_is(*id, &[1; 60]));
     assert_eq!(world.core.risen, ids);
     world.run(&[Step::Fetch(0, 30), Step::TurnOf(0)]);
     let throttled = ids.map(|id| {
