@@ -404,6 +404,8 @@ fn is_about_the_peer(errno: Errno) -> bool {
 mod tests {
     use std::net::UdpSocket;
 
+    use nix::sys::socket::{Shutdown, shutdown};
+
     use super::*;
     use crate::core::limits::Limits;
     use crate::outbox::Outbox;
@@ -517,6 +519,35 @@ mod tests {
         let mut buffer = [0; 8];
         let arrived = [(); 3].map(|()| peer.recv(&mut buffer).unwrap());
         assert_eq!(arrived, [3, 3, 5]);
+    }
+
+    struct Echo;
+
+    impl Protocol for Echo {
+        fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+            out.send_back(datagram.data);
+        }
+    }
+
+    #[test]
+    fn answers_that_can_never_be_sent_are_lost_and_hold_up_none() {
+        let (peer, at) = bound();
+        let id = ConnId {
+            slot: 7,
+            generation: 7,
+        };
+        let mut udp = Udp::connect(at, None, id, 0).unwrap();
+        let ours = local_address(udp.as_fd()).unwrap();
+        for bytes in [b"one", b"two"] {
+            peer.send_to(bytes, ours).unwrap();
+        }
+        shutdown(udp.fd.as_raw_fd(), Shutdown::Write).unwrap();
+        let mut core: Core<Fd, _> = Core::new(Echo, Limits::default());
+        udp.note(Ready::IN);
+        udp.visit(&mut core);
+        let stats = core.shared.stats;
+        assert_eq!((stats.datagrams_in, stats.datagrams_lost), (2, 2));
+        assert_eq!((stats.datagrams_out, udp.unanswered()), (0, 0));
     }
 
     #[test]
