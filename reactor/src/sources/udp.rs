@@ -551,6 +551,36 @@ mod tests {
     }
 
     #[test]
+    fn a_short_batch_shows_a_drained_socket_unless_an_error_was_reported() {
+        for (ready, reads) in [(Ready::IN, 1), (Ready::IN | Ready::ERR, 2)] {
+            let ((ours, at), (peer, _)) = (bound(), bound());
+            peer.send_to(b"x", at).unwrap();
+            let mut udp = Udp::new(ours.into(), 0);
+            let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+            udp.note(ready);
+            udp.visit(&mut core);
+            let stats = core.shared.stats;
+            assert_eq!((stats.reads, stats.again), (reads, reads - 1));
+            assert!(!udp.has_work());
+        }
+    }
+
+    #[test]
+    fn a_socket_of_which_every_receive_fails_rests_until_it_is_taken_from_the_starved_list() {
+        let no_socket = std::fs::File::open("/dev/null").unwrap();
+        let mut udp = Udp::new(no_socket.into(), 0);
+        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        udp.note(Ready::IN);
+        for visits in 1..3 {
+            udp.visit(&mut core);
+            assert!(udp.is_starved() && !udp.has_work());
+            assert_eq!(core.shared.stats.reads, visits * BATCH_BUDGET as u64);
+            udp.resume();
+            assert!(!udp.is_starved() && udp.has_work());
+        }
+    }
+
+    #[test]
     fn datagrams_that_find_the_receive_buffer_full_are_counted() {
         let ((ours, at), (peer, _)) = (bound(), bound());
         setsockopt(&ours, sockopt::RcvBuf, &4096).unwrap();
