@@ -503,6 +503,15 @@ mod tests {
         assert_eq!(core.shared.stats.datagrams_in, count as u64);
     }
 
+    /// Counts the datagrams that it gets back.
+    struct Returned(usize);
+
+    impl Protocol for Returned {
+        fn on_unsent(&mut self, _: u64, _: Vec<u8>, _: &mut Outbox) {
+            self.0 += 1;
+        }
+    }
+
     #[test]
     fn each_datagram_of_the_protocol_counts_as_sent_or_lost() {
         let ((ours, _), (peer, at)) = (bound(), bound());
@@ -512,10 +521,11 @@ mod tests {
             letters.push(at, bytes);
         }
         let mut udp = Udp::new(ours.into(), 0);
-        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        let mut core: Core<Fd, _> = Core::new(Returned(0), Limits::default());
         udp.send(0..4, &letters, &mut core);
         let stats = core.shared.stats;
         assert_eq!((stats.datagrams_out, stats.datagrams_lost), (3, 1));
+        assert_eq!(core.voice.protocol.0, 0, "it is too long at any time");
         let mut buffer = [0; 8];
         let arrived = [(); 3].map(|()| peer.recv(&mut buffer).unwrap());
         assert_eq!(arrived, [3, 3, 5]);
