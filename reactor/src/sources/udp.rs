@@ -525,6 +525,7 @@ mod tests {
         udp.send(0..4, &letters, &mut core);
         let stats = core.shared.stats;
         assert_eq!((stats.datagrams_out, stats.datagrams_lost), (3, 1));
+        assert_eq!(stats.bytes_out, 11);
         assert_eq!(core.voice.protocol.0, 0, "it is too long at any time");
         let mut buffer = [0; 8];
         let arrived = [(); 3].map(|()| peer.recv(&mut buffer).unwrap());
