@@ -404,6 +404,8 @@ fn is_about_the_peer(errno: Errno) -> bool {
 mod tests {
     use std::net::UdpSocket;
 
+    use nix::sys::socket::{Shutdown, shutdown};
+
     use super::*;
     use crate::core::limits::Limits;
     use crate::outbox::Outbox;
@@ -501,6 +503,15 @@ mod tests {
         assert_eq!(core.shared.stats.datagrams_in, count as u64);
     }
 
+    /// Counts the datagrams that it gets back.
+    struct Returned(usize);
+
+    impl Protocol for Returned {
+        fn on_unsent(&mut self, _: u64, _: Vec<u8>, _: &mut Outbox) {
+            self.0 += 1;
+        }
+    }
+
     #[test]
     fn each_datagram_of_the_protocol_counts_as_sent_or_lost() {
         let ((ours, _), (peer, at)) = (bound(), bound());
@@ -510,13 +521,74 @@ mod tests {
             letters.push(at, bytes);
         }
         let mut udp = Udp::new(ours.into(), 0);
-        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        let mut core: Core<Fd, _> = Core::new(Returned(0), Limits::default());
         udp.send(0..4, &letters, &mut core);
         let stats = core.shared.stats;
         assert_eq!((stats.datagrams_out, stats.datagrams_lost), (3, 1));
+        assert_eq!(stats.bytes_out, 11);
+        assert_eq!(core.voice.protocol.0, 0, "it is too long at any time");
         let mut buffer = [0; 8];
         let arrived = [(); 3].map(|()| peer.recv(&mut buffer).unwrap());
         assert_eq!(arrived, [3, 3, 5]);
+    }
+
+    struct Echo;
+
+    impl Protocol for Echo {
+        fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+            out.send_back(datagram.data);
+        }
+    }
+
+    #[test]
+    fn answers_that_can_never_be_sent_are_lost_and_hold_up_none() {
+        let (peer, at) = bound();
+        let id = ConnId {
+            slot: 7,
+            generation: 7,
+        };
+        let mut udp = Udp::connect(at, None, id, 0).unwrap();
+        let ours = local_address(udp.as_fd()).unwrap();
+        for bytes in [b"one", b"two"] {
+            peer.send_to(bytes, ours).unwrap();
+        }
+        shutdown(udp.fd.as_raw_fd(), Shutdown::Write).unwrap();
+        let mut core: Core<Fd, _> = Core::new(Echo, Limits::default());
+        udp.note(Ready::IN);
+        udp.visit(&mut core);
+        let stats = core.shared.stats;
+        assert_eq!((stats.datagrams_in, stats.datagrams_lost), (2, 2));
+        assert_eq!((stats.datagrams_out, udp.unanswered()), (0, 0));
+    }
+
+    #[test]
+    fn a_short_batch_shows_a_drained_socket_unless_an_error_was_reported() {
+        for (ready, reads) in [(Ready::IN, 1), (Ready::IN | Ready::ERR, 2)] {
+            let ((ours, at), (peer, _)) = (bound(), bound());
+            peer.send_to(b"x", at).unwrap();
+            let mut udp = Udp::new(ours.into(), 0);
+            let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+            udp.note(ready);
+            udp.visit(&mut core);
+            let stats = core.shared.stats;
+            assert_eq!((stats.reads, stats.again), (reads, reads - 1));
+            assert!(!udp.has_work());
+        }
+    }
+
+    #[test]
+    fn a_socket_of_which_every_receive_fails_rests_until_it_is_taken_from_the_starved_list() {
+        let no_socket = std::fs::File::open("/dev/null").unwrap();
+        let mut udp = Udp::new(no_socket.into(), 0);
+        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        udp.note(Ready::IN);
+        for visits in 1..3 {
+            udp.visit(&mut core);
+            assert!(udp.is_starved() && !udp.has_work());
+            assert_eq!(core.shared.stats.reads, visits * BATCH_BUDGET as u64);
+            udp.resume();
+            assert!(!udp.is_starved() && udp.has_work());
+        }
     }
 
     #[test]

@@ -254,6 +254,18 @@ mod tests {
     }
 
     #[test]
+    fn eight_steps_are_told_one_by_one_and_nine_are_counted() {
+        let ids: Vec<ConnId> = ids().take(10).collect();
+        let mut crowd = Crowd::default();
+        for id in &ids[..8] {
+            crowd.count(*id, Step::Out, Some(b"one\n"));
+        }
+        assert_eq!(crowd.summary_for(ids[9]), b"one\n".repeat(8));
+        crowd.count(ids[8], Step::Out, Some(b"one\n"));
+        assert_eq!(crowd.summary_for(ids[9]), b"* 9 people have left\n");
+    }
+
+    #[test]
     fn a_member_that_comes_in_a_crowd_is_told_of_later_steps() {
         let ids: Vec<ConnId> = ids().take(TOLD_BY_NAME + 1).collect();
         let mut crowd = Crowd::default();

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use super::kernel::Fault;
+use super::kernel::{Fake, Fault};
 use super::{HIGH_WATER, QUIT, Step, World, run};
+use crate::core::conn::Conn;
 use crate::core::timers::TimerKey;
 use crate::id::ConnId;
+use crate::outbox::Asked;
 use crate::protocol::Closed;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -124,6 +126,23 @@ fn high_water_that_is_over_before_the_protocol_was_told_is_not_told() {
     ]);
     world.come_to_an_end();
     world.check();
+}
+
+/// Two heartbeats find no room, and one of the peers reads before the protocol is told.
+#[test]
+fn of_two_risen_connections_the_one_that_has_sunk_is_not_told() {
+    let mut world = World::new(2);
+    let ids = [world.wires[0].0, world.wires[1].0];
+    ids.iter()
+        .for_each(|id| world.core.send_as_is(*id, &[1; 60]));
+    assert_eq!(world.core.risen, ids);
+    world.run(&[Step::Fetch(0, 30), Step::TurnOf(0)]);
+    let throttled = ids.map(|id| {
+        let is_throttled = |conn: &Conn<Fake>| conn.asked.contains(Asked::THROTTLE);
+        world.core.is(id, is_throttled)
+    });
+    assert_eq!(throttled, [false, true]);
+    assert_eq!(world.core.voice.protocol.under_low_water, 0);
 }
 
 #[test]
