@@ -2,11 +2,10 @@
 //!
 //! [`Web`] is a [`Protocol`] around another. Connections of a web listener speak HTTP with it; one that
 //! becomes a WebSocket is from then on an ordinary connection for the protocol behind, which hears
-//! `on_open` after the handshake, messages as `on_data`, and a close frame as `on_eof`. A protocol that
-//! has more use for a WebSocket learns of its query and of how it ended: `Server::on_visit`,
-//! `Server::on_lost`. Its output is
-//! encoded by a [`Framing`](edgeloop_reactor::Framing), so a broadcast reaches browsers and others alike,
-//! and its line is encoded once. All other connections pass through as they are.
+//! `on_open` after the handshake, messages as `on_data`, and a close frame as `on_eof`. A server that
+//! overrides `Server::on_visit` and `Server::on_lost` learns of a WebSocket's query and of how it ended.
+//! The output is encoded by a [`Framing`](edgeloop_reactor::Framing), so a broadcast reaches browsers and
+//! others alike, and its line is encoded once. All other connections pass through as they are.
 //!
 //! Extensions (RFC 7692, compression) and subprotocols are not offered. A request is a GET without a body,
 //! and its answer ends the connection.
@@ -141,13 +140,14 @@ impl<P: Server> Web<P> {
         out.set_framing(id, &LINES);
         self.sessions.insert(id, Session::Open(None));
         opened.tag = CLIENT;
-        let replaced = self.protocol.on_visit(id, opened, query, out);
-        if let Some(replaced) = replaced
-            && let Some(Session::Open(_)) = self.sessions.get(replaced)
-        {
+        let Some(replaced) = self.protocol.on_visit(id, opened, query, out) else {
+            return;
+        };
+        if let Some(Session::Open(_)) = self.sessions.get(replaced) {
             self.close(replaced, Some(Code::POLICY), out);
-            out.finish(replaced);
         }
+        // The protocol has forgotten it, even if its peer has closed it and the protocol was to end it.
+        out.finish(replaced);
     }
 
     fn answer(&mut self, id: ConnId, answer: &[u8], out: &mut Outbox) {

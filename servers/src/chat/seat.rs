@@ -159,6 +159,8 @@ impl Seat {
     /// The page is back, with `seen` messages received, and is sent so many messages and then `lines`
     /// lines of the history, all that it has missed or not.
     pub(super) fn come_back(&mut self, seen: u64, told: u64, notices: u64, lines: u64) {
+        // It may have said that it leaves, and come back before its last lines were said.
+        self.is_done = false;
         let before = seen + notices;
         // If it does not receive the notice that lines are missing, it is told so again.
         self.sure = if notices > 1 { before } else { seen };
