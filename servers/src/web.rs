@@ -79,6 +79,8 @@ pub struct Web<P> {
 enum End {
     /// By a close frame.
     Close(Option<Code>),
+    /// By a close frame within a message, which has not been said then.
+    Cut(Option<Code>),
     Failure(Failure),
 }
 
@@ -186,6 +188,10 @@ impl<P: Server> Web<P> {
                     _ => self.protocol.on_lost(id, out),
                 }
             }
+            Some(End::Cut(code)) => {
+                self.close(id, code, out);
+                out.finish(id);
+            }
             Some(End::Failure(failure)) => {
                 let (code, why) = (failure.code, failure.why);
                 log::debug!("connection {id:?} breaks the rules of WebSocket: {why}");
@@ -234,7 +240,12 @@ impl<P: Server> Web<P> {
                     }
                 }
                 Ok(Some(Event::Pong)) => {}
-                Ok(Some(Event::Close(code))) => return Some(End::Close(code)),
+                Ok(Some(Event::Close(code))) => {
+                    return Some(match decoder.is_between_messages() {
+                        true => End::Close(code),
+                        false => End::Cut(code),
+                    });
+                }
                 Err(failure) => return Some(End::Failure(failure)),
             }
         }
