@@ -132,7 +132,7 @@ pub struct Chat {
     motd: Arc<[u8]>,
     /// Connections that have not left, with or without a name.
     members: Members,
-    /// Of those that may come back on another connection, what they have received.
+    /// What the members that may come back on another connection have received.
     seats: ConnMap<Box<Seat>>,
     /// The members by the tokens of their seats.
     tokens: HashMap<Token, ConnId>,
@@ -333,7 +333,7 @@ impl Chat {
         }
         self.answer(id, out);
         if let Some(seat) = self.seats.get_mut(id) {
-            // Behind the list of names.
+            // The history follows the list of names, which is one message.
             seat.enter(told, messages(&self.page) - 1);
         }
         self.announce(id, Step::In, b"", out);

@@ -2,11 +2,10 @@
 //!
 //! [`Web`] is a [`Protocol`] around another. Connections of a web listener speak HTTP with it; one that
 //! becomes a WebSocket is from then on an ordinary connection for the protocol behind, which hears
-//! `on_open` after the handshake, messages as `on_data`, and a close frame as `on_eof`. A protocol that
-//! has more use for a WebSocket learns of its query and of how it ended: `Server::on_visit`,
-//! `Server::on_lost`. Its output is
-//! encoded by a [`Framing`](edgeloop_reactor::Framing), so a broadcast reaches browsers and others alike,
-//! and its line is encoded once. All other connections pass through as they are.
+//! `on_open` after the handshake, messages as `on_data`, and a close frame as `on_eof`. A server that
+//! overrides `Server::on_visit` and `Server::on_lost` learns of a WebSocket's query and of how it ended.
+//! The output is encoded by a [`Framing`](edgeloop_reactor::Framing), so a broadcast reaches browsers and
+//! others alike, and its line is encoded once. All other connections pass through as they are.
 //!
 //! Extensions (RFC 7692, compression) and subprotocols are not offered. A request is a GET without a body,
 //! and its answer ends the connection.
@@ -80,6 +79,8 @@ pub struct Web<P> {
 enum End {
     /// By a close frame.
     Close(Option<Code>),
+    /// By a close frame within a message, which has not been said then.
+    Cut(Option<Code>),
     Failure(Failure),
 }
 
@@ -141,13 +142,14 @@ impl<P: Server> Web<P> {
         out.set_framing(id, &LINES);
         self.sessions.insert(id, Session::Open(None));
         opened.tag = CLIENT;
-        let replaced = self.protocol.on_visit(id, opened, query, out);
-        if let Some(replaced) = replaced
-            && let Some(Session::Open(_)) = self.sessions.get(replaced)
-        {
+        let Some(replaced) = self.protocol.on_visit(id, opened, query, out) else {
+            return;
+        };
+        if let Some(Session::Open(_)) = self.sessions.get(replaced) {
             self.close(replaced, Some(Code::POLICY), out);
-            out.finish(replaced);
         }
+        // The protocol has forgotten it, even if its peer has closed it and the protocol was to end it.
+        out.finish(replaced);
     }
 
     fn answer(&mut self, id: ConnId, answer: &[u8], out: &mut Outbox) {
@@ -185,6 +187,10 @@ impl<P: Server> Web<P> {
                     Some(Code::NORMAL) => self.protocol.on_eof(id, out),
                     _ => self.protocol.on_lost(id, out),
                 }
+            }
+            Some(End::Cut(code)) => {
+                self.close(id, code, out);
+                out.finish(id);
             }
             Some(End::Failure(failure)) => {
                 let (code, why) = (failure.code, failure.why);
@@ -234,7 +240,12 @@ impl<P: Server> Web<P> {
                     }
                 }
                 Ok(Some(Event::Pong)) => {}
-                Ok(Some(Event::Close(code))) => return Some(End::Close(code)),
+                Ok(Some(Event::Close(code))) => {
+                    return Some(match decoder.is_between_messages() {
+                        true => End::Close(code),
+                        false => End::Cut(code),
+                    });
+                }
                 Err(failure) => return Some(End::Failure(failure)),
             }
         }

@@ -671,6 +671,35 @@ fn lines_that_wait_are_said_before_the_page_is_away() {
     assert_eq!(told[1..], ["[wendy] one", "[wendy] two", "[wendy] three"]);
 }
 
+/// A page that has said that it leaves, and is back before its lines are said, is a member as before.
+#[test]
+fn a_page_that_changes_its_mind_may_come_back_again() {
+    let mut party = Party::with(Settings {
+        rate: 1,
+        burst: 1,
+        ..settings()
+    });
+    let tcp = party.join_tcp("tess");
+    let (page, seen) = party.join(TOKEN, "wendy");
+    party.reads(tcp);
+    let end = frame(0x88, &DONE);
+    party
+        .script
+        .data(page, &[say("one"), say("two"), end].concat());
+    let (second, told) = party.back(seen);
+    assert_eq!(told[1..], ["[wendy] one"]);
+    party.script.eof(page);
+    assert!(
+        party.script.closed(page).is_some(),
+        "nothing more is said on it"
+    );
+    party.script.close(second, Closed::Reset);
+    party.seconds_pass(29);
+    assert_eq!(party.reads(tcp), "[wendy] one\n");
+    let (_, told) = party.back(seen + 2);
+    assert_eq!(told, ["* You are back as wendy in lobby."]);
+}
+
 #[test]
 fn a_stop_ends_what_is_kept_and_tells_pages_1001() {
     let mut party = Party::new();

@@ -25,6 +25,17 @@ pub fn dial(server: SocketAddr) -> TcpStream {
     with_deadlines(TcpStream::connect_timeout(&server, PATIENCE).expect("connect"))
 }
 
+/// Sends a request, and returns all that the server sends until it ends the connection.
+#[must_use]
+pub fn ask(server: SocketAddr, request: &[u8]) -> String {
+    let mut stream = dial(server);
+    stream.write_all(request).expect("write");
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    read.expect("an answer and an end");
+    answer
+}
+
 /// A socket that is not connected yet, so that the caller can set options first.
 fn tcp_socket() -> OwnedFd {
     let kind = SockType::Stream;

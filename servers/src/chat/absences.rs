@@ -20,7 +20,7 @@ struct Absence {
     why: &'static str,
 }
 
-/// All of them, by the connection that was lost. There are no more of them than there may be
+/// The memberships without a connection, by the connection that was lost. There are no more of them than there may be
 /// connections, neither in all nor from one address: a peer that comes and goes holds twice as many
 /// names as one that stays.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Absences {
 }
 
 impl Absences {
-    /// None, under the limits of a server.
+    /// An empty table, with bounds that follow from the limits of a server.
     pub(super) fn new(limits: &Limits) -> Absences {
         Absences {
             most: limits.max_connections,
@@ -97,7 +97,7 @@ impl Absences {
         self.all.is_empty()
     }
 
-    /// Keeps no membership from now on. Those that were kept are due.
+    /// Admits no membership from now on. Returns those that are kept: they are to be ended.
     pub(super) fn stop(&mut self) -> Vec<ConnId> {
         self.most = 0;
         self.all.keys().copied().collect()

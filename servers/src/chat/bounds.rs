@@ -139,7 +139,7 @@ impl Bounds {
             // The greeting: the names, the history with its ages, a piece of the message of the day.
             names,
             history::TOLD_MAX,
-            // Whose lines may be empty, with a header each for a browser.
+            // For a browser each line of the piece has a header, and the lines may be empty.
             2 * reading::PIECE,
             // Replies to its own commands: those of one callback before a timer and of one after
             // it, and the longest reply, which may have been begun just below the limit.

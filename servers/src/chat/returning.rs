@@ -68,7 +68,7 @@ impl Chat {
         self.note(&entry, out);
     }
 
-    /// Whether a ban holds for a member, by now or at the address that it comes back from.
+    /// Whether a member may not come back: its name was banned meanwhile, or its new address is banned.
     fn is_kept_out(&mut self, member: ConnId, peer: &Peer, out: &mut Outbox) -> bool {
         let Some(member) = self.members.get(member) else {
             return true;

@@ -77,21 +77,21 @@ struct Anchor {
 /// Lines of the history that were sent together, when the page entered its room or came back to it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Replay {
-    /// Number of messages before them.
+    /// Number of messages that were sent before these lines.
     sent: u64,
+    /// Number of these lines: they are the last ones up to the line with the number `told`.
     lines: u64,
-    /// They are the last so many of the lines up to this number.
     told: u64,
 }
 
 /// The lines of a room that a page has not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missed {
-    /// All lines after the one with this number, and
+    /// All lines after the one with this number are missed.
     pub(super) after: u64,
-    /// so many of the lines up to it, the last ones.
+    /// Number of the missed lines up to that one: the last ones.
     pub(super) before: u64,
-    /// There were others.
+    /// Other lines are missed too, whose numbers are not known any more.
     pub(super) has_more: bool,
 }
 
@@ -159,6 +159,8 @@ impl Seat {
     /// The page is back, with `seen` messages received, and is sent so many messages and then `lines`
     /// lines of the history, all that it has missed or not.
     pub(super) fn come_back(&mut self, seen: u64, told: u64, notices: u64, lines: u64) {
+        // It may have said that it leaves, and come back before its last lines were said.
+        self.is_done = false;
         let before = seen + notices;
         // If it does not receive the notice that lines are missing, it is told so again.
         self.sure = if notices > 1 { before } else { seen };
@@ -217,7 +219,9 @@ impl Seat {
             self.len += 1;
         } else {
             let [oldest, next, ..] = self.anchors;
-            self.sure = oldest.sent + (next.told - oldest.told);
+            // The lines before the next anchor are the last that the oldest one tells of. If the last of
+            // them was not sent, one message less shows that the page has received the others.
+            self.sure = next.sent.min(oldest.sent + (next.told - oldest.told));
             self.replay = Replay {
                 sent: next.sent,
                 lines: 0,
@@ -348,6 +352,7 @@ mod tests {
                 let is_sent = |line: &u64| *line > last && *line <= first;
                 prop_assert!(!messages[seen..].iter().any(is_sent), "a line would be lost: {missed:?}");
             }
+            prop_assert!(!seat.missed(messages.len() as u64).has_more, "all were received");
             prop_assert_eq!(seat.missed(u64::from(u32::MAX)).before, 0);
         }
     }
@@ -363,6 +368,15 @@ mod tests {
         let missed = |seen| seat.missed(seen).after;
         assert_eq!([1, 2, 3, 4, 5].map(missed), [40, 41, 42, 42, 43]);
         assert!(missed(6) >= 43, "more than it was sent");
+    }
+
+    #[test]
+    fn lines_that_were_never_sent_are_not_missing() {
+        let mut seat = seat();
+        seat.enter(0, 0);
+        (1..=20).for_each(|told| seat.skip(told));
+        let missed = seat.missed(0);
+        assert_eq!((missed.after, missed.has_more), (20, false));
     }
 
     #[test]

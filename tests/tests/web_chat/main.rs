@@ -7,14 +7,14 @@ mod returning;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::thread;
 
 use nix::sys::signal::Signal;
 use tempfile::tempdir;
 use tests::chat::Guest;
-use tests::client::{dial, dial_from};
+use tests::client::{ask, dial, dial_from};
 use tests::netcat::Netcat;
 use tests::server::Launch;
 use tests::source::{rust_files, workspace};
@@ -23,15 +23,6 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Error, Message};
 
 use page::{Page, TOKEN, WELCOME, room};
-
-/// Sends bytes to an address, and returns all that comes back until the end.
-fn ask(at: SocketAddr, request: &[u8]) -> String {
-    let mut stream = dial(at);
-    stream.write_all(request).expect("write");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
-}
 
 #[test]
 fn browsers_get_a_page_that_loads_nothing_from_elsewhere() {

@@ -228,3 +228,20 @@ fn a_line_that_was_lost_on_the_way_is_sent_again() {
     }
     ann.is_content();
 }
+
+/// The server drops a line that shows nothing, and answers `/me` without words by its syntax.
+#[test]
+fn lines_that_never_come_back_cost_no_connection() {
+    let Some(browser) = Browser::start("en") else {
+        return;
+    };
+    let server = start(&[]);
+    let ann = Member::join(&browser, &server, "ann");
+    ann.tab.evaluate("window.first = socket");
+    ann.tab.evaluate("submit('\\u200b\\n/me  ')");
+    ann.sees("* write /me TEXT");
+    ann.is_in();
+    assert_eq!(ann.tab.evaluate("socket === first"), true);
+    assert_eq!(ann.count("* write /me TEXT"), 1);
+    ann.is_content();
+}

@@ -42,8 +42,12 @@ fn hostile_lines_are_text_and_break_no_layout() {
     let word = "w".repeat(4096 - "\n".len());
     let link = "see https://example.org/?a=<b>&c=\"d\" and javascript:alert(1)";
     let mirrored = "\u{202e}gpj.exe \u{5d0}\u{5d1}";
-    bob.say(format!("{html}\n{word}\n{link}\n{mirrored}\n/me {html}\n"));
-    for line in [html, &word, link, "gpj.exe \u{5d0}\u{5d1}"] {
+    // Not a line to ann only, although it looks like one.
+    let forged = "to you] psst";
+    bob.say(format!(
+        "{html}\n{word}\n{link}\n{mirrored}\n{forged}\n/me {html}\n"
+    ));
+    for line in [html, &word, link, "gpj.exe \u{5d0}\u{5d1}", forged] {
         ann.sees(&format!("[bob] {line}"));
     }
     ann.sees(&format!("** bob {html}"));
