@@ -59,6 +59,6 @@ pub(crate) fn resolve(server: &Address) -> Result<Address, String> {
 }
 
 /// The failure of a server that cannot be reached.
-pub(crate) fn cannot_reach(server: &Address, why: impl Display) -> String {
+pub(crate) fn cannot_reach(server: &impl Display, why: impl Display) -> String {
     format!("cannot reach {server}: {why}")
 }

@@ -10,15 +10,16 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `options.rs`, `plan.rs` | the command line; the plan, and the part of each worker |
+//! | `target.rs`, `options.rs`, `plan.rs` | the server; the command line; the plan, and the part of each worker |
 //! | `clock.rs`, `content.rs` | the time, and when messages count; the content of messages |
 //! | `tally.rs` | counts, mismatches and problems |
 //! | `pace.rs`, `flow.rs` | when to send: closed and open loops; messages under way |
 //! | `hearing.rs`, `probe.rs` | of chat: the lines that members have heard; whether talkers are held back |
 //! | `crew.rs` | the phases, and the state that all workers share |
-//! | `connections.rs` | opening connections; their places |
+//! | `connections.rs`, `frames.rs` | opening connections; their places; frames of WebSockets |
 //! | `worker.rs` | the state and the protocol that all kinds of load share |
 //! | `echo.rs`, `datagrams.rs`, `chat.rs`, `sink.rs`, `connect.rs` | the kinds of load |
+//! | `web.rs` | WebSocket between the connections and a kind of load |
 //! | `server.rs`, `progress.rs` | the server as `/proc` shows it; the progress line |
 //! | `conductor.rs`, `run.rs` | a run, step by step; its threads and reactors |
 //! | `report.rs` | the report, as text and as JSON |
@@ -34,6 +35,7 @@ mod crew;
 mod datagrams;
 mod echo;
 mod flow;
+mod frames;
 mod hearing;
 pub(crate) mod options;
 mod pace;
@@ -47,6 +49,8 @@ mod run;
 mod server;
 mod sink;
 mod tally;
+mod target;
+mod web;
 mod worker;
 
 use std::time::Duration;

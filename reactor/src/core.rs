@@ -413,7 +413,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             TimerKey::Conn(slot) => self.run_deadline(slot),
             TimerKey::Search => self.search_for_vanished(),
             TimerKey::Retry => self.lists.feed(),
-            TimerKey::Stats | TimerKey::Grace | TimerKey::NextAddress => {}
+            TimerKey::Stats | TimerKey::Grace | TimerKey::NextAddress | TimerKey::Nested => {}
         }
     }
 

@@ -93,14 +93,14 @@
 //! | `core/lists.rs`, `core/work.rs` | sources that go on without an event; the budget of a turn |
 //! | `core/patience.rs`, `core/timers.rs` | how long a connection is kept; deadlines, and why idle timeouts cost next to nothing |
 //! | `core/buffer.rs` | bytes that the kernel would not take yet |
-//! | `core/limits.rs`, `core/stats.rs`, `rate_limited_log.rs` | every bound, what was counted, what is logged |
+//! | `core/limits.rs`, `core/stats.rs`, `turn_times.rs`, `rate_limited_log.rs` | every bound, what was counted and timed, what is logged |
 //! | `core/race.rs`, `core/racing.rs` | connecting to a name with several addresses |
 //! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/cases.rs`, `core/simulation/admission.rs`, `core/simulation/patience.rs`, `core/simulation/connects.rs`, `core/simulation/turns.rs` | the rules against a kernel as nasty as a kernel may be |
 //! | `sources.rs`, `sources/fd.rs`, `sources/listener.rs`, `sources/udp.rs` | the kinds of descriptors |
 //! | `sources/address.rs`, `sources/address/text.rs`, `sources/bound.rs`, `sources/bound/names.rs`, `reason.rs` | where they lead, and what is wrong if they do not |
 //! | `sources/signals.rs`, `sources/waker.rs` | signals, and other threads |
 //! | `sources/jobs.rs`, `sources/descriptors.rs` | the terminal's jobs; running out of descriptors |
-//! | `reactor.rs`, `reactor/accepting.rs`, `reactor/connecting.rs`, `reactor/commands.rs` | the turn of the loop; accepting within a budget; connects; commands of protocols |
+//! | `reactor.rs`, `reactor/accepting.rs`, `reactor/connecting.rs`, `reactor/commands.rs`, `reactor/nested.rs` | the turn of the loop; accepting within a budget; connects; commands of protocols; a loop in the loop |
 //! | `script.rs`, `script/memory.rs`, `script/turns.rs`, `script/splits.rs`, `script/tests.rs` | testing a protocol without sockets |
 //!
 //! # What is left out on purpose
@@ -132,6 +132,7 @@ pub mod recipes;
 mod script;
 mod sources;
 mod sys;
+mod turn_times;
 
 pub use crate::core::limits::Limits;
 pub use crate::core::stats::Stats;
@@ -139,7 +140,7 @@ pub use conn_map::ConnMap;
 pub use framing::Framing;
 pub use id::{ConnId, Data};
 pub use outbox::Outbox;
-pub use per_address::{AddressKey, Admission, PerAddress};
+pub use per_address::{AddressKey, Admission, DISPLACED_AFTER, PerAddress};
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, Datagram, Opened, Protocol};
 pub use rate_limited_log::RateLimitedLog;
@@ -151,6 +152,7 @@ pub use sources::bound::Bound;
 pub use sources::fd::Direction;
 pub use sources::signals::{SignalAction, Signals};
 pub use sources::waker::Waker;
+pub use turn_times::{TurnClock, TurnTimes};
 
 /// Helpers for the process of a program: descriptors, signals, errors in words.
 pub mod process {

@@ -1,13 +1,24 @@
 //! The limit of connections from one address.
 //!
 //! Without it, one client can hold all connections that a server has. The table below counts the
-//! connections of each address, so that the limit is kept, and knows the highest of these counts, so
-//! that a full server can make room at the cost of the address with most connections
-//! (`core/admission.rs`). Each operation is O(1), whatever the number of addresses.
+//! connections of each address, so that the limit is kept, and knows the highest of these counts. Each
+//! operation is O(1), whatever the number of addresses.
+//!
+//! The limit alone would let two addresses hold all connections, for as long as they like and without
+//! a byte sent. So a newcomer to a full server displaces a connection that has never sent a byte, is
+//! older than [`DISPLACED_AFTER`] and comes from the address with most connections, or nearly so
+//! ([`PerAddress::find_displaced`]). A peer that has sent anything is displaced by no other.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
+use std::time::Duration;
+
+/// Age below which a silent connection is not displaced: the time that a slow peer has for its first
+/// byte.
+pub const DISPLACED_AFTER: Duration = Duration::from_secs(10);
+/// Connections that are looked at for each newcomer to a full server.
+pub(crate) const LOOKS: usize = 64;
 
 /// Connections by the address of their peers, and the limit of each.
 #[derive(Debug)]
@@ -22,6 +33,8 @@ pub struct PerAddress {
     addresses: Vec<usize>,
     /// The number of connections that the address with most of them has.
     highest: usize,
+    /// The slot at which the next search for a connection to be displaced begins.
+    cursor: usize,
 }
 
 /// An address as connections are counted: an IPv4 address, or the /64 of an IPv6 address, since an
@@ -77,6 +90,7 @@ impl PerAddress {
             counts: HashMap::new(),
             addresses: Vec::new(),
             highest: 0,
+            cursor: 0,
         }
     }
 
@@ -130,10 +144,28 @@ impl PerAddress {
         }
     }
 
+    /// The connection that makes room for a newcomer to a full server. `silent` says of a slot of the
+    /// caller's table, which has this number of slots, the address and the name of its connection, if
+    /// that has never sent a byte and is older than [`DISPLACED_AFTER`].
+    ///
+    /// A search looks at 64 slots and goes on where the last one ended, so that a full server costs a
+    /// newcomer, and the other peers' time, a bounded number of steps.
+    pub fn find_displaced<T>(
+        &mut self,
+        slots: usize,
+        mut silent: impl FnMut(usize) -> Option<(AddressKey, T)>,
+    ) -> Option<T> {
+        (0..LOOKS.min(slots)).find_map(|_| {
+            let slot = self.cursor % slots;
+            self.cursor = slot + 1;
+            let (key, name) = silent(slot)?;
+            self.has_most(key).then_some(name)
+        })
+    }
+
     /// Whether an address has the most connections, or nearly: at least seven eighths as many as any
     /// other. Of two addresses that are nearly equal, either will do.
-    #[must_use]
-    pub fn has_most(&self, key: AddressKey) -> bool {
+    fn has_most(&self, key: AddressKey) -> bool {
         let nearly = self.highest - self.highest / 8;
         self.counts.get(&key).is_some_and(|count| *count >= nearly)
     }

@@ -8,6 +8,7 @@
 mod accepting;
 mod commands;
 mod connecting;
+mod nested;
 
 use std::fmt;
 use std::io;
@@ -36,6 +37,7 @@ use crate::sources::listener::Listener;
 use crate::sources::signals::{SignalAction, Signals};
 use crate::sources::udp::Udp;
 use crate::sources::waker::{Asked, Waker, Wakers};
+use crate::turn_times::TurnClock;
 
 /// Events fetched by one wait.
 const EVENTS: usize = 512;
@@ -51,6 +53,7 @@ enum Source {
     Conn(ConnId),
     Signals,
     Waker,
+    Nested,
     Listener(usize),
     Udp(usize),
 }
@@ -62,7 +65,8 @@ impl Source {
             Source::Conn(id) => id.token(),
             Source::Signals => Token(0),
             Source::Waker => Token(1),
-            Source::Listener(index) => Token(2 + 2 * index as u64),
+            Source::Nested => Token(2),
+            Source::Listener(index) => Token(4 + 2 * index as u64),
             Source::Udp(index) => Token(3 + 2 * index as u64),
         }
     }
@@ -73,7 +77,8 @@ impl Source {
             _ if id.generation > 0 => Source::Conn(id),
             0 => Source::Signals,
             1 => Source::Waker,
-            own if own.is_multiple_of(2) => Source::Listener(own as usize / 2 - 1),
+            2 => Source::Nested,
+            own if own.is_multiple_of(2) => Source::Listener(own as usize / 2 - 2),
             own => Source::Udp(own as usize / 2 - 1),
         }
     }
@@ -92,6 +97,9 @@ enum Phase {
 type Report = Box<dyn FnMut(&Stats) + Send>;
 
 type Callback<P> = Box<dyn FnMut(&mut P, &mut Outbox) + Send>;
+
+/// A turn of the loop inside this one (`reactor/nested.rs`).
+type Nested<P> = Box<dyn FnMut(&mut P, &Stats, &mut Outbox) -> Option<Duration> + Send>;
 
 /// Signals that the program handles beside those of [`Signals::HANDLED`], and its callback.
 struct Hook<P> {
@@ -117,6 +125,8 @@ pub struct Reactor<P> {
     shortages: RateLimitedLog,
     report: Option<Report>,
     report_every: Option<Duration>,
+    nested: Option<Nested<P>>,
+    turn_clock: Option<TurnClock>,
     started: Instant,
     phase: Phase,
 }
@@ -142,6 +152,8 @@ impl<P: Protocol> Reactor<P> {
             shortages: RateLimitedLog::default(),
             report: None,
             report_every: None,
+            nested: None,
+            turn_clock: None,
             started: Instant::now(),
             phase: Phase::Running,
         })
@@ -256,10 +268,17 @@ impl<P: Protocol> Reactor<P> {
         Ok(self.wakers.insert(wakers).waker())
     }
 
+    /// Measures how long each turn takes, from here on; the clock is read once more in each. Returns the
+    /// times, to be read at any time and from any thread.
+    pub fn time_turns(&mut self) -> TurnClock {
+        self.turn_clock.get_or_insert_default().clone()
+    }
+
     /// The counters as they are now.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.core.shared.stats;
+        stats.bytes_pending = self.core.shared.pending as u64;
         let missed = self.udp.iter().map(|(_, udp)| u64::from(udp.missed()));
         stats.datagrams_missed += missed.sum::<u64>();
         stats
@@ -308,11 +327,14 @@ impl<P: Protocol> Reactor<P> {
     /// to be readable ([`AsFd`]) and for no longer than [`Reactor::timeout`], then turns it, until
     /// [`Reactor::is_done`].
     pub fn turn_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.wait(timeout)?;
+        let began = self.wait(timeout)?;
         self.dispatch();
         self.run_timers();
         self.run_ready();
         self.carry_out_and_close();
+        if let Some(clock) = &self.turn_clock {
+            clock.record(self.started.elapsed().saturating_sub(began));
+        }
         Ok(())
     }
 
@@ -362,7 +384,8 @@ impl<P: Protocol> Reactor<P> {
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         let left = |at: Millis| Duration::from_millis(at).saturating_sub(self.started.elapsed());
-        match self.core.has_work() {
+        // After a full wait more events may be left, for which a loop around this one sees no edge.
+        match self.core.has_work() || self.events.is_full() {
             true => Some(Duration::ZERO),
             false => self.core.timers.next().map(left),
         }
@@ -385,17 +408,19 @@ impl<P: Protocol> Reactor<P> {
         self.started.elapsed().as_millis() as Millis
     }
 
-    /// Waits for events, until the next deadline or for no longer than `most`.
+    /// Waits for events, until the next deadline or for no longer than `most`, and returns when the wait
+    /// was over.
     ///
     /// The clock is read twice a turn, after the wait and before it: callbacks take time too, and a
     /// wait that did not count it would be late by as much.
-    fn wait(&mut self, most: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, most: Option<Duration>) -> io::Result<Duration> {
         let timeout = self.timeout().into_iter().chain(most).min();
         self.poll.wait(&mut self.events, timeout)?;
-        self.core.begin_turn(self.clock());
+        let began = self.started.elapsed();
+        self.core.begin_turn(began.as_millis() as Millis);
         self.core.shared.stats.turns += 1;
         self.core.shared.stats.events += self.events.len() as u64;
-        Ok(())
+        Ok(began)
     }
 
     /// Gives each event to its source, while the share of the events lasts; from there on, events of
@@ -417,6 +442,7 @@ impl<P: Protocol> Reactor<P> {
                 Source::Udp(index) => self.deliver_datagrams(index, event.ready, waits),
                 Source::Signals => self.take_signals(),
                 Source::Waker => self.wake(),
+                Source::Nested => self.turn_nested(),
             }
         }
     }
@@ -527,6 +553,7 @@ impl<P: Protocol> Reactor<P> {
                     }
                 }
                 TimerKey::NextAddress => self.try_next_addresses(),
+                TimerKey::Nested => self.turn_nested(),
                 TimerKey::Service
                 | TimerKey::Retry
                 | TimerKey::Search

@@ -44,6 +44,8 @@ pub use self::splits::every_split;
 use crate::core::Core;
 use crate::core::conn::State;
 use crate::core::limits::Limits;
+#[cfg(test)]
+use crate::core::stats::Stats;
 use crate::core::timers::millis;
 use crate::id::{ConnId, Data};
 use crate::outbox::{Asked, Outbox};
@@ -397,6 +399,12 @@ impl<P: Protocol> Script<P> {
     #[cfg(test)]
     pub(crate) fn pending(&self) -> usize {
         self.core.shared.pending
+    }
+
+    /// The counters so far.
+    #[cfg(test)]
+    pub(crate) fn stats(&self) -> Stats {
+        self.core.shared.stats
     }
 
     fn event(&mut self, id: ConnId, ready: Ready) {

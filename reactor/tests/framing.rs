@@ -1,5 +1,6 @@
 //! A connection with a framing among others without: what each of them receives, and when.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use edgeloop_reactor::{
@@ -115,6 +116,36 @@ fn a_broadcast_reaches_each_in_its_own_framing() {
     for framed in [framed, other] {
         assert_eq!(script.take_output(framed), b"[ONE][TWO]");
     }
+}
+
+/// Recipients of two framings and of none take turns.
+#[test]
+fn a_broadcast_is_encoded_once_for_each_framing() {
+    thread_local! {
+        static ENCODED: Cell<u32> = const { Cell::new(0) };
+    }
+    static COUNTED: Framing = Framing {
+        encode: |bytes, out| {
+            ENCODED.set(ENCODED.get() + 1);
+            out.extend(bytes.iter().rev());
+        },
+        end: b"",
+        heartbeat: (Duration::ZERO, b""),
+    };
+    let mut script = Script::new(Room::default());
+    let ids: Vec<ConnId> = (0..9).map(|_| script.open()).collect();
+    script.call(|_, out| {
+        for three in ids.chunks(3) {
+            out.set_framing(three[1], &BRACKETS);
+            out.set_framing(three[2], &COUNTED);
+        }
+        out.broadcast(ids.iter().copied(), b"abc");
+    });
+    for three in ids.chunks(3) {
+        let heard = [0, 1, 2].map(|index| script.take_output(three[index]));
+        assert_eq!(heard, [&b"abc"[..], b"[abc]", b"cba"]);
+    }
+    assert_eq!(ENCODED.get(), 1);
 }
 
 #[test]

@@ -123,6 +123,63 @@ fn clients_that_find_no_descriptor_are_refused_and_the_listener_waits_for_an_edg
     });
 }
 
+/// A limit on descriptors below the spare one leaves nothing to accept or to refuse a client with.
+#[test]
+fn a_client_that_cannot_even_be_refused_is_accepted_later_without_an_edge() {
+    alone(|| {
+        let mut reactor = reactor(echo);
+        let bound = reactor.listen_on("0", 0).unwrap();
+        let client = TcpStream::connect(bound[0].socket_addr().unwrap()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+        let turned = reactor.turn();
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        turned.unwrap();
+        let stats = reactor.stats();
+        assert_eq!((stats.refused_descriptors, stats.accept_paused), (0, 1));
+        write_some(&client, b"hello");
+        turn_until(&mut reactor, |_| read_some(&client) == b"hello");
+    });
+}
+
+#[test]
+fn clients_over_a_limit_are_counted_by_it_and_told_of_that_of_their_address() {
+    alone(|| {
+        let of_all = Limits {
+            max_connections: 1,
+            ..Limits::default()
+        };
+        let of_an_address = Limits {
+            max_per_address: Some(1),
+            refusals: vec![(0, "too many\n")],
+            ..Limits::default()
+        };
+        let cases = [
+            (of_all, "", [1, 0, 0]),
+            (of_an_address, "too many\n", [0, 1, 2]),
+        ];
+        for (limits, farewell, counts) in cases {
+            let mut reactor = reactor_with(limits, echo);
+            let bound = reactor.listen_on("0", 0).unwrap();
+            let at = bound[0].socket_addr().unwrap();
+            let [first, mut second] = [(); 2].map(|()| TcpStream::connect(at).unwrap());
+            write_some(&second, b"hi");
+            turn_at_once(&mut reactor);
+            let mut heard = String::new();
+            // A client whose input was not read sees a reset.
+            second.read_to_string(&mut heard).unwrap_or_default();
+            assert_eq!(heard, farewell);
+            let stats = reactor.stats();
+            let counted = [stats.refused_limit, stats.refused_address, stats.bytes_in];
+            assert_eq!(counted, counts);
+            assert_eq!((stats.accepted, stats.refused), (1, 1));
+            assert_eq!(stats.reads, stats.refused_address);
+            drop(first);
+        }
+    });
+}
+
 #[test]
 fn the_near_end_of_a_connection_is_known_where_that_costs_nothing() {
     alone(|| {

@@ -26,11 +26,14 @@
 //! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
 //! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
+//! | `returning.rs`, `absences.rs`, `members.rs` | a page that has lost its connection, and comes back |
+//! | `seat.rs` | what such a page has received |
 //! | `ignored.rs`, `bans.rs`, `addresses.rs` | ignore lists; the operator's bans, and whom they hit |
 //! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: shown, read, and found |
 //! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's terminal: state, input, output |
 //! | `transcript.rs` | the record of all lines |
 
+mod absences;
 mod addresses;
 mod bans;
 mod bounds;
@@ -44,6 +47,7 @@ mod ignored;
 mod input;
 mod keys;
 mod member;
+mod members;
 mod motd;
 mod name;
 mod operator;
@@ -53,7 +57,9 @@ mod pace;
 mod queue;
 mod ranking;
 mod reading;
+mod returning;
 mod room;
+mod seat;
 mod settings;
 mod telling;
 #[cfg(test)]
@@ -62,6 +68,7 @@ mod text;
 mod transcript;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -72,18 +79,21 @@ use edgeloop_reactor::{
 };
 use slab::Slab;
 
+use self::absences::Absences;
 use self::addresses::Addresses;
 use self::bans::Bans;
 use self::bounds::{Bounds, ENTRY};
 use self::history::Said;
 use self::ignored::IgnoredNames;
 use self::member::{Kept, Member};
+use self::members::Members;
 use self::name::{Directory, Illegal, Rules};
 use self::operator::Operator;
 pub(crate) use self::options::ChatCommand;
 use self::pace::Rates;
 use self::ranking::Ranking;
 use self::room::{Room, Step};
+use self::seat::{Seat, Token, Visit, messages};
 pub use self::settings::Settings;
 pub use self::transcript::Transcript;
 use crate::harmless::harmless;
@@ -121,7 +131,12 @@ pub struct Chat {
     /// The message of the day, as it is shown.
     motd: Arc<[u8]>,
     /// Connections that have not left, with or without a name.
-    members: ConnMap<Member>,
+    members: Members,
+    /// What the members that may come back on another connection have received.
+    seats: ConnMap<Box<Seat>>,
+    /// The members by the tokens of their seats.
+    tokens: HashMap<Token, ConnId>,
+    absences: Absences,
     /// The member that has each name.
     names: Directory<ConnId>,
     /// Names on at least one ignore list.
@@ -164,7 +179,10 @@ impl Chat {
             bans: Bans::default(),
             settings,
             name_rules,
-            members: ConnMap::new(),
+            members: Members::default(),
+            seats: ConnMap::new(),
+            tokens: HashMap::new(),
+            absences: Absences::new(&Limits::default()),
             names: Directory::new(name_rules),
             ignored: IgnoredNames::default(),
             rooms: Slab::new(),
@@ -202,7 +220,7 @@ impl Chat {
     fn welcome(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         self.addresses.opened(id, &peer);
         self.members.insert(id, Member::new(peer));
-        out.send(id, WELCOME);
+        self.send(id, WELCOME, out);
         if !self.settings.login_timeout.is_zero() {
             out.set_timer(id, self.settings.login_timeout);
         }
@@ -220,8 +238,11 @@ impl Chat {
     /// Dismisses a newcomer whose name is not legal, or taken.
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
         let wanted = harmless(&wanted[..wanted.len().min(SHOWN_MAX)]);
+        let peer = self.members.get_mut(id).and_then(Member::take_peer);
+        let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
         let reason = illegal.reason();
-        self.note(&format!("refused the name '{wanted}': {reason}"), out);
+        let entry = format!("refused the name '{wanted}' from {from}: {reason}");
+        self.note(&entry, out);
         self.dismiss(id, reason, out);
     }
 
@@ -299,7 +320,7 @@ impl Chat {
             let _ = write!(self.page, "* {age} ");
             self.page.extend_from_slice(&said.line);
         }
-        let place = room.enter(id);
+        let (place, told) = (room.enter(id), room.told);
         let count = room.members().len();
         self.ranking
             .change(&room.name, Some(count - 1), Some(count));
@@ -311,6 +332,10 @@ impl Chat {
             }
         }
         self.answer(id, out);
+        if let Some(seat) = self.seats.get_mut(id) {
+            // The history follows the list of names, which is one message.
+            seat.enter(told, messages(&self.page) - 1);
+        }
         self.announce(id, Step::In, b"", out);
     }
 
@@ -333,6 +358,9 @@ impl Chat {
         };
         let (number, place) = (member.room, member.place);
         let room = &mut self.rooms[number as usize];
+        if let Some(seat) = self.seats.get_mut(id) {
+            seat.leave(room.told);
+        }
         room.ignoring -= usize::from(member.ignores_some());
         if let Some(moved) = room.leave(place)
             && let Some(moved) = self.members.get_mut(moved)
@@ -367,6 +395,9 @@ impl Chat {
         self.fall(id, out);
         self.leave_queue(id, out);
         self.leave(id, out);
+        if let Some(seat) = self.take_seat(id) {
+            self.tokens.remove(&seat.token);
+        }
         if let Some(mut member) = self.members.remove(id) {
             let mut ignored = member.take_ignored();
             out.charge(ignored.len() * ENTRY);
@@ -397,17 +428,19 @@ impl Protocol for Chat {
 
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
         if Some(id) == self.operator.stdin {
-            self.operator_has_ended(out);
-        } else {
-            self.read_end(id, out);
+            return self.operator_has_ended(out);
         }
+        if let Some(seat) = self.seats.get_mut(id) {
+            seat.is_done = true;
+        }
+        self.read_end(id, out);
     }
 
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
         match why {
             // All connections close, and no member is left to tell.
             Closed::Shutdown => self.forget(id, out),
-            why => self.part(id, why.reason(), b"", out),
+            why => self.depart(id, why.reason(), out),
         }
         self.addresses.closed(id);
         self.operator_is_full(id, false, out);
@@ -434,6 +467,7 @@ impl Protocol for Chat {
     fn on_service_timer(&mut self, out: &mut Outbox) {
         self.ticking = false;
         self.sum_up(out);
+        self.miss_the_absent(out);
         self.tell_operator_what_is_missing(out);
         if let Some(transcript) = &mut self.transcript {
             transcript.flush();
@@ -453,6 +487,7 @@ impl Protocol for Chat {
     }
 
     fn on_stop(&mut self, out: &mut Outbox) {
+        self.keep_none(out);
         self.operator.gets_up(out);
     }
 
@@ -483,15 +518,40 @@ impl Server for Chat {
 
     /// Sets the limits from the chat's own bounds: a member's pending output comes from other
     /// members, and it is their input that waits for it.
-    fn adjust(&self, limits: &mut Limits) {
+    fn adjust(&mut self, limits: &mut Limits) {
         if let lines @ 1.. = self.settings.history {
             let most = history::BYTES_MAX / 1024;
             log::info!("history: the last {lines} lines of a room, {most} KiB of them at the most");
         }
         self.bounds.adjust(&self.settings, limits);
+        self.absences = Absences::new(limits);
+    }
+
+    fn takes_query(&self, query: &str) -> bool {
+        query.is_empty() || Visit::parse(query).is_some()
+    }
+
+    fn on_visit(
+        &mut self,
+        id: ConnId,
+        opened: Opened,
+        query: &str,
+        out: &mut Outbox,
+    ) -> Option<ConnId> {
+        self.bounds.has_headers = true;
+        if let Some(visit) = Visit::parse(query) {
+            return self.visit(id, opened.peer, visit, out);
+        }
+        self.on_open(id, opened, out);
+        None
+    }
+
+    fn on_lost(&mut self, id: ConnId, out: &mut Outbox) {
+        self.read_end(id, out);
     }
 
     fn on_served(&mut self, out: &mut Outbox) {
+        self.keep_none(out);
         self.operator.leave(out);
     }
 

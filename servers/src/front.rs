@@ -16,6 +16,7 @@ pub(crate) struct Front<P> {
     client: Option<ConnId>,
     /// The one datagram was served. Further ones, fetched by the same call, are dropped.
     served: bool,
+    is_stopping: bool,
     /// The peers of open connections, for the log; empty if connections are not logged.
     peers: ConnMap<Peer>,
 }
@@ -27,12 +28,18 @@ impl<P> Front<P> {
             once,
             client: None,
             served: false,
+            is_stopping: false,
             peers: ConnMap::new(),
         }
     }
 
     pub(crate) fn protocol(&self) -> &P {
         &self.protocol
+    }
+
+    /// Whether a stop has begun.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping
     }
 
     pub(crate) fn protocol_mut(&mut self) -> &mut P {
@@ -65,7 +72,6 @@ impl<P: Server> Protocol for Front<P> {
         on_connect_error(id: ConnId, tag: u64, why: Closed);
         on_unsent(tag: u64, datagram: Vec<u8>);
         on_wake();
-        on_stop();
     }
 
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
@@ -110,6 +116,11 @@ impl<P: Server> Protocol for Front<P> {
             out.stop_listening();
             self.protocol.on_served(out);
         }
+    }
+
+    fn on_stop(&mut self, out: &mut Outbox) {
+        self.is_stopping = true;
+        self.protocol.on_stop(out);
     }
 
     fn on_reload(&mut self, out: &mut Outbox) {

@@ -12,6 +12,7 @@
 //! | `serve.rs` | serves in the way that the user has chosen |
 //! | `workers.rs`, `models.rs` | several reactors; a process or a thread for each client |
 //! | `on_reactor.rs`, `front.rs` | one reactor; the log and `--once` in front of a protocol |
+//! | `metrics.rs`, `metrics/` | numbers for Prometheus |
 //! | `web.rs`, `web/` | HTTP and WebSocket in front of a protocol |
 //! | `listen.rs`, `place.rs`, `limits.rs` | addresses, and what the process may use |
 //! | `screen.rs`, `terminal.rs` | a person at a terminal |
@@ -31,6 +32,7 @@ mod limits;
 pub mod line;
 mod listen;
 mod logging;
+mod metrics;
 mod models;
 mod on_reactor;
 mod options;

@@ -11,6 +11,10 @@ use crate::options::Options;
 const RESERVED_DESCRIPTORS: usize = 8;
 /// Descriptors of each reactor itself: epoll, the spare one, signals, waker, standard streams.
 const DESCRIPTORS_OF_A_WORKER: usize = 8;
+/// Connections of scrapers (`--metrics`) at one time.
+pub(crate) const SCRAPERS: usize = 16;
+/// Descriptors for scrapers besides their connections: listeners, epoll, the spare one, a waker.
+const DESCRIPTORS_FOR_SCRAPERS: usize = 8;
 
 /// Time, and bytes of further input, that a client has after the server has ended its connection,
 /// while the last bytes are on their way to it. It counts as a connection until then.
@@ -58,7 +62,12 @@ pub(crate) fn say_limits(options: &Options, max_connections: usize, cause: &str)
 /// The user's limit of connections, lowered to the number of descriptors if need be.
 pub(crate) fn max_connections(options: &Options, descriptors: u64) -> usize {
     let for_workers = options.workers * (options.addresses.len() + DESCRIPTORS_OF_A_WORKER);
-    let reserved = open_descriptors().unwrap_or(0) + for_workers + RESERVED_DESCRIPTORS;
+    let for_scrapers = match options.metrics {
+        Some(_) => SCRAPERS + DESCRIPTORS_FOR_SCRAPERS,
+        None => 0,
+    };
+    let reserved =
+        open_descriptors().unwrap_or(0) + for_workers + for_scrapers + RESERVED_DESCRIPTORS;
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let possible = descriptors.saturating_sub(reserved).max(1);
     let wanted = options.max_connections.unwrap_or(possible);

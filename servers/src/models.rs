@@ -19,13 +19,14 @@
 //!
 //! Read `blocking.rs` first: the conversation, which is the same in both models. Then `fork.rs` and
 //! `thread.rs`, whose processes and threads hold such conversations, and `acceptor.rs`, the loop
-//! that starts them.
+//! that starts them, with `crowd.rs`, which says whom a full server lets in.
 
 mod acceptor;
 mod blocking;
 mod capacity;
 mod client;
 mod conversation;
+mod crowd;
 mod doors;
 mod fork;
 mod sys;

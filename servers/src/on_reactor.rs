@@ -8,11 +8,12 @@ use edgeloop_reactor::{Direction, Limits, Reactor, Stats};
 
 use crate::front::Front;
 use crate::listen::{Share, cannot_listen};
+use crate::metrics::{Metrics, Numbers};
 use crate::server::{Server, Turns};
 
 /// A reactor with a protocol and its front.
 pub(crate) fn reactor<S: Server>(
-    protocol: S,
+    mut protocol: S,
     once: bool,
     mut limits: Limits,
 ) -> Result<Reactor<Front<S>>, String> {
@@ -59,6 +60,25 @@ pub(crate) fn serve_share<S: Server>(
             .map_err(|error| cannot_listen(&address, &error))?;
     }
     Ok(())
+}
+
+/// Serves scrapers in the turns of the reactor.
+pub(crate) fn nest_metrics<S: Server>(
+    reactor: &mut Reactor<Front<S>>,
+    metrics: Metrics,
+) -> Result<(), String> {
+    let clock = reactor.time_turns();
+    let nested = reactor.nest(metrics, move |metrics, front, stats, _| {
+        if metrics.turn(front.is_stopping()) {
+            metrics.answer(Numbers::Reactors {
+                stats,
+                turns: &clock.read(),
+                count: 1,
+            });
+        }
+        metrics.timeout()
+    });
+    nested.map_err(|error| format!("cannot serve the metrics: {}", reason(&error)))
 }
 
 /// Runs the reactor until its end. An error is the server's failure, or the reactor's.

@@ -77,6 +77,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) stats: Option<Duration>,
 
+    /// Serve numbers for Prometheus at /metrics, and a sign of health at /healthz, over HTTP at this
+    /// address: PORT, HOST:PORT, unix:PATH or unix:@NAME; 127.0.0.1 unless a host is given. The
+    /// models fork and thread count connections only
+    #[arg(long, value_name = "ADDR", value_parser = metrics_address)]
+    pub(crate) metrics: Option<Address>,
+
     /// Log each connection (-v), and more (-vv)
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -135,6 +141,9 @@ impl Options {
                     "only the reactor serves UDP, Unix sockets and HTTP: leave out --model",
                 );
             }
+            if matches!(self.metrics, Some(Address::Unix(_))) {
+                return Err("only the reactor serves Unix sockets: give --metrics a port");
+            }
         }
         if self.workers > 1 && self.once {
             return Err("--once serves one client, which is one worker's: leave out --workers");
@@ -160,6 +169,15 @@ impl Options {
             return Err("a conversation needs a stream: this server does not speak UDP");
         }
         Ok(())
+    }
+}
+
+/// The address of the metrics: any that a stream can come from, with `http://` in front or without.
+fn metrics_address(text: &str) -> Result<Address, String> {
+    let place: Place = text.parse().map_err(|error| format!("{error}"))?;
+    match place.address {
+        Address::Udp(_) => Err("HTTP needs a stream: write PORT, HOST:PORT or unix:PATH".into()),
+        address => Ok(address),
     }
 }
 

@@ -8,7 +8,7 @@ use edgeloop_reactor::{Address, HostPort, ParseAddressError};
 /// The tag of the connections that listeners accept.
 pub(crate) const CLIENT: u64 = 0;
 /// The tag of those that speak HTTP. Tags between the two are a server's own.
-pub(crate) const WEB: u64 = u64::MAX;
+pub const WEB: u64 = u64::MAX;
 
 /// Where a server listens, and what its clients speak there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use crate::front::Front;
 use crate::limits::limits;
 use crate::listen::{listen, resolve};
 use crate::logging;
+use crate::metrics::Metrics;
 use crate::models::{self, Conversation};
-use crate::on_reactor::{adopt_stdin, adopt_stdout, reactor, run, serve_share};
+use crate::on_reactor::{adopt_stdin, adopt_stdout, nest_metrics, reactor, run, serve_share};
 use crate::options::{Model, Options};
 use crate::place::Place;
 use crate::print;
@@ -81,6 +82,7 @@ pub(crate) fn start_alone<S: Server>(
     let limits = limits(options)?;
     // Names are resolved before signals are handled: Ctrl-C ends a resolution that takes long.
     let addresses = resolve(options, default_port)?;
+    let metrics = Metrics::open(options)?;
     let mut reactor = reactor(protocol, options.once, limits)?;
     let redraw = |front: &mut Front<S>, out: &mut Outbox| front.protocol_mut().on_redraw(out);
     reactor
@@ -90,6 +92,9 @@ pub(crate) fn start_alone<S: Server>(
     reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
     adopt_stdout(&mut reactor, io::stdout().as_fd().try_clone_to_owned())?;
     adopt_stdin(&mut reactor)?;
+    if let Some(metrics) = metrics {
+        nest_metrics(&mut reactor, metrics)?;
+    }
     for share in listen(&addresses, options, 1, |_| Ok(()))? {
         serve_share(&mut reactor, share)?;
     }

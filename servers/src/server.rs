@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::Args;
-use edgeloop_reactor::{Limits, Outbox, Protocol, Stats};
+use edgeloop_reactor::{ConnId, Limits, Opened, Outbox, Protocol, Stats};
 
 use crate::options::Options;
 pub(crate) use crate::place::{CLIENT, WEB};
@@ -15,9 +15,36 @@ pub trait Server: Protocol {
         StandardStreams::default()
     }
 
-    /// Changes the limits as the server needs them.
-    fn adjust(&self, limits: &mut Limits) {
+    /// Changes the limits as the server needs them, and is the place to learn of them.
+    fn adjust(&mut self, limits: &mut Limits) {
         let _ = limits;
+    }
+
+    /// Whether a WebSocket may be opened with this query: what follows the `?` in its address, and is
+    /// empty if there is none. Otherwise its request is refused.
+    fn takes_query(&self, query: &str) -> bool {
+        let _ = query;
+        true
+    }
+
+    /// A WebSocket was opened with this query: heard in place of `on_open`. Returns the WebSocket whose
+    /// place it takes, if there is one, which the server has forgotten: it is closed.
+    fn on_visit(
+        &mut self,
+        id: ConnId,
+        opened: Opened,
+        query: &str,
+        out: &mut Outbox,
+    ) -> Option<ConnId> {
+        let _ = query;
+        self.on_open(id, opened, out);
+        None
+    }
+
+    /// The peer of a WebSocket sends no more, but has not said that it is done (with code 1000): its
+    /// user may come back. Heard in place of `on_eof`.
+    fn on_lost(&mut self, id: ConnId, out: &mut Outbox) {
+        self.on_eof(id, out);
     }
 
     /// With `--once`: the one client has been served. The server ends as soon as its remaining

@@ -2,9 +2,10 @@
 //!
 //! [`Web`] is a [`Protocol`] around another. Connections of a web listener speak HTTP with it; one that
 //! becomes a WebSocket is from then on an ordinary connection for the protocol behind, which hears
-//! `on_open` after the handshake, messages as `on_data`, and a close frame as `on_eof`. Its output is
-//! encoded by a [`Framing`](edgeloop_reactor::Framing), so a broadcast reaches browsers and others alike,
-//! and its line is encoded once. All other connections pass through as they are.
+//! `on_open` after the handshake, messages as `on_data`, and a close frame as `on_eof`. A server that
+//! overrides `Server::on_visit` and `Server::on_lost` learns of a WebSocket's query and of how it ended.
+//! The output is encoded by a [`Framing`](edgeloop_reactor::Framing), so a broadcast reaches browsers and
+//! others alike, and its line is encoded once. All other connections pass through as they are.
 //!
 //! Extensions (RFC 7692, compression) and subprotocols are not offered. A request is a GET without a body,
 //! and its answer ends the connection.
@@ -15,11 +16,13 @@
 //! | `web/session.rs` | how far one connection has come |
 //! | `web/site.rs` | what is served where |
 //! | `web/policy.rs` | which hosts and origins are allowed |
+//! | `web/handshake.rs` | the handshake of a WebSocket: the server's part, and a client's |
 //! | `web/request.rs`, `web/response.rs` | HTTP: the head of a request, and answers |
 //! | `web/lines.rs` | lines as text messages |
 //! | `web/frame.rs`, `web/utf8.rs` | frames: decoded and encoded |
 
-mod frame;
+pub mod frame;
+pub mod handshake;
 mod lines;
 mod policy;
 mod request;
@@ -37,15 +40,17 @@ use edgeloop_reactor::{
 };
 
 pub use self::policy::Policy;
+pub(crate) use self::request::{Head, Request};
 pub use self::response::Page;
+pub(crate) use self::response::{Answered, Refusal};
 pub use self::site::Site;
+pub use crate::place::WEB;
 
 use self::frame::{Code, Event, Failure, push_close, push_part_header, push_pong};
 use self::lines::{LINES, SILENCE};
-use self::response::Refusal;
 use self::session::{Knock, Session};
 use self::site::{Answer, Speech};
-use crate::server::{CLIENT, Server, StandardStreams, WEB, forward};
+use crate::server::{CLIENT, Server, StandardStreams, forward};
 
 /// The time within which the whole head of a request must come.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,10 +79,15 @@ pub struct Web<P> {
 enum End {
     /// By a close frame.
     Close(Option<Code>),
+    /// By a close frame within a message, which has not been said then.
+    Cut(Option<Code>),
     Failure(Failure),
 }
 
 impl<P: Server> Web<P> {
+    /// The tag of the connections that speak HTTP.
+    pub const TAG: u64 = WEB;
+
     /// A protocol with this site in front of it.
     #[must_use]
     pub fn new(protocol: P, site: Site) -> Web<P> {
@@ -102,19 +112,20 @@ impl<P: Server> Web<P> {
             return;
         };
         let Knock { opened, head } = &mut **knock;
+        let takes_query = |query: &str| self.protocol.takes_query(query);
         let answer = match head.push(&data) {
             Ok(None) => return,
             Ok(Some(len)) => head
                 .parse()
-                .and_then(|request| self.site.answer(&request))
+                .and_then(|request| self.site.answer(&request, takes_query))
                 .map(|answer| (answer, len)),
             Err(refusal) => Err(refusal),
         };
         match answer {
-            Ok((Answer::Handshake(answer), len)) => {
+            Ok((Answer::Handshake { answer, query }, len)) => {
                 let opened = *opened;
                 out.send(id, &answer);
-                self.open(id, opened, out);
+                self.open(id, opened, &query, out);
                 if !out.has_ended(id) {
                     self.read_frames(id, &mut data[len..], out);
                 }
@@ -124,14 +135,21 @@ impl<P: Server> Web<P> {
         }
     }
 
-    /// A connection has become a WebSocket.
-    fn open(&mut self, id: ConnId, mut opened: Opened, out: &mut Outbox) {
+    /// A connection has become a WebSocket. A query may be a secret, and is not logged.
+    fn open(&mut self, id: ConnId, mut opened: Opened, query: &str, out: &mut Outbox) {
         log::debug!("connection {id:?} is a WebSocket");
         out.clear_timer(id);
         out.set_framing(id, &LINES);
         self.sessions.insert(id, Session::Open(None));
         opened.tag = CLIENT;
-        self.protocol.on_open(id, opened, out);
+        let Some(replaced) = self.protocol.on_visit(id, opened, query, out) else {
+            return;
+        };
+        if let Some(Session::Open(_)) = self.sessions.get(replaced) {
+            self.close(replaced, Some(Code::POLICY), out);
+        }
+        // The protocol has forgotten it, even if its peer has closed it and the protocol was to end it.
+        out.finish(replaced);
     }
 
     fn answer(&mut self, id: ConnId, answer: &[u8], out: &mut Outbox) {
@@ -165,7 +183,14 @@ impl<P: Server> Web<P> {
         match end {
             Some(End::Close(code)) => {
                 self.close(id, code, out);
-                self.protocol.on_eof(id, out);
+                match code {
+                    Some(Code::NORMAL) => self.protocol.on_eof(id, out),
+                    _ => self.protocol.on_lost(id, out),
+                }
+            }
+            Some(End::Cut(code)) => {
+                self.close(id, code, out);
+                out.finish(id);
             }
             Some(End::Failure(failure)) => {
                 let (code, why) = (failure.code, failure.why);
@@ -210,12 +235,17 @@ impl<P: Server> Web<P> {
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     if out.queued(id) < PONG_QUEUE_MAX {
-                        push_pong(&payload, &mut self.frame);
+                        push_pong(&payload, None, &mut self.frame);
                         out.send_unframed(id, &self.frame);
                     }
                 }
                 Ok(Some(Event::Pong)) => {}
-                Ok(Some(Event::Close(code))) => return Some(End::Close(code)),
+                Ok(Some(Event::Close(code))) => {
+                    return Some(match decoder.is_between_messages() {
+                        true => End::Close(code),
+                        false => End::Cut(code),
+                    });
+                }
                 Err(failure) => return Some(End::Failure(failure)),
             }
         }
@@ -224,7 +254,7 @@ impl<P: Server> Web<P> {
     /// Sends a close frame, the last of this WebSocket.
     fn close(&mut self, id: ConnId, code: Option<Code>, out: &mut Outbox) {
         self.frame.clear();
-        push_close(code, &mut self.frame);
+        push_close(code, None, &mut self.frame);
         out.send_unframed(id, &self.frame);
         out.set_framing(id, &SILENCE);
         self.sessions.insert(id, Session::Closed);
@@ -264,7 +294,8 @@ impl<P: Server> Protocol for Web<P> {
 
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
         match self.sessions.get(id) {
-            None | Some(Session::Open(None)) => self.protocol.on_eof(id, out),
+            None => self.protocol.on_eof(id, out),
+            Some(Session::Open(None)) => self.protocol.on_lost(id, out),
             // A peer that ends within a message has not said it.
             Some(Session::Head(_) | Session::Answered | Session::Open(Some(_))) => out.finish(id),
             // The protocol was told when the close frame came, and ends the connection in its time.
@@ -329,8 +360,28 @@ impl<P: Server> Server for Web<P> {
         self.protocol.streams()
     }
 
-    fn adjust(&self, limits: &mut Limits) {
+    fn adjust(&mut self, limits: &mut Limits) {
         self.protocol.adjust(limits);
+        // What the protocol tells a peer that is refused is no answer to a browser.
+        limits.refusals.push((WEB, response::TOO_MANY));
+    }
+
+    fn takes_query(&self, query: &str) -> bool {
+        self.protocol.takes_query(query)
+    }
+
+    fn on_visit(
+        &mut self,
+        id: ConnId,
+        opened: Opened,
+        query: &str,
+        out: &mut Outbox,
+    ) -> Option<ConnId> {
+        self.protocol.on_visit(id, opened, query, out)
+    }
+
+    fn on_lost(&mut self, id: ConnId, out: &mut Outbox) {
+        self.protocol.on_lost(id, out);
     }
 
     fn on_served(&mut self, out: &mut Outbox) {

@@ -18,13 +18,14 @@ use edgeloop_reactor::{Limits, Signals};
 
 use crate::limits::limits;
 use crate::listen::{Share, listen, resolve};
+use crate::metrics::Metrics;
 use crate::on_reactor::{adopt_stdout, reactor, run, serve_share};
 use crate::options::Options;
 use crate::server::Server;
 use crate::{ending, logging};
 use mail::{Mail, News};
 use printer::Printer;
-use supervisor::Supervisor;
+use supervisor::{Supervisor, scrape};
 
 /// Serves with `count` reactors until a signal, or until one of them fails.
 pub(crate) fn serve<S: Server>(
@@ -36,12 +37,14 @@ pub(crate) fn serve<S: Server>(
     logging::start(options.log_level(), options.log_file.as_deref())?;
     let limits = share_of(limits(options)?, count);
     let addresses = resolve(options, default_port)?;
+    let mut metrics = Metrics::open(options)?;
     // Threads inherit that these signals are blocked, so that none of them is interrupted.
     let signals =
         Signals::new().map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
     let failed = |error: io::Error| format!("cannot start the workers: {}", reason(&error));
     let (sender, letters) = channel();
-    let supervisor = Supervisor::new(count, letters, options.grace);
+    let scrapers = metrics.as_mut().map(Metrics::waker).transpose()?;
+    let supervisor = Supervisor::new(count, letters, options.grace, scrapers);
     let mut reactor = supervisor.on_reactor(&signals).map_err(failed)?;
     let bell = reactor.waker().map_err(failed)?;
     let prints = protocol().streams().stdout.is_some();
@@ -54,8 +57,12 @@ pub(crate) fn serve<S: Server>(
             limits: limits.clone(),
             stdout: pipes.next(),
             mail: Mail::new(index, &sender, &bell),
+            is_timed: metrics.is_some(),
         };
         worker.start(index, protocol.clone()).map_err(failed)?;
+    }
+    if let Some(metrics) = metrics {
+        reactor.nest(metrics, scrape).map_err(failed)?;
     }
     let own = Mail::new(count, &sender, &bell);
     reactor.report(options.stats, move |_| own.send(News::ReportIsDue));
@@ -81,6 +88,8 @@ struct Worker {
     /// The pipe to the printer, for a server that prints.
     stdout: Option<OwnedFd>,
     mail: Mail,
+    /// It measures its turns, for scrapers.
+    is_timed: bool,
 }
 
 impl Worker {
@@ -105,8 +114,9 @@ impl Worker {
         let waker = reactor
             .waker()
             .map_err(|error| format!("cannot start a worker: {}", reason(&error)))?;
-        self.mail.send(News::Started(waker));
-        let mail = self.mail;
+        let clock = self.is_timed.then(|| reactor.time_turns());
+        self.mail.send(News::Started(waker, clock));
+        let mail = self.mail.clone();
         reactor.report(None, move |stats| {
             mail.send(News::Counted(Box::new(*stats)))
         });
@@ -114,6 +124,9 @@ impl Worker {
             adopt_stdout(&mut reactor, Ok(stdout))?;
         }
         serve_share(&mut reactor, self.share)?;
-        run(&mut reactor)
+        let served = run(&mut reactor);
+        // Its last counters stay in the sum.
+        self.mail.send(News::Counted(Box::new(reactor.stats())));
+        served
     }
 }

@@ -25,6 +25,17 @@ pub fn dial(server: SocketAddr) -> TcpStream {
     with_deadlines(TcpStream::connect_timeout(&server, PATIENCE).expect("connect"))
 }
 
+/// Sends a request, and returns all that the server sends until it ends the connection.
+#[must_use]
+pub fn ask(server: SocketAddr, request: &[u8]) -> String {
+    let mut stream = dial(server);
+    stream.write_all(request).expect("write");
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    read.expect("an answer and an end");
+    answer
+}
+
 /// A socket that is not connected yet, so that the caller can set options first.
 fn tcp_socket() -> OwnedFd {
     let kind = SockType::Stream;
@@ -45,10 +56,15 @@ pub fn dial_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
 /// Connects with a receive buffer of about `bytes`, so that the server's replies soon have to wait.
 #[must_use]
 pub fn dial_narrow(server: SocketAddr, bytes: usize) -> TcpStream {
+    with_deadlines(connect_narrow(server, bytes).expect("connect"))
+}
+
+/// As [`dial_narrow`], to a server that may refuse, and without deadlines.
+pub(crate) fn connect_narrow(server: SocketAddr, bytes: usize) -> nix::Result<TcpStream> {
     let socket = tcp_socket();
-    setsockopt(&socket, sockopt::RcvBuf, &bytes).expect("SO_RCVBUF");
-    connect(socket.as_raw_fd(), &SockaddrStorage::from(server)).expect("connect");
-    with_deadlines(TcpStream::from(socket))
+    setsockopt(&socket, sockopt::RcvBuf, &bytes)?;
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(server))?;
+    Ok(TcpStream::from(socket))
 }
 
 pub(crate) fn with_deadlines(stream: TcpStream) -> TcpStream {

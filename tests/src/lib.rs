@@ -8,6 +8,7 @@
 //! | module | purpose |
 //! |---|---|
 //! | [`server`] | start a server, learn its addresses, read its log and its counters, end it |
+//! | [`browser`] | a real browser: open pages, type into them, look at them |
 //! | [`call`] | `edgecall`, the client under test |
 //! | [`chat`] | members of a chat: one at a time, or hundreds driven by one thread |
 //! | [`client`] | client connections: deadlines, resets, filling the buffers on the way |
@@ -16,8 +17,10 @@
 //! | [`program`] | a running program: write to its stdin, collect its output |
 //! | [`foreign`] | `nc`, `ncat`, `socat` and `telnet` in the place of our programs |
 //! | [`link`] | a slow link, between two network namespaces |
+//! | [`slow_link`] | a slow link without namespaces: a proxy that delays, limits and cuts |
 //! | [`namespace`] | a test's own host names, or its own network |
 //! | [`netcat`] | the real `nc`, fed from a file |
+//! | [`package`] | packages of Python's index |
 //! | [`process`] | a process in `/proc`: memory, descriptors, state; limits; waiting with a deadline |
 //! | [`sockets`] | the sockets of a process, as `ss` and `netstat` show them |
 //! | [`source`] | the source files of the project |
@@ -45,6 +48,7 @@
     reason = "a test harness reports by panicking"
 )]
 
+pub mod browser;
 pub mod call;
 pub mod chat;
 pub mod client;
@@ -54,10 +58,12 @@ pub mod foreign;
 pub mod link;
 pub mod namespace;
 pub mod netcat;
+pub mod package;
 pub mod process;
 pub mod program;
 pub mod random;
 pub mod server;
+pub mod slow_link;
 pub mod sockets;
 pub mod source;
 pub mod strace;

@@ -166,9 +166,7 @@ fn the_readme_names_every_command_and_option() {
     let (section, _) = section.split_once("\n## ").expect("the next section");
     let help = Launch::new("chat", &[]).args(&["--help"]).run().stdout;
     let (_, options) = help.split_once("Options of chat:").expect("a heading");
-    let (options, _) = options
-        .split_once("Options of every server:")
-        .expect("another");
+    let (options, _) = options.split_once("Options for http://:").expect("another");
     let options = options
         .lines()
         .filter_map(|line| line.trim().strip_prefix("--"));

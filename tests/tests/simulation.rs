@@ -47,6 +47,11 @@ fn chat_in_a_simulated_world() {
 }
 
 #[test]
+fn a_program_that_connects_in_a_simulated_world() {
+    seeds_pass("calls");
+}
+
+#[test]
 fn past_failures_stay_mended() {
     let printed = simulate(&["--regressions"]);
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/simulate/regressions");

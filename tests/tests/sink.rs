@@ -301,7 +301,7 @@ fn a_thousand_visits_leave_nothing_behind() {
         server.stats_until("all have left", |stats| {
             stats.get("accepted") == 1000 && stats.get("connections") == 0
         });
-        assert_eq!(children(pid), [], "{way:?}");
+        assert!(children(pid).is_empty(), "{way:?}");
         until("no thread is left", || threads(pid) == workers);
         server.descriptors_return_to(descriptors);
         server.signal(Signal::SIGTERM);

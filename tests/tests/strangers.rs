@@ -6,17 +6,18 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::time::Instant;
 
+use nix::poll::PollFlags;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use tempfile::tempdir;
 
-use tests::MIB;
 use tests::call::Call;
 use tests::chat::chat;
-use tests::client::{dial, dial_from, dial_narrow, is_closed, ping, send_all_it_takes};
+use tests::client::{dial, dial_from, dial_narrow, is_closed, ping, ready, send_all_it_takes};
 use tests::namespace::{command, network_of, own_network};
 use tests::process::resident_bytes;
 use tests::server::{Launch, MODELS, Server};
+use tests::{MIB, until};
 
 /// Lines of the chat's log that may follow each other at once.
 const ENTRIES_AT_ONCE: usize = 100;
@@ -79,6 +80,7 @@ fn refused_clients_fill_no_disk() {
 
 const HOME: Ipv4Addr = Ipv4Addr::new(127, 0, 8, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 8, 2);
+const THIRD: Ipv4Addr = Ipv4Addr::new(127, 0, 8, 3);
 
 /// Two connections from one address are allowed, and a third one is closed, until one of the two has
 /// gone. Another address has two of its own.
@@ -134,6 +136,55 @@ fn max_per_ip_holds_for_chat_and_talk() {
     other.read_to_string(&mut busy).expect("a reason");
     assert_eq!(busy, "busy\n");
     assert_eq!(server.stats().get("refused_address"), 1);
+}
+
+/// A stranger from a third address is served once the silent peers of two are ten seconds old, and
+/// one of them makes room. Peers that have sent a byte stay, however long they are silent after that.
+#[test]
+fn in_every_model_a_silent_peer_makes_room_and_one_that_has_spoken_does_not() {
+    let full = |(name, model)| {
+        let launch = Launch::new(name, &["127.0.0.1:0"]).model(model);
+        let limits = ["--max-connections", "6", "--max-per-ip", "3"];
+        let server = launch.args(&limits).start();
+        let silent = [HOME, HOME, OTHER, OTHER].map(|from| dial_from(from, server.tcp()));
+        let spoken = [HOME, OTHER].map(|from| dial_from(from, server.tcp()));
+        spoken
+            .iter()
+            .for_each(|mut peer| peer.write_all(b"x\n").expect("write"));
+        server.stats_until("all are in", |stats| stats.get("connections") == 6);
+        assert!(is_closed(dial(server.tcp())), "{name} --model {model}");
+        (server, silent, spoken)
+    };
+    let all = MODELS
+        .into_iter()
+        .flat_map(|model| ["echo", "upper", "sink"].map(|name| (name, model)));
+    for (server, silent, spoken) in all.map(full).collect::<Vec<_>>() {
+        let mut asked = 7;
+        let newcomers = [6, 7].map(|others| {
+            let mut newcomer = None;
+            until("a silent peer makes room", || {
+                let mut dialled = dial_from(THIRD, server.tcp());
+                // Fails if it is refused already.
+                let _ = dialled.write_all(b"y\n");
+                newcomer = Some(dialled);
+                asked += 1;
+                let stats = server.stats_until("it is accepted or refused", |stats| {
+                    stats.get("accepted") + stats.get("refused") == asked
+                });
+                stats.get("accepted") > others
+            });
+            newcomer.expect("it was dialled")
+        });
+        let stats = server.stats_until("both have ended", |stats| stats.get("connections") == 6);
+        assert_eq!(stats.get("closed_displaced"), 2, "{stats:?}");
+        let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
+        let gone = |peer: &TcpStream| ready(peer, hung_up, 0);
+        for of_one_address in silent.chunks(2) {
+            let gone = of_one_address.iter().filter(|peer| gone(peer));
+            assert_eq!(gone.count(), 1, "{stats:?}");
+        }
+        assert!(!spoken.iter().chain(&newcomers).any(gone));
+    }
 }
 
 /// Each worker has its share, rounded up.

@@ -4,15 +4,14 @@
 //! and say so, where Python or the index is missing.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use nix::fcntl::{Flock, FlockArg};
 use tempfile::tempdir;
 use tests::command::command;
+use tests::package::python_package;
 use tests::program::Program;
 use tests::server::Launch;
-use tests::{skip, until};
+use tests::until;
 
 /// The package, at a version whose cases were looked at.
 const PACKAGE: &str = "kosoku==0.1.0";
@@ -26,37 +25,7 @@ fn package() -> Option<&'static Path> {
 }
 
 fn install() -> Option<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let directory = target.join(PACKAGE);
-    let lock = std::fs::File::create(target.join("kosoku.lock")).expect("a lock");
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
-    if directory.join("kosoku").is_dir() {
-        return Some(directory);
-    }
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-    ])
-    .args(["--retries", "1", "--timeout", "20", "--target"])
-    .arg(&directory)
-    .arg(PACKAGE);
-    match pip.stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => Some(directory),
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).into_owned();
-            skip(&format!("{PACKAGE} cannot be installed: {why}"));
-            None
-        }
-        Err(error) => {
-            skip(&format!("python3 cannot be started: {error}"));
-            None
-        }
-    }
+    python_package(PACKAGE, Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
 /// Whether the server at this port passes the cases that the judge's options name, and the judge's words.

@@ -6,7 +6,7 @@
 use std::mem;
 
 use edgeloop::harmless::harmless;
-use edgeloop::line::LineAssembler;
+use edgeloop::line::{Line, LineAssembler};
 use edgeloop_reactor::{Closed, Data, Limits, Outbox};
 
 use super::clock::Nanos;
@@ -18,6 +18,7 @@ use super::pace::Turn;
 use super::plan::Plan;
 use super::probe::{self, Probe};
 use super::tally::{Mismatch, Problem};
+use super::web::Spoken;
 use super::worker::{Load, Worker};
 
 /// Bytes that may wait for the server besides lines under way: names, probes.
@@ -77,7 +78,11 @@ impl Chat {
                 self.page.clear();
                 self.speech.name(worker.number(place), &mut self.page);
                 self.page.push(b'\n');
-                out.send(id, &self.page);
+                worker.send_line(place, &self.page, out);
+            }
+            // Too late to take part: the run was cut short while this member joined.
+            Stage::Named if text.starts_with(b"*") && worker.phase() > Self::OPENS_UNTIL => {
+                worker.forget(place, out);
             }
             Stage::Named if text.starts_with(b"*") => {
                 member.stage = Stage::Joined;
@@ -159,7 +164,7 @@ impl Chat {
     }
 
     /// Lets a silent member say a line, if it is time for that.
-    fn say_probe(&mut self, worker: &Worker, out: &mut Outbox) {
+    fn say_probe(&mut self, worker: &mut Worker, out: &mut Outbox) {
         if worker.phase() != Phase::Measuring {
             return;
         }
@@ -169,7 +174,8 @@ impl Chat {
         };
         let said = self.talkers.iter().map(Flow::sent);
         if let Some(number) = self.probe.begin(said) {
-            self.say(place, number, worker.now(out), worker, out);
+            let now = worker.now(out);
+            self.say(place, number, now, worker, out);
         }
     }
 
@@ -177,7 +183,7 @@ impl Chat {
         self.members[place as usize].stage == Stage::Joined
     }
 
-    fn say(&mut self, place: u32, number: u32, sent: Nanos, worker: &Worker, out: &mut Outbox) {
+    fn say(&mut self, place: u32, number: u32, sent: Nanos, worker: &mut Worker, out: &mut Outbox) {
         let said = Said {
             author: worker.number(place),
             number,
@@ -185,18 +191,20 @@ impl Chat {
         };
         self.page.clear();
         self.speech.write(said, &mut self.page);
-        if let Some(id) = worker.connections.at(place) {
-            out.send(id, &self.page);
-        }
+        worker.send_line(place, &self.page, out);
     }
 }
 
-/// A member cannot join. Without all its members the run is pointless.
-fn fail_to_join(place: u32, problem: Problem, worker: &mut Worker, out: &mut Outbox) {
-    if let Some(id) = worker.connections.at(place) {
-        worker.connections.remove(id);
-        out.abort(id);
+/// A member is gone. Without all its members the run is pointless.
+fn do_without(worker: &Worker) {
+    if worker.phase() < Phase::Ending {
+        worker.crew.give_up();
     }
+}
+
+/// A member cannot join.
+fn fail_to_join(place: u32, problem: Problem, worker: &mut Worker, out: &mut Outbox) {
+    worker.forget(place, out);
     worker.opening_ended(Some(problem), out);
     worker.crew.give_up();
 }
@@ -255,12 +263,16 @@ impl Load for Chat {
         self.flows.are_settled()
     }
 
-    /// All members leave at once: there is nothing more to hear but the others' leaving.
+    /// All members leave at once: there is nothing more to hear but the others' leaving. A WebSocket is
+    /// closed in good order all the same, since a server counts how it ends.
     fn end(&mut self, worker: &mut Worker, out: &mut Outbox) {
         for flow in &self.talkers {
             worker.problem(Problem::NoAnswer, flow.under_way());
         }
-        worker.abort_all(out);
+        match worker.plan().is_web() {
+            true => worker.end_all(out),
+            false => worker.abort_all(out),
+        }
     }
 
     /// The member takes part once it has joined.
@@ -307,9 +319,7 @@ impl Load for Chat {
             true => worker.closed(why),
             false => worker.opening_ended(Some(Problem::Closed(why)), out),
         }
-        if worker.phase() < Phase::Ending {
-            worker.crew.give_up();
-        }
+        do_without(worker);
     }
 
     /// Other workers may have noticed that all members have heard lines of this worker's talkers.
@@ -318,6 +328,38 @@ impl Load for Chat {
         for author in worker.crew.ledger.collect(worker.index()) {
             self.talk_on(author, now, worker, out);
         }
+    }
+}
+
+impl Spoken for Chat {
+    fn on_part(
+        &mut self,
+        place: u32,
+        part: &[u8],
+        is_last: bool,
+        worker: &mut Worker,
+        out: &mut Outbox,
+    ) {
+        let now = worker.now(out);
+        worker.received(part.len() + usize::from(is_last), now);
+        let mut lines = mem::take(&mut self.members[place as usize].lines);
+        let longest = self.speech.longest();
+        // A newline within a message is no end of a line: the line is garbled.
+        let each = |line: Line<'_>| self.take_line(place, line.text, now, worker, out);
+        match is_last {
+            true => lines.end(part, longest, each),
+            false => lines.push(part, longest, each),
+        }
+        self.members[place as usize].lines = lines;
+        self.settle_heard(now, worker, out);
+    }
+
+    fn on_lost(&mut self, place: u32, problem: Problem, worker: &mut Worker, out: &mut Outbox) {
+        match self.has_joined(place) {
+            true => worker.lost(problem),
+            false => worker.opening_ended(Some(problem), out),
+        }
+        do_without(worker);
     }
 }
 

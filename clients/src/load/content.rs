@@ -112,7 +112,7 @@ fn next_block(offset: usize) -> (usize, usize) {
 }
 
 /// Spreads a number over all 64 bits; no two numbers become the same one (`SplitMix64`).
-fn scatter(number: u64) -> u64 {
+pub(super) fn scatter(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

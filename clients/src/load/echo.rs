@@ -10,6 +10,7 @@ use super::flow::{Flow, Flows};
 use super::pace::Turn;
 use super::plan::Plan;
 use super::tally::{Mismatch, Problem};
+use super::web::Spoken;
 use super::worker::{Load, Worker};
 
 /// Distance from the message that is due at which a mismatch is looked for among its neighbours.
@@ -30,6 +31,8 @@ struct Talk {
     flow: Flow,
     /// Bytes of the next reply that are here.
     received: usize,
+    /// Bytes of the message that is arriving, over WebSocket.
+    message: usize,
 }
 
 impl Echo {
@@ -57,6 +60,28 @@ impl Echo {
             data = rest;
         }
         Ok(due - talk.flow.answered())
+    }
+
+    /// Checks a part of a message, which is to be one reply.
+    fn check_part(
+        &mut self,
+        place: u32,
+        part: &[u8],
+        is_last: bool,
+        plan: &Plan,
+    ) -> Result<u64, Mismatch> {
+        let count = self.check(place, part, plan)?;
+        let Some(talk) = &mut self.talks[place as usize] else {
+            return Ok(0);
+        };
+        talk.message += part.len();
+        if talk.message > plan.size || is_last && talk.message < plan.size {
+            return Err(Mismatch::Garbled);
+        }
+        if is_last {
+            talk.message = 0;
+        }
+        Ok(count)
     }
 
     /// Classifies bytes that came in place of the reply that is due. `is` compares them with the reply
@@ -146,7 +171,7 @@ impl Load for Echo {
     fn end(&mut self, worker: &mut Worker, out: &mut Outbox) {
         for (place, talk) in (0..).zip(&self.talks) {
             match (worker.connections.at(place), talk) {
-                (Some(id), Some(talk)) if talk.flow.under_way() == 0 => out.half_close(id),
+                (Some(id), Some(talk)) if talk.flow.under_way() == 0 => worker.end(id, out),
                 (Some(id), Some(talk)) => {
                     worker.problem(Problem::NoAnswer, talk.flow.under_way());
                     out.abort(id);
@@ -161,6 +186,7 @@ impl Load for Echo {
             number: worker.number(place),
             flow: Flow::new(place),
             received: 0,
+            message: 0,
         });
         worker.opening_ended(None, out);
     }
@@ -181,6 +207,36 @@ impl Load for Echo {
             self.flows.forget(&talk.flow);
         }
         worker.closed(why);
+    }
+}
+
+impl Spoken for Echo {
+    fn on_part(
+        &mut self,
+        place: u32,
+        part: &[u8],
+        is_last: bool,
+        worker: &mut Worker,
+        out: &mut Outbox,
+    ) {
+        let now = worker.now(out);
+        match self.check_part(place, part, is_last, worker.plan()) {
+            Ok(count) => {
+                self.take_answers(place, count, now, worker);
+                self.send(place, now, worker, out);
+            }
+            Err(mismatch) => worker.reject(place, mismatch, out),
+        }
+    }
+
+    fn on_lost(&mut self, place: u32, problem: Problem, worker: &mut Worker, out: &mut Outbox) {
+        match self.talks[place as usize].take() {
+            Some(talk) => {
+                self.flows.forget(&talk.flow);
+                worker.lost(problem);
+            }
+            None => worker.opening_ended(Some(problem), out),
+        }
     }
 }
 

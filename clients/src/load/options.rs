@@ -8,6 +8,7 @@ use edgeloop::values::{duration, positive, size};
 use edgeloop_reactor::Address;
 
 use super::content::LINE_MIN;
+use super::target::Target;
 
 /// A kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,6 +35,14 @@ impl Kind {
             Kind::Sink => 8888,
         }
     }
+
+    /// The path of the WebSocket of edgeloop's server for this kind.
+    fn path(self) -> &'static str {
+        match self {
+            Kind::Chat => "/room",
+            _ => "/",
+        }
+    }
 }
 
 /// The name on the command line.
@@ -57,9 +66,10 @@ Example:
 #[derive(Debug, Args)]
 pub(crate) struct LoadOptions {
     /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT (echo and upper),
-    /// unix:PATH or unix:@NAME [default: the port of edgeloop's server of this kind on 127.0.0.1]
+    /// ws://HOST:PORT/PATH (echo and chat), unix:PATH or unix:@NAME [default: the port of edgeloop's
+    /// server of this kind on 127.0.0.1; the path of a WebSocket: / of echo, /room of chat]
     #[arg(value_name = "ADDR")]
-    address: Option<Address>,
+    address: Option<Target>,
 
     /// The kind of load
     #[arg(long, value_enum, default_value = "echo")]
@@ -143,11 +153,20 @@ const DATAGRAM_MAX: usize = 65_507;
 
 impl LoadOptions {
     /// The server, not resolved yet.
-    pub(super) fn server(&self) -> Address {
-        self.address.clone().unwrap_or_else(|| {
+    pub(super) fn server(&self) -> Target {
+        let mut server = self.address.clone().unwrap_or_else(|| {
             let port = self.kind.port().to_string();
             port.parse().expect("a port is an address")
-        })
+        });
+        if server.socket.as_deref() == Some("") {
+            server.socket = Some(self.kind.path().to_owned());
+        }
+        server
+    }
+
+    /// The address that was typed, if one was.
+    fn typed(&self) -> Option<&Address> {
+        self.address.as_ref().map(|target| &target.address)
     }
 
     /// The number of talkers in a chat. A silent member is needed to notice a server that holds the
@@ -158,7 +177,7 @@ impl LoadOptions {
     }
 
     pub(super) fn timeout(&self) -> Duration {
-        let default = match self.address {
+        let default = match self.typed() {
             Some(Address::Udp(_)) => Duration::from_secs(1),
             _ => Duration::from_secs(10),
         };
@@ -237,7 +256,7 @@ impl LoadOptions {
     }
 
     fn check_connect_rate(&self) -> Result<(), String> {
-        match (self.connect_rate, &self.address) {
+        match (self.connect_rate, self.typed()) {
             (Some(_), _) if self.kind == Kind::Connect => {
                 Err("of connect, --rate says how often a connection is opened".into())
             }
@@ -249,7 +268,13 @@ impl LoadOptions {
     }
 
     fn check_address(&self) -> Result<(), String> {
-        match self.address {
+        let is_web = self.address.as_ref().is_some_and(|it| it.socket.is_some());
+        if is_web && !matches!(self.kind, Kind::Echo | Kind::Chat) {
+            return Err(
+                "over WebSocket there are an echo and a chat: --kind is one of them".into(),
+            );
+        }
+        match self.typed() {
             Some(Address::Udp(_)) => match self.kind {
                 Kind::Echo | Kind::Upper if self.size > DATAGRAM_MAX => {
                     Err(format!("a datagram holds {DATAGRAM_MAX} bytes at the most"))
@@ -316,6 +341,20 @@ mod tests {
     }
 
     #[test]
+    fn a_websocket_is_where_the_servers_have_it() {
+        for (kind, address, server) in [
+            ("echo", "ws://1", "ws://127.0.0.1:1/"),
+            ("chat", "ws://1", "ws://127.0.0.1:1/room"),
+            ("chat", "ws://1/", "ws://127.0.0.1:1/"),
+            ("echo", "ws://1/a", "ws://127.0.0.1:1/a"),
+        ] {
+            let options = options(&["--kind", kind, address]);
+            assert_eq!(options.server().to_string(), server);
+            assert_eq!(options.check(), Ok(()));
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for words in [
             &["--size", "0"][..],
@@ -344,6 +383,8 @@ mod tests {
             &["--kind", "connect", "udp://127.0.0.1:1"],
             &["--size", "65508", "udp://127.0.0.1:1"],
             &["--sources", "2", "unix:echo.sock"],
+            &["--kind", "upper", "ws://127.0.0.1:1"],
+            &["--kind", "connect", "ws://127.0.0.1:1"],
         ] {
             assert!(options(words).check().is_err(), "{words:?}");
         }

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::content::{Letters, Text};
 use super::options::{Kind, LoadOptions};
+use super::target::Target;
 use crate::dial::{cannot_reach, resolve};
 
 /// The plan of a run, which all workers share.
@@ -21,7 +22,7 @@ use crate::dial::{cannot_reach, resolve};
 pub(super) struct Plan {
     pub(super) kind: Kind,
     /// The server as the user wrote it.
-    pub(super) server: Address,
+    pub(super) server: Target,
     /// The resolved address of the server, for each source.
     pub(super) ways: Vec<Address>,
     pub(super) connections: u32,
@@ -39,7 +40,7 @@ impl Plan {
     /// descriptors or ports for the connections.
     pub(super) fn new(options: &LoadOptions) -> Result<Plan, String> {
         let server = options.server();
-        let resolved = resolve(&server)?;
+        let resolved = resolve(&server.address)?;
         let plan = Plan {
             kind: options.kind,
             ways: ways(&resolved, sources(options, &resolved))
@@ -64,7 +65,7 @@ impl Plan {
         let nowhere = Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
         Plan {
             kind,
-            server: nowhere.clone(),
+            server: nowhere.clone().into(),
             ways: vec![nowhere],
             connections,
             size,
@@ -75,6 +76,11 @@ impl Plan {
             talkers: connections,
             timeout: Duration::from_secs(1),
         }
+    }
+
+    /// Whether messages are those of WebSockets.
+    pub(super) fn is_web(&self) -> bool {
+        self.server.socket.is_some()
     }
 
     pub(super) fn is_udp(&self) -> bool {

@@ -20,6 +20,7 @@ use super::pace::{TICKS, Ticks};
 use super::plan::Plan;
 use super::sink::Sink;
 use super::tally::Tally;
+use super::web::Web;
 use super::worker::{Driver, Load, Worker};
 use crate::dial::cannot_reach;
 
@@ -153,7 +154,9 @@ type Start = Result<(u32, Waker), String>;
 fn work(crew: &Arc<Crew>, worker: u32, started: &Sender<Start>) -> Result<Tally, String> {
     match crew.plan.kind {
         Kind::Echo | Kind::Upper if crew.plan.is_udp() => drive::<Datagrams>(crew, worker, started),
+        Kind::Echo if crew.plan.is_web() => drive::<Web<Echo>>(crew, worker, started),
         Kind::Echo | Kind::Upper => drive::<Echo>(crew, worker, started),
+        Kind::Chat if crew.plan.is_web() => drive::<Web<Chat>>(crew, worker, started),
         Kind::Chat => drive::<Chat>(crew, worker, started),
         Kind::Sink => drive::<Sink>(crew, worker, started),
         Kind::Connect => drive::<Connect>(crew, worker, started),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use edgeloop::web::frame::Code;
 use edgeloop_reactor::Closed;
 use hdrhistogram::Histogram;
 
@@ -41,6 +42,14 @@ pub(super) enum Problem {
     Connect(Closed),
     /// A connection ended before the load ended it.
     Closed(Closed),
+    /// No WebSocket was opened, for this reason.
+    Handshake(String),
+    /// The server has broken this rule of WebSocket.
+    Frame(&'static str),
+    /// The server has closed a WebSocket before the load did, or has given another code than the load.
+    CloseFrame(Option<Code>),
+    /// The server has ended the stream of a WebSocket without a close frame.
+    NoCloseFrame,
     /// The server did not ask a member for its name in time.
     NotAsked,
     /// The chat did not let a member in, and sent this text; empty if it sent nothing in time.
@@ -58,6 +67,13 @@ impl Problem {
         match self {
             Problem::Connect(why) => format!("connect: {why}"),
             Problem::Closed(why) => format!("closed early: {why}"),
+            Problem::Handshake(why) => format!("handshake: {why}"),
+            Problem::Frame(why) => format!("WebSocket: {why}"),
+            Problem::CloseFrame(Some(Code(code))) => {
+                format!("closed by the server with code {code}")
+            }
+            Problem::CloseFrame(None) => "closed by the server without a code".into(),
+            Problem::NoCloseFrame => "the stream ended without a close frame".into(),
             Problem::NotAsked => "the server did not ask for a name in time".into(),
             Problem::NotJoined(answer) if answer.is_empty() => "not let into the chat".into(),
             Problem::NotJoined(answer) => format!("not let into the chat: {answer}"),

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use edgeloop::web::frame::{Code, HEADER_MAX};
 use edgeloop_reactor::{
     Closed, ConnId, Data, Datagram, Limits, Opened, Outbox, Protocol, SystemError,
 };
@@ -14,6 +15,7 @@ use nix::errno::Errno;
 use super::clock::Nanos;
 use super::connections::{Connections, Opening};
 use super::crew::{Counters, Crew, Phase};
+use super::frames::Frames;
 use super::pace::{Pace, TICKS, Turn, Turns};
 use super::plan::Plan;
 use super::tally::{Mismatch, Problem, Tally};
@@ -128,13 +130,14 @@ impl<L: Load> Driver<L> {
             // The news of the end may come before the last tick: messages due in time are still sent.
             load.send_due(worker, out);
         }
+        let before = worker.phase();
         match worker.next_phase() {
             Some(Phase::Warming) => self.begin(self.worker.now(out), out),
             // From the true beginning on, however late this worker learns of it.
             Some(Phase::Measuring) => self.begin(self.worker.crew.window.from(), out),
             Some(Phase::Settling) => self.settle(out),
             Some(Phase::Ending) => load.end(worker, out),
-            Some(Phase::Over) => self.stop(out),
+            Some(Phase::Over) => self.stop(before, out),
             Some(Phase::Connecting) | None => {}
         }
     }
@@ -158,8 +161,9 @@ impl<L: Load> Driver<L> {
         }
     }
 
-    fn stop(&mut self, out: &mut Outbox) {
-        if L::SERVER_ENDS {
+    /// The run is over after this phase.
+    fn stop(&mut self, phase: Phase, out: &mut Outbox) {
+        if L::SERVER_ENDS && phase == Phase::Ending {
             let missing = self.worker.connections.count();
             self.worker.problem(Problem::NoEnd, missing);
         }
@@ -263,7 +267,9 @@ pub(super) struct Worker {
     pub(super) connections: Connections,
     pub(super) turns: Turns,
     pub(super) tally: Tally,
-    /// Buffer for the pieces of a message.
+    /// Of WebSockets: what frames are made with.
+    pub(super) frames: Option<Frames>,
+    /// Buffer for the pieces of a message, with room for the header of a frame before it.
     page: Vec<u8>,
 }
 
@@ -275,7 +281,8 @@ impl Worker {
             opening: Opening::new(plan, index),
             connections: Connections::new(plan.share(index)),
             turns: Turns::new(plan.senders(index), pace),
-            page: vec![0; PIECE.min(plan.size)],
+            frames: plan.is_web().then(Frames::new),
+            page: vec![0; HEADER_MAX + PIECE.min(plan.size)],
             crew,
             index,
             phase: Phase::Connecting,
@@ -334,10 +341,54 @@ impl Worker {
         };
         let size = self.plan().size;
         let text = Plan::question(self.number(place), sequence);
+        let (mut from, mut mask) = (HEADER_MAX, None);
+        if let Some(frames) = &mut self.frames {
+            let (header, of_text) = frames.text_header(size);
+            from -= header.len();
+            self.page[from..HEADER_MAX].copy_from_slice(header);
+            mask = Some(of_text);
+        }
         for offset in (0..size).step_by(PIECE) {
-            let piece = &mut self.page[..PIECE.min(size - offset)];
+            let end = HEADER_MAX + PIECE.min(size - offset);
+            let piece = &mut self.page[HEADER_MAX..end];
             text.write(offset, piece);
-            out.send(id, piece);
+            mask.iter_mut().for_each(|mask| mask.apply(piece));
+            out.send(id, &self.page[from..end]);
+            from = HEADER_MAX;
+        }
+    }
+
+    /// Sends a line, which ends with a newline, on the connection at a place. As a text message it goes
+    /// without that.
+    pub(super) fn send_line(&mut self, place: u32, line: &[u8], out: &mut Outbox) {
+        let Some(id) = self.connections.at(place) else {
+            return;
+        };
+        match (&mut self.frames, line.split_last()) {
+            (Some(frames), Some((_, text))) => out.send(id, frames.text(text)),
+            _ => out.send(id, line),
+        }
+    }
+
+    /// Ends the load's side of a stream: with a close frame if it is a WebSocket.
+    pub(super) fn end(&mut self, id: ConnId, out: &mut Outbox) {
+        match &mut self.frames {
+            Some(frames) => out.send(id, frames.close(Code::NORMAL)),
+            None => out.half_close(id),
+        }
+    }
+
+    /// Ends the load's side of all streams.
+    pub(super) fn end_all(&mut self, out: &mut Outbox) {
+        let ids: Vec<ConnId> = self.connections.iter().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.end(id, out));
+    }
+
+    /// Gives up the connection at a place, of which the load hears no more.
+    pub(super) fn forget(&mut self, place: u32, out: &mut Outbox) {
+        if let Some(id) = self.connections.at(place) {
+            self.connections.remove(id);
+            out.abort(id);
         }
     }
 
@@ -435,9 +486,19 @@ impl Worker {
             Closed::Eof | Closed::Finished => self.phase >= Phase::Ending,
             _ => false,
         };
-        if !expected {
-            self.problem(Problem::Closed(why), 1);
+        match expected {
+            true => self.left(),
+            false => self.lost(Problem::Closed(why)),
         }
+    }
+
+    /// A connection that took part is lost.
+    pub(super) fn lost(&mut self, problem: Problem) {
+        self.problem(problem, 1);
+        self.left();
+    }
+
+    fn left(&self) {
         self.counters().open.set(self.open() - 1);
         if self.open() == 0 {
             // It may be pointless to go on.

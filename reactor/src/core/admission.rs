@@ -1,27 +1,15 @@
 //! A server that is full: which peers are refused, and which make room.
 //!
-//! The limit of connections from one address (`per_address.rs`) alone would let two addresses hold all
-//! connections, for as long as they like and without a byte sent. So a newcomer to a full server
-//! displaces a connection that has never sent a byte, is older than [`DISPLACED_AFTER_MS`] and comes
-//! from the address with most connections, or nearly so (`PerAddress::has_most`). A peer that has sent
-//! anything is displaced by no other.
-//!
-//! The search looks at [`LOOKS`] connections for each newcomer and goes on where the last one ended,
-//! so that a full server costs a newcomer, and the other peers' time, a bounded number of steps.
+//! `per_address.rs` has the rules, which other servers share; here they meet the connections.
 
-use super::conn::{Phase, State, Stream};
+use super::admitted::Admitted;
+use super::conn::{Conn, Phase, State, Stream};
 use super::timers::Millis;
 use super::{Core, live};
 use crate::id::ConnId;
-use crate::per_address::{AddressKey, Admission};
+use crate::per_address::{AddressKey, Admission, DISPLACED_AFTER};
 use crate::protocol::{Closed, Protocol};
 use crate::sources::address::Peer;
-
-/// Age below which a silent connection is not displaced, in ms: the time that a slow peer has for its
-/// first byte.
-const DISPLACED_AFTER_MS: Millis = 10_000;
-/// Connections that are looked at for each newcomer.
-pub(super) const LOOKS: usize = 64;
 
 /// Why a peer is refused: a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,28 +67,22 @@ impl<S: Stream, P: Protocol> Core<S, P> {
 
     /// Makes room for a newcomer, if the search finds a connection to be closed.
     fn displace(&mut self) -> bool {
-        let slots = self.admitted.counted.slots();
-        for _ in 0..LOOKS.min(slots) {
-            let slot = self.admitted.cursor % slots;
-            self.admitted.cursor = slot + 1;
-            if let Some((id, key)) = self.admitted.counted.at(slot)
-                && self.admitted.addresses.has_most(*key)
-                && self.was_always_silent(id)
-            {
-                self.doom(id, Closed::Displaced);
-                return true;
-            }
+        let (slots, now) = (&mut self.slots, self.shared.now);
+        let Admitted { addresses, counted } = &mut self.admitted;
+        let found = addresses.find_displaced(counted.slots(), |slot| {
+            let (id, key) = counted.at(slot)?;
+            was_always_silent(live(slots, id)?, now).then_some((*key, id))
+        });
+        if let Some(id) = found {
+            self.doom(id, Closed::Displaced);
         }
-        false
+        found.is_some()
     }
+}
 
-    /// Whether a connection is old and has never sent a byte.
-    fn was_always_silent(&mut self, id: ConnId) -> bool {
-        let now = self.shared.now;
-        live(&mut self.slots, id).is_some_and(|conn| {
-            conn.state.contains(State::SILENT)
-                && conn.phase == Phase::Open
-                && Millis::from(conn.waited_ms(now)) >= DISPLACED_AFTER_MS
-        })
-    }
+/// Whether a connection is old and has never sent a byte.
+fn was_always_silent<S: Stream>(conn: &Conn<S>, now: Millis) -> bool {
+    conn.state.contains(State::SILENT)
+        && conn.phase == Phase::Open
+        && Millis::from(conn.waited_ms(now)) >= DISPLACED_AFTER.as_millis() as Millis
 }

@@ -10,8 +10,6 @@ pub(super) struct Admitted {
     pub(super) addresses: PerAddress,
     /// The address of each connection that is counted.
     pub(super) counted: ConnMap<AddressKey>,
-    /// The slot at which the next search begins.
-    pub(super) cursor: usize,
 }
 
 impl Admitted {
@@ -19,7 +17,6 @@ impl Admitted {
         Admitted {
             addresses: PerAddress::new(limit, max_connections),
             counted: ConnMap::new(),
-            cursor: 0,
         }
     }
 

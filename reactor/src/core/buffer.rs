@@ -40,7 +40,7 @@ pub(crate) struct Drain {
     /// Bytes in the kernel's send queue at the last look; `None` before the first one, and for a
     /// descriptor that does not tell.
     pub(crate) unacknowledged: Option<usize>,
-    /// Start of the window over which the rate is averaged.
+    /// Start of the window over which the rate is averaged: `Conn::begin_window` sets it.
     pub(crate) window_ms: u32,
     /// Bytes that the kernel took in that window.
     pub(crate) taken: usize,
@@ -51,7 +51,6 @@ impl Drain {
     pub(crate) fn since(now_ms: u32) -> Drain {
         Drain {
             looked_ms: now_ms,
-            window_ms: now_ms,
             ..Drain::default()
         }
     }

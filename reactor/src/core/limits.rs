@@ -41,10 +41,10 @@ pub struct Limits {
     /// never sent a byte, is older than 10 s and comes from an address with most connections, or with
     /// seven eighths as many, if 64 looks find one.
     pub max_per_address: Option<usize>,
-    /// Bytes for a peer that is refused because of its address, sent before the connection is closed. Up
-    /// to 4 KiB of input that has arrived by then are discarded, so that no reset destroys these bytes.
-    /// Default: none.
-    pub refusal: &'static str,
+    /// Bytes for a peer that is refused because of its address, sent before the connection is closed, by
+    /// the tag of the listener. Up to 4 KiB of input that has arrived by then are discarded, so that no
+    /// reset destroys these bytes. Default: none.
+    pub refusals: Vec<(u64, &'static str)>,
     /// High-water mark: bytes of pending output of one connection above which the protocol is told
     /// ([`on_high_water`](crate::Protocol::on_high_water)). Unless it overrides that, the
     /// connection is not read until no more than half of the mark is pending. Default 256 KiB.
@@ -160,7 +160,7 @@ impl Default for Limits {
         Limits {
             max_connections: usize::MAX,
             max_per_address: None,
-            refusal: "",
+            refusals: Vec::new(),
             high_water: 256 * 1024,
             queue_limit: None,
             max_pending: 512 * 1024 * 1024,

@@ -303,4 +303,23 @@ mod tests {
         let hurried = turns(4, seconds(1) / 5);
         assert_eq!(hurried, [(0, 0), (1, 50), (2, 100), (3, 150)]);
     }
+
+    #[test]
+    fn after_a_failure_the_next_address_is_due_unless_the_timeout_is_over() {
+        for (timeout, at, is_tried) in [(1, 999, true), (1, 1000, false), (0, 100_000, true)] {
+            let limits = Limits {
+                connect_timeout: Duration::from_secs(timeout),
+                ..Limits::default()
+            };
+            let mut core: Core<Fd, _> = Core::new(Nothing, limits);
+            let [race, attempt] = [(); 2].map(|()| core.ids().take());
+            core.promise(race, 7);
+            core.begin_race(race, name(2));
+            core.next_address(race).unwrap();
+            core.set_now(at);
+            core.attempt_failed(attempt, race, Closed::TimedOut);
+            assert_eq!(core.due_races() == [race], is_tried);
+            assert_eq!(core.failed.is_empty(), is_tried);
+        }
+    }
 }

@@ -88,19 +88,20 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             let why = conn.closed_by(errno);
             return self.doom(id, why);
         }
+        let pending = conn.unsent_bytes();
         // The user's own output may rest for as long as the user likes.
-        if conn.unsent_bytes() > bound && conn.stream.is_peer() {
+        if pending > bound && conn.stream.is_peer() {
             return self.doom(id, Closed::SlowConsumer);
         }
-        let pending = conn.unsent_bytes();
-        if pending > 0 {
-            self.voice.outbox.output.set_pending(id, pending);
-            self.note_high_water(id);
-            self.arm(id);
-            self.list_if_starved(id);
-            if self.shared.pending > self.limits.pending_bound() {
-                self.shed();
-            }
+        if pending == 0 {
+            return;
+        }
+        self.voice.outbox.output.set_pending(id, pending);
+        self.note_high_water(id);
+        self.arm(id);
+        self.list_if_starved(id);
+        if self.shared.pending > self.limits.pending_bound() {
+            self.shed();
         }
     }
 
@@ -108,8 +109,8 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     fn note_high_water(&mut self, id: ConnId) {
         let (high_water, now) = (self.limits.high_water, self.shared.now);
         let Some(conn) = self.live(id) else { return };
-        let is_told = conn.state.contains(State::HIGH_WATER) || conn.phase > Phase::Open;
-        if conn.unsent_bytes() <= high_water || is_told {
+        // A connection that the protocol has finished is not given more.
+        if conn.unsent_bytes() <= high_water || conn.state.contains(State::HIGH_WATER) {
             return;
         }
         conn.state |= State::HIGH_WATER;

@@ -54,8 +54,9 @@ mod tests {
     use crate::core::limits::Limits;
     use crate::id::{ConnId, Data};
     use crate::outbox::Outbox;
-    use crate::protocol::{Closed, Protocol};
+    use crate::protocol::{Closed, Opened, Protocol};
     use crate::script::Script;
+    use crate::sources::address::Peer;
 
     struct Echo;
 
@@ -105,8 +106,39 @@ mod tests {
     }
 
     #[test]
+    fn output_up_to_the_bound_closes_no_peer() {
+        let mut script = server();
+        let mut deaf = (0..16).map(|_| deaf_client(&mut script, 64 * KIB));
+        let first = deaf.next().unwrap();
+        assert_eq!(deaf.count(), 15);
+        assert_eq!(script.pending(), 1024 * KIB);
+        script.data(first, b"x");
+        assert_eq!(
+            script.pending(),
+            (1024 - 128) * KIB,
+            "an eighth of the bound is free"
+        );
+        assert_eq!(script.closed(first), Some(Closed::SlowConsumer));
+        let stats = script.stats();
+        assert_eq!(stats.closed_max_pending, 2, "a sixteenth each");
+    }
+
+    #[test]
+    fn the_user_s_own_output_may_rest_whatever_its_size() {
+        let mut script = server();
+        let adopted = script.open_as(Opened::new(Peer::Stream, 0));
+        script.set_reading(adopted, false);
+        (0..40).for_each(|_| script.data(adopted, &vec![b'x'; 60 * KIB]));
+        assert_eq!(script.pending(), 0, "it is no peer's");
+        (0..40).for_each(|_| _ = deaf_client(&mut script, 60 * KIB));
+        assert!(script.stats().closed_max_pending > 0);
+        assert_eq!(script.closed(adopted), None);
+    }
+
+    #[test]
     fn the_largest_queue_that_rests_goes_first() {
         let mut script = server();
+        let idle = script.open();
         let [small, large] = [10, 60].map(|kib| deaf_client(&mut script, kib * KIB));
         script.advance(Duration::from_secs(2));
         // Their peers may be about to read.
@@ -116,6 +148,7 @@ mod tests {
         assert_eq!(script.closed(large), Some(Closed::SlowConsumer));
         assert!(script.was_reset(large));
         assert_eq!(script.closed(small), Some(Closed::SlowConsumer));
+        assert_eq!(script.closed(idle), None, "nothing is pending for it");
         let left = fresh.iter().filter(|id| script.closed(**id).is_none());
         assert_eq!(
             left.count(),

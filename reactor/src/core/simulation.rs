@@ -66,8 +66,14 @@ struct Echo {
     listening: ConnMap<usize>,
     /// The closed connections, in order.
     closed: Vec<(ConnId, Closed)>,
+    /// Calls of `on_eof`.
+    ends: usize,
     /// Calls of `on_high_water`.
     over_high_water: usize,
+    /// Calls of `on_low_water`.
+    under_low_water: usize,
+    /// Calls of `on_again`.
+    again: usize,
 }
 
 impl Protocol for Echo {
@@ -96,6 +102,11 @@ impl Protocol for Echo {
         }
     }
 
+    fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
+        self.ends += 1;
+        out.finish(id);
+    }
+
     fn on_close(&mut self, id: ConnId, why: Closed, _: &mut Outbox) {
         self.closed.push((id, why));
     }
@@ -103,6 +114,15 @@ impl Protocol for Echo {
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
         self.over_high_water += 1;
         out.throttle(id);
+    }
+
+    fn on_low_water(&mut self, id: ConnId, out: &mut Outbox) {
+        self.under_low_water += 1;
+        out.unthrottle(id);
+    }
+
+    fn on_again(&mut self, _: ConnId, _: &mut Outbox) {
+        self.again += 1;
     }
 }
 

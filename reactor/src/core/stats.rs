@@ -33,8 +33,8 @@ macro_rules! counters {
 }
 
 counters! {
-    /// The counters of a reactor since it was made. All but `connections` only grow; `peak` is a
-    /// maximum, and the others are sums.
+    /// The counters of a reactor since it was made. All but `connections` and `bytes_pending` only
+    /// grow; `peak` is a maximum, and the others are sums.
     ///
     /// They are printed as `name=value` pairs. A counter with an underscore in its name is left out
     /// while it is zero: most of these are rare.
@@ -43,7 +43,7 @@ counters! {
         turns,
         /// Events that these waits returned.
         events,
-/// Events for a connection that is closed, or will be at the end of the turn.
+        /// Events for a connection that is closed, or will be at the end of the turn.
         stale,
         /// recv(2) and read(2) calls.
         reads,
@@ -59,6 +59,8 @@ counters! {
         bytes_in,
         /// Bytes that the kernel took.
         bytes_out,
+        /// Bytes of pending output of all connections now.
+        bytes_pending,
         /// Times a connection went to the ready list because its read budget was spent, or that of the
         /// turn while it was read.
         budget_spent,
@@ -179,5 +181,35 @@ impl fmt::Display for Stats {
         let per_wait = self.events as f64 / self.turns.max(1) as f64;
         write!(text, "events/wait={per_wait:.1}")?;
         out.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_counts_also_if_it_takes_nothing() {
+        let mut stats = Stats::default();
+        stats.count_write(Ok(3));
+        stats.count_write(Ok(4));
+        stats.count_write(Err(Errno::EAGAIN));
+        stats.count_write(Err(Errno::EPIPE));
+        assert_eq!((stats.writes, stats.bytes_out, stats.again), (4, 7, 1));
+    }
+
+    #[test]
+    fn a_line_has_the_main_counters_and_of_the_others_those_that_count_something() {
+        let stats = Stats {
+            turns: 2,
+            events: 3,
+            closed_idle: 1,
+            ..Stats::default()
+        };
+        let line = stats.to_string();
+        let has = |word| line.split(' ').any(|shown| shown == word);
+        assert!(has("turns=2") && has("closed=0") && has("closed_idle=1"));
+        assert!(!line.contains("closed_eof"), "{line}");
+        assert!(line.ends_with(" events/wait=1.5"), "{line}");
     }
 }

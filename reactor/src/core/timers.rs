@@ -61,6 +61,8 @@ pub(crate) enum TimerKey {
     Search,
     /// A connect to a name with several addresses tries the next one.
     NextAddress,
+    /// The nested loop has a deadline of its own.
+    Nested,
     /// The reactor's own deadline of the connection in this slot: connect, idle, stall or linger
     /// timeout.
     Conn(u32),
@@ -70,7 +72,7 @@ pub(crate) enum TimerKey {
 
 /// Indices below this belong to the keys without a slot; from here on each slot has two. It is
 /// even, so that `Conn` has even indices and `Protocol` odd ones.
-const FIRST_SLOT: u32 = 6;
+const FIRST_SLOT: u32 = 8;
 
 impl TimerKey {
     /// The key as a number, which fits the low bits of an [`Entry`].
@@ -82,6 +84,7 @@ impl TimerKey {
             TimerKey::Grace => 3,
             TimerKey::Search => 4,
             TimerKey::NextAddress => 5,
+            TimerKey::Nested => 6,
             TimerKey::Conn(slot) => FIRST_SLOT + 2 * slot,
             TimerKey::Protocol(slot) => FIRST_SLOT + 2 * slot + 1,
         }
@@ -95,6 +98,7 @@ impl TimerKey {
             3 => TimerKey::Grace,
             4 => TimerKey::Search,
             5 => TimerKey::NextAddress,
+            6 => TimerKey::Nested,
             _ if index.is_multiple_of(2) => TimerKey::Conn((index - FIRST_SLOT) / 2),
             _ => TimerKey::Protocol((index - FIRST_SLOT) / 2),
         }
@@ -337,6 +341,8 @@ mod tests {
             TimerKey::Stats,
             TimerKey::Grace,
             TimerKey::Search,
+            TimerKey::NextAddress,
+            TimerKey::Nested,
         ];
         let slots = (0..100).flat_map(|slot| [TimerKey::Conn(slot), TimerKey::Protocol(slot)]);
         let slots = (FIRST_SLOT..).zip(slots);
@@ -344,6 +350,14 @@ mod tests {
             assert_eq!(key.index(), expected);
             assert_eq!(TimerKey::from_index(key.index()), key);
         }
+    }
+
+    #[test]
+    fn an_entry_has_room_for_the_last_key_and_the_last_deadline() {
+        let last = TimerKey::Protocol(MAX_SLOTS as u32 - 1).index();
+        assert_eq!(last, (1 << 24) - 1);
+        let entry = Entry::new(Millis::MAX, last);
+        assert_eq!((entry.at(), entry.index()), ((1 << 40) - 1, last));
     }
 
     #[test]
@@ -369,7 +383,13 @@ mod tests {
         assert!(!timers.is_armed(TimerKey::Service) && timers.is_armed(TimerKey::Retry));
         timers.arm(TimerKey::Conn(0), 9);
         timers.arm(TimerKey::Conn(1), 11);
-        let order = [TimerKey::Conn(0), TimerKey::Retry, TimerKey::Conn(1)];
+        timers.arm(TimerKey::Conn(2), 10);
+        let order = [
+            TimerKey::Conn(0),
+            TimerKey::Retry,
+            TimerKey::Conn(2),
+            TimerKey::Conn(1),
+        ];
         assert_eq!(order.map(|_| timers.expire(20)), order.map(Some));
         assert_eq!(timers.expire(20), None);
     }

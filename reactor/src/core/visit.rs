@@ -183,17 +183,12 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// is stale.
     #[cold]
     fn pass_attempt(&mut self, id: ConnId, ready: Ready) -> Next {
-        match present(&mut self.slots, id) {
-            Some(conn) if !ready.is_empty() => {
-                conn.note(ready);
-                Next::Look
-            }
-            Some(_) => Next::Rest,
-            None => {
-                self.shared.stats.stale += u64::from(!ready.is_empty());
-                Next::Rest
-            }
-        }
+        let Some(conn) = present(&mut self.slots, id) else {
+            self.shared.stats.stale += u64::from(!ready.is_empty());
+            return Next::Rest;
+        };
+        conn.note(ready);
+        Next::Look
     }
 
     /// The part of a pass for connections that are paused, or on their way to their end.

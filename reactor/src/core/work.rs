@@ -172,6 +172,19 @@ mod tests {
     }
 
     #[test]
+    fn a_part_is_over_at_its_end_without_a_look_at_the_clock() {
+        let mut work = Work::new(1000);
+        let not_looked_at = || -> bool { panic!("the clock is looked at") };
+        work.begin(Part::NoEvents);
+        assert!(work.is_over(not_looked_at));
+        work.begin(Part::ReadyList);
+        work.charge(999);
+        assert!(!work.is_over(not_looked_at));
+        work.charge(1);
+        assert!(work.is_over(not_looked_at));
+    }
+
+    #[test]
     fn a_callback_knows_its_own_units() {
         let mut work = Work::new(1000);
         work.charge(5);

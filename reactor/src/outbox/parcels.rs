@@ -92,8 +92,8 @@ pub(crate) struct Parcels {
     /// Connections with a framing.
     framed: ConnMap<&'static Framing>,
     /// During a broadcast: where its bytes lie for each framing met so far, of which there are one or
-    /// two. A framing is known by its address; `None` is no framing.
-    stored: Vec<(Option<usize>, Range<usize>)>,
+    /// two. A framing is known by its address, and no framing by 0.
+    stored: Vec<(usize, Range<usize>)>,
     /// Connections whose limit was reached since this was last asked for.
     overflows: Vec<ConnId>,
     bytes: Vec<u8>,
@@ -165,36 +165,50 @@ impl Parcels {
     /// the bytes that it encodes, and each recipient those that it is sent.
     fn add_encoded(&mut self, to: impl IntoIterator<Item = ConnId>, bytes: &[u8]) -> usize {
         let (first, parcels) = (self.bytes.len(), self.all.len());
-        let mut stored = mem::take(&mut self.stored);
         let (mut is_taken, mut units) = (false, 0);
+        // Most recipients have the framing of the one before.
+        let (mut last, mut start, mut end) = (usize::MAX, 0, 0);
         for id in to {
             let framing = self.framed.get(id).copied();
-            let key = framing.map(|framing| ptr::from_ref(framing).addr());
-            let index = stored.iter().position(|(other, _)| *other == key);
-            let index = index.unwrap_or_else(|| {
-                let start = self.bytes.len();
-                match framing {
-                    Some(framing) => {
-                        (framing.encode)(bytes, &mut self.bytes);
-                        units += bytes.len();
-                    }
-                    None => self.bytes.extend_from_slice(bytes),
-                }
-                stored.push((key, start..self.bytes.len()));
-                stored.len() - 1
-            });
-            let range = stored[index].1.clone();
-            units += range.len() + RECIPIENT;
-            if !range.is_empty() {
-                is_taken |= self.add_piece(id, range.start, range.end);
+            let key = framing.map_or(0, |framing| ptr::from_ref(framing).addr());
+            if key != last {
+                last = key;
+                Range { start, end } = self.store(key, framing, bytes);
+            }
+            units += end - start + RECIPIENT;
+            if start < end {
+                is_taken |= self.add_piece(id, start, end);
             }
         }
+        let framings = self.stored.iter().filter(|(key, _)| *key != 0);
+        units += framings.count() * bytes.len();
         if !is_taken {
             self.bytes.truncate(first);
         }
-        stored.clear();
-        self.stored = stored;
+        self.stored.clear();
         units + (self.all.len() - parcels) * WRITE
+    }
+
+    /// The range of a broadcast's bytes for this framing, which are stored if they were not yet. Calls are
+    /// rare, and the code stays out of the loop over the recipients.
+    #[inline(never)]
+    fn store(
+        &mut self,
+        key: usize,
+        framing: Option<&'static Framing>,
+        bytes: &[u8],
+    ) -> Range<usize> {
+        if let Some((_, range)) = self.stored.iter().find(|(other, _)| *other == key) {
+            return range.clone();
+        }
+        let start = self.bytes.len();
+        match framing {
+            Some(framing) => (framing.encode)(bytes, &mut self.bytes),
+            None => self.bytes.extend_from_slice(bytes),
+        }
+        let range = start..self.bytes.len();
+        self.stored.push((key, range.clone()));
+        range
     }
 
     /// Adds bytes to the output for some connections as they are, storing them once, and returns the
@@ -411,6 +425,78 @@ impl Parcels {
         }
         if self.pieces.capacity() > 2 * FULL_PIECES {
             self.pieces.shrink_to(2 * FULL_PIECES);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection's id.
+    fn id(slot: u32) -> ConnId {
+        ConnId {
+            slot,
+            generation: 0,
+        }
+    }
+
+    fn unlimited() -> Parcels {
+        Parcels::new(usize::MAX)
+    }
+
+    #[test]
+    fn an_outbox_is_full_with_256_kib() {
+        let mut parcels = unlimited();
+        parcels.add([id(0)], &vec![1; 256 * 1024 - 1]);
+        assert!(!parcels.is_full());
+        parcels.add([id(0)], &[1]);
+        assert!(parcels.is_full());
+        parcels.clear();
+        assert!(!parcels.is_full());
+    }
+
+    /// Bytes for two connections by turns are a piece each. The last piece of each lies in its parcel.
+    fn pieces(parcels: &mut Parcels, numbers: Range<u32>) {
+        numbers.for_each(|number| _ = parcels.add([id(number % 2)], &[1]));
+    }
+
+    #[test]
+    fn an_outbox_is_full_with_65536_pieces() {
+        let mut parcels = unlimited();
+        pieces(&mut parcels, 0..65_535);
+        assert!(!parcels.is_full());
+        pieces(&mut parcels, 65_535..65_536);
+        assert!(parcels.is_full());
+    }
+
+    #[test]
+    fn the_memory_of_a_large_turn_is_kept_for_a_while_and_then_given_back() {
+        let mut parcels = unlimited();
+        let large = 4 * 1024 * 1024;
+        let small_turns = |parcels: &mut Parcels, turns| {
+            for _ in 0..turns {
+                parcels.add([id(0)], &[1]);
+                parcels.clear();
+            }
+        };
+        parcels.add([id(0)], &vec![1; large]);
+        parcels.clear();
+        small_turns(&mut parcels, 100);
+        assert!(parcels.bytes.capacity() >= large);
+        small_turns(&mut parcels, 900);
+        let left = parcels.bytes.capacity();
+        assert!((512 * 1024..1024 * 1024).contains(&left), "{left} bytes");
+    }
+
+    #[test]
+    fn an_outbox_keeps_memory_for_twice_the_pieces_that_fill_it() {
+        for (count, kept) in [(100_000, 100_000..=131_072), (300_000, 131_072..=131_072)] {
+            let mut parcels = unlimited();
+            pieces(&mut parcels, 0..count);
+            parcels.clear();
+            let left = parcels.pieces.capacity();
+            assert!(kept.contains(&left), "{left} of {count} pieces");
         }
     }
 }

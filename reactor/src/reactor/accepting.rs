@@ -106,7 +106,7 @@ impl<P: Protocol> Reactor<P> {
                 }
             }
             Source::Conn(id) => self.core.resume(id),
-            Source::Signals | Source::Waker => {}
+            Source::Signals | Source::Waker | Source::Nested => {}
         }
     }
 
@@ -136,7 +136,7 @@ impl<P: Protocol> Reactor<P> {
         let listed = match source {
             Source::Listener(index) => self.listeners.get_mut(index).map(|it| &mut it.listed),
             Source::Udp(index) => self.udp.get_mut(index).map(|it| &mut it.listed),
-            Source::Conn(_) | Source::Signals | Source::Waker => None,
+            Source::Conn(_) | Source::Signals | Source::Waker | Source::Nested => None,
         };
         listed.is_some_and(|listed| !mem::replace(listed, true))
     }
@@ -148,7 +148,7 @@ impl<P: Protocol> Reactor<P> {
         let place = match self.core.place(&opened.peer) {
             Ok(place) => place,
             Err(refusal) => {
-                self.refuse(refusal, &opened.peer, &mut stream);
+                self.refuse(refusal, &opened, &mut stream);
                 return true;
             }
         };
@@ -174,7 +174,8 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Counts and logs a connection over a limit, whose stream is closed by its owner.
-    fn refuse(&mut self, refusal: Refusal, peer: &Peer, stream: &mut Fd) {
+    fn refuse(&mut self, refusal: Refusal, opened: &Opened, stream: &mut Fd) {
+        let (peer, tag) = (opened.peer, opened.tag);
         match refusal {
             Refusal::Full(limit) => {
                 self.core.shared.stats.refused_limit += 1;
@@ -182,8 +183,8 @@ impl<P: Protocol> Reactor<P> {
             }
             Refusal::Address(limit) => {
                 self.core.shared.stats.refused_address += 1;
-                let farewell = self.core.limits.refusal;
-                if !farewell.is_empty() {
+                let farewells = &self.core.limits.refusals;
+                if let Some((_, farewell)) = farewells.iter().find(|(other, _)| *other == tag) {
                     // The socket's buffer is empty, so there is room for a line.
                     let sent = stream.send_one(farewell.as_bytes());
                     self.core.shared.stats.count_write(sent);

@@ -192,6 +192,76 @@ fn timeouts_are_for_peers_and_not_for_adopted_streams() {
     assert_eq!(script.closed(adopted), None);
 }
 
+/// Pauses a connection whose peer has ended, and keeps it. It counts the ends.
+#[derive(Default)]
+struct Keeper(usize);
+
+impl Protocol for Keeper {
+    fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
+        self.0 += 1;
+        out.pause(id);
+    }
+}
+
+#[test]
+fn the_end_of_a_stream_is_told_once_whatever_events_follow() {
+    let mut script = Script::new(Keeper::default());
+    let id = script.open();
+    script.eof(id);
+    script.set_reading(id, true);
+    script.call(|_, out| out.resume(id));
+    assert_eq!((script.protocol().0, script.closed(id)), (1, None));
+}
+
+/// Counts the calls of `on_data`, and charges each this many units.
+#[derive(Default)]
+struct Calls(usize, usize);
+
+impl Protocol for Calls {
+    fn on_data(&mut self, _: ConnId, _: Data<'_>, out: &mut Outbox) {
+        self.0 += 1;
+        out.charge(self.1);
+    }
+}
+
+#[test]
+fn a_visit_ends_once_its_callbacks_were_charged_the_budget_of_a_visit() {
+    let limits = Limits {
+        read_budget: 64 * 1024,
+        ..Limits::default()
+    };
+    let half = limits.units_a_byte() * 32 * 1024;
+    let mut script = Script::with_limits(Calls(0, half), limits);
+    let id = script.open();
+    (0..10).for_each(|_| script.arrive(id, b"x"));
+    let calls = [(); 3].map(|()| {
+        script.turn();
+        script.protocol().0
+    });
+    assert_eq!(calls, [2, 4, 6]);
+}
+
+#[test]
+fn a_turn_has_64_reads_of_a_peer_that_sends_single_bytes() {
+    let limits = Limits {
+        read_budget: 64 * 1024,
+        ..Limits::default()
+    };
+    for finishes in [false, true] {
+        let mut script = Script::with_limits(Calls::default(), limits.clone());
+        let id = script.open();
+        (0..100).for_each(|_| script.arrive(id, b"x"));
+        if finishes {
+            script.core.tell(|_, out| out.finish(id));
+        }
+        let before = script.stats().reads;
+        script.turn();
+        assert_eq!(script.stats().reads - before, 64);
+        script.settle();
+        assert_eq!(script.protocol().0, if finishes { 0 } else { 100 });
+    }
+}
+
 #[test]
 fn one_tag_may_be_listened_to_no_more() {
     let mut script = Script::new(Echo);

@@ -271,21 +271,21 @@ impl Udp {
     fn answer<S: Stream, P: Protocol>(&mut self, core: &mut Core<S, P>) {
         let mut tried_again = false;
         while self.writable && !self.answers.is_empty() {
-            core.shared.stats.writes += 1;
-            match self.batch.send_back(self.fd.as_fd(), &self.answers) {
+            let (batch, answers) = (&mut self.batch, &self.answers);
+            let sent = batch.send_back(self.fd.as_fd(), answers);
+            let bytes = |count: usize| {
+                let slots = answers[..count].iter();
+                slots.map(|&slot| batch.data_mut(slot.into()).len()).sum()
+            };
+            core.shared.stats.count_write(sent.map(bytes));
+            match sent {
                 Ok(count) => {
                     tried_again = false;
-                    let stats = &mut core.shared.stats;
-                    stats.datagrams_out += count as u64;
-                    for slot in self.answers.drain(..count) {
-                        stats.bytes_out += self.batch.data_mut(slot.into()).len() as u64;
-                    }
+                    core.shared.stats.datagrams_out += count as u64;
+                    self.answers.drain(..count);
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    core.shared.stats.again += 1;
-                    self.writable = false;
-                }
+                Err(Errno::EAGAIN) => self.writable = false,
                 Err(errno) if !tried_again && self.is_worth_another_try(errno) => {
                     tried_again = true;
                     self.tell_error(errno, core);
@@ -404,6 +404,8 @@ fn is_about_the_peer(errno: Errno) -> bool {
 mod tests {
     use std::net::UdpSocket;
 
+    use nix::sys::socket::{Shutdown, shutdown};
+
     use super::*;
     use crate::core::limits::Limits;
     use crate::outbox::Outbox;
@@ -473,7 +475,10 @@ mod tests {
         let mut answer = [0; 8];
         assert_eq!(peer.recv(&mut answer).unwrap(), 5);
         assert_eq!(&answer[..5], b"hello");
-        assert_eq!(core.shared.stats.datagrams_lost, 0);
+        let stats = core.shared.stats;
+        assert_eq!((stats.writes, stats.bytes_out), (2, 5));
+        assert_eq!(stats.datagrams_out, 1);
+        assert_eq!(stats.datagrams_lost, 0);
     }
 
     struct Sink;
@@ -498,6 +503,15 @@ mod tests {
         assert_eq!(core.shared.stats.datagrams_in, count as u64);
     }
 
+    /// Counts the datagrams that it gets back.
+    struct Returned(usize);
+
+    impl Protocol for Returned {
+        fn on_unsent(&mut self, _: u64, _: Vec<u8>, _: &mut Outbox) {
+            self.0 += 1;
+        }
+    }
+
     #[test]
     fn each_datagram_of_the_protocol_counts_as_sent_or_lost() {
         let ((ours, _), (peer, at)) = (bound(), bound());
@@ -507,13 +521,124 @@ mod tests {
             letters.push(at, bytes);
         }
         let mut udp = Udp::new(ours.into(), 0);
-        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        let mut core: Core<Fd, _> = Core::new(Returned(0), Limits::default());
         udp.send(0..4, &letters, &mut core);
         let stats = core.shared.stats;
         assert_eq!((stats.datagrams_out, stats.datagrams_lost), (3, 1));
+        assert_eq!(stats.bytes_out, 11);
+        assert_eq!(core.voice.protocol.0, 0, "it is too long at any time");
         let mut buffer = [0; 8];
         let arrived = [(); 3].map(|()| peer.recv(&mut buffer).unwrap());
         assert_eq!(arrived, [3, 3, 5]);
+    }
+
+    struct Echo;
+
+    impl Protocol for Echo {
+        fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox) {
+            out.send_back(datagram.data);
+        }
+    }
+
+    #[test]
+    fn answers_that_can_never_be_sent_are_lost_and_hold_up_none() {
+        let (peer, at) = bound();
+        let id = ConnId {
+            slot: 7,
+            generation: 7,
+        };
+        let mut udp = Udp::connect(at, None, id, 0).unwrap();
+        let ours = local_address(udp.as_fd()).unwrap();
+        for bytes in [b"one", b"two"] {
+            peer.send_to(bytes, ours).unwrap();
+        }
+        shutdown(udp.fd.as_raw_fd(), Shutdown::Write).unwrap();
+        let mut core: Core<Fd, _> = Core::new(Echo, Limits::default());
+        udp.note(Ready::IN);
+        udp.visit(&mut core);
+        let stats = core.shared.stats;
+        assert_eq!((stats.datagrams_in, stats.datagrams_lost), (2, 2));
+        assert_eq!((stats.datagrams_out, udp.unanswered()), (0, 0));
+    }
+
+    #[test]
+    fn a_short_batch_shows_a_drained_socket_unless_an_error_was_reported() {
+        for (ready, reads) in [(Ready::IN, 1), (Ready::IN | Ready::ERR, 2)] {
+            let ((ours, at), (peer, _)) = (bound(), bound());
+            peer.send_to(b"x", at).unwrap();
+            let mut udp = Udp::new(ours.into(), 0);
+            let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+            udp.note(ready);
+            udp.visit(&mut core);
+            let stats = core.shared.stats;
+            assert_eq!((stats.reads, stats.again), (reads, reads - 1));
+            assert!(!udp.has_work());
+        }
+    }
+
+    #[test]
+    fn a_socket_of_which_every_receive_fails_rests_until_it_is_taken_from_the_starved_list() {
+        let no_socket = std::fs::File::open("/dev/null").unwrap();
+        let mut udp = Udp::new(no_socket.into(), 0);
+        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        udp.note(Ready::IN);
+        for visits in 1..3 {
+            udp.visit(&mut core);
+            assert!(udp.is_starved() && !udp.has_work());
+            assert_eq!(core.shared.stats.reads, visits * BATCH_BUDGET as u64);
+            udp.resume();
+            assert!(!udp.is_starved() && udp.has_work());
+        }
+    }
+
+    #[test]
+    fn datagrams_that_find_the_receive_buffer_full_are_counted() {
+        let ((ours, at), (peer, _)) = (bound(), bound());
+        setsockopt(&ours, sockopt::RcvBuf, &4096).unwrap();
+        for _ in 0..100 {
+            peer.send_to(&[0; 1000], at).unwrap();
+        }
+        let mut udp = Udp::new(ours.into(), 0);
+        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        udp.note(Ready::IN);
+        udp.visit(&mut core);
+        let received = core.shared.stats.datagrams_in;
+        assert!((1..100).contains(&received), "{received} were received");
+        assert_eq!(u64::from(udp.missed()), 100 - received);
+    }
+
+    #[test]
+    fn without_room_nothing_is_received_before_there_is_some() {
+        let ((ours, at), (peer, _)) = (bound(), bound());
+        let mut udp = Udp::new(ours.into(), 0);
+        let mut core: Core<Fd, _> = Core::new(Sink, Limits::default());
+        udp.writable = false;
+        udp.answers.push(0);
+        peer.send_to(b"x", at).unwrap();
+        udp.note(Ready::IN);
+        udp.visit(&mut core);
+        assert!(udp.is_blocked() && !udp.has_work() && udp.unanswered() == 1);
+        assert_eq!(core.shared.stats.reads, 0);
+        udp.note(Ready::OUT);
+        assert!(!udp.is_blocked() && udp.has_work());
+    }
+
+    #[test]
+    fn a_socket_reaches_its_peer_or_the_addresses_of_its_family() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (v4, other, v6) = ("127.0.0.1:9", "127.0.0.1:10", "[::1]:9");
+        let [v4, other, v6] = [v4, other, v6].map(address);
+        let mut udp = Udp::new(bound().0.into(), 0);
+        let mut reached = |local: Option<&str>, peer| {
+            (udp.bound, udp.peer) = (local.map(address), peer);
+            [v4, other, v6].map(|to| udp.reaches(&to))
+        };
+        assert_eq!(reached(Some("127.0.0.1:1"), None), [true, true, false]);
+        assert_eq!(reached(Some("0.0.0.0:1"), None), [true, true, false]);
+        assert_eq!(reached(Some("[::1]:1"), None), [false, false, true]);
+        assert_eq!(reached(Some("[::]:1"), None), [true, true, true]);
+        assert_eq!(reached(None, None), [false, false, false]);
+        assert_eq!(reached(Some("[::]:1"), Some(v4)), [true, false, false]);
     }
 
     #[test]

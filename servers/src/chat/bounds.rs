@@ -15,11 +15,13 @@ use super::pace::{RENAME, Rate, Rates};
 use super::reading;
 use super::room::LISTED_MAX;
 use super::settings::Settings;
+use crate::server::CLIENT;
 
 /// Bytes of the longest name with the comma after it.
 const NAME_MAX: usize = 32 * 4 + ", ".len();
-/// Most bytes that are added to a member's line: two names, as in a whisper, and brackets.
-pub(super) const FRAME_MAX: usize = 2 * NAME_MAX + 8;
+/// Most bytes that are added to a member's line: two names, as in a whisper, brackets, and the header of
+/// a message.
+pub(super) const FRAME_MAX: usize = 2 * NAME_MAX + 8 + 9;
 /// Factor by which a line may grow: a byte that is not UTF-8 becomes U+FFFD, which has three bytes.
 const GROWTH: usize = 3;
 /// Window in which the reactor measures the minimum rate, in seconds.
@@ -51,7 +53,7 @@ pub(super) const OPERATOR_PREFIX: &str = "* operator: ";
 /// Most bytes that a member is told after one read from the operator: lines of one byte, and one line
 /// that was begun before.
 const OPERATOR_TOLD_MAX: usize =
-    READ_BUDGET / 2 * (OPERATOR_PREFIX.len() + 4) + 3 * OPERATOR_LINE_MAX;
+    READ_BUDGET / 2 * (OPERATOR_PREFIX.len() + 5) + 3 * OPERATOR_LINE_MAX;
 
 /// The bounds that follow from the settings.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub(super) struct Bounds {
     longest: usize,
     /// Bytes a second that a room which is behind is told.
     slowest: usize,
+    /// Some members may be browsers, which are sent a header in place of a line's newline.
+    pub(super) has_headers: bool,
 }
 
 impl Bounds {
@@ -85,7 +89,20 @@ impl Bounds {
             rates: (lines > 0).then_some(rates),
             longest,
             slowest,
+            has_headers: false,
         }
+    }
+
+    /// Bytes that a member is sent for a line of so many bytes, at the most: what counts against the
+    /// allowance of a room.
+    pub(super) fn sent(&self, line: usize) -> usize {
+        let header = match line {
+            _ if !self.has_headers => 0,
+            0..=126 => 1,
+            127..=0x1_0000 => 3,
+            _ => 9,
+        };
+        line + header
     }
 
     /// Sets the reactor's limits so that a member that accepts the minimum rate never reaches the hard
@@ -95,7 +112,8 @@ impl Bounds {
         limits.read_budget = READ_BUDGET;
         // A lost member is announced at once; input of it that was not read yet is dropped.
         limits.keeps_unread = false;
-        limits.refusal = "* too many connections from your address\n";
+        let refusal = (CLIENT, "* too many connections from your address\n");
+        limits.refusals.push(refusal);
         let members = limits.max_connections;
         limits.queue_limit = Some(self.hard_limit(settings, limits.high_water, members));
     }
@@ -121,11 +139,14 @@ impl Bounds {
             // The greeting: the names, the history with its ages, a piece of the message of the day.
             names,
             history::TOLD_MAX,
-            reading::PIECE,
+            // For a browser each line of the piece has a header, and the lines may be empty.
+            2 * reading::PIECE,
             // Replies to its own commands: those of one callback before a timer and of one after
             // it, and the longest reply, which may have been begun just below the limit.
             2 * REPLIES_MAX,
             names,
+            // Their headers for a browser: a reply has more than 8 bytes.
+            2 * REPLIES_MAX / 8,
             // The operator's lines from one read.
             OPERATOR_TOLD_MAX,
             // With `--plain` each step is announced: all others may leave at once.

@@ -95,15 +95,24 @@ impl Chat {
         let Some(target) = self.members.get(other) else {
             return;
         };
-        let to = target.name();
+        if self.members.is_away(other) {
+            let told = format!("{} has lost its connection: try again later", target.name());
+            return self.reply(id, &told, out);
+        }
+        let to = target.name().to_owned();
         // The author gets the normal reply, so an ignored member does not learn that it is ignored.
         if !self.ignores(other, id) {
             write_whisper(&mut self.page, member.name(), "you", words);
             out.send(other, &self.page);
             let gate = &mut self.rooms[target.room as usize].gate;
-            gate.spend(&self.bounds.allowance, self.page.len(), out.now());
+            gate.spend(
+                &self.bounds.allowance,
+                self.bounds.sent(self.page.len()),
+                out.now(),
+            );
+            self.count(other, 1);
         }
-        write_whisper(&mut self.page, "you", to, words);
+        write_whisper(&mut self.page, "you", &to, words);
         self.answer(id, out);
     }
 
@@ -130,7 +139,7 @@ impl Chat {
         self.note(&format!("{old} is now {new}"), out);
         self.page.clear();
         let _ = writeln!(self.page, "* {old} is now known as {new}");
-        self.tell_who_cares(id, number, out);
+        self.tell_who_cares(id, number, false, out);
         self.record(room, out);
         self.show_step(room, false, out);
         if let Some(number) = number {

@@ -13,15 +13,16 @@ use edgeloop_reactor::{ConnId, Outbox};
 
 use super::Chat;
 use super::reading::{PIECE, Reading};
+use super::seat::messages;
 
 impl Chat {
     /// Sends the message of the day, or its first piece.
     pub(super) fn show_motd(&mut self, id: ConnId, out: &mut Outbox) {
-        if self.motd.len() <= PIECE {
-            return out.send(id, &self.motd);
+        let text = Arc::clone(&self.motd);
+        if text.len() <= PIECE {
+            return self.send(id, &text, out);
         }
         if let Some(member) = self.members.get_mut(id) {
-            let text = Arc::clone(&self.motd);
             member.extra_mut().reading = Some(Reading::new(text));
             self.show_more(id, out);
         }
@@ -45,8 +46,11 @@ impl Chat {
         };
         let extra = member.extra_mut();
         if let Some(reading) = extra.reading.as_mut().filter(|reading| !reading.is_done()) {
-            out.send(id, reading.next());
+            let piece = reading.next();
+            let messages = messages(piece);
+            out.send(id, piece);
             out.set_timer(id, reading.interval);
+            self.count(id, messages);
         } else {
             extra.reading = None;
             self.go_on(id, None, out);

@@ -14,19 +14,24 @@ const LINE_MAX: usize = BYTES_MAX / 8;
 /// The end of a line that was cut.
 const CUT: &str = "…\n";
 /// Size of the history as it is sent, in bytes: [`BYTES_MAX`] and an age before each line, of which the
-/// shortest is `[a] ` with its newline.
-pub(super) const TOLD_MAX: usize = BYTES_MAX + BYTES_MAX / "[a] \n".len() * "* 1000d ago ".len();
+/// shortest is `[a] ` with its newline, in place of which there is a header for a browser.
+pub(super) const TOLD_MAX: usize =
+    BYTES_MAX + BYTES_MAX / "[a] \n".len() * ("* 1000d ago ".len() + 1);
 
 /// The last lines, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct History {
     lines: VecDeque<Said>,
     bytes: usize,
+    /// Number of the last line that is kept no more.
+    dropped: u64,
 }
 
 /// A line that was said.
 #[derive(Debug)]
 pub(super) struct Said {
+    /// The number that it has in its room.
+    pub(super) number: u64,
     pub(super) at: Duration,
     pub(super) line: Box<[u8]>,
     /// The range of its author's name in the line.
@@ -40,10 +45,18 @@ impl Said {
 }
 
 impl History {
-    /// Appends a line, and drops the oldest above `limit` lines. `name`: range of the author's name in
-    /// the line.
-    pub(super) fn keep(&mut self, at: Duration, line: &[u8], name: Range<usize>, limit: usize) {
+    /// Appends the line with this number, and drops the oldest above `limit` lines. `name`: range of the
+    /// author's name in the line.
+    pub(super) fn keep(
+        &mut self,
+        number: u64,
+        at: Duration,
+        line: &[u8],
+        name: Range<usize>,
+        limit: usize,
+    ) {
         if limit == 0 {
+            self.dropped = number;
             return;
         }
         let line: Box<[u8]> = match line.len() > LINE_MAX {
@@ -56,16 +69,27 @@ impl History {
             false => line.into(),
         };
         self.bytes += line.len();
-        self.lines.push_back(Said { at, line, name });
+        self.lines.push_back(Said {
+            number,
+            at,
+            line,
+            name,
+        });
         while self.lines.len() > limit || self.bytes > BYTES_MAX {
             let Some(oldest) = self.lines.pop_front() else {
                 return;
             };
             self.bytes -= oldest.line.len();
+            self.dropped = oldest.number;
         }
     }
 
-    pub(super) fn lines(&self) -> impl ExactSizeIterator<Item = &Said> {
+    /// Whether all lines after the one with this number are kept.
+    pub(super) fn reaches(&self, number: u64) -> bool {
+        self.dropped <= number
+    }
+
+    pub(super) fn lines(&self) -> impl ExactSizeIterator<Item = &Said> + DoubleEndedIterator {
         self.lines.iter()
     }
 }
@@ -79,7 +103,8 @@ mod tests {
     }
 
     fn keep(history: &mut History, line: &[u8], limit: usize) {
-        history.keep(Duration::ZERO, line, 0..1, limit);
+        let number = history.lines.back().map_or(1, |last| last.number + 1);
+        history.keep(number, Duration::ZERO, line, 0..1, limit);
     }
 
     #[test]
@@ -91,7 +116,12 @@ mod tests {
         assert_eq!(kept(&history), [b"two", b"six"]);
         let authors: Vec<&str> = history.lines().map(Said::author).collect();
         assert_eq!(authors, ["t", "s"]);
+        assert!(history.reaches(1) && !history.reaches(0));
         keep(&mut history, b"x", 0);
+        assert!(
+            history.reaches(4) && !history.reaches(3),
+            "a line was not kept"
+        );
         assert_eq!(kept(&history), [b"two", b"six"]);
     }
 
@@ -111,7 +141,7 @@ mod tests {
     fn the_shortest_lines_are_told_in_the_size_that_is_allowed_for() {
         let (mut history, line) = (History::default(), b"[a] \n");
         (0..BYTES_MAX).for_each(|_| keep(&mut history, line, usize::MAX));
-        let told = history.lines().len() * (line.len() + "* 1000d ago ".len());
+        let told = history.lines().len() * (line.len() + "* 1000d ago ".len() + 1);
         assert!((told..told + line.len()).contains(&TOLD_MAX), "{told}");
     }
 

@@ -27,6 +27,10 @@ use super::text::{is_blank, whole_characters};
 use super::{Chat, LOBBY_NUMBER};
 use crate::line::Line;
 
+/// The first bytes of a client that speaks TLS (a handshake record of its version 3). It waits for an
+/// answer, and no newline may come; no name begins so.
+const TLS: &[u8] = &[0x16, 0x03];
+
 /// The wait of a member's next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
@@ -116,7 +120,7 @@ impl Chat {
             member.extra_mut().ended = true;
         } else {
             out.finish(id);
-            self.part(id, Closed::Eof.reason(), b"", out);
+            self.depart(id, Closed::Eof.reason(), out);
         }
     }
 
@@ -143,11 +147,19 @@ impl Chat {
                 Key::End(text) => lines.end(text, max, each),
                 Key::Erase(count) => lines.erase(count),
             }
+            if input.lines.begins_with(TLS) && self.is_newcomer(id) {
+                self.refuse(id, TLS, Illegal::Characters, out);
+            }
         }
         if let Some(member) = self.members.get_mut(id) {
             member.put_input(input);
         }
         bytes
+    }
+
+    fn is_newcomer(&self, id: ConnId) -> bool {
+        let member = self.members.get(id);
+        member.is_some_and(|member| !member.has_joined())
     }
 
     /// The wait of a member's next line; `None` if the member has left.
@@ -170,7 +182,7 @@ impl Chat {
             return;
         };
         if !member.has_joined() {
-            return match line.cut {
+            return match line.cut && !line.text.starts_with(TLS) {
                 true => self.refuse(id, line.text, Illegal::TooLong, out),
                 false => self.attempt(id, line.text, None, out),
             };

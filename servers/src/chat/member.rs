@@ -206,6 +206,19 @@ impl Member {
         self.extra.as_ref().is_some_and(|extra| extra.ended)
     }
 
+    /// Forgets all that belongs to the member's connection: what waits of its input, and the message of
+    /// the day. The member must not be in a queue.
+    pub(super) fn lose_connection(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            **extra = Extra {
+                ignored: std::mem::take(&mut extra.ignored),
+                renames: extra.renames,
+                ..Extra::default()
+            };
+        }
+        self.extra.take_if(|extra| extra.is_empty());
+    }
+
     pub(super) fn take_held(&mut self) -> Held {
         let held = self.extra.as_mut().map(|extra| &mut extra.held);
         held.map(std::mem::take).unwrap_or_default()

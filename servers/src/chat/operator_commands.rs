@@ -177,7 +177,7 @@ impl Chat {
         let ban = Ban {
             name: bearer.map_or(name, |bearer| bearer.name()).into(),
             fold: self.name_rules.fold(name).into(),
-            address: id.and_then(|id| self.addresses.banned(id)),
+            address: id.and_then(|id| self.banned_address(id)),
             until,
         };
         let told = format!("banned: {}\n", ban.describe(out.now()));
@@ -226,11 +226,13 @@ impl Chat {
         self.spend(is_told, out);
     }
 
-    /// Counts the page against the allowance of these rooms and of the operator.
+    /// Counts the page, which these rooms were told, against their allowance and the operator's.
     fn spend(&mut self, is_told: impl Fn(usize) -> bool, out: &Outbox) {
-        let (allowance, bytes, now) = (&self.bounds.allowance, self.page.len(), out.now());
+        let (allowance, now) = (&self.bounds.allowance, out.now());
+        let bytes = self.bounds.sent(self.page.len());
         let mut is_behind = false;
         for (_, room) in self.rooms.iter_mut().filter(|(number, _)| is_told(*number)) {
+            room.told += 1;
             is_behind |= room.gate.is_behind();
             room.gate.spend(allowance, bytes, now);
         }

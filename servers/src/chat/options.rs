@@ -11,13 +11,21 @@ use super::bounds::FRAME_MAX;
 use super::settings::Settings;
 use super::transcript::Transcript;
 use super::{Chat, motd};
-use crate::options::{Options, default_port};
+use crate::options::{Options, default_port, or_http};
 use crate::screen::Screen;
 use crate::serve::{serve_alone, start_alone};
 use crate::server::{ServerCommand, Turns};
 use crate::values::{duration, number, size};
+use crate::web::{Page, Policy, Site, Web};
 
 const PORT: u16 = 7777;
+/// The page for browsers.
+const PAGE: &str = include_str!("page.html");
+/// The path of the WebSocket.
+const SOCKET: &str = "/room";
+/// Lines of a room that are kept unless the user says otherwise, if there are browsers: a page that has
+/// lost its connection is sent those that it has missed.
+const HISTORY_FOR_BROWSERS: usize = 100;
 
 const EXAMPLE: &str = "\
 Lines that begin with / are commands, which /help lists.
@@ -25,14 +33,17 @@ Each option can be set in the environment too: EDGELOOP_IDLE_TIMEOUT=30s
 
 Example:
   edgeloop chat 0.0.0.0:7777 --history 20 --operator
-  nc 127.0.0.1 7777";
+  nc 127.0.0.1 7777
 
-/// One conversation for all clients, over TCP and Unix sockets
+With a page for browsers:
+  edgeloop chat 7777 http://127.0.0.1:8080";
+
+/// One conversation for all clients, over TCP, Unix sockets and WebSocket
 #[derive(Debug, Args)]
 #[command(
     next_help_heading = "Options of chat",
     after_help = EXAMPLE,
-    mut_arg("addresses", |arg| default_port(arg, PORT))
+    mut_arg("addresses", |arg| or_http(default_port(arg, PORT)))
 )]
 pub(crate) struct ChatCommand {
     /// Bytes of the longest line, 128 at least; the rest of a longer one is dropped
@@ -54,8 +65,9 @@ pub(crate) struct ChatCommand {
     min_rate: usize,
 
     /// Show the last N lines of a room to a member that enters, 64 KiB of them at the most; 0 is none
-    #[arg(long, value_name = "N", default_value = "0", value_parser = number::<usize>)]
-    history: usize,
+    /// [default: 0; with http:// 100, for pages that have lost their connection]
+    #[arg(long, value_name = "N", value_parser = number::<usize>)]
+    history: Option<usize>,
 
     /// Show this to each member that joins: the content of a file (up to 1 MiB, UTF-8, read again on
     /// SIGHUP), or this text, if there is no such file and it does not look like the name of one
@@ -82,6 +94,9 @@ pub(crate) struct ChatCommand {
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
 
+    #[command(flatten)]
+    policy: Policy,
+
     // The last field, since its help heading applies to all fields that follow.
     #[command(flatten)]
     common: Options,
@@ -93,13 +108,17 @@ impl ChatCommand {
         let motd = self.motd.as_deref().map(motd::find).transpose();
         let motd = motd.map_err(|why| format!("cannot read the message of the day {why}"))?;
         let (motd, motd_file) = motd.unwrap_or_default();
+        let history = match self.common.has_web() {
+            true => HISTORY_FOR_BROWSERS,
+            false => 0,
+        };
         let settings = Settings {
             max_line: self.max_line,
             rate: self.rate,
             burst: self.burst,
             min_rate: self.min_rate,
             high_water: self.common.high_water,
-            history: self.history,
+            history: self.history.unwrap_or(history),
             motd: Some(motd),
             motd_file,
             login_timeout: self.login_timeout,
@@ -116,10 +135,20 @@ impl ChatCommand {
         }
         Ok(chat)
     }
+
+    /// What browsers see, if some of the addresses are for them.
+    fn site(&self) -> Option<Site> {
+        let site = || {
+            let site = Site::of_lines(self.policy.clone(), SOCKET, self.max_line);
+            site.with_page("/", Page::html(PAGE))
+        };
+        self.common.has_web().then(site)
+    }
 }
 
 impl ServerCommand for ChatCommand {
     const IS_CONVERSATION: bool = true;
+    const SPEAKS_HTTP: bool = true;
 
     fn options(&self) -> &Options {
         &self.common
@@ -131,15 +160,28 @@ impl ServerCommand for ChatCommand {
                 "--max-line and a name must fit into --high-water: lower the one or raise the other",
             );
         }
+        if self.plain && self.common.has_web() {
+            return Err(
+                "Budget Chat is any bytes, a browser takes text: leave out --plain or http://",
+            );
+        }
         Ok(())
     }
 
     fn run(self) -> Result<(), String> {
-        serve_alone(self.chat()?, &self.common, PORT)
+        let chat = self.chat()?;
+        match self.site() {
+            Some(site) => serve_alone(Web::new(chat, site), &self.common, PORT),
+            None => serve_alone(chat, &self.common, PORT),
+        }
     }
 
     fn start(self) -> Result<Box<dyn Turns>, String> {
-        Ok(Box::new(start_alone(self.chat()?, &self.common, PORT)?))
+        let chat = self.chat()?;
+        Ok(match self.site() {
+            Some(site) => Box::new(start_alone(Web::new(chat, site), &self.common, PORT)?),
+            None => Box::new(start_alone(chat, &self.common, PORT)?),
+        })
     }
 }
 

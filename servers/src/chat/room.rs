@@ -10,11 +10,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeloop_reactor::{ConnId, ConnMap};
+use edgeloop_reactor::ConnId;
 
 use super::gate::Gate;
 use super::history::History;
-use super::member::Member;
+use super::members::Members;
 use super::text;
 
 /// Number of names that are listed to a member that enters, or asks; the others are counted.
@@ -52,6 +52,8 @@ pub(super) struct Room {
     members: Vec<ConnId>,
     /// Number of members with an ignore list. While it is 0, a broadcast looks at no list.
     pub(super) ignoring: usize,
+    /// Number of lines that all members were told: of each one in the history it is the number.
+    pub(super) told: u64,
     pub(super) history: History,
     /// Flow control: how much the room may be told now.
     pub(super) gate: Gate,
@@ -72,6 +74,7 @@ impl Room {
             name: name.into(),
             members: Vec::new(),
             ignoring: 0,
+            told: 0,
             history: History::default(),
             gate: Gate::default(),
             queue: VecDeque::new(),
@@ -99,6 +102,14 @@ impl Room {
         self.members.len() as u32 - 1
     }
 
+    /// Puts a member, which has another connection now, in its old place.
+    pub(super) fn replace(&mut self, old: ConnId, place: u32, id: ConnId) {
+        self.members[place as usize] = id;
+        if let Some(steps) = self.crowd.came.remove(&old) {
+            self.crowd.came.insert(id, steps);
+        }
+    }
+
     /// Removes the member at a place, and returns the member that takes this place, if any.
     pub(super) fn leave(&mut self, place: u32) -> Option<ConnId> {
         self.members.swap_remove(place as usize);
@@ -107,7 +118,7 @@ impl Room {
 
     /// Appends the names of the members, and returns how many. Unless `all` is set, names after the
     /// first [`LISTED_MAX`] are counted only.
-    pub(super) fn list(&self, members: &ConnMap<Member>, all: bool, out: &mut Vec<u8>) -> usize {
+    pub(super) fn list(&self, members: &Members, all: bool, out: &mut Vec<u8>) -> usize {
         let listed = if all { usize::MAX } else { LISTED_MAX };
         let names = self.members.iter().filter_map(|&id| members.get(id));
         for (index, member) in names.take(listed).enumerate() {
@@ -243,6 +254,18 @@ mod tests {
     }
 
     #[test]
+    fn eight_steps_are_told_one_by_one_and_nine_are_counted() {
+        let ids: Vec<ConnId> = ids().take(10).collect();
+        let mut crowd = Crowd::default();
+        for id in &ids[..8] {
+            crowd.count(*id, Step::Out, Some(b"one\n"));
+        }
+        assert_eq!(crowd.summary_for(ids[9]), b"one\n".repeat(8));
+        crowd.count(ids[8], Step::Out, Some(b"one\n"));
+        assert_eq!(crowd.summary_for(ids[9]), b"* 9 people have left\n");
+    }
+
+    #[test]
     fn a_member_that_comes_in_a_crowd_is_told_of_later_steps() {
         let ids: Vec<ConnId> = ids().take(TOLD_BY_NAME + 1).collect();
         let mut crowd = Crowd::default();
@@ -270,5 +293,18 @@ mod tests {
         assert_eq!(told(&crowd, 0), summary.replace('8', "7"));
         assert_eq!(told(&crowd, 7), "* 1 person has entered\n");
         assert_eq!(told(&crowd, 8), "");
+    }
+
+    #[test]
+    fn a_member_with_another_connection_keeps_its_place_and_its_summary() {
+        let ids: Vec<ConnId> = ids().take(3).collect();
+        let mut room = Room::new("lobby");
+        let now = Duration::from_secs(10);
+        let place = room.enter(ids[0]);
+        room.may_announce(ids[0], Step::In, Some(b"one\n"), false, now);
+        room.may_announce(ids[1], Step::In, Some(b"two\n"), false, now);
+        room.replace(ids[0], place, ids[2]);
+        assert_eq!(room.members(), [ids[2]]);
+        assert_eq!(room.take_crowd().summary_for(ids[2]), b"two\n");
     }
 }

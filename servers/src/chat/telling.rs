@@ -11,7 +11,8 @@
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::bounds::{ENTRY, HEARERS};
-use super::room::{Step, WINDOW};
+use super::room::{Room, Step, WINDOW};
+use super::seat::messages;
 use super::{Chat, text};
 
 impl Chat {
@@ -41,9 +42,11 @@ impl Chat {
             member.room,
             before.len()..before.len() + member.name().len(),
         );
-        self.tell_who_cares(id, self.ignored_number(id), out);
-        let history = &mut self.rooms[room as usize].history;
-        history.keep(out.now(), &self.page, name, self.settings.history);
+        // A page that may come back shows its own lines where the room has them.
+        let is_echoed = self.seats.contains(id);
+        self.tell_who_cares(id, self.ignored_number(id), is_echoed, out);
+        let Room { history, told, .. } = &mut self.rooms[room as usize];
+        history.keep(*told, out.now(), &self.page, name, self.settings.history);
         self.record(room, out);
         if self.operator.stdout.is_some() {
             self.show_said(room, out);
@@ -66,26 +69,47 @@ impl Chat {
         hearer.is_some_and(|(hearer, number)| hearer.ignores(number).is_some())
     }
 
-    /// Sends the page to the others in the room of its author `id`, but for those that ignore the name
-    /// with this number.
-    pub(super) fn tell_who_cares(&mut self, id: ConnId, number: Option<u32>, out: &mut Outbox) {
+    /// Sends the page, a line, to the others in the room of its author `id`, but for those that ignore the
+    /// name with this number, and to the author itself if it `is_echoed`.
+    pub(super) fn tell_who_cares(
+        &mut self,
+        id: ConnId,
+        number: Option<u32>,
+        is_echoed: bool,
+        out: &mut Outbox,
+    ) {
         let Some(member) = self.members.get(id) else {
             return;
         };
         let room_number = member.room;
         let room = &mut self.rooms[room_number as usize];
         let (allowance, now) = (&self.bounds.allowance, out.now());
-        room.gate.spend(allowance, self.page.len(), now);
+        room.gate
+            .spend(allowance, self.bounds.sent(self.page.len()), now);
+        room.told += 1;
+        let told = room.told;
         let hearers = room.members().len() - 1;
         self.charge(id, hearers, out);
+        if !is_echoed && let Some(seat) = self.seats.get_mut(id) {
+            seat.skip(told);
+        }
         let room = &self.rooms[room_number as usize];
         let Some(number) = number.filter(|_| room.ignoring > 0) else {
-            return out.broadcast(room.others(id), &self.page);
+            return match is_echoed {
+                true => out.broadcast(room.members().iter().copied(), &self.page),
+                false => out.broadcast(room.others(id), &self.page),
+            };
         };
         out.charge(hearers * ENTRY);
         let ignored = |other: &ConnId| self.members.get(*other)?.ignores(number);
         let cares = |other: &ConnId| ignored(other).is_none();
-        out.broadcast(room.others(id).filter(cares), &self.page);
+        let echo = is_echoed.then_some(id);
+        out.broadcast(room.others(id).filter(cares).chain(echo), &self.page);
+        for other in room.others(id).filter(|other| !cares(other)) {
+            if let Some(seat) = self.seats.get_mut(other) {
+                seat.skip(told);
+            }
+        }
     }
 
     /// Sends the page, the announcement of a step of member `id`, to the others in its room. Members
@@ -93,7 +117,7 @@ impl Chat {
     /// their list.
     fn tell_step(&mut self, id: ConnId, step: Step, out: &mut Outbox) {
         let number = self.ignored_number(id);
-        self.tell_who_cares(id, number, out);
+        self.tell_who_cares(id, number, false, out);
         let room = self.members.get(id).map(|member| member.room);
         let (Some(number), Some(room)) = (number, room) else {
             return;
@@ -101,15 +125,15 @@ impl Chat {
         let room = &self.rooms[room as usize];
         if room.ignoring > 0 {
             out.charge(room.members().len() * ENTRY);
-            for other in room.others(id) {
-                let known = self
-                    .members
-                    .get(other)
-                    .and_then(|member| member.ignores(number));
-                if let Some(known) = known {
-                    let name = self.ignored.name(known);
-                    out.send(other, format!("* {name}{}\n", step.told()).as_bytes());
-                }
+            let known = |other| {
+                let known = self.members.get(other)?.ignores(number)?;
+                Some((other, known))
+            };
+            let known: Vec<(ConnId, u32)> = room.others(id).filter_map(known).collect();
+            for (other, known) in known {
+                let name = self.ignored.name(known);
+                let line = format!("* {name}{}\n", step.told());
+                self.send(other, line.as_bytes(), out);
             }
         }
     }
@@ -135,7 +159,24 @@ impl Chat {
     pub(super) fn answer(&mut self, id: ConnId, out: &mut Outbox) {
         self.replied += self.page.len();
         self.charge(id, 1, out);
+        self.count(id, messages(&self.page));
         out.send(id, &self.page);
+    }
+
+    /// Sends lines to one member.
+    pub(super) fn send(&mut self, id: ConnId, lines: &[u8], out: &mut Outbox) {
+        self.count(id, messages(lines));
+        out.send(id, lines);
+    }
+
+    /// Counts messages that one member is sent, and no other, for a page that may come back.
+    pub(super) fn count(&mut self, id: ConnId, messages: u64) {
+        let Some(seat) = self.seats.get_mut(id) else {
+            return;
+        };
+        let room = self.members.get(id).map(|member| member.room as usize);
+        let room = room.and_then(|room| self.rooms.get(room));
+        seat.send(room.map_or(0, |room| room.told), messages);
     }
 
     /// Appends the page to the transcript, if there is one.
@@ -206,11 +247,14 @@ impl Chat {
                     room.members().iter().partition(|&&id| crowd.hears_all(id));
                 if let Some(&one) = before.first() {
                     let (summary, now) = (crowd.summary_for(one), out.now());
-                    room.gate.spend(&self.bounds.allowance, summary.len(), now);
+                    room.gate
+                        .spend(&self.bounds.allowance, self.bounds.sent(summary.len()), now);
+                    let messages = messages(&summary);
+                    before.iter().for_each(|id| self.count(*id, messages));
                     out.broadcast(before, &summary);
                 }
                 for id in meanwhile {
-                    out.send(id, &crowd.summary_for(id));
+                    self.send(id, &crowd.summary_for(id), out);
                 }
             }
         }

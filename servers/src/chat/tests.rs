@@ -8,6 +8,7 @@ mod budget;
 mod charges;
 mod choices;
 mod commands;
+mod costs;
 mod cuts;
 mod hostile;
 mod ignoring;

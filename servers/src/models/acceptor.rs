@@ -6,36 +6,37 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use edgeloop_reactor::process::reason;
-use edgeloop_reactor::{Admission, PerAddress, RateLimitedLog, Signals};
+use edgeloop_reactor::{RateLimitedLog, Signals};
 use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
 
 use super::client::Client;
+use super::crowd::{Crowd, Place, Refusal};
 use super::doors::{self, Doors};
 use super::workers::Workers;
+use crate::metrics::Clients;
 use crate::options::Options;
 use crate::stderr::say;
 use crate::{ending, logging};
 
 /// Clients accepted from one listener before the loop goes on to signals and deadlines.
 const ACCEPT_BUDGET: usize = 64;
-/// Pause after accept(2) has failed for lack of a resource.
+/// Longest pause after accept(2) has failed for lack of a resource, or a client was displaced.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Time for processes or threads that were cut off to end. They need next to none, unless they wait
 /// for a standard output that is not read.
 const CUT_OFF_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Accepts clients for workers.
-pub(super) struct Acceptor<'a, W> {
+pub(super) struct Acceptor<'a, W: Workers> {
     doors: Doors,
     workers: W,
     options: &'a Options,
-    max_connections: usize,
-    addresses: PerAddress,
+    crowd: Crowd<W::Name>,
     counters: Counters,
     phase: Phase,
-    /// End of the pause after accept(2) has failed.
+    /// End of the pause after accept(2) has failed, or a client was displaced and has not ended.
     paused_until: Option<Instant>,
     next_report: Option<Instant>,
     started: Instant,
@@ -51,6 +52,7 @@ struct Counters {
     refused: u64,
     refused_limit: u64,
     refused_address: u64,
+    displaced: u64,
 }
 
 /// Progress of the end. Each phase but the first has a deadline, `None` for one beyond the range of
@@ -75,8 +77,7 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             doors,
             workers,
             options,
-            max_connections,
-            addresses: PerAddress::new(options.max_per_ip, max_connections),
+            crowd: Crowd::new(options.max_per_ip, max_connections),
             counters: Counters::default(),
             phase: Phase::Running,
             paused_until: None,
@@ -99,6 +100,8 @@ impl<'a, W: Workers> Acceptor<'a, W> {
                 (0..self.doors.listeners.len()).for_each(|index| self.accept(index));
             }
             self.look_at_deadlines();
+            let is_stopping = self.phase != Phase::Running;
+            self.doors.serve_scrapers(is_stopping, || self.clients());
         }
         ending::begin(self.grace_left());
         Ok(())
@@ -126,7 +129,9 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             Phase::Running => None,
             Phase::Stopping(until) | Phase::CutOff(until) => until,
         };
-        let deadlines = [end, self.paused_until, self.next_report];
+        let scrapers = self.doors.scrapers_timeout();
+        let scrapers = scrapers.and_then(|after| Instant::now().checked_add(after));
+        let deadlines = [end, self.paused_until, self.next_report, scrapers];
         let Some(next) = deadlines.into_iter().flatten().min() else {
             return PollTimeout::NONE;
         };
@@ -167,7 +172,8 @@ impl<'a, W: Workers> Acceptor<'a, W> {
     }
 
     fn reap(&mut self) -> Result<(), String> {
-        // The resource that accept(2) lacked may be there now.
+        // The resource that accept(2) lacked may be there now, or the client that was displaced has
+        // ended.
         self.paused_until = None;
         let reaped = self.workers.reap();
         reaped.map_err(|error| format!("cannot write to standard output: {}", reason(&error)))
@@ -177,6 +183,9 @@ impl<'a, W: Workers> Acceptor<'a, W> {
     fn accept(&mut self, index: usize) {
         let mut failed = None;
         for _ in 0..ACCEPT_BUDGET {
+            if self.paused_until.is_some() {
+                return;
+            }
             // With `--once`, the first client closes the listeners.
             let Some(listener) = self.doors.listeners.get(index) else {
                 return;
@@ -192,7 +201,7 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             match error {
                 Errno::EAGAIN => return,
                 Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
-                    return self.pause(error);
+                    return self.pause_for(error);
                 }
                 // An error of this one connection (accept(2), "Error handling"): the next may be
                 // fine.
@@ -201,36 +210,48 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         }
         // A permanent error must not make the loop spin.
         if let Some(errno) = failed {
-            self.pause(errno);
+            self.pause_for(errno);
         }
     }
 
-    fn pause(&mut self, errno: Errno) {
+    fn pause_for(&mut self, errno: Errno) {
         let why = format_args!("accepting is put off: {}", errno.desc());
         self.shortages.log(self.now_ms(), why);
+        self.pause();
+    }
+
+    fn pause(&mut self) {
         self.paused_until = Instant::now().checked_add(RETRY_INTERVAL);
     }
 
     /// Serves a client or closes its connection.
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
         let (number, peer) = (self.counters.accepted, without_mapping(peer));
-        let Some(admission) = self.place(peer) else {
+        let Some(Place { ticket, displaced }) = self.place(peer) else {
             return;
         };
-        let counted = admission.counted();
+        if let Some(name) = displaced {
+            self.workers.displace(name);
+            self.counters.displaced += 1;
+            // The newcomer is one too many until the other has ended.
+            self.pause();
+        }
         log::debug!("connection {number} from {peer}");
         let client = Client {
             number,
             peer,
-            counted,
+            ticket,
             socket,
             silence: doors::silence(self.options),
         };
-        if let Err(errno) = self.workers.start(client, &self.doors) {
-            if let Some(key) = counted {
-                self.addresses.release(key);
+        let started = self.workers.start(client, &self.doors);
+        match (started, ticket) {
+            (Ok(name), Some(ticket)) => self.crowd.is_served(ticket, name),
+            (Ok(_), None) => {}
+            (Err(errno), ticket) => {
+                ticket.into_iter().for_each(|it| self.crowd.release(it));
+                return self.refused(format_args!("no {} for it: {}", W::KIND, errno.desc()));
             }
-            return self.refused(format_args!("no {} for it: {}", W::KIND, errno.desc()));
         }
         self.counters.accepted += 1;
         self.counters.peak = self.counters.peak.max(self.workers.open());
@@ -239,27 +260,27 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         }
     }
 
-    /// Counts a client that the limits allow, and refuses any other. No client makes room for another
-    /// in these models: the acceptor does not know which are silent.
-    fn place(&mut self, peer: SocketAddr) -> Option<Admission> {
-        let limit = self.max_connections;
-        if self.workers.open() >= limit {
-            self.counters.refused_limit += 1;
-            self.refused(format_args!("the limit is {limit} connections"));
-            return None;
+    /// Counts a client that the limits allow, and refuses any other.
+    fn place(&mut self, peer: SocketAddr) -> Option<Place<W::Name>> {
+        for ticket in self.workers.take_gone() {
+            self.crowd.release(ticket);
         }
-        for key in self.workers.take_gone() {
-            self.addresses.release(key);
+        let open = self.workers.open();
+        match self.crowd.place(peer.ip(), open, Instant::now()) {
+            Ok(place) => return Some(place),
+            Err(Refusal::Full(limit)) => {
+                self.counters.refused_limit += 1;
+                self.refused(format_args!("the limit is {limit} connections"));
+            }
+            Err(Refusal::Address(most)) => {
+                self.counters.refused_address += 1;
+                self.refused(format_args!(
+                    "{peer}: the limit is {most} connections from one address"
+                ));
+            }
+            Err(Refusal::Memory(errno)) => self.refused(format_args!("{}", errno.desc())),
         }
-        let admission = self.addresses.admit(peer.ip());
-        if let Admission::Refused(most) = admission {
-            self.counters.refused_address += 1;
-            self.refused(format_args!(
-                "{peer}: the limit is {most} connections from one address"
-            ));
-            return None;
-        }
-        Some(admission)
+        None
     }
 
     fn refused(&mut self, why: fmt::Arguments) {
@@ -302,6 +323,18 @@ impl<'a, W: Workers> Acceptor<'a, W> {
         self.phase = Phase::CutOff(Instant::now().checked_add(CUT_OFF_PATIENCE));
     }
 
+    /// The counters for scrapers.
+    fn clients(&self) -> Clients {
+        Clients {
+            open: self.workers.open() as u64,
+            peak: self.counters.peak as u64,
+            accepted: self.counters.accepted,
+            refused: self.counters.refused,
+            refused_limit: self.counters.refused_limit,
+            refused_address: self.counters.refused_address,
+        }
+    }
+
     fn report(&self) {
         let open = self.workers.open();
         let Counters {
@@ -310,11 +343,13 @@ impl<'a, W: Workers> Acceptor<'a, W> {
             refused,
             refused_limit,
             refused_address,
+            displaced,
         } = self.counters;
         let closed = accepted - open as u64;
         say(&format!(
             "stats: connections={open} peak={peak} accepted={accepted} refused={refused} \
-             refused_limit={refused_limit} refused_address={refused_address} closed={closed}"
+             refused_limit={refused_limit} refused_address={refused_address} closed={closed} \
+             closed_displaced={displaced}"
         ));
     }
 }

@@ -36,7 +36,8 @@ static UNANNOUNCED: OnceLock<&AtomicU64> = OnceLock::new();
 
 /// Begins to count [`UNANNOUNCED`] clients. To be called before the first process is forked.
 pub(super) fn count_unannounced() -> nix::Result<()> {
-    let _ = UNANNOUNCED.set(sys::shared_counter()?);
+    let [count, ..] = sys::shared_words()?;
+    let _ = UNANNOUNCED.set(count);
     Ok(())
 }
 
@@ -66,7 +67,9 @@ pub(super) fn serve_client<C: Conversation>(
     }
     let mut conversation = C::begin(client.number, client.peer)?;
     let mut why = converse(client, &mut conversation, buffer)?;
-    if is_stopping() {
+    if client.is_displaced() {
+        why = Closed::Displaced;
+    } else if is_stopping() {
         settle(&client.socket, buffer);
         why = Closed::Shutdown;
     }
@@ -110,7 +113,7 @@ fn converse(
     let socket = &client.socket;
     let mut suspected = false;
     // For a client that never falls silent, recv(2) does not report the end of input.
-    while !is_stopping() {
+    while !is_stopping() && !client.is_displaced() {
         let data = match sys::recv(socket.as_fd(), buffer) {
             Ok([]) => return Ok(Closed::Eof),
             Ok(data) => data,
@@ -127,6 +130,9 @@ fn converse(
             }
             Err(errno) => return Ok(SystemError::new(errno as i32).into()),
         };
+        if let Some(ticket) = client.ticket {
+            ticket.is_heard();
+        }
         if conversation.on_data(data)? == Answer::SendBack
             && let Err(why) = send_all(socket, data)
         {
@@ -232,7 +238,7 @@ mod tests {
         let client_of_ours = Client {
             number: 0,
             peer: stream.local_addr().unwrap(),
-            counted: None,
+            ticket: None,
             socket,
             silence: Silence::Idle,
         };

@@ -3,6 +3,7 @@
 //! Signals are blocked and read from a descriptor (signalfd(2)), so that one poll(2) waits for them
 //! and for clients. Here poll is enough: the descriptors are few, not one for each client.
 
+use std::cell::RefCell;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use nix::unistd::close;
 
 use super::client::Silence;
 use crate::listen::listen;
+use crate::metrics::{Clients, Metrics, Numbers};
 use crate::options::Options;
 use crate::place::Place;
 
@@ -26,6 +28,8 @@ use crate::place::Place;
 pub(super) struct Doors {
     pub(super) listeners: Vec<TcpListener>,
     pub(super) signals: SignalFd,
+    /// The scrapers' loop, which this one turns.
+    metrics: RefCell<Option<Metrics>>,
 }
 
 /// The outcome of a wait.
@@ -39,6 +43,8 @@ impl Doors {
     /// Takes over the signals, then listens. Threads that are started later inherit that the
     /// signals are blocked.
     pub(super) fn open(places: &[Place], options: &Options) -> Result<Doors, String> {
+        // A name that takes long to resolve is not to keep signals waiting.
+        let metrics = RefCell::new(Metrics::open(options)?);
         let signals =
             take_signals().map_err(|errno| format!("cannot handle signals: {}", errno.desc()))?;
         let prepare = |bound: &Bound| Ok(set_timeouts(bound, options)?);
@@ -50,19 +56,22 @@ impl Doors {
                 .collect::<Result<_, _>>()
                 .map_err(|error| reason(&error))?,
             signals,
+            metrics,
         })
     }
 
-    /// Waits for signals, and unless `for_signals_only` for clients.
+    /// Waits for signals and scrapers, and unless `for_signals_only` for clients.
     pub(super) fn wait(&self, for_signals_only: bool, timeout: PollTimeout) -> nix::Result<Ready> {
         let listeners = if for_signals_only {
             &[]
         } else {
             &self.listeners[..]
         };
+        let metrics = self.metrics.borrow();
         let fds = [self.signals.as_fd()]
             .into_iter()
-            .chain(listeners.iter().map(AsFd::as_fd));
+            .chain(listeners.iter().map(AsFd::as_fd))
+            .chain(metrics.as_ref().map(AsFd::as_fd));
         let mut asked: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut asked, timeout) {
             Ok(_) => {}
@@ -77,8 +86,22 @@ impl Doors {
         let is_ready = |fd: &PollFd| fd.any().unwrap_or(true);
         Ok(Ready {
             signals: is_ready(&asked[0]),
-            clients: asked[1..].iter().any(is_ready),
+            clients: asked[1..=listeners.len()].iter().any(is_ready),
         })
+    }
+
+    /// Sees to the scrapers, without waiting for them.
+    pub(super) fn serve_scrapers(&self, is_stopping: bool, clients: impl Fn() -> Clients) {
+        if let Some(metrics) = &mut *self.metrics.borrow_mut()
+            && metrics.turn(is_stopping)
+        {
+            metrics.answer(Numbers::Clients(clients()));
+        }
+    }
+
+    /// The time after which the scrapers are to be seen to in any case.
+    pub(super) fn scrapers_timeout(&self) -> Option<Duration> {
+        self.metrics.borrow().as_ref().and_then(Metrics::timeout)
     }
 
     /// Closes a child's descriptors of them. Its copy of this value is never dropped.
@@ -87,6 +110,8 @@ impl Doors {
         for fd in listeners.chain([self.signals.as_fd().as_raw_fd()]) {
             let _ = close(fd);
         }
+        // The copy of the loop has descriptors of its own, and no file that it would remove.
+        drop(self.metrics.take());
     }
 }
 

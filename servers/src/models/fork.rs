@@ -19,8 +19,8 @@ use std::mem::{self, MaybeUninit};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
+use edgeloop_reactor::RateLimitedLog;
 use edgeloop_reactor::process::is_ignored;
-use edgeloop_reactor::{AddressKey, RateLimitedLog};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -29,6 +29,7 @@ use nix::unistd::{Pid, getpid, getppid};
 
 use super::client::Client;
 use super::conversation::Conversation;
+use super::crowd::Ticket;
 use super::doors::Doors;
 use super::workers::Workers;
 use super::{blocking, sys};
@@ -41,10 +42,10 @@ const FAILED: i32 = 255;
 /// The processes that serve the clients.
 pub(super) struct Processes<C> {
     server: Pid,
-    /// The client that each child serves: its number, and the address under which it is counted.
-    children: HashMap<Pid, (u64, Option<AddressKey>)>,
-    /// Addresses of clients that have gone.
-    gone: Vec<AddressKey>,
+    /// The client that each child serves: its number, and its ticket.
+    children: HashMap<Pid, (u64, Option<Ticket>)>,
+    /// Tickets of clients that have gone.
+    gone: Vec<Ticket>,
     /// The read buffer of the children; the server never touches it. A child that reads into it
     /// gets pages of its own from the kernel, as many as it uses.
     buffer: Box<[MaybeUninit<u8>]>,
@@ -96,16 +97,17 @@ impl<C> Processes<C> {
 
 impl<C: Conversation> Workers for Processes<C> {
     const KIND: &str = "process";
+    type Name = Pid;
 
-    fn start(&mut self, client: Client, doors: &Doors) -> nix::Result<()> {
+    fn start(&mut self, client: Client, doors: &Doors) -> nix::Result<Pid> {
         let child = sys::fork(|| {
             doors.close_in_child();
             logging::close_in_child();
             serve_in_child::<C>(self.server, &client, &mut self.buffer)
         })?;
-        self.children.insert(child, (client.number, client.counted));
+        self.children.insert(child, (client.number, client.ticket));
         // The client's socket is the child's alone when `client` is dropped here.
-        Ok(())
+        Ok(child)
     }
 
     fn open(&self) -> usize {
@@ -116,10 +118,10 @@ impl<C: Conversation> Workers for Processes<C> {
         while let Some(status) = Self::next_ended(Some(WaitPidFlag::WNOHANG)) {
             let client = status.pid().and_then(|child| self.children.remove(&child));
             // A process that became this server by exec(2) may have had other children.
-            let Some((number, counted)) = client else {
+            let Some((number, ticket)) = client else {
                 continue;
             };
-            self.gone.extend(counted);
+            self.gone.extend(ticket);
             match status {
                 WaitStatus::Exited(_, 0) => {}
                 WaitStatus::Exited(_, FAILED) => return Err(io::Error::other("unknown error")),
@@ -137,16 +139,19 @@ impl<C: Conversation> Workers for Processes<C> {
         Ok(())
     }
 
-    fn take_gone(&mut self) -> Vec<AddressKey> {
+    fn take_gone(&mut self) -> Vec<Ticket> {
         mem::take(&mut self.gone)
     }
 
+    fn displace(&mut self, child: Pid) {
+        // A child that was reaped is no longer in the list, and its id may be another process's.
+        if self.children.contains_key(&child) {
+            let _ = kill(child, stop_signal());
+        }
+    }
+
     fn stop(&mut self) {
-        // One of the two signals has stopped the server, and its children do not ignore it either.
-        self.signal_all(match is_ignored(libc::SIGTERM) {
-            true => Signal::SIGINT,
-            false => Signal::SIGTERM,
-        });
+        self.signal_all(stop_signal());
     }
 
     fn cut_off(&mut self) {
@@ -167,6 +172,14 @@ impl<C> Drop for Processes<C> {
             }
         }
     }
+}
+
+/// A signal that ends the input of a child: one that it does not ignore. A server that ignores both
+/// is never stopped, and can only kill a child.
+fn stop_signal() -> Signal {
+    let handled = [Signal::SIGTERM, Signal::SIGINT].into_iter();
+    let mut handled = handled.filter(|signal| !is_ignored(*signal as i32));
+    handled.next().unwrap_or(Signal::SIGKILL)
 }
 
 /// The child's main function; returns its exit status.

@@ -75,9 +75,12 @@ pub(super) fn unread(socket: BorrowedFd) -> Result<usize> {
     unsafe { inq(socket.as_raw_fd(), &raw mut bytes) }.map(|_| bytes as usize)
 }
 
-/// `mmap(2)`: a counter that this process shares with all processes that it forks from now on.
-pub(super) fn shared_counter() -> Result<&'static AtomicU64> {
-    const LENGTH: NonZeroUsize = NonZeroUsize::new(size_of::<AtomicU64>()).unwrap();
+/// Number of words that [`shared_words`] returns: a page of memory.
+const WORDS: usize = 512;
+
+/// `mmap(2)`: words that this process shares with all processes that it forks from now on, all 0.
+pub(super) fn shared_words() -> Result<&'static [AtomicU64; WORDS]> {
+    const LENGTH: NonZeroUsize = NonZeroUsize::new(size_of::<[AtomicU64; WORDS]>()).unwrap();
     let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     // SAFETY: the memory is new, wherever the kernel puts it.
     let memory = unsafe { mmap_anonymous(None, LENGTH, access, MapFlags::MAP_SHARED) }?;

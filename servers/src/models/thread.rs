@@ -16,7 +16,6 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use edgeloop_reactor::AddressKey;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -24,6 +23,7 @@ use nix::unistd::getpid;
 
 use super::client::Client;
 use super::conversation::Conversation;
+use super::crowd::Ticket;
 use super::doors::Doors;
 use super::workers::Workers;
 use super::{blocking, sys};
@@ -44,8 +44,8 @@ pub(super) struct Threads<C> {
 struct Registry {
     /// The socket of each open connection, by the client's number.
     sockets: HashMap<u64, RawFd>,
-    /// Addresses of clients that have gone.
-    gone: Vec<AddressKey>,
+    /// Tickets of clients that have gone.
+    gone: Vec<Ticket>,
     /// Each thread that ends is to send SIGCHLD.
     reports_ends: bool,
     /// The first failure of standard output.
@@ -77,8 +77,10 @@ impl<C> Threads<C> {
 
 impl<C: Conversation> Workers for Threads<C> {
     const KIND: &str = "thread";
+    /// The client's number.
+    type Name = u64;
 
-    fn start(&mut self, client: Client, _: &Doors) -> nix::Result<()> {
+    fn start(&mut self, client: Client, _: &Doors) -> nix::Result<u64> {
         // On the heap: the compiler touches each page of a large array on the stack.
         let mut buffer = Vec::new();
         let room = buffer.try_reserve_exact(blocking::READ_BUFFER);
@@ -91,7 +93,7 @@ impl<C: Conversation> Workers for Threads<C> {
         if started.is_err() {
             lock(&self.registry).sockets.remove(&number);
         }
-        started
+        started.map(|()| number)
     }
 
     fn open(&self) -> usize {
@@ -102,8 +104,14 @@ impl<C: Conversation> Workers for Threads<C> {
         lock(&self.registry).failure.take().map_or(Ok(()), Err)
     }
 
-    fn take_gone(&mut self) -> Vec<AddressKey> {
+    fn take_gone(&mut self) -> Vec<Ticket> {
         mem::take(&mut lock(&self.registry).gone)
+    }
+
+    fn displace(&mut self, number: u64) {
+        if let Some(&socket) = lock(&self.registry).sockets.get(&number) {
+            let _ = shutdown(socket, Shutdown::Read);
+        }
     }
 
     fn report_ends(&mut self) {
@@ -129,8 +137,8 @@ fn serve_in_thread<C: Conversation>(
     let result = blocking::serve_client::<C>(client, buffer);
     let mut registry = lock(registry);
     registry.sockets.remove(&client.number);
-    registry.gone.extend(client.counted);
-    if registry.reports_ends || result.is_err() {
+    registry.gone.extend(client.ticket);
+    if registry.reports_ends || client.is_displaced() || result.is_err() {
         let _ = kill(getpid(), Signal::SIGCHLD);
     }
     registry.failure = registry.failure.take().or(result.err());

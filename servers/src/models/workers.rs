@@ -2,9 +2,8 @@
 
 use std::io;
 
-use edgeloop_reactor::AddressKey;
-
 use super::client::Client;
+use super::crowd::Ticket;
 use super::doors::Doors;
 
 /// The processes or threads that serve the clients.
@@ -12,8 +11,11 @@ pub(super) trait Workers {
     /// Name of one of them, for log lines.
     const KIND: &str;
 
+    /// Names one of them until it has ended.
+    type Name: Copy;
+
     /// Starts one for this client. After an error the client is gone.
-    fn start(&mut self, client: Client, doors: &Doors) -> nix::Result<()>;
+    fn start(&mut self, client: Client, doors: &Doors) -> nix::Result<Self::Name>;
 
     /// Number of processes or threads that have not ended.
     fn open(&self) -> usize;
@@ -21,8 +23,11 @@ pub(super) trait Workers {
     /// Takes note of those that have ended. An error is a failure of standard output.
     fn reap(&mut self) -> io::Result<()>;
 
-    /// The addresses of the clients that have gone since the last call, of those that are counted.
-    fn take_gone(&mut self) -> Vec<AddressKey>;
+    /// The tickets of the clients that have gone since the last call, of those that are counted.
+    fn take_gone(&mut self) -> Vec<Ticket>;
+
+    /// Wakes one whose client is displaced, so that it ends, and SIGCHLD reports its end.
+    fn displace(&mut self, name: Self::Name);
 
     /// From now on, SIGCHLD reports each end.
     fn report_ends(&mut self) {}

@@ -8,6 +8,9 @@
 //!
 //! A frame is refused as soon as the bytes that are wrong with it have come: the length of a message is
 //! judged when a header announces it, and UTF-8 byte by byte.
+//!
+//! The frames of a client are masked and those of a server are not (section 5.3). All else is the same in
+//! both directions, so servers and clients share this file.
 
 use std::ops::Range;
 
@@ -15,13 +18,18 @@ use super::utf8::Utf8;
 
 /// A status code of a close frame (RFC 6455, section 7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Code(pub(super) u16);
+pub struct Code(pub u16);
 
 impl Code {
-    pub(super) const GOING_AWAY: Code = Code(1001);
+    /// The regular end.
+    pub const NORMAL: Code = Code(1000);
+    /// The end of a server that stops.
+    pub const GOING_AWAY: Code = Code(1001);
     const PROTOCOL_ERROR: Code = Code(1002);
     const UNSUPPORTED: Code = Code(1003);
     const NO_TEXT: Code = Code(1007);
+    /// The server has a rule against it.
+    pub(super) const POLICY: Code = Code(1008);
     const TOO_BIG: Code = Code(1009);
 
     /// Whether a peer may send it in a frame.
@@ -30,11 +38,13 @@ impl Code {
     }
 }
 
-/// A frame breaks a rule: the code to close with, and the rule for the log.
+/// A frame breaks a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) code: Code,
-    pub(super) why: &'static str,
+pub struct Failure {
+    /// The code to close with.
+    pub code: Code,
+    /// The rule, for the log.
+    pub why: &'static str,
 }
 
 const fn wrong(why: &'static str) -> Failure {
@@ -42,28 +52,34 @@ const fn wrong(why: &'static str) -> Failure {
     Failure { code, why }
 }
 
-/// The messages that a server takes.
+/// The frames that are taken.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
+pub struct Rules {
+    /// The peer is a client, whose frames are masked.
+    pub masked: bool,
     /// The longest message, in bytes, over all its frames.
-    pub(super) max_message: u32,
+    pub max_message: u32,
     /// Messages may be binary.
-    pub(super) binary: bool,
+    pub binary: bool,
 }
 
 /// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// UTF-8.
     Text,
+    /// Any bytes.
     Binary,
 }
 
 /// Something that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub enum Event {
+    /// A part of a message.
     Part(Part),
     /// A ping, with its payload.
     Ping(Vec<u8>),
+    /// The reply to a ping.
     Pong,
     /// The peer sends no more, and gives this code or none.
     Close(Option<Code>),
@@ -72,12 +88,38 @@ pub(super) enum Event {
 /// Bytes of a message: as many as there are of one frame, and in a text perhaps a part of a character.
 /// They are empty only in a message, or at the end of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) kind: Kind,
+pub struct Part {
+    /// The kind of the message.
+    pub kind: Kind,
     /// Where they lie in the input, unmasked.
-    pub(super) bytes: Range<usize>,
-    pub(super) is_first: bool,
-    pub(super) is_last: bool,
+    pub bytes: Range<usize>,
+    /// The message begins with them.
+    pub is_first: bool,
+    /// The message ends with them.
+    pub is_last: bool,
+}
+
+/// The mask of a frame of a client, as it is for the next byte of the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mask(pub [u8; 4]);
+
+impl Mask {
+    /// Masks or unmasks the next bytes of the payload: both are the same.
+    pub fn apply(&mut self, bytes: &mut [u8]) {
+        let mut wide = [0; 64];
+        wide.as_chunks_mut().0.fill(self.0);
+        let apply = |bytes: &mut [u8]| {
+            bytes
+                .iter_mut()
+                .zip(wide)
+                .for_each(|(byte, mask)| *byte ^= mask)
+        };
+        // A whole number of vector registers: the compiler makes vector instructions of the loop.
+        let (chunks, rest) = bytes.as_chunks_mut::<64>();
+        chunks.iter_mut().for_each(|chunk| apply(chunk));
+        apply(rest);
+        self.0.rotate_left(rest.len() % size_of::<Mask>());
+    }
 }
 
 const OPCODE: u8 = 0x0f;
@@ -98,7 +140,7 @@ const SHORT: usize = 125;
 const LEN_16: u8 = 126;
 const LEN_64: u8 = 127;
 /// The longest header: 2 bytes, 8 of length, 4 of mask.
-const HEADER_MAX: usize = 14;
+pub const HEADER_MAX: usize = 14;
 
 /// A message of which a part has come, or is about to.
 #[derive(Debug)]
@@ -115,7 +157,7 @@ struct Message {
 
 /// The state of one peer's stream.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub struct Decoder {
     /// The header of a frame, as far as it has come: `have` bytes.
     header: [u8; HEADER_MAX],
     have: u8,
@@ -123,8 +165,7 @@ pub(super) struct Decoder {
     in_payload: bool,
     /// Bytes of that payload that are still to come.
     left: u32,
-    /// The mask of the next four of them.
-    mask: [u8; 4],
+    mask: Mask,
     message: Option<Message>,
     /// The payload of a control frame, as far as it has come.
     control: Vec<u8>,
@@ -133,7 +174,7 @@ pub(super) struct Decoder {
 impl Decoder {
     /// Decodes the input from `at` on up to the next event, unmasks what belongs to it, and moves `at`
     /// behind that. `None`: all input is used up. After a failure or a close it must not be called again.
-    pub(super) fn next(
+    pub fn next(
         &mut self,
         input: &mut [u8],
         at: &mut usize,
@@ -151,8 +192,9 @@ impl Decoder {
             *at += count;
             self.left -= count as u32;
             self.in_payload = self.left > 0;
-            unmask(&mut input[bytes.clone()], self.mask);
-            self.mask.rotate_left(count % 4);
+            if self.header[1] & MASKED != 0 {
+                self.mask.apply(&mut input[bytes.clone()]);
+            }
             let event = match self.header[0] & OPCODE {
                 opcode @ CLOSE.. => self.control(opcode, &input[bytes])?,
                 _ => self.part(input, bytes)?,
@@ -164,7 +206,8 @@ impl Decoder {
     }
 
     /// Whether the peer has sent all its messages and frames whole: another decoder can go on.
-    pub(super) fn is_between_messages(&self) -> bool {
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
         self.message.is_none() && !self.in_payload && self.have == 0
     }
 
@@ -174,7 +217,7 @@ impl Decoder {
             let have = usize::from(self.have);
             let need = match have {
                 0 | 1 => 2,
-                _ => 2 + len_bytes(self.header[1]) + self.mask.len(),
+                _ => 2 + len_bytes(self.header[1]) + mask_bytes(self.header[1]),
             };
             if have == need {
                 break;
@@ -201,8 +244,10 @@ impl Decoder {
         if first & RESERVED != 0 {
             return Err(wrong("a reserved bit is set"));
         }
-        if second & MASKED == 0 {
-            return Err(wrong("a frame of a client is not masked"));
+        match (rules.masked, second & MASKED != 0) {
+            (true, false) => return Err(wrong("a frame of a client is not masked")),
+            (false, true) => return Err(wrong("a frame of a server is masked")),
+            _ => {}
         }
         match opcode {
             CONTINUATION if self.message.is_none() => {
@@ -228,7 +273,7 @@ impl Decoder {
     /// A header is complete.
     fn begin_frame(&mut self, rules: Rules) -> Result<(), Failure> {
         let len_bytes = len_bytes(self.header[1]);
-        let (len, mask) = self.header[2..].split_at(len_bytes);
+        let (len, rest) = self.header[2..].split_at(len_bytes);
         let long = len.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         let len = match len_bytes {
             0 => u64::from(self.header[1] & !MASKED),
@@ -237,7 +282,9 @@ impl Decoder {
             8 if long >> 63 == 1 => return Err(wrong("a length has its highest bit set")),
             _ => long,
         };
-        self.mask.copy_from_slice(&mask[..4]);
+        if let [mask, ..] = rest.as_chunks().0 {
+            self.mask = Mask(*mask);
+        }
         if self.header[0] & OPCODE < CLOSE {
             self.count(len, rules)?;
         }
@@ -325,6 +372,15 @@ fn len_bytes(second: u8) -> usize {
     }
 }
 
+/// The number of bytes of a mask, likewise.
+fn mask_bytes(second: u8) -> usize {
+    if second & MASKED == 0 {
+        0
+    } else {
+        size_of::<Mask>()
+    }
+}
+
 /// The code in the payload of a close frame, which a reason in UTF-8 may follow.
 fn close_code(payload: &[u8]) -> Result<Option<Code>, Failure> {
     let [high, low, reason @ ..] = payload else {
@@ -345,71 +401,69 @@ fn close_code(payload: &[u8]) -> Result<Option<Code>, Failure> {
     Ok(Some(code))
 }
 
-/// Applies a mask to bytes, the first of which its first byte is for. Both directions are the same.
-fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
-    let mut wide = [0; 64];
-    wide.as_chunks_mut().0.fill(mask);
-    let apply = |bytes: &mut [u8]| {
-        bytes
-            .iter_mut()
-            .zip(wide)
-            .for_each(|(byte, mask)| *byte ^= mask)
-    };
-    // A whole number of vector registers: the compiler makes vector instructions of the loop.
-    let (chunks, rest) = bytes.as_chunks_mut::<64>();
-    chunks.iter_mut().for_each(|chunk| apply(chunk));
-    apply(rest);
-}
-
-/// Appends the header of a frame of the server, which is not masked.
-fn push_header(first: u8, len: usize, out: &mut Vec<u8>) {
+/// Appends the header of a frame. A frame of a client has a mask.
+fn push_header(first: u8, len: usize, mask: Option<Mask>, out: &mut Vec<u8>) {
+    let masked = if mask.is_some() { MASKED } else { 0 };
     out.push(first);
     if len <= SHORT {
-        out.push(len as u8);
+        out.push(masked | len as u8);
     } else if let Ok(len) = u16::try_from(len) {
-        out.push(LEN_16);
+        out.push(masked | LEN_16);
         out.extend_from_slice(&len.to_be_bytes());
     } else {
-        out.push(LEN_64);
+        out.push(masked | LEN_64);
         out.extend_from_slice(&(len as u64).to_be_bytes());
+    }
+    mask.iter().for_each(|mask| out.extend_from_slice(&mask.0));
+}
+
+/// Appends a whole frame.
+fn push_frame(first: u8, payload: &[u8], mask: Option<Mask>, out: &mut Vec<u8>) {
+    push_header(first, payload.len(), mask, out);
+    let at = out.len();
+    out.extend_from_slice(payload);
+    if let Some(mut mask) = mask {
+        mask.apply(&mut out[at..]);
     }
 }
 
-/// Appends a text message in one frame.
-pub(super) fn push_text(text: &str, out: &mut Vec<u8>) {
-    push_header(FIN | TEXT, text.len(), out);
-    out.extend_from_slice(text.as_bytes());
+/// Appends a text message in one frame; the text is UTF-8. Here and below a client gives a mask.
+pub fn push_text(text: &[u8], mask: Option<Mask>, out: &mut Vec<u8>) {
+    push_frame(FIN | TEXT, text, mask, out);
 }
 
-/// Appends the header of a fragment that a part of a message is the payload of.
-pub(super) fn push_part_header(part: &Part, out: &mut Vec<u8>) {
+/// Appends the header of a text message in one frame, whose payload, masked, follows in parts.
+pub fn push_text_header(len: usize, mask: Option<Mask>, out: &mut Vec<u8>) {
+    push_header(FIN | TEXT, len, mask, out);
+}
+
+/// Appends the header of a server's fragment that a part of a message is the payload of.
+pub fn push_part_header(part: &Part, out: &mut Vec<u8>) {
     let opcode = match (part.is_first, part.kind) {
         (false, _) => CONTINUATION,
         (true, Kind::Text) => TEXT,
         (true, Kind::Binary) => BINARY,
     };
     let fin = if part.is_last { FIN } else { 0 };
-    push_header(fin | opcode, part.bytes.len(), out);
+    push_header(fin | opcode, part.bytes.len(), None, out);
 }
 
 /// Appends the reply to a ping.
-pub(super) fn push_pong(payload: &[u8], out: &mut Vec<u8>) {
-    push_header(FIN | PONG, payload.len(), out);
-    out.extend_from_slice(payload);
+pub fn push_pong(payload: &[u8], mask: Option<Mask>, out: &mut Vec<u8>) {
+    push_frame(FIN | PONG, payload, mask, out);
 }
 
 /// Appends a close frame.
-pub(super) fn push_close(code: Option<Code>, out: &mut Vec<u8>) {
+pub fn push_close(code: Option<Code>, mask: Option<Mask>, out: &mut Vec<u8>) {
     let code = code.map(|code| code.0.to_be_bytes());
     let code = code.as_ref().map_or(&[][..], |code| &code[..]);
-    push_header(FIN | CLOSE, code.len(), out);
-    out.extend_from_slice(code);
+    push_frame(FIN | CLOSE, code, mask, out);
 }
 
-/// A ping without a payload.
-pub(super) const HEARTBEAT: &[u8] = &[FIN | PING, 0];
-/// A close frame with code 1000, the regular end.
-pub(super) const END: &[u8] = &[FIN | CLOSE, 2, 0x03, 0xe8];
+/// A server's ping without a payload.
+pub const HEARTBEAT: &[u8] = &[FIN | PING, 0];
+/// A server's close frame with code 1000, the regular end.
+pub const END: &[u8] = &[FIN | CLOSE, 2, 0x03, 0xe8];
 
 #[cfg(test)]
 mod tests;

@@ -30,10 +30,8 @@ pub(super) static SILENCE: Framing = Framing {
 fn push_lines(mut bytes: &[u8], out: &mut Vec<u8>) {
     while !bytes.is_empty() {
         let end = memchr(b'\n', bytes);
-        push_text(
-            &String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]),
-            out,
-        );
+        let text = String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]);
+        push_text(text.as_bytes(), None, out);
         bytes = end.map_or(&[], |end| &bytes[end + 1..]);
     }
 }

@@ -54,7 +54,7 @@ struct Origin {
 
 impl Policy {
     /// Judges a request.
-    pub(super) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let host = Place::parse(request.host).ok_or(Refusal::Malformed)?;
         if !host.is_number() && host.host != "localhost" && !self.hosts.contains(&host.host) {
             return Err(Refusal::Host);
@@ -179,7 +179,10 @@ mod tests {
 
     fn check(policy: &Policy, host: &str, origin: Option<&str>) -> Result<(), Refusal> {
         policy.check(&Request {
+            method: "GET",
+            keeps_alive: true,
             path: "/",
+            query: "",
             host,
             origin,
             websocket: None,

@@ -7,24 +7,24 @@
 use httparse::{EMPTY_HEADER, Error, Status};
 use memchr::memmem;
 
-use super::response::Refusal;
+use super::response::{Answered, Refusal};
 
 /// The longest head, in bytes, and the most headers in it.
 const HEAD_MAX: usize = 8 * 1024;
-const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_MAX: usize = 64;
 /// The empty line that ends a head, with the end of the line before it.
 const END: &[u8] = b"\r\n\r\n";
 
 /// A head as far as it has come.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(crate) struct Head {
     bytes: Vec<u8>,
 }
 
 impl Head {
     /// Takes in bytes. Returns how many of them belong to the head, if they complete it. Error: the head
     /// is too long.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         let before = self.bytes.len();
         let room = HEAD_MAX - before;
         self.bytes
@@ -40,12 +40,22 @@ impl Head {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// The head, as far as it has come.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// The request in a complete head.
+    /// The request in a complete head: a GET.
     pub(super) fn parse(&self) -> Result<Request<'_>, Refusal> {
+        self.parse_as(&["GET"])
+    }
+
+    /// The request in a complete head, whose method is one of these.
+    pub(crate) fn parse_as(&self, methods: &[&str]) -> Result<Request<'_>, Refusal> {
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(&self.bytes) {
@@ -53,15 +63,19 @@ impl Head {
             Err(Error::TooManyHeaders) => return Err(Refusal::HeadTooLong),
             _ => return Err(Refusal::Malformed),
         }
-        Request::new(&parsed)
+        Request::new(&parsed, methods)
     }
 }
 
-/// A request that this server understands: a GET without a body.
+/// A request that this server understands: one without a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request<'a> {
-    /// The path, without a query.
-    pub(super) path: &'a str,
+pub(crate) struct Request<'a> {
+    pub(super) method: &'a str,
+    /// The client will have another request on this connection.
+    pub(super) keeps_alive: bool,
+    /// The path, and the query that follows it after a `?`; empty if there is none.
+    pub(crate) path: &'a str,
+    pub(super) query: &'a str,
     /// The values of `Host`, which there must be, and `Origin`.
     pub(super) host: &'a str,
     pub(super) origin: Option<&'a str>,
@@ -70,8 +84,9 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn new(parsed: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Refusal> {
-        if parsed.method != Some("GET") {
+    fn new(parsed: &httparse::Request<'_, 'a>, methods: &[&str]) -> Result<Request<'a>, Refusal> {
+        let method = parsed.method.unwrap_or_default();
+        if !methods.contains(&method) {
             return Err(Refusal::NotGet);
         }
         let target = parsed.path.unwrap_or_default();
@@ -84,17 +99,32 @@ impl<'a> Request<'a> {
             return Err(Refusal::Body);
         }
         let host = headers.only("host")?.ok_or(Refusal::Malformed)?;
+        let is_http_1_1 = parsed.version == Some(1);
+        // A browser sends no fragment.
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Ok(Request {
-            path: target.split(['?', '#']).next().unwrap_or_default(),
+            method,
+            keeps_alive: is_http_1_1 && !headers.lists("connection", "close"),
+            path,
+            query,
             host,
             origin: headers.only("origin")?,
-            websocket: headers.websocket(parsed.version == Some(1))?,
+            websocket: headers.websocket(is_http_1_1)?,
         })
+    }
+
+    /// The manner of its answer, if the connection may be kept.
+    pub(crate) fn answered(&self) -> Answered {
+        Answered {
+            is_head: self.method == "HEAD",
+            keeps_alive: self.keeps_alive,
+        }
     }
 }
 
-/// The headers of a request.
-struct Headers<'h, 'a>(&'h [httparse::Header<'a>]);
+/// The headers of a request, or of an answer.
+pub(super) struct Headers<'h, 'a>(pub(super) &'h [httparse::Header<'a>]);
 
 impl<'a> Headers<'_, 'a> {
     fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
@@ -102,12 +132,12 @@ impl<'a> Headers<'_, 'a> {
         self.0.iter().filter(is).map(|header| header.value)
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.all(name).next().is_some()
     }
 
     /// The value of a header that must not come twice.
-    fn only(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
+    pub(super) fn only(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
         let mut values = self.all(name);
         match (values.next().map(str::from_utf8), values.next()) {
             (None, _) => Ok(None),
@@ -117,7 +147,7 @@ impl<'a> Headers<'_, 'a> {
     }
 
     /// Whether a header, which may come several times, has this word in its list.
-    fn lists(&self, name: &str, word: &str) -> bool {
+    pub(super) fn lists(&self, name: &str, word: &str) -> bool {
         let mut words = self
             .all(name)
             .flat_map(|value| value.split(|byte| *byte == b','));
@@ -173,7 +203,10 @@ mod tests {
              Origin: http://localhost:8080\r\nX-Other: \u{e9}\r\n\r\n"
         );
         let expected = Request {
+            method: "GET",
+            keeps_alive: true,
             path: "/room",
+            query: "a=b",
             host: "localhost:8080",
             origin: Some("http://localhost:8080"),
             websocket: Some(KEY),

@@ -1,21 +1,25 @@
-//! Answers over HTTP: a page, a refusal, or the handshake of a WebSocket. Each ends the connection or
-//! makes a WebSocket of it: none is kept for another request.
+//! Answers over HTTP: a page, or a refusal. Each ends the connection; only [`Answered`] can keep it for
+//! another request.
 
 use std::fmt::Write;
 
 use data_encoding::BASE64;
 use hmac_sha256::Hash;
-use sha1_smol::Sha1;
 
 /// Headers of every answer: a browser neither guesses at its type nor keeps it.
 const EVERY: &str = "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
-                     Referrer-Policy: no-referrer\r\nConnection: close\r\n";
+                     Referrer-Policy: no-referrer\r\n";
+
+/// The answer to a connection that is one too many from its address, sent before its request has come.
+pub(super) const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
+                                   Connection: close\r\n\r\ntoo many connections from your address\n";
 
 /// A request that is not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     Malformed,
     NotGet,
+    NotGetOrHead,
     Body,
     HeadTooLong,
     /// The head did not come in time.
@@ -24,7 +28,11 @@ pub(super) enum Refusal {
     Host,
     /// A page of another site would use the user's connection.
     Origin,
+    /// Both, where neither is a matter of choice.
+    Foreign,
     NotFound,
+    /// A WebSocket with a query that the protocol behind it does not understand.
+    Query,
     /// There is only a WebSocket here.
     NotWebSocket,
     /// A version of WebSocket that is not RFC 6455's.
@@ -34,10 +42,10 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(self) -> &'static str {
         match self {
-            Refusal::Malformed | Refusal::Body => "400 Bad Request",
-            Refusal::Host | Refusal::Origin => "403 Forbidden",
+            Refusal::Malformed | Refusal::Body | Refusal::Query => "400 Bad Request",
+            Refusal::Host | Refusal::Origin | Refusal::Foreign => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
-            Refusal::NotGet => "405 Method Not Allowed",
+            Refusal::NotGet | Refusal::NotGetOrHead => "405 Method Not Allowed",
             Refusal::TooSlow => "408 Request Timeout",
             Refusal::NotWebSocket | Refusal::Version => "426 Upgrade Required",
             Refusal::HeadTooLong => "431 Request Header Fields Too Large",
@@ -48,6 +56,7 @@ impl Refusal {
     fn headers(self) -> &'static str {
         match self {
             Refusal::NotGet => "Allow: GET\r\n",
+            Refusal::NotGetOrHead => "Allow: GET, HEAD\r\n",
             Refusal::NotWebSocket | Refusal::Version => {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             }
@@ -56,23 +65,28 @@ impl Refusal {
     }
 
     /// The reason, for the client and for the log.
-    pub(super) fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Refusal::Malformed => "this is not a request that the server understands",
             Refusal::NotGet => "the server answers GET only",
+            Refusal::NotGetOrHead => "the server answers GET and HEAD only",
             Refusal::Body => "a request must have no body",
             Refusal::HeadTooLong => "the head of the request is too long",
             Refusal::TooSlow => "the head of the request took too long",
             Refusal::Host => "the server is not known by this name: --host allows it",
             Refusal::Origin => "the page is from another site: --origin allows it",
+            Refusal::Foreign => {
+                "on this machine the server is known by its address and as localhost, and to no page"
+            }
             Refusal::NotFound => "there is nothing here",
+            Refusal::Query => "the server does not understand what follows the ?",
             Refusal::NotWebSocket => "there is a WebSocket here, and nothing else",
             Refusal::Version => "the server speaks version 13 of WebSocket, as RFC 6455 has it",
         }
     }
 
     /// The whole answer.
-    pub(super) fn answer(self) -> Vec<u8> {
+    pub(crate) fn answer(self) -> Vec<u8> {
         let body = format!("{}\n", self.reason());
         let headers = format!("Content-Type: text/plain\r\n{}", self.headers());
         answer(self.status(), &headers, body.as_bytes())
@@ -81,8 +95,36 @@ impl Refusal {
 
 fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let len = body.len();
-    let head = format!("HTTP/1.1 {status}\r\n{EVERY}{headers}Content-Length: {len}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\n{EVERY}Connection: close\r\n{headers}Content-Length: {len}\r\n\r\n"
+    );
     [head.as_bytes(), body].concat()
+}
+
+/// The manner of an answer on a connection that may be kept for the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// The answer to HEAD has no body.
+    pub(super) is_head: bool,
+    pub(crate) keeps_alive: bool,
+}
+
+impl Answered {
+    /// An answer of this type.
+    pub(crate) fn page(self, status: &str, media_type: &str, body: &str) -> Vec<u8> {
+        let close = if self.keeps_alive {
+            ""
+        } else {
+            "Connection: close\r\n"
+        };
+        let len = body.len();
+        let body = if self.is_head { "" } else { body };
+        let answer = format!(
+            "HTTP/1.1 {status}\r\n{EVERY}{close}Content-Type: {media_type}\r\n\
+             Content-Length: {len}\r\n\r\n{body}"
+        );
+        answer.into_bytes()
+    }
 }
 
 /// A page, ready to be sent.
@@ -136,35 +178,9 @@ fn sources(html: &str, element: &str) -> String {
     directive
 }
 
-/// The answer to the handshake with this key: from here on the connection is a WebSocket.
-pub(super) fn handshake(key: &str) -> Vec<u8> {
-    let accept = accept(key);
-    let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
-    head.into_bytes()
-}
-
-/// The proof that the server has read a key (RFC 6455, section 4.2.2).
-fn accept(key: &str) -> String {
-    let mut hash = Sha1::new();
-    hash.update(key.as_bytes());
-    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    BASE64.encode(&hash.digest().bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_proof_is_that_of_the_standard() {
-        assert_eq!(
-            accept("dGhlIHNhbXBsZSBub25jZQ=="),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
-    }
 
     fn head_and_body(answer: &[u8]) -> (String, String) {
         let text = String::from_utf8(answer.to_vec()).unwrap();

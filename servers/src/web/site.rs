@@ -1,9 +1,10 @@
 //! What a web listener serves, and how messages are translated for the protocol behind it.
 
 use super::frame::Rules;
+use super::handshake::granted;
 use super::policy::Policy;
 use super::request::Request;
-use super::response::{Page, Refusal, handshake};
+use super::response::{Page, Refusal};
 
 /// The longest message that an echo takes.
 const ECHO_MAX: u32 = 16 * 1024 * 1024;
@@ -30,12 +31,11 @@ pub(super) enum Speech {
 }
 
 /// The answer to a request.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// These bytes, and then the end.
     Page(Vec<u8>),
-    /// These bytes, and then frames.
-    Handshake(Vec<u8>),
+    /// These bytes, and then frames. The query may be a secret.
+    Handshake { answer: Vec<u8>, query: String },
 }
 
 impl Site {
@@ -48,6 +48,7 @@ impl Site {
             socket: Some(socket),
             speech: Speech::Lines,
             rules: Rules {
+                masked: true,
                 max_message: max_line.try_into().unwrap_or(u32::MAX),
                 binary: false,
             },
@@ -63,6 +64,7 @@ impl Site {
             socket: None,
             speech: Speech::Echo,
             rules: Rules {
+                masked: true,
                 max_message: ECHO_MAX,
                 binary: true,
             },
@@ -76,13 +78,21 @@ impl Site {
         self
     }
 
-    /// The answer to a request.
-    pub(super) fn answer(&self, request: &Request<'_>) -> Result<Answer, Refusal> {
+    /// The answer to a request. `takes_query`: whether a WebSocket may have this query.
+    pub(super) fn answer(
+        &self,
+        request: &Request<'_>,
+        takes_query: impl Fn(&str) -> bool,
+    ) -> Result<Answer, Refusal> {
         self.policy.check(request)?;
         let has_socket = self.socket.is_none_or(|path| path == request.path);
         if let Some(key) = request.websocket {
             return match has_socket {
-                true => Ok(Answer::Handshake(handshake(key))),
+                true if !takes_query(request.query) => Err(Refusal::Query),
+                true => Ok(Answer::Handshake {
+                    answer: granted(key),
+                    query: request.query.to_owned(),
+                }),
                 false => Err(Refusal::NotFound),
             };
         }

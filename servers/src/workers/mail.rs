@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::Sender;
 
-use edgeloop_reactor::{Stats, Waker};
+use edgeloop_reactor::{Stats, TurnClock, Waker};
 
 /// News, and the number of the worker that sent it.
 pub(super) struct Letter {
@@ -11,8 +11,8 @@ pub(super) struct Letter {
 }
 
 pub(super) enum News {
-    /// The worker serves, and this reaches it.
-    Started(Waker),
+    /// The worker serves, and this reaches it; it measures its turns if it was told to.
+    Started(Waker, Option<TurnClock>),
     /// The worker's counters, in reply to [`Waker::report`].
     Counted(Box<Stats>),
     /// The worker serves no more. An error is a message for the user.

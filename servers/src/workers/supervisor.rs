@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 
 use edgeloop_reactor::process::reason;
 use edgeloop_reactor::{
-    ConnId, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor, Signals, Stats, Waker,
+    ConnId, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor, Signals, Stats, TurnClock,
+    TurnTimes, Waker,
 };
 use nix::libc::signalfd_siginfo;
 use nix::sys::signal::Signal;
 
 use super::mail::{Letter, News};
 use crate::logging;
+use crate::metrics::{Metrics, Numbers};
 use crate::stderr::say;
 
 /// The tag of the signals.
@@ -39,10 +41,16 @@ pub(super) struct Supervisor {
     grace: Duration,
     /// The end of the grace period; `None` before it has begun, and if it has no end.
     grace_end: Option<Instant>,
-    /// The last known counters of each worker; zeroes once it has ended.
+    /// The last known counters of each worker.
     counters: Vec<Stats>,
+    /// The times of the workers' turns, if they are measured.
+    clocks: Vec<TurnClock>,
     /// The report that is under way.
     report: Option<Report>,
+    /// Wakes the loop of the scrapers.
+    scrapers: Option<Waker>,
+    /// The sum of the counters, for scrapers that wait for it.
+    sum: Option<Stats>,
     /// The first error with which a worker ended.
     result: Result<(), String>,
 }
@@ -51,13 +59,21 @@ pub(super) struct Supervisor {
 struct Report {
     /// Workers whose counters are not here yet.
     missing: BTreeSet<usize>,
-    /// Another report was asked for meanwhile.
+    /// It is printed; all are for scrapers that wait.
+    is_printed: bool,
+    /// Another one to be printed was asked for meanwhile.
     again: bool,
 }
 
 impl Supervisor {
-    /// Supervises workers with the numbers below `count`, which write these letters.
-    pub(super) fn new(count: usize, letters: Receiver<Letter>, grace: Duration) -> Supervisor {
+    /// Supervises workers with the numbers below `count`, which write these letters, and wakes the
+    /// scrapers when there are counters for them.
+    pub(super) fn new(
+        count: usize,
+        letters: Receiver<Letter>,
+        grace: Duration,
+        scrapers: Option<Waker>,
+    ) -> Supervisor {
         Supervisor {
             letters,
             signals: None,
@@ -67,7 +83,10 @@ impl Supervisor {
             grace,
             grace_end: None,
             counters: vec![Stats::default(); count],
+            clocks: Vec::new(),
             report: None,
+            scrapers,
+            sum: None,
             result: Ok(()),
         }
     }
@@ -101,7 +120,7 @@ impl Supervisor {
                 self.grace_end = self.grace_end.or(end);
                 self.stop();
             }
-            Signal::SIGUSR1 => self.report(out),
+            Signal::SIGUSR1 => self.report(true, out),
             Signal::SIGHUP => logging::reload(false),
             _ => {}
         }
@@ -109,12 +128,13 @@ impl Supervisor {
 
     fn read(&mut self, Letter { from, news }: Letter, out: &mut Outbox) {
         match news {
-            News::Started(waker) => {
+            News::Started(waker, clock) => {
                 (0..self.stops).for_each(|_| tell(waker.stop()));
                 if self.report.is_some() {
                     tell(waker.report());
                 }
                 self.wakers.push(waker);
+                self.clocks.extend(clock);
             }
             News::Counted(stats) => {
                 self.counters[from] = *stats;
@@ -122,7 +142,9 @@ impl Supervisor {
             }
             News::Ended(result) => {
                 self.working.remove(&from);
-                self.counters[from] = Stats::default();
+                let last = &mut self.counters[from];
+                // If it has failed, its connections went with it.
+                (last.connections, last.bytes_pending) = (0, 0);
                 if result.is_err() && self.result.is_ok() {
                     self.result = result;
                     self.stop();
@@ -130,7 +152,7 @@ impl Supervisor {
                 self.misses_no_more(from, out);
                 self.end_after_the_last(out);
             }
-            News::ReportIsDue => self.report(out),
+            News::ReportIsDue => self.report(true, out),
         }
     }
 
@@ -157,37 +179,73 @@ impl Supervisor {
         }
     }
 
-    /// Asks every worker for its counters.
-    fn report(&mut self, out: &mut Outbox) {
+    /// Asks every worker for its counters, to be printed or for scrapers only.
+    fn report(&mut self, is_printed: bool, out: &mut Outbox) {
         if let Some(report) = &mut self.report {
-            report.again = true;
+            report.again |= is_printed;
             return;
         }
         self.wakers.iter().for_each(|waker| tell(waker.report()));
         self.report = Some(Report {
             missing: self.working.clone(),
+            is_printed,
             again: false,
         });
         out.set_service_timer(REPORT_PATIENCE);
     }
 
-    /// Prints the sum of the counters, in which those of busy workers may be old.
+    /// Tells the sum of the counters, in which those of busy workers may be old.
     fn end_report(&mut self, out: &mut Outbox) {
         let Some(report) = self.report.take() else {
             return;
         };
         out.clear_service_timer();
-        if !report.missing.is_empty() {
+        // Scrapers, who may be strangers, cause no line of the log.
+        if report.is_printed && !report.missing.is_empty() {
             let missing = report.missing.len();
             log::warn!("workers too busy to be counted, and counted as before: {missing}");
         }
         let mut sum = Stats::default();
         self.counters.iter().for_each(|stats| sum.merge(stats));
-        say(&format!("stats: {sum}"));
+        if report.is_printed {
+            say(&format!("stats: {sum}"));
+        }
+        if let Some(scrapers) = &self.scrapers {
+            self.sum = Some(sum);
+            tell(scrapers.wake());
+        }
         if report.again {
-            self.report(out);
+            self.report(true, out);
         }
     }
+
+    fn turn_times(&self) -> TurnTimes {
+        let mut sum = TurnTimes::default();
+        self.clocks
+            .iter()
+            .for_each(|clock| sum.merge(&clock.read()));
+        sum
+    }
+}
+
+/// A turn of the scrapers' loop: they are answered when the workers' counters are here.
+pub(super) fn scrape(
+    metrics: &mut Metrics,
+    supervisor: &mut Supervisor,
+    _: &Stats,
+    out: &mut Outbox,
+) -> Option<Duration> {
+    let waits = metrics.turn(supervisor.stops > 0);
+    match (waits, supervisor.sum.take()) {
+        (true, Some(stats)) => metrics.answer(Numbers::Reactors {
+            stats: &stats,
+            turns: &supervisor.turn_times(),
+            count: supervisor.counters.len(),
+        }),
+        (true, None) => supervisor.report(false, out),
+        (false, _) => {}
+    }
+    metrics.timeout()
 }
 
 impl Protocol for Supervisor {

@@ -20,6 +20,7 @@ mod lines;
 mod load;
 mod servers;
 mod telnet;
+mod web;
 
 pub use self::address::address;
 pub use self::chat::chat;
@@ -30,12 +31,13 @@ pub use self::lines::lines;
 pub use self::load::{load_chat, load_echo};
 pub use self::servers::servers;
 pub use self::telnet::telnet;
+pub use self::web::web;
 
 /// A property, by the name of its fuzz target.
 pub type Property = (&'static str, fn(&[u8]));
 
 /// All properties.
-pub const ALL: [Property; 11] = [
+pub const ALL: [Property; 12] = [
     ("address", address),
     ("chat", chat),
     ("command_line", command_line),
@@ -47,4 +49,5 @@ pub const ALL: [Property; 11] = [
     ("servers", servers),
     ("telnet", telnet),
     ("values", values),
+    ("web", web),
 ];

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Words with a meaning for one of the parsers.
-const WORDS: [&str; 44] = [
+const WORDS: [&str; 46] = [
     "\n",
     "\r",
     "\r\n",
@@ -53,6 +53,8 @@ const WORDS: [&str; 44] = [
     "5s",
     "64KiB",
     "[eabcn5] ",
+    "GET / HTTP/1.1\r\nHost: localhost\r\n",
+    "\r\n\r\n",
 ];
 
 /// The bytes of a character without the last `cut` of them.
@@ -134,4 +136,5 @@ tests! {
     servers,
     telnet,
     values,
+    web,
 }

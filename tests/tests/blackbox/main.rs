@@ -9,6 +9,7 @@ mod calls;
 mod memory;
 mod network;
 mod signals;
+mod slow_link;
 mod start;
 mod storage;
 mod strangers;

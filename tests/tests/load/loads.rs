@@ -78,7 +78,7 @@ fn sizes_depths_and_threads() {
         stats.get("connections") == 0
     });
     let stats = server.stats();
-    assert_eq!((stats.get("accepted"), stats.get("reset")), (20, 0));
+    assert_eq!((stats.get("accepted"), stats.get("closed_reset")), (20, 0));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn cycles_of_connections() {
     });
     let stats = server.stats();
     assert!(stats.get("accepted") >= number(&json, "/messages") as u64);
-    assert_eq!(stats.get("reset"), 0);
+    assert_eq!(stats.get("closed_reset"), 0);
 }
 
 /// Each planned message is either sent or counted as behind.

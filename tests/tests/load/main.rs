@@ -7,3 +7,4 @@ mod loads;
 mod others;
 mod reports;
 mod run;
+mod web;

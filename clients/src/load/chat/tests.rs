@@ -262,6 +262,25 @@ fn a_name_that_is_refused() {
     assert!(room.rig.crew.is_hopeless());
 }
 
+/// A run that was cut short goes through its phases while members join.
+#[test]
+fn a_member_that_joins_too_late_takes_no_part() {
+    let mut room = Room::opened(Plan::of(Kind::Chat, 2, SIZE, 1));
+    for place in 0..2 {
+        room.tell(place, "Who are you?");
+    }
+    room.tell(0, "* The room contains: ");
+    room.rig.tell(Phase::Measuring);
+    room.tell(1, "* The room contains: ");
+    assert_eq!(
+        room.rig.script.closed(room.rig.ids[1]),
+        Some(Closed::Aborted)
+    );
+    assert_eq!(room.rig.crew.count().open, 1);
+    room.rig.script.eof(room.rig.ids[0]);
+    assert_eq!(room.rig.crew.count().open, 0);
+}
+
 #[test]
 fn a_server_that_does_not_ask() {
     let mut room = Room::opened(Plan::of(Kind::Chat, 2, SIZE, 1));

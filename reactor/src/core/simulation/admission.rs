@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use super::kernel::{Fake, Wire};
 use crate::core::Core;
-use crate::core::admission::{LOOKS, Refusal};
+use crate::core::admission::Refusal;
 use crate::core::conn::State;
 use crate::core::limits::Limits;
 use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
+use crate::per_address::LOOKS;
 use crate::poll::Ready;
 use crate::protocol::{Closed, Opened, Protocol};
 use crate::sources::address::Peer;

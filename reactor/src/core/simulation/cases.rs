@@ -284,3 +284,49 @@ fn a_peer_over_the_queue_limit_is_closed_as_a_slow_consumer() {
         [(id, Closed::SlowConsumer)]
     );
 }
+
+#[test]
+fn the_end_of_a_finished_peer_is_not_told() {
+    let mut world = run(&[Step::Quit(0), Step::Turn]);
+    world.run(&[Step::Arrive(0, 3), Step::Fin(0), Step::Turn]);
+    let protocol = &world.core.voice.protocol;
+    assert_eq!(protocol.ends, 0);
+    assert_eq!(protocol.closed, [(world.wires[0].0, Closed::Finished)]);
+}
+
+/// The pause outlives the finish, which waits for room for the output.
+#[test]
+fn the_end_of_a_peer_that_was_paused_and_then_finished_is_not_told() {
+    let mut world = World::new(1);
+    let id = world.wires[0].0;
+    world.core.tell(|_, out| out.pause(id));
+    world.core.tell(|_, out| out.send(id, &[1; 60]));
+    world.take(&Step::Turn);
+    world.core.tell(|_, out| out.finish(id));
+    world.run(&[Step::Fin(0), Step::Turn, Step::Turn]);
+    assert_eq!(world.core.voice.protocol.ends, 0);
+    assert!(world.core.is(id, |conn| conn.unsent_bytes() > 0));
+}
+
+#[test]
+fn a_protocol_goes_on_once_half_of_the_high_water_mark_is_pending_and_not_after_an_end() {
+    for finishes in [false, true] {
+        let mut world = World::new(1);
+        let id = world.wires[0].0;
+        // The kernel takes 30 bytes, and 30 are pending.
+        world.core.tell(|_, out| out.send(id, &[1; 60]));
+        world.take(&Step::Turn);
+        world.core.tell(|_, out| out.again(id));
+        if finishes {
+            world.core.tell(|_, out| out.finish(id));
+        }
+        let told = [0, 30 - HIGH_WATER / 2 - 1, 1, 1].map(|count| {
+            world.run(&[Step::Fetch(0, count), Step::Turn]);
+            let protocol = &world.core.voice.protocol;
+            (protocol.again, protocol.under_low_water)
+        });
+        let once = usize::from(!finishes);
+        assert_eq!(told, [0, 0, once, once].map(|times| (times, times)));
+        assert_eq!(world.core.voice.protocol.over_high_water, 1);
+    }
+}

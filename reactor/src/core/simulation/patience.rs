@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use super::kernel::Fault;
+use super::kernel::{Fake, Fault};
 use super::{HIGH_WATER, QUIT, Step, World, run};
+use crate::core::conn::Conn;
 use crate::core::timers::TimerKey;
 use crate::id::ConnId;
+use crate::outbox::Asked;
 use crate::protocol::Closed;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -81,6 +83,19 @@ fn above_the_high_water_mark_a_peer_must_keep_to_the_minimum_rate() {
 }
 
 #[test]
+fn more_output_above_the_high_water_mark_is_not_told_and_begins_no_new_window() {
+    let (mut world, id) = World::one();
+    world.core.limits.min_rate = 1;
+    world.core.tell(|_, out| out.send(id, &[1; 60]));
+    world.take(&Step::Turn);
+    let says_more = |world: &mut World| world.core.tell(|_, out| out.send(id, &[1]));
+    assert_eq!(world.seconds(60, says_more), 30);
+    assert_eq!(world.end(), Some(Closed::SlowConsumer));
+    assert_eq!(world.core.voice.protocol.over_high_water, 1);
+    assert_eq!(world.core.shared.stats.paused, 1);
+}
+
+#[test]
 fn below_the_high_water_mark_a_peer_may_be_as_slow_as_it_likes() {
     let (mut world, id) = World::one();
     world.core.limits.min_rate = 1;
@@ -111,6 +126,23 @@ fn high_water_that_is_over_before_the_protocol_was_told_is_not_told() {
     ]);
     world.come_to_an_end();
     world.check();
+}
+
+/// Two heartbeats find no room, and one of the peers reads before the protocol is told.
+#[test]
+fn of_two_risen_connections_the_one_that_has_sunk_is_not_told() {
+    let mut world = World::new(2);
+    let ids = [world.wires[0].0, world.wires[1].0];
+    ids.iter()
+        .for_each(|id| world.core.send_as_is(*id, &[1; 60]));
+    assert_eq!(world.core.risen, ids);
+    world.run(&[Step::Fetch(0, 30), Step::TurnOf(0)]);
+    let throttled = ids.map(|id| {
+        let is_throttled = |conn: &Conn<Fake>| conn.asked.contains(Asked::THROTTLE);
+        world.core.is(id, is_throttled)
+    });
+    assert_eq!(throttled, [false, true]);
+    assert_eq!(world.core.voice.protocol.under_low_water, 0);
 }
 
 #[test]

@@ -372,3 +372,39 @@ fn mutations_of_real_conversations_do_no_harm() {
         assert!(result.is_ok(), "seed {seed}: {streams:?}");
     }
 }
+
+/// A browser and a client of TLS that have the wrong port are refused by the first bytes that no name has,
+/// wherever these are cut; what a member says may begin so.
+#[test]
+fn clients_of_other_protocols_are_refused_at_once() {
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    let long = [&hello[..], &[b'x'; 5000], b"\n"].concat();
+    for (input, has_said) in [
+        (&b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nbob\n"[..], 17),
+        (b"GET /room HTTP/1.1\r\n", 20),
+        (hello, 2),
+        (b"\x16\x03\x08\x08bob\n", 2),
+        (&long, 2),
+    ] {
+        for chunk in [1, 2, 3, input.len()] {
+            let mut party = Party::new();
+            let stranger = party.connect();
+            let mut sent = 0;
+            for piece in input.chunks(chunk) {
+                party.sends(stranger, piece);
+                sent += piece.len();
+                if sent >= has_said {
+                    break;
+                }
+            }
+            let told = party.hears(stranger);
+            assert_eq!(told, "* a name has letters and digits only\n", "{input:?}");
+            assert!(party.is_closed(stranger));
+        }
+    }
+    let mut party = Party::new();
+    let [alice, bob] = party.join_all(["alice", "bob"]);
+    party.sends(bob, b"\x16\x03");
+    party.sends(bob, b"!\n");
+    assert!(party.hears(alice).ends_with("!\n"));
+}

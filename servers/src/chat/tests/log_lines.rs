@@ -79,7 +79,7 @@ fn joins_leaves_with_their_cause_refused_names_and_kicks_are_logged_and_words_ar
             "INFO alice has joined from 127.0.0.1:PORT",
             "INFO bob has joined from 127.0.0.1:PORT",
             "INFO carol has joined from 127.0.0.1:PORT",
-            r"INFO refused the name 'no\x1bname': a name has letters and digits only",
+            r"INFO refused the name 'no\x1bname' from 127.0.0.1:PORT: a name has letters and digits only",
             "INFO alice is now Alice",
             "INFO Alice has left: too slow a reader",
             "INFO bob has left: quit",

@@ -1,25 +1,39 @@
-//! The decoder against frames of a client's own making.
+//! The decoder against frames that are masked byte by byte, and against frames of a server.
 
 use proptest::prelude::*;
 
 use super::*;
 
 const RULES: Rules = Rules {
+    masked: true,
     max_message: 100_000,
     binary: true,
+};
+/// The rules of a client, which takes the frames of a server.
+const OF_CLIENT: Rules = Rules {
+    masked: false,
+    ..RULES
 };
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// A frame as a client sends it.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    push_header(first, payload.len(), &mut frame);
-    frame[1] |= MASKED;
-    frame.extend_from_slice(&MASK);
+    push_header(first, payload.len(), Some(Mask(MASK)), &mut frame);
     let masked = payload.iter().zip(MASK.iter().cycle());
     frame.extend(masked.map(|(byte, mask)| byte ^ mask));
     frame
 }
+
+/// A frame as a server sends it.
+fn plain_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    push_frame(first, payload, None, &mut frame);
+    frame
+}
+
+/// Makes a frame of a first byte and a payload.
+type Frame = fn(u8, &[u8]) -> Vec<u8>;
 
 /// What has arrived in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,12 +253,56 @@ fn headers_of_the_server_have_the_shortest_length() {
         (65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
     ] {
         let mut out = Vec::new();
-        push_text(&"x".repeat(len), &mut out);
+        push_text("x".repeat(len).as_bytes(), None, &mut out);
         assert_eq!(&out[..out.len() - len], header);
     }
     let mut out = Vec::new();
-    push_close(Some(Code(1000)), &mut out);
+    push_close(Some(Code::NORMAL), None, &mut out);
     assert_eq!(out, END);
+}
+
+#[test]
+fn frames_of_a_client_are_those_of_a_server_with_a_mask() {
+    for len in [0, 5, 125, 126, 65_535, 65_536] {
+        let text = "x".repeat(len);
+        let (mask, mut whole) = (Mask(MASK), Vec::new());
+        push_text(text.as_bytes(), Some(mask), &mut whole);
+        assert_eq!(whole, frame(FIN | TEXT, text.as_bytes()), "{len}");
+        // In parts of any length.
+        let (mut mask, mut parts) = (mask, Vec::new());
+        push_text_header(len, Some(mask), &mut parts);
+        for part in text.as_bytes().chunks(1001) {
+            let from = parts.len();
+            parts.extend_from_slice(part);
+            mask.apply(&mut parts[from..]);
+        }
+        assert_eq!(parts, whole, "{len}");
+    }
+    let mut out = Vec::new();
+    push_pong(b"ping", Some(Mask(MASK)), &mut out);
+    push_close(Some(Code::NORMAL), Some(Mask(MASK)), &mut out);
+    let told = [Told::Pong, Told::Close(Some(1000))];
+    assert_eq!(every_cut(&out, RULES), told);
+}
+
+#[test]
+fn a_client_takes_frames_without_a_mask_and_no_others() {
+    let input = [
+        plain_frame(TEXT, "gr\u{fc}".as_bytes()),
+        HEARTBEAT.to_vec(),
+        plain_frame(FIN | CONTINUATION, "\u{df}e".as_bytes()),
+        plain_frame(FIN | TEXT, &[b'x'; 300]),
+        END.to_vec(),
+    ];
+    let expected = [
+        Told::Ping(Vec::new()),
+        text("gr\u{fc}\u{df}e"),
+        text(&"x".repeat(300)),
+        Told::Close(Some(1000)),
+    ];
+    assert_eq!(every_cut(&input.concat(), OF_CLIENT), expected);
+    let masked = frame(FIN | TEXT, b"hello");
+    assert_eq!(every_cut(&masked, OF_CLIENT), [Told::Failure(1002)]);
 }
 
 /// A message, and the lengths of the fragments that it is cut into.
@@ -257,13 +315,18 @@ fn message() -> impl Strategy<Value = (Kind, Vec<u8>, Vec<usize>)> {
         .prop_map(|((kind, bytes), cuts)| (kind, bytes, cuts))
 }
 
-/// The frames of a message: fragments of these lengths, each followed by a ping, and the rest.
-fn frames(kind: Kind, bytes: &[u8], cuts: &[usize], told: &mut Vec<Told>) -> Vec<u8> {
+/// The frames of a message, made by `frame`: fragments of these lengths, each followed by a ping, and the
+/// rest.
+fn frames(
+    (kind, bytes, cuts): &(Kind, Vec<u8>, Vec<usize>),
+    frame: Frame,
+    told: &mut Vec<Told>,
+) -> Vec<u8> {
     let mut opcode = match kind {
         Kind::Text => TEXT,
         Kind::Binary => BINARY,
     };
-    let (mut rest, mut out) = (bytes, Vec::new());
+    let (mut rest, mut out) = (&bytes[..], Vec::new());
     for cut in cuts {
         let (fragment, after) = rest.split_at((*cut).min(rest.len()));
         out.extend(frame(opcode, fragment));
@@ -272,7 +335,7 @@ fn frames(kind: Kind, bytes: &[u8], cuts: &[usize], told: &mut Vec<Told>) -> Vec
         (rest, opcode) = (after, CONTINUATION);
     }
     out.extend(frame(FIN | opcode, rest));
-    told.push(Told::Message(kind, bytes.to_vec()));
+    told.push(Told::Message(*kind, bytes.clone()));
     out
 }
 
@@ -281,10 +344,13 @@ proptest! {
     fn whatever_the_fragments_and_the_reads_the_messages_are_the_same(
         messages in prop::collection::vec(message(), 1..4),
         reads in prop::collection::vec(1..100_000usize, 1..10),
+        is_client in any::<bool>(),
     ) {
         let (mut told, mut input) = (Vec::new(), Vec::new());
-        for (kind, bytes, cuts) in &messages {
-            input.extend(frames(*kind, bytes, cuts, &mut told));
+        let (rules, frame): (_, Frame) =
+            if is_client { (OF_CLIENT, plain_frame) } else { (RULES, frame) };
+        for message in &messages {
+            input.extend(frames(message, frame, &mut told));
         }
         let (mut pieces, mut rest) = (Vec::new(), &input[..]);
         for read in reads.iter().cycle() {
@@ -295,12 +361,13 @@ proptest! {
                 break;
             }
         }
-        prop_assert_eq!(decode(&pieces, RULES), told);
+        prop_assert_eq!(decode(&pieces, rules), told);
     }
 
     #[test]
     fn random_bytes_mean_the_same_wherever_they_are_cut(input in prop::collection::vec(any::<u8>(), 0..60)) {
         every_cut(&input, RULES);
+        every_cut(&input, OF_CLIENT);
     }
 
     /// Of random bytes few pass the first header; these have headers that may.
@@ -330,10 +397,9 @@ proptest! {
     fn a_mask_applied_in_parts_is_the_mask_applied_at_once(bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0..300usize) {
         let plain: Vec<u8> = bytes.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         let (mut masked, cut) = (bytes, cut.min(plain.len()));
-        let mut later = MASK;
-        later.rotate_left(cut % 4);
-        unmask(&mut masked[..cut], MASK);
-        unmask(&mut masked[cut..], later);
+        let mut mask = Mask(MASK);
+        mask.apply(&mut masked[..cut]);
+        mask.apply(&mut masked[cut..]);
         prop_assert_eq!(masked, plain);
     }
 }

@@ -1,6 +1,7 @@
 //! The checks after a run: what each server promises, against what its clients have sent and
 //! received.
 
+mod calls;
 mod chat;
 mod counters;
 mod found;
@@ -34,5 +35,6 @@ pub(crate) fn check(plan: &Plan, world: &World, stats: &Stats, failure: Option<&
         Kind::Echo | Kind::Upper => streams::check(plan, world, stats),
         Kind::Sink => sink::check(plan, world),
         Kind::Chat => chat::check(plan, world),
+        Kind::Calls => calls::check(plan, world, stats),
     }
 }

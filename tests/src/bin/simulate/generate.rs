@@ -4,6 +4,7 @@
 //! rates of its own, and sizes, options and clients that may be extreme. A run with everything at
 //! once would seldom get anywhere.
 
+mod calls;
 mod chat;
 mod dice;
 
@@ -19,27 +20,36 @@ impl Plan {
         let random = &mut random;
         let knobs = knobs(random, kind);
         let mut arguments: Vec<String> = vec![kind.name().into(), "tcp://127.0.0.1:7000".into()];
-        if one_in(random, 2) {
+        if kind != Kind::Calls && one_in(random, 2) {
             arguments.push("unix:@simulated".into());
         }
         let answers = matches!(kind, Kind::Echo | Kind::Upper);
         if answers && one_in(random, 3) {
             arguments.push("udp://127.0.0.1:7000".into());
         }
-        common_options(random, &mut arguments, kind);
+        if kind != Kind::Calls {
+            common_options(random, &mut arguments, kind);
+        }
         let mut clients = Vec::new();
-        if kind == Kind::Chat {
-            chat::options(random, &mut arguments);
-            chat::clients(random, &arguments, &mut clients);
-        } else {
-            for index in 0..=random.below(7) {
-                clients.push(client(random, &arguments, &knobs, kind, index));
+        match kind {
+            Kind::Calls => {
+                calls::options(random, &mut arguments);
+                calls::clients(random, &mut clients);
             }
-            if one_in(random, 40) {
-                crowd(random, &mut clients);
+            Kind::Chat => {
+                chat::options(random, &mut arguments);
+                chat::clients(random, &arguments, &mut clients);
             }
-            if kind == Kind::Sink {
-                clients.push(stdout(random));
+            _ => {
+                for index in 0..=random.below(7) {
+                    clients.push(client(random, &arguments, &knobs, kind, index));
+                }
+                if one_in(random, 40) {
+                    crowd(random, &mut clients);
+                }
+                if kind == Kind::Sink {
+                    clients.push(stdout(random));
+                }
             }
         }
         Plan {

@@ -1,7 +1,7 @@
 //! Deterministic fault simulation of the reactor and its servers, unchanged.
 //!
 //! ```text
-//! cargo run --release -p tests --bin simulate -- --seeds 100000 [--from N] [--server echo|upper|sink|chat] [--trace]
+//! cargo run --release -p tests --bin simulate -- --seeds 100000 [--from N] [--server echo|upper|sink|chat|calls] [--trace]
 //! ```
 //!
 //! The program is a server, its kernel and its clients in one thread. It defines the libc functions
@@ -14,12 +14,14 @@
 //! | file | subject |
 //! |---|---|
 //! | `plan.rs`, `generate.rs`, `generate/` | a run as data, and how a seed makes it |
+//! | `caller.rs` | a program that connects, in the place of a server |
 //! | `calls.rs` | the border: libc's functions |
 //! | `world.rs`, `world/` | the kernel, its clock, the clients |
 //! | `run.rs`, `memory.rs` | a run; the memory that the server holds |
 //! | `check.rs`, `check/` | the promises |
 //! | `shrink.rs`, `regressions.rs` | failures: cut shorter, and kept with their story |
 
+mod caller;
 mod calls;
 mod check;
 mod generate;

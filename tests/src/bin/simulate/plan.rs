@@ -17,18 +17,22 @@ pub(crate) enum Kind {
     Sink,
     /// A conversation.
     Chat,
+    /// No server but a program that connects.
+    Calls,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 4] = [Kind::Echo, Kind::Upper, Kind::Sink, Kind::Chat];
+    pub(crate) const ALL: [Kind; 5] =
+        [Kind::Echo, Kind::Upper, Kind::Sink, Kind::Chat, Kind::Calls];
 
-    /// The subcommand of `edgeloop`.
+    /// The subcommand of `edgeloop`, if it is one of its servers.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Echo => "echo",
             Kind::Upper => "upper",
             Kind::Sink => "sink",
             Kind::Chat => "chat",
+            Kind::Calls => "calls",
         }
     }
 }
@@ -182,6 +186,20 @@ pub(crate) enum Door {
     Stdin,
     /// The other end of the server's standard output.
     Stdout,
+    /// The client waits to be called, as one of the addresses of the name with this number. The time in
+    /// its plan is that from the call to its answer.
+    Called(u8, Answer),
+}
+
+/// The answer of an address to a connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Accepts,
+    Refuses,
+    Never,
+    /// connect(2) itself says so.
+    AcceptsAtOnce,
+    RefusesAtOnce,
 }
 
 /// A client, and what it does one after the other.
@@ -212,6 +230,8 @@ pub(crate) enum Step {
     Send(String),
     /// Sends so many bytes that count from 0 to 250, one million at the most.
     Flood(usize),
+    /// Sends a Telnet command, by its verb and option (RFC 854). It is no part of the text.
+    Telnet(u8, u8),
     /// Waits for so many milliseconds.
     Wait(u64),
     /// Reads as this says from here on.

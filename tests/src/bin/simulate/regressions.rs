@@ -22,6 +22,7 @@ pub(crate) struct Regression {
 
 /// The files in `regressions/`.
 const FILES: &[&str] = &[
+    include_str!("regressions/connect-in-a-full-turn.json"),
     include_str!("regressions/crowd.json"),
     include_str!("regressions/data-and-fin.json"),
     include_str!("regressions/held-lines.json"),

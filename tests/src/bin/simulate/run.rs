@@ -8,10 +8,11 @@ use std::thread;
 use edgeloop::Turns;
 use edgeloop_reactor::Stats;
 
+use crate::caller;
 use crate::calls::{enter, in_world, leave};
 use crate::check::check;
 use crate::memory::held;
-use crate::plan::Plan;
+use crate::plan::{Kind, Plan};
 use crate::world::{Failure, Tally, World};
 
 /// The result of a run.
@@ -82,7 +83,11 @@ fn in_this_thread(plan: &Plan, trace: bool) -> Outcome {
     enter(World::new(plan, trace));
     let arguments: Vec<&str> = plan.arguments.iter().map(String::as_str).collect();
     let before = held();
-    let served = match edgeloop::start(&arguments) {
+    let started = match plan.kind {
+        Kind::Calls => caller::start(plan),
+        _ => edgeloop::start(&arguments),
+    };
+    let served = match started {
         Ok(server) => serve(server),
         Err(why) => {
             in_world(|world| world.fail("start", why));

@@ -15,10 +15,12 @@
 //! | `world/sockets.rs` | the calls on sockets |
 //! | `world/conn.rs`, `world/objects.rs` | one stream socket; all kinds of open files |
 //! | `world/words.rs` | bits, times, stages |
+//! | `world/calling.rs` | connects, and their answers |
 //! | `world/client.rs`, `world/acting.rs` | the clients, and what they do |
 //! | `world/stages.rs` | the course of a run, to its end |
 
 mod acting;
+mod calling;
 pub(crate) mod client;
 pub(crate) mod conn;
 pub(crate) mod objects;
@@ -31,6 +33,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tests::random::Random;
 
+pub(crate) use self::calling::CALLED_PORT;
 use self::client::Client;
 use self::objects::Object;
 use self::words::{Errno, MS, Moment, Stage, Watch};

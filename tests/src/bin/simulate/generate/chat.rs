@@ -55,6 +55,7 @@ fn person(
     has_commands: bool,
 ) -> ClientPlan {
     let is_slow = one_in(random, 5);
+    let is_plain = arguments.iter().any(|argument| argument == "--plain");
     let mut steps = Vec::new();
     if one_in(random, 8) {
         steps.push(Step::Wait(pause(random)));
@@ -67,6 +68,11 @@ fn person(
     let mut number = 0;
     for _ in 0..random.below(10) {
         match random.below(8) {
+            // Telnet's WILL, WONT, DO, DONT, and an option of any number but a newline's.
+            0 if !is_plain && one_in(random, 4) => {
+                let verb = one_of(random, &[251, 252, 253, 254]);
+                steps.push(Step::Telnet(verb, one_of(random, &[0, 1, 3, 31, 255])));
+            }
             0..3 => steps.push(Step::Wait(pause(random))),
             3 if is_slow => steps.push(Step::Read(reader(random))),
             _ => {
@@ -136,9 +142,10 @@ fn operator(random: &mut Random, index: usize, has_commands: bool) -> ClientPlan
         steps.push(Step::Wait(pause(random)));
         let length = random.length(6);
         let said = format!("<{index}-{number}>{}\n", words(random, length));
-        steps.push(Step::Send(match random.below(8) {
+        steps.push(Step::Send(match random.below(9) {
             0 if has_commands => format!("/kick {}\n", name(random.below(6))),
             1 if has_commands => format!("/ban {} 20s\n", name(random.below(6))),
+            5 if has_commands => format!("/unban {}\n", name(random.below(6))),
             2 if has_commands => "/who\n".into(),
             3 if has_commands => "/join room1\n".into(),
             4 if has_commands => "/join\n".into(),

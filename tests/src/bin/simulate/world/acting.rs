@@ -1,7 +1,7 @@
 //! The actions of clients, each at its time.
 
 use super::World;
-use super::client::End;
+use super::client::{Client, End};
 use super::conn::{Conn, Family};
 use super::objects::Object;
 use super::words::MS;
@@ -38,7 +38,14 @@ impl World {
             Object::Udp(udp) => udp.room_at_ns,
             _ => None,
         });
-        let others = [Some(self.stage_ends()), signal, vanished, room.min()];
+        let answer = self.next_answer();
+        let others = [
+            Some(self.stage_ends()),
+            signal,
+            vanished,
+            room.min(),
+            answer,
+        ];
         others.into_iter().chain([clients]).flatten().min()
     }
 
@@ -63,6 +70,7 @@ impl World {
                 }
             }
         }
+        self.answer_calls();
         self.give_up_vanished();
         self.give_room_to_datagrams();
         if self.stage_ends() <= self.now {
@@ -114,7 +122,7 @@ impl World {
             return match client.plan.door {
                 Door::Udp => step,
                 Door::Tcp | Door::Unix => Some((client.step_ns, Act::Connect)),
-                Door::Stdin | Door::Stdout => None,
+                Door::Stdin | Door::Stdout | Door::Called(..) => None,
             };
         };
         let has_news = !conn.out.is_empty() || conn.end_for_client().is_some();
@@ -179,7 +187,7 @@ impl World {
         self.raise(object, libc::EPOLLIN as u32);
     }
 
-    fn is_open(&self, object: usize) -> bool {
+    pub(super) fn is_open(&self, object: usize) -> bool {
         self.table.contains(&Some(object))
     }
 
@@ -191,8 +199,7 @@ impl World {
             _ => (usize::MAX, LATENCY_NS),
         };
         client.read_ns = now + pause;
-        let mut received = std::mem::take(&mut client.received);
-        let before = received.len();
+        let mut received = Vec::new();
         let Some((object, conn)) = self.conn_mut(index) else {
             return;
         };
@@ -203,10 +210,11 @@ impl World {
             // A client that hears the end closes its side.
             bits |= conn.close_by_client();
         }
-        let count = received.len() - before;
+        let count = received.len();
         let client = &mut self.clients[index];
-        client.received_at.push((received.len(), now));
-        client.received = received;
+        let text = Client::text_of(received, &mut client.command_in);
+        client.received.extend(text);
+        client.received_at.push((client.received.len(), now));
         if let Some(is_reset) = end {
             client.end = Some(if is_reset { End::Reset } else { End::Fin });
             client.end_ns = now;
@@ -240,7 +248,9 @@ impl World {
         let bytes = client.outgoing.iter().copied().take(count);
         let (pushed, mut bits) = conn.push(bytes);
         conn.heard_ns = now;
-        client.sent.extend(client.outgoing.drain(..pushed));
+        let gone = client.outgoing.drain(..pushed);
+        let text = Client::text_of(gone, &mut client.command_out);
+        client.sent.extend(text);
         client.sent_at.push((client.sent.len(), now));
         let ends = client.outgoing.is_empty() && client.fin_follows;
         if ends {
@@ -267,6 +277,7 @@ impl World {
                     .outgoing
                     .extend((0..count).map(|at| (at % 251) as u8));
             }
+            Step::Telnet(verb, option) => client.outgoing.extend([255, verb, option]),
             Step::Fin => client.fin_follows = !client.has_ended,
             Step::Read(reader) => {
                 client.reader = reader;

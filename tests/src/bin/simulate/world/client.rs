@@ -42,6 +42,10 @@ pub(crate) struct Client {
     /// Bytes that came back, and how many had at which time.
     pub(crate) received: Vec<u8>,
     pub(crate) received_at: Vec<(usize, u64)>,
+    /// Bytes that are yet to come of a Telnet command, in each direction: neither `sent` nor
+    /// `received` has any of them.
+    pub(crate) command_out: u8,
+    pub(crate) command_in: u8,
     /// Datagrams sent and received.
     pub(crate) letters_out: Vec<Vec<u8>>,
     pub(crate) letters_in: Vec<Vec<u8>>,
@@ -73,6 +77,8 @@ impl Client {
             sent_at: Vec::new(),
             received: Vec::new(),
             received_at: Vec::new(),
+            command_out: 0,
+            command_in: 0,
             letters_out: Vec::new(),
             letters_in: Vec::new(),
             end: None,
@@ -85,6 +91,20 @@ impl Client {
     /// The first reason counts.
     pub(crate) fn excuse(&mut self, why: &'static str) {
         self.excuse.get_or_insert(why);
+    }
+
+    /// Bytes have left or arrived: the text in them, without Telnet commands. `left` bytes of a command
+    /// are yet to come. No text has a byte 255, since it is UTF-8.
+    pub(crate) fn text_of(bytes: impl IntoIterator<Item = u8>, left: &mut u8) -> Vec<u8> {
+        let is_text = |byte: &u8| {
+            if *byte == 255 && *left == 0 {
+                *left = 3;
+            }
+            let is_command = *left > 0;
+            *left = left.saturating_sub(1);
+            !is_command
+        };
+        bytes.into_iter().filter(is_text).collect()
     }
 
     /// Whether the client has done all that it had planned, or can do no more.

@@ -17,8 +17,19 @@ pub(crate) enum Object {
     /// A socket that has no part yet.
     Socket(Family),
     Listener(Listener),
+    /// A connect is under way.
+    Connecting(Connecting),
     Conn(Conn),
     Udp(Udp),
+}
+
+/// A socket whose connect was not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connecting {
+    /// The client that is called.
+    pub(crate) client: usize,
+    /// When the answer comes, in nanoseconds, and whether the client accepts.
+    pub(crate) answer: Option<(u64, bool)>,
 }
 
 /// A listening socket.

@@ -83,6 +83,14 @@ impl World {
             Object::Listener(Listener { address, .. }) | Object::Udp(Udp { address, .. }) => {
                 sockaddr(*address)
             }
+            Object::Connecting(_)
+            | Object::Conn(Conn {
+                family: Family::Tcp,
+                ..
+            }) => {
+                let port = OWN_PORT + object as u16;
+                sockaddr(Address::Inet((Ipv4Addr::LOCALHOST, port).into()))
+            }
             _ => sockaddr(Address::Unix),
         })
     }
@@ -192,8 +200,7 @@ impl World {
             listener.queue.pop_front();
             listener.waiting_since = (!listener.queue.is_empty()).then_some(moment);
         }
-        let (idle, interval, count) = self.keepalive;
-        let keepalive_ns = (idle + interval * count) * 1_000 * MS;
+        let keepalive_ns = self.keepalive_ns();
         self.tally.accepted += 1;
         let Object::Conn(conn) = &mut self.objects[next] else {
             return Err(libc::EINVAL);
@@ -208,6 +215,12 @@ impl World {
                 Family::Tcp => sockaddr(Address::Inet(World::client_address(client))),
             },
         ))
+    }
+
+    /// Time after which a silent peer is given up, in nanoseconds; 0 is never.
+    pub(super) fn keepalive_ns(&self) -> u64 {
+        let (idle, interval, count) = self.keepalive;
+        (idle + interval * count) * 1_000 * MS
     }
 
     /// The faults of accept4(2).
@@ -372,7 +385,8 @@ impl World {
                 conn.close_by_server(arrives);
                 let client = conn.client;
                 let door = self.clients[client].plan.door;
-                if !conn.watched && !matches!(door, Door::Stdin | Door::Stdout) {
+                let was_accepted = matches!(door, Door::Tcp | Door::Unix);
+                if !conn.watched && was_accepted {
                     self.tally.refused += 1;
                     self.clients[client].excuse("refused");
                 }
@@ -498,7 +512,7 @@ fn told(result: Result<usize, Errno>) -> String {
 }
 
 /// The address in a sockaddr.
-fn parse(name: &[u8]) -> Address {
+pub(super) fn parse(name: &[u8]) -> Address {
     let family = name
         .get(..2)
         .map_or(0, |word| u16::from_ne_bytes([word[0], word[1]]));

@@ -33,7 +33,10 @@ impl World {
         match operation {
             libc::EPOLL_CTL_ADD => {
                 self.tally.adds += 1;
-                let is_conn = matches!(self.objects[object], Object::Conn(_));
+                let is_conn = matches!(
+                    self.objects[object],
+                    Object::Conn(_) | Object::Connecting(_)
+                );
                 if is_conn && self.draw(Fault::ControlRefused) {
                     let errnos = [libc::ENOMEM, libc::ENOSPC];
                     return Err(errnos[self.below(2)]);
@@ -42,7 +45,11 @@ impl World {
                     conn.watched = true;
                 }
             }
-            libc::EPOLL_CTL_MOD if self.watches.contains_key(&object) => {}
+            libc::EPOLL_CTL_MOD if self.watches.contains_key(&object) => {
+                // A connection that gets another token; a listener's is no new watch.
+                let is_conn = matches!(self.objects[object], Object::Conn(_));
+                self.tally.adds += u64::from(is_conn);
+            }
             libc::EPOLL_CTL_DEL if self.watches.contains_key(&object) => {
                 self.forget(object);
                 return Ok(0);

@@ -1,0 +1,6 @@
+//! `--metrics` over real sockets: what scrapers get from each server, and when.
+
+mod format;
+mod http;
+mod numbers;
+mod scrape;
