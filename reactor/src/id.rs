@@ -27,6 +27,18 @@ impl ConnId {
         self.slot as usize
     }
 
+    /// The id as a number, by which a protocol may tell other programs of a connection.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        self.token().0
+    }
+
+    /// The id that has this number.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> ConnId {
+        ConnId::from_token(Token(bits))
+    }
+
     /// Whether another id has the same slot and was given out later, which means that this one is gone.
     pub(crate) fn is_predecessor_of(self, other: ConnId) -> bool {
         // Generations run over, after 2³² of them.

@@ -5,7 +5,8 @@
 //! same entries in the same order, and compute the same from them. The order is that of an existing
 //! engine (one stream in Redis); nothing here is a consensus algorithm.
 //!
-//! The chat itself is not built on this yet: it says what happens at once.
+//! The chat is built on this in part: lines, joins, leaves, moves and renames go through its log, which is
+//! [`Local`](local::Local). Other entries are not appended yet, and no other log can be chosen.
 //!
 //! # One entry, from a member to all
 //!

@@ -8,6 +8,9 @@
 //! members see, and a member enters or leaves between two lines. A line is formatted once, in
 //! `Chat::page`, and stored once, however many members it is for.
 //!
+//! What members do and others see is appended to a log (`backplane/`) first, and happens when it is read
+//! there: `applying.rs`. The log of a chat on one reactor is read at once.
+//!
 //! [`Chat`] is the only [`Protocol`] here: the other files add methods to it, or hold one part of
 //! its state. Each callback below finds the member by its [`ConnId`] and hands the event on: bytes
 //! to `input.rs`, a timer to whatever the member waits for (its room's queue, the next piece of
@@ -22,7 +25,8 @@
 //! | `keys.rs`, `input.rs`, `pace.rs` | from bytes to lines, and their rate |
 //! | `telling.rs` | lines for the others |
 //! | `gate.rs`, `queue.rs`, `bounds.rs` | limits on those lines, and members that wait |
-//! | `commands.rs`, `command.rs` | commands: their effect, and their syntax |
+//! | `commands.rs`, `command.rs` | commands: what they do, and their syntax |
+//! | `applying.rs`, `numbers.rs` | what happens when an entry of the log is read; members in the log |
 //! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
 //! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
@@ -35,6 +39,7 @@
 
 mod absences;
 mod addresses;
+mod applying;
 mod bans;
 mod bounds;
 mod command;
@@ -50,6 +55,7 @@ mod member;
 mod members;
 mod motd;
 mod name;
+mod numbers;
 mod operator;
 mod operator_commands;
 mod options;
@@ -72,7 +78,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeloop_reactor::{
     Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog,
@@ -88,6 +94,7 @@ use self::ignored::IgnoredNames;
 use self::member::{Kept, Member};
 use self::members::Members;
 use self::name::{Directory, Illegal, Rules};
+use self::numbers::Numbers;
 use self::operator::Operator;
 pub(crate) use self::options::ChatCommand;
 use self::pace::Rates;
@@ -96,6 +103,8 @@ use self::room::{Room, Step};
 use self::seat::{Seat, Token, Visit, messages};
 pub use self::settings::Settings;
 pub use self::transcript::Transcript;
+use crate::backplane::entry::{Body, Origin, Present};
+use crate::backplane::local::Local;
 use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
@@ -132,6 +141,12 @@ pub struct Chat {
     motd: Arc<[u8]>,
     /// Connections that have not left, with or without a name.
     members: Members,
+    /// The members in the log.
+    numbers: Numbers,
+    /// The log of all that members do and others see.
+    log: Local,
+    /// Time since 1970 when the reactor's clock was 0.
+    started_at: Duration,
     /// What the members that may come back on another connection have received.
     seats: ConnMap<Box<Seat>>,
     /// The members by the tokens of their seats.
@@ -180,6 +195,11 @@ impl Chat {
             settings,
             name_rules,
             members: Members::default(),
+            numbers: Numbers::default(),
+            log: Local::new(Origin::default()),
+            started_at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
             seats: ConnMap::new(),
             tokens: HashMap::new(),
             absences: Absences::new(&Limits::default()),
@@ -230,9 +250,22 @@ impl Chat {
         let peer = self.members.get(id).and_then(Member::peer);
         let address = peer.as_ref().and_then(addresses::banned);
         match self.free_name(wanted, id, address, out) {
-            Ok(name) => self.join(id, &name, out),
+            Ok(name) => self.claim(id, &name, address, out),
             Err(illegal) => self.refuse(id, wanted, illegal, out),
         }
+    }
+
+    /// A newcomer claims a name, and with it a place in the lobby.
+    fn claim(&mut self, id: ConnId, name: &str, address: Option<IpAddr>, out: &mut Outbox) {
+        let (name, room) = (self.name_rules.forms(name), self.name_rules.forms(LOBBY));
+        let present = Present {
+            number: self.numbers.of(id),
+            name: name.lent(),
+            room: room.lent(),
+            address,
+            token: None,
+        };
+        self.append(Body::Join(present), out);
     }
 
     /// Dismisses a newcomer whose name is not legal, or taken.
@@ -279,20 +312,6 @@ impl Chat {
         self.names.check(&name, Some(id)).map(|()| name)
     }
 
-    fn join(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
-        let Some(member) = self.members.get_mut(id) else {
-            return;
-        };
-        out.clear_timer(id);
-        member.set_name(name);
-        let peer = member.take_peer();
-        self.names.insert(name, id);
-        let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        self.note(&format!("{name} has joined from {from}"), out);
-        self.enter(id, LOBBY, out);
-        self.show_motd(id, out);
-    }
-
     /// Moves a member into a room, and sends it the names of the members there and the last lines.
     fn enter(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
         let number = self.room(name);
@@ -315,8 +334,9 @@ impl Chat {
         if hearer.is_some() {
             out.charge(room.history.lines().len() * ENTRY);
         }
+        let now = self.started_at + out.now();
         for said in room.history.lines().filter(is_heard) {
-            let age = text::age(out.now().saturating_sub(said.at));
+            let age = text::age(now.saturating_sub(Duration::from_millis(said.at.millis)));
             let _ = write!(self.page, "* {age} ");
             self.page.extend_from_slice(&said.line);
         }
@@ -378,16 +398,20 @@ impl Chat {
         }
     }
 
-    /// Tells the room that a member has left, and forgets the member.
+    /// A member leaves, with or without last words. A newcomer is forgotten.
     fn part(&mut self, id: ConnId, why: &str, farewell: &[u8], out: &mut Outbox) {
         // Before the announcement: if only this member held the room back, the room is open now.
         self.fall(id, out);
-        if let Some(member) = self.members.get(id).filter(|member| member.has_joined()) {
-            let told = format!("{} has left: {why}", member.name());
-            self.note(&told, out);
-            self.announce(id, Step::Out, farewell, out);
-        }
-        self.forget(id, out);
+        let Some(member) = self.members.get(id).filter(|member| member.has_joined()) else {
+            return self.forget(id, out);
+        };
+        let told = format!("{} has left: {why}", member.name());
+        self.note(&told, out);
+        let leave = Body::Leave {
+            members: Cow::Borrowed(&[self.numbers.of(id)]),
+            farewell,
+        };
+        self.append(leave, out);
     }
 
     /// Removes a member from the queue, its room, the names and the ignore lists.
@@ -398,6 +422,7 @@ impl Chat {
         if let Some(seat) = self.take_seat(id) {
             self.tokens.remove(&seat.token);
         }
+        self.numbers.forget(id);
         if let Some(mut member) = self.members.remove(id) {
             let mut ignored = member.take_ignored();
             out.charge(ignored.len() * ENTRY);

@@ -66,8 +66,8 @@ struct Server {
     log: Faulty,
     replica: Replica,
     /// The members that it serves.
-    members: BTreeMap<u32, Own>,
-    number: u32,
+    members: BTreeMap<u64, Own>,
+    number: u64,
     lines: u32,
     /// Lines it was told: `None` is a gap.
     told: Vec<Option<String>>,
@@ -98,9 +98,9 @@ impl Server {
         assert!(read_later);
     }
 
-    fn some_member(&self, random: &mut Random) -> Option<u32> {
+    fn some_member(&self, random: &mut Random) -> Option<u64> {
         let joined = self.members.iter().filter(|(_, own)| **own == Own::Joined);
-        let joined: Vec<u32> = joined.map(|(number, _)| *number).collect();
+        let joined: Vec<u64> = joined.map(|(number, _)| *number).collect();
         let at = random.below(joined.len() as u64) as usize;
         joined.get(at).copied()
     }
@@ -154,7 +154,7 @@ impl Server {
         }));
     }
 
-    fn say(&mut self, member: u32) {
+    fn say(&mut self, member: u64) {
         self.lines += 1;
         let text = format!("{:?} {}", self.origin, self.lines);
         self.append(Body::Line {
@@ -227,13 +227,13 @@ impl Server {
     }
 
     /// Of these members of the state, those that this server does not serve leave.
-    fn dismiss_all_but_served(&mut self, known: Vec<u32>) {
-        let is_served = |number: &u32| {
+    fn dismiss_all_but_served(&mut self, known: Vec<u64>) {
+        let is_served = |number: &u64| {
             self.members
                 .get(number)
                 .is_some_and(|own| *own != Own::Leaving)
         };
-        let left: Vec<u32> = known
+        let left: Vec<u64> = known
             .into_iter()
             .filter(|number| !is_served(number))
             .collect();
@@ -413,11 +413,11 @@ impl World {
                 expected,
                 "{context}"
             );
-            let own: Vec<u32> = state
+            let own: Vec<u64> = state
                 .members_of(me)
                 .map(|member| member.id.number)
                 .collect();
-            let served: Vec<u32> = server.members.keys().copied().collect();
+            let served: Vec<u64> = server.members.keys().copied().collect();
             assert_eq!(own, served, "{context}: members of {me:?}");
             assert!(
                 server.members.values().all(|own| *own == Own::Joined),

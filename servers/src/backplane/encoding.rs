@@ -115,15 +115,13 @@ fn put_body(out: &mut Vec<u8>, body: &Body<'_>) {
         }
         Body::Leave { members, farewell } => {
             out.push(kind::LEAVE);
-            put_list(out, members, |out, member| {
-                put_number(out, u64::from(*member))
-            });
+            put_list(out, members, |out, member| put_number(out, *member));
             put_bytes(out, farewell);
         }
         Body::Move { member, room: name } | Body::Rename { member, name } => {
             let is_move = matches!(body, Body::Move { .. });
             out.push(if is_move { kind::MOVE } else { kind::RENAME });
-            put_number(out, u64::from(*member));
+            put_number(out, *member);
             put_name(out, name);
         }
         Body::Line {
@@ -138,14 +136,14 @@ fn put_body(out: &mut Vec<u8>, body: &Body<'_>) {
                 Manner::Act => kind::ACT,
             };
             out.push(kind);
-            put_number(out, u64::from(*member));
+            put_number(out, *member);
             for text in [name.as_bytes(), room.as_bytes(), text] {
                 put_bytes(out, text);
             }
         }
         Body::Whisper { member, to, text } => {
             out.push(kind::WHISPER);
-            put_number(out, u64::from(*member));
+            put_number(out, *member);
             put_bytes(out, to.as_bytes());
             put_bytes(out, text);
         }
@@ -157,7 +155,7 @@ fn put_body(out: &mut Vec<u8>, body: &Body<'_>) {
         } => {
             out.push(kind::TAKEOVER);
             put_member(out, *member);
-            put_number(out, u64::from(*number));
+            put_number(out, *number);
             put_address(out, *address);
             put_number(out, *seen);
         }
@@ -235,7 +233,7 @@ fn put_origin(out: &mut Vec<u8>, origin: Origin) {
 
 fn put_member(out: &mut Vec<u8>, member: MemberId) {
     put_origin(out, member.origin);
-    put_number(out, u64::from(member.number));
+    put_number(out, member.number);
 }
 
 fn put_place(out: &mut Vec<u8>, place: Option<Position>) {
@@ -258,7 +256,7 @@ fn put_name(out: &mut Vec<u8>, name: &Name<'_>) {
 }
 
 fn put_present(out: &mut Vec<u8>, present: &Present<'_>) {
-    put_number(out, u64::from(present.number));
+    put_number(out, present.number);
     put_name(out, &present.name);
     put_name(out, &present.room);
     put_address(out, present.address);
@@ -293,19 +291,19 @@ fn member_body<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Malfor
     Ok(match kind {
         kind::JOIN => Body::Join(present(reader)?),
         kind::LEAVE => Body::Leave {
-            members: Cow::Owned(reader.list(Reader::small)?),
+            members: Cow::Owned(reader.list(Reader::number)?),
             farewell: reader.bytes()?,
         },
         kind::MOVE => Body::Move {
-            member: reader.small()?,
+            member: reader.number()?,
             room: name(reader)?,
         },
         kind::RENAME => Body::Rename {
-            member: reader.small()?,
+            member: reader.number()?,
             name: name(reader)?,
         },
         kind::SAY | kind::ACT => Body::Line {
-            member: reader.small()?,
+            member: reader.number()?,
             manner: match kind {
                 kind::SAY => Manner::Say,
                 _ => Manner::Act,
@@ -315,13 +313,13 @@ fn member_body<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Malfor
             text: reader.bytes()?,
         },
         kind::WHISPER => Body::Whisper {
-            member: reader.small()?,
+            member: reader.number()?,
             to: reader.text()?,
             text: reader.bytes()?,
         },
         kind::TAKEOVER => Body::Takeover {
             member: member(reader)?,
-            number: reader.small()?,
+            number: reader.number()?,
             address: reader.address()?,
             seen: reader.number()?,
         },
@@ -384,7 +382,7 @@ fn origin(reader: &mut Reader<'_>) -> Result<Origin, Malformed> {
 fn member(reader: &mut Reader<'_>) -> Result<MemberId, Malformed> {
     Ok(MemberId {
         origin: origin(reader)?,
-        number: reader.small()?,
+        number: reader.number()?,
     })
 }
 
@@ -407,7 +405,7 @@ fn name<'a>(reader: &mut Reader<'a>) -> Result<Name<'a>, Malformed> {
 
 fn present<'a>(reader: &mut Reader<'a>) -> Result<Present<'a>, Malformed> {
     Ok(Present {
-        number: reader.small()?,
+        number: reader.number()?,
         name: name(reader)?,
         room: name(reader)?,
         address: reader.address()?,
@@ -515,7 +513,7 @@ mod tests {
             Body::Stop,
             Body::Join(present),
             Body::Leave {
-                members: Cow::Owned(vec![0, u32::MAX]),
+                members: Cow::Owned(vec![0, u64::MAX]),
                 farewell: b"bye",
             },
             Body::Move {

@@ -98,7 +98,7 @@ pub struct MemberId {
     /// The server that serves the member.
     pub origin: Origin,
     /// The number that the server has given it, which it gives to no other member.
-    pub number: u32,
+    pub number: u64,
 }
 
 /// A name of a member or a room, in the forms that `chat/name.rs` derives. The server that claims a
@@ -120,7 +120,7 @@ pub type TokenDigest = [u8; 32];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Present<'a> {
     /// Its number, see [`MemberId`].
-    pub number: u32,
+    pub number: u64,
     /// Its name.
     pub name: Name<'a>,
     /// Its room.
@@ -198,28 +198,28 @@ pub enum Body<'a> {
     /// Members leave.
     Leave {
         /// Their numbers.
-        members: Cow<'a, [u32]>,
+        members: Cow<'a, [u64]>,
         /// The last words of one member; empty if there are none.
         farewell: &'a [u8],
     },
     /// A member goes to another room.
     Move {
         /// The member.
-        member: u32,
+        member: u64,
         /// The room, as the member spells it. A room keeps the spelling of its first member.
         room: Name<'a>,
     },
     /// A member claims another name.
     Rename {
         /// The member.
-        member: u32,
+        member: u64,
         /// The name.
         name: Name<'a>,
     },
     /// A member says a line to its room.
     Line {
         /// The member.
-        member: u32,
+        member: u64,
         /// How it says the line.
         manner: Manner,
         /// Its name and its room when it wrote the line: for a reader that does not know the member,
@@ -233,7 +233,7 @@ pub enum Body<'a> {
     /// A member says something to one other member. It enters neither history nor transcripts.
     Whisper {
         /// The author.
-        member: u32,
+        member: u64,
         /// The fold of the other's name.
         to: &'a str,
         /// The text.
@@ -265,7 +265,7 @@ pub enum Body<'a> {
         /// The member so far.
         member: MemberId,
         /// Its number from now on, at the server that appends this.
-        number: u32,
+        number: u64,
         /// Its address from now on.
         address: Option<IpAddr>,
         /// Number of messages that the page has received.

@@ -60,7 +60,7 @@ struct Server {
     seq: u64,
     /// The place of its request for a snapshot.
     asked: Option<Position>,
-    members: BTreeMap<u32, Member>,
+    members: BTreeMap<u64, Member>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,7 +228,7 @@ impl Membership {
     /// The effect of an entry whose turn it is, of a server in the state.
     fn heard(&mut self, entry: &Entry<'_>) -> Effect {
         let origin = entry.stamp.origin;
-        let id = |number: &u32| MemberId {
+        let id = |number: &u64| MemberId {
             origin,
             number: *number,
         };

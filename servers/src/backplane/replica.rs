@@ -80,7 +80,7 @@ pub struct Replica {
     presence: Presence,
     /// Own members that were in the state and are not any more, since the server was declared gone or
     /// the state was lost.
-    lost: BTreeMap<u32, Member>,
+    lost: BTreeMap<u64, Member>,
     /// Own entries that were read while not in sync, whose effect is not known.
     unsettled: Vec<Record>,
     /// The sequence of the last entry of each server that was read, whatever has become of the state or

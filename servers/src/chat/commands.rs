@@ -1,10 +1,12 @@
-//! The effect of each command; `command.rs` has the syntax.
+//! What each command does; `command.rs` has the syntax.
 //!
 //! A command that concerns its author only is answered with [`Chat::reply`], or with a page of lines
-//! and `Chat::answer`. Commands that others see go through `telling.rs`; when they may run has been
-//! decided in `input.rs` and `queue.rs` before they get here.
+//! and `Chat::answer`. A command that others see is checked here, and appended to the log; its effect is
+//! in `applying.rs`. When commands may run has been decided in `input.rs` and `queue.rs` before they get
+//! here.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use edgeloop_reactor::{ConnId, Outbox};
 
@@ -12,8 +14,8 @@ use super::bounds::ENTRY;
 use super::command::{Command, HELP};
 use super::ignored::{NAMES_MAX, Toggled};
 use super::name::Illegal;
-use super::room::Step;
 use super::{Chat, ranking, text};
+use crate::backplane::entry::{Body, Manner};
 
 impl Chat {
     pub(super) fn command(&mut self, id: ConnId, command: Command<'_>, out: &mut Outbox) {
@@ -22,15 +24,30 @@ impl Chat {
             Command::Rooms => self.list_rooms(id, out),
             Command::Who => self.list_room(id, out),
             Command::Msg { to, text } => self.whisper(id, to, text, out),
-            Command::Me(text) => self.emote(id, text, out),
+            Command::Me(text) => self.say(id, Manner::Act, text, out),
             Command::Nick(name) => self.rename(id, name, out),
             Command::Help => self.help(id, out),
             Command::Quit(farewell) => self.quit(id, farewell, out),
             Command::Ignore(name) => self.ignore(id, name, out),
-            Command::Say(line) => self.say(id, line, out),
+            Command::Say(line) => self.say(id, Manner::Say, line, out),
             Command::Usage(usage) => self.reply(id, &format!("write {usage}"), out),
             Command::Unknown => self.reply(id, "unknown command: /help lists them", out),
         }
+    }
+
+    fn say(&mut self, id: ConnId, manner: Manner, text: &[u8], out: &mut Outbox) {
+        let Some(member) = self.members.get(id) else {
+            return;
+        };
+        let room = Arc::clone(&self.rooms[member.room as usize].name);
+        let line = Body::Line {
+            member: self.numbers.of(id),
+            manner,
+            name: &member.shared_name(),
+            room: &room,
+            text,
+        };
+        self.append(line, out);
     }
 
     fn help(&mut self, id: ConnId, out: &mut Outbox) {
@@ -51,18 +68,14 @@ impl Chat {
         if let Err(illegal) = self.room_by_name.check(&room, known) {
             return self.reply(id, illegal.reason(), out);
         }
-        // The first member of a room decides how its name is spelt.
-        let room = match known {
-            Some(number) => self.rooms[number as usize].name.to_string(),
-            None => room.into_owned(),
-        };
         if known == Some(member.room) {
+            let room = Arc::clone(&self.rooms[member.room as usize].name);
             return self.reply(id, &format!("you are in {room}"), out);
         }
-        self.announce(id, Step::Out, b"", out);
-        self.leave(id, out);
-        self.reply(id, &format!("you are in {room} now"), out);
-        self.enter(id, &room, out);
+        let member = self.numbers.of(id);
+        let room = self.name_rules.forms(&room);
+        let room = room.lent();
+        self.append(Body::Move { member, room }, out);
     }
 
     fn list_rooms(&mut self, id: ConnId, out: &mut Outbox) {
@@ -121,7 +134,6 @@ impl Chat {
             Ok(name) => name,
             Err(illegal) => return self.reply(id, illegal.reason(), out),
         };
-        let number = self.ignored_number(id);
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -133,23 +145,14 @@ impl Chat {
             let told = format!("you may change your name again in {wait} s");
             return self.reply(id, &told, out);
         }
-        let (old, room) = (member.set_name(&new), member.room);
-        self.names.remove(&old);
-        self.names.insert(&new, id);
-        self.note(&format!("{old} is now {new}"), out);
-        self.page.clear();
-        let _ = writeln!(self.page, "* {old} is now known as {new}");
-        self.tell_who_cares(id, number, false, out);
-        self.record(room, out);
-        self.show_step(room, false, out);
-        if let Some(number) = number {
-            self.follow(number, &new, out);
-        }
-        self.reply(id, &format!("you are now known as {new}"), out);
+        let member = self.numbers.of(id);
+        let name = self.name_rules.forms(&new);
+        let name = name.lent();
+        self.append(Body::Rename { member, name }, out);
     }
 
     /// Adds the new name of a member to each ignore list that has its old name.
-    fn follow(&mut self, old: u32, new: &str, out: &mut Outbox) {
+    pub(super) fn follow(&mut self, old: u32, new: &str, out: &mut Outbox) {
         let ignoring = self.members.iter();
         let ignoring = ignoring.filter(|(_, member)| member.ignores(old).is_some());
         let ignoring: Vec<ConnId> = ignoring.map(|(id, _)| id).collect();

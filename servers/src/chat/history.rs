@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Duration;
 
 use super::text::whole_characters;
+use crate::backplane::entry::Position;
 
 /// Size of one room's history, in bytes. A member that enters is sent all of it at once, which must
 /// not make it a slow reader.
@@ -32,7 +32,7 @@ pub(super) struct History {
 pub(super) struct Said {
     /// The number that it has in its room.
     pub(super) number: u64,
-    pub(super) at: Duration,
+    pub(super) at: Position,
     pub(super) line: Box<[u8]>,
     /// The range of its author's name in the line.
     name: Range<usize>,
@@ -50,7 +50,7 @@ impl History {
     pub(super) fn keep(
         &mut self,
         number: u64,
-        at: Duration,
+        at: Position,
         line: &[u8],
         name: Range<usize>,
         limit: usize,
@@ -104,7 +104,7 @@ mod tests {
 
     fn keep(history: &mut History, line: &[u8], limit: usize) {
         let number = history.lines.back().map_or(1, |last| last.number + 1);
-        history.keep(number, Duration::ZERO, line, 0..1, limit);
+        history.keep(number, Position::START, line, 0..1, limit);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! is kept for its room, the message of the day is being shown, or the pending output is above the
 //! high-water mark. `input.rs` acts on them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgeloop_reactor::Peer;
@@ -22,7 +23,7 @@ use super::reading::Reading;
 #[derive(Debug)]
 pub(super) struct Member {
     /// Empty until the member has joined.
-    name: Box<str>,
+    name: Arc<str>,
     pub(super) pace: Pace,
     /// Number of the member's room, once it has joined.
     pub(super) room: u32,
@@ -110,7 +111,7 @@ impl Member {
     /// A newcomer, which has no name yet.
     pub(super) fn new(peer: Peer) -> Member {
         Member {
-            name: Box::default(),
+            name: Arc::default(),
             pace: Pace::default(),
             room: 0,
             place: 0,
@@ -125,8 +126,13 @@ impl Member {
         &self.name
     }
 
+    /// The name, for an entry of the log, which outlives a borrow of the member.
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// Sets the name, and returns the old one.
-    pub(super) fn set_name(&mut self, name: &str) -> Box<str> {
+    pub(super) fn set_name(&mut self, name: &str) -> Arc<str> {
         std::mem::replace(&mut self.name, name.into())
     }
 

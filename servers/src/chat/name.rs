@@ -17,6 +17,7 @@ use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_security::skeleton;
 
+use crate::backplane::entry::Name;
 use crate::harmless::must_be_shown;
 
 /// The longest name, in characters.
@@ -103,6 +104,15 @@ impl Rules {
         Cow::Owned(upper.flat_map(char::to_lowercase).nfc().collect())
     }
 
+    /// A name in all its forms.
+    pub(super) fn forms(self, name: &str) -> Forms<'_> {
+        Forms {
+            shown: name,
+            fold: self.fold(name),
+            look: self.look(name).unwrap_or_default(),
+        }
+    }
+
     /// The look of a name, which it shares with all look-alikes; `None` if looks do not count.
     fn look(self, name: &str) -> Option<String> {
         let look = |name| self.fold(&skeleton(name).collect::<String>()).into_owned();
@@ -137,6 +147,25 @@ impl Rules {
             0 => Err(Illegal::Empty),
             1..=MAX => Ok(name),
             _ => Err(Illegal::TooLong),
+        }
+    }
+}
+
+/// A name in all its forms, for the log.
+#[derive(Debug)]
+pub(super) struct Forms<'a> {
+    shown: &'a str,
+    fold: Cow<'a, str>,
+    /// Empty if looks do not count.
+    look: String,
+}
+
+impl Forms<'_> {
+    pub(super) fn lent(&self) -> Name<'_> {
+        Name {
+            shown: self.shown,
+            fold: &self.fold,
+            look: &self.look,
         }
     }
 }

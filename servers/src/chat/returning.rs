@@ -59,6 +59,7 @@ impl Chat {
         self.addresses.opened(id, &peer);
         self.rooms[member.room as usize].replace(old, member.place, id);
         self.names.insert(member.name(), id);
+        self.numbers.replace(old, id);
         self.tokens.insert(seat.token.clone(), id);
         let entry = format!("{} is back from {peer}", member.name());
         self.members.insert(id, member);

@@ -14,21 +14,23 @@ use super::bounds::{ENTRY, HEARERS};
 use super::room::{Room, Step, WINDOW};
 use super::seat::messages;
 use super::{Chat, text};
+use crate::backplane::entry::{Manner, Position};
 
 impl Chat {
-    /// Says a line of member `id` to its room.
-    pub(super) fn say(&mut self, id: ConnId, words: &[u8], out: &mut Outbox) {
-        self.speak(id, b"[", b"] ", words, out);
-    }
-
-    /// Tells the room what member `id` does (`/me`). The line begins with `** `, since after `* ` a
-    /// name that is an ordinary word could forge a sentence of the server.
-    pub(super) fn emote(&mut self, id: ConnId, words: &[u8], out: &mut Outbox) {
-        self.speak(id, b"** ", b" ", words, out);
-    }
-
     /// Sends a line of member `id` to its room, the history, the transcript and the operator.
-    fn speak(&mut self, id: ConnId, before: &[u8], after: &[u8], words: &[u8], out: &mut Outbox) {
+    pub(super) fn said(
+        &mut self,
+        id: ConnId,
+        manner: Manner,
+        words: &[u8],
+        at: Position,
+        out: &mut Outbox,
+    ) {
+        let (before, after): (&[u8], &[u8]) = match manner {
+            Manner::Say => (b"[", b"] "),
+            // After `* ` a name that is an ordinary word could forge a sentence of the server.
+            Manner::Act => (b"** ", b" "),
+        };
         let Some(member) = self.members.get(id) else {
             return;
         };
@@ -46,7 +48,7 @@ impl Chat {
         let is_echoed = self.seats.contains(id);
         self.tell_who_cares(id, self.ignored_number(id), is_echoed, out);
         let Room { history, told, .. } = &mut self.rooms[room as usize];
-        history.keep(*told, out.now(), &self.page, name, self.settings.history);
+        history.keep(*told, at, &self.page, name, self.settings.history);
         self.record(room, out);
         if self.operator.stdout.is_some() {
             self.show_said(room, out);

@@ -52,7 +52,7 @@ pub enum Effect {
         /// Those that are back.
         back: Vec<MemberId>,
         /// Those that are not: their server asks them for another name.
-        refused: Vec<(u32, Refusal)>,
+        refused: Vec<(u64, Refusal)>,
     },
     /// A member is served by another server from now on.
     TakenOver {

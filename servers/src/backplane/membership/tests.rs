@@ -44,7 +44,7 @@ impl Log {
         self.state.apply(&Entry { stamp, at, body })
     }
 
-    fn join(&mut self, origin: Origin, number: u32, name: &str) -> Effect {
+    fn join(&mut self, origin: Origin, number: u64, name: &str) -> Effect {
         self.append(origin, Body::Join(present(number, name)))
     }
 }
@@ -57,7 +57,7 @@ fn named(name: &str) -> Name<'_> {
     }
 }
 
-fn present(number: u32, name: &str) -> Present<'_> {
+fn present(number: u64, name: &str) -> Present<'_> {
     Present {
         number,
         name: named(name),
@@ -67,7 +67,7 @@ fn present(number: u32, name: &str) -> Present<'_> {
     }
 }
 
-fn id(origin: Origin, number: u32) -> MemberId {
+fn id(origin: Origin, number: u64) -> MemberId {
     MemberId { origin, number }
 }
 

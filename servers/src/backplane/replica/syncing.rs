@@ -211,7 +211,7 @@ impl Replica {
 
     /// Whether the state, which is another server's, does not show the effect of an own entry.
     pub(super) fn is_open(&self, entry: &Entry<'_>) -> bool {
-        let member = |number: u32| {
+        let member = |number: u64| {
             let own = self.membership.members_of(self.me);
             own.into_iter().find(|member| member.id.number == number)
         };

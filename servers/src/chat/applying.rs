@@ -1,0 +1,125 @@
+//! The log between what members want and what happens.
+//!
+//! A command, or the end of a connection, that others are to see has two halves. The first checks what
+//! the member wants, answers it if it cannot be, and otherwise [appends](Chat::append) an entry to the
+//! log (`commands.rs`, `chat.rs`). The second, here, is what happens when that entry is read: on this
+//! server, which is the only reader of its [`Local`](crate::backplane::local::Local) log, at once.
+//!
+//! The second half takes from the entry what the member wanted, and everything else from the state as it
+//! is when the entry is read.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use edgeloop_reactor::{ConnId, Outbox};
+
+use super::room::Step;
+use super::{Chat, LOBBY};
+use crate::backplane::entry::{Body, Entry};
+use crate::backplane::log::Log;
+
+impl Chat {
+    /// Appends an entry to the log. If the log returns it, it happens now.
+    pub(super) fn append(&mut self, body: Body<'_>, out: &mut Outbox) {
+        if let Some(entry) = self.log.append(body, self.started_at + out.now()) {
+            self.apply(&entry, out);
+        }
+    }
+
+    /// What an entry is about happens.
+    fn apply(&mut self, entry: &Entry<'_>, out: &mut Outbox) {
+        match &entry.body {
+            Body::Join(present) => {
+                if let Some(id) = self.served(present.number) {
+                    self.joined(id, present.name.shown, out);
+                }
+            }
+            Body::Leave { members, farewell } => {
+                for number in members.iter() {
+                    if let Some(id) = self.served(*number) {
+                        self.left(id, farewell, out);
+                    }
+                }
+            }
+            Body::Move { member, room } => {
+                if let Some(id) = self.served(*member) {
+                    self.moved(id, room.shown, out);
+                }
+            }
+            Body::Rename { member, name } => {
+                if let Some(id) = self.served(*member) {
+                    self.renamed(id, name.shown, out);
+                }
+            }
+            Body::Line {
+                member,
+                manner,
+                text,
+                ..
+            } => {
+                if let Some(id) = self.served(*member) {
+                    self.said(id, *manner, text, entry.at, out);
+                }
+            }
+            // The chat does not append other entries yet.
+            _ => {}
+        }
+    }
+
+    /// The connection of the member with this number, if the member has not left.
+    fn served(&self, number: u64) -> Option<ConnId> {
+        let id = self.numbers.id(number);
+        self.members.get(id).map(|_| id)
+    }
+
+    fn joined(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        out.clear_timer(id);
+        member.set_name(name);
+        let peer = member.take_peer();
+        self.names.insert(name, id);
+        let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        self.note(&format!("{name} has joined from {from}"), out);
+        self.enter(id, LOBBY, out);
+        self.show_motd(id, out);
+    }
+
+    fn left(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
+        self.announce(id, Step::Out, farewell, out);
+        self.forget(id, out);
+    }
+
+    fn moved(&mut self, id: ConnId, room: &str, out: &mut Outbox) {
+        // The first member of a room decides how its name is spelt.
+        let room = match self.room_by_name.get(room) {
+            Some(number) => Arc::clone(&self.rooms[number as usize].name),
+            None => room.into(),
+        };
+        self.announce(id, Step::Out, b"", out);
+        self.leave(id, out);
+        self.reply(id, &format!("you are in {room} now"), out);
+        self.enter(id, &room, out);
+    }
+
+    fn renamed(&mut self, id: ConnId, new: &str, out: &mut Outbox) {
+        let number = self.ignored_number(id);
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        let (old, room) = (member.set_name(new), member.room);
+        self.names.remove(&old);
+        self.names.insert(new, id);
+        self.note(&format!("{old} is now {new}"), out);
+        self.page.clear();
+        let _ = writeln!(self.page, "* {old} is now known as {new}");
+        self.tell_who_cares(id, number, false, out);
+        self.record(room, out);
+        self.show_step(room, false, out);
+        if let Some(number) = number {
+            self.follow(number, new, out);
+        }
+        self.reply(id, &format!("you are now known as {new}"), out);
+    }
+}
