@@ -5,8 +5,9 @@
 //! same entries in the same order, and compute the same from them. The order is that of an existing
 //! engine (one stream in Redis); nothing here is a consensus algorithm.
 //!
-//! The chat is built on this in part: lines, joins, leaves, moves and renames go through its log, which is
-//! [`Local`](local::Local). Other entries are not appended yet, and no other log can be chosen.
+//! The chat appends what its members and its operator do, and does what it reads, with a
+//! [`Local`](local::Local) log. It has its own tables of members instead of a
+//! [`Membership`](membership::Membership), and no other log can be chosen yet.
 //!
 //! # One entry, from a member to all
 //!

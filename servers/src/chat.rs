@@ -26,7 +26,8 @@
 //! | `telling.rs` | lines for the others |
 //! | `gate.rs`, `queue.rs`, `bounds.rs` | limits on those lines, and members that wait |
 //! | `commands.rs`, `command.rs` | commands: what they do, and their syntax |
-//! | `applying.rs`, `numbers.rs` | what happens when an entry of the log is read; members in the log |
+//! | `applying.rs`, `judging.rs` | what happens when an entry of the log is read |
+//! | `numbers.rs` | the members in the log |
 //! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
 //! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
@@ -50,6 +51,7 @@ mod greeting;
 mod history;
 mod ignored;
 mod input;
+mod judging;
 mod keys;
 mod member;
 mod members;
@@ -121,6 +123,8 @@ const LOBBY_NUMBER: u32 = 0;
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Entries of the log that may follow each other at once: a room that fills or empties.
 const ENTRIES_AT_ONCE: u64 = 100;
+/// The answer to a member or an operator that means a name which is not in use.
+const NOBODY: &str = "nobody has this name";
 /// Bytes of a refused name that the log shows.
 const SHOWN_MAX: usize = 40;
 const WELCOME: &[u8] = b"Welcome! What is your name?\n";
@@ -402,16 +406,24 @@ impl Chat {
     fn part(&mut self, id: ConnId, why: &str, farewell: &[u8], out: &mut Outbox) {
         // Before the announcement: if only this member held the room back, the room is open now.
         self.fall(id, out);
-        let Some(member) = self.members.get(id).filter(|member| member.has_joined()) else {
+        if !self.note_leave(id, why, out) {
             return self.forget(id, out);
-        };
-        let told = format!("{} has left: {why}", member.name());
-        self.note(&told, out);
+        }
         let leave = Body::Leave {
             members: Cow::Borrowed(&[self.numbers.of(id)]),
             farewell,
         };
         self.append(leave, out);
+    }
+
+    /// Writes to the log of the server why a member leaves; false if it is a newcomer.
+    fn note_leave(&mut self, id: ConnId, why: &str, out: &mut Outbox) -> bool {
+        let member = self.members.get(id).filter(|member| member.has_joined());
+        let told = member.map(|member| format!("{} has left: {why}", member.name()));
+        if let Some(told) = &told {
+            self.note(told, out);
+        }
+        told.is_some()
     }
 
     /// Removes a member from the queue, its room, the names and the ignore lists.

@@ -2,8 +2,9 @@
 //!
 //! A command, or the end of a connection, that others are to see has two halves. The first checks what
 //! the member wants, answers it if it cannot be, and otherwise [appends](Chat::append) an entry to the
-//! log (`commands.rs`, `chat.rs`). The second, here, is what happens when that entry is read: on this
-//! server, which is the only reader of its [`Local`](crate::backplane::local::Local) log, at once.
+//! log (`commands.rs`, `operator_commands.rs`, `chat.rs`). The second, here and in `judging.rs`, is what
+//! happens when that entry is read: on this server, which is the only reader of its
+//! [`Local`](crate::backplane::local::Local) log, at once.
 //!
 //! The second half takes from the entry what the member wanted, and everything else from the state as it
 //! is when the entry is read.
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::room::Step;
-use super::{Chat, LOBBY};
+use super::{Chat, LOBBY, NOBODY, text};
 use crate::backplane::entry::{Body, Entry};
 use crate::backplane::log::Log;
 
@@ -61,7 +62,19 @@ impl Chat {
                     self.said(id, *manner, text, entry.at, out);
                 }
             }
-            // The chat does not append other entries yet.
+            Body::Whisper { member, to, text } => {
+                if let Some(id) = self.served(*member) {
+                    self.whispered(id, to, text, out);
+                }
+            }
+            Body::Notice { room, text } => self.proclaimed(*room, text, out),
+            Body::Ban {
+                name,
+                millis,
+                is_kick,
+            } => self.banned(name, *millis, *is_kick, out),
+            Body::Unban { name } => self.unbanned(name, out),
+            // The others are about servers, of which there is one.
             _ => {}
         }
     }
@@ -86,7 +99,7 @@ impl Chat {
         self.show_motd(id, out);
     }
 
-    fn left(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
+    pub(super) fn left(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
         self.announce(id, Step::Out, farewell, out);
         self.forget(id, out);
     }
@@ -101,6 +114,31 @@ impl Chat {
         self.leave(id, out);
         self.reply(id, &format!("you are in {room} now"), out);
         self.enter(id, &room, out);
+    }
+
+    /// A member has said something to the one whose name has this fold.
+    fn whispered(&mut self, id: ConnId, to: &str, words: &[u8], out: &mut Outbox) {
+        let other = self.names.folded(to);
+        let target = other.and_then(|other| self.members.get(other));
+        let (Some(member), Some(other), Some(target)) = (self.members.get(id), other, target)
+        else {
+            return self.reply(id, NOBODY, out);
+        };
+        let to = target.shared_name();
+        // The author gets the normal reply, so an ignored member does not learn that it is ignored.
+        if !self.ignores(other, id) {
+            write_whisper(&mut self.page, member.name(), "you", words);
+            out.send(other, &self.page);
+            let gate = &mut self.rooms[target.room as usize].gate;
+            gate.spend(
+                &self.bounds.allowance,
+                self.bounds.sent(self.page.len()),
+                out.now(),
+            );
+            self.count(other, 1);
+        }
+        write_whisper(&mut self.page, "you", &to, words);
+        self.answer(id, out);
     }
 
     fn renamed(&mut self, id: ConnId, new: &str, out: &mut Outbox) {
@@ -122,4 +160,11 @@ impl Chat {
         }
         self.reply(id, &format!("you are now known as {new}"), out);
     }
+}
+
+fn write_whisper(page: &mut Vec<u8>, from: &str, to: &str, words: &[u8]) {
+    page.clear();
+    let _ = write!(page, "[{from} to {to}] ");
+    text::clean(words, page);
+    page.push(b'\n');
 }

@@ -46,7 +46,7 @@ impl Bans {
     /// Adds a ban, which replaces an earlier one of this name; false if the list is full.
     pub(super) fn add(&mut self, mut ban: Ban, now: Duration) -> bool {
         self.expire(now);
-        if let Some(at) = self.list.iter().position(|known| known.fold == ban.fold) {
+        if let Some(at) = self.find(&ban.fold) {
             // The member may have left since the earlier ban, whose address is then the only one known.
             ban.address = ban.address.or(self.list.remove(at).address);
         }
@@ -57,11 +57,18 @@ impl Bans {
         has_room
     }
 
-    /// Removes the ban of a name; false if there is none.
-    pub(super) fn lift(&mut self, fold: &str) -> bool {
-        let before = self.list.len();
-        self.list.retain(|ban| *ban.fold != *fold);
-        self.list.len() < before
+    /// Whether a name is banned.
+    pub(super) fn has(&self, fold: &str) -> bool {
+        self.find(fold).is_some()
+    }
+
+    /// Removes the ban of a name, and returns it.
+    pub(super) fn lift(&mut self, fold: &str) -> Option<Ban> {
+        self.find(fold).map(|at| self.list.remove(at))
+    }
+
+    fn find(&self, fold: &str) -> Option<usize> {
+        self.list.iter().position(|ban| *ban.fold == *fold)
     }
 
     /// The bans in one line; `None` if there are none.
@@ -133,7 +140,8 @@ mod tests {
         assert_eq!(told, "mal, Eve (192.0.2.1) for 1s");
         assert!(!bans.hold("eve", Some(ADDRESS), MINUTE));
         assert!(bans.hold("mal", None, 1_000_000 * MINUTE));
-        assert!(bans.lift("mal") && !bans.lift("mal"));
+        assert!(bans.has("mal") && bans.lift("mal").is_some());
+        assert!(!bans.has("mal") && bans.lift("mal").is_none());
         assert_eq!(bans.describe(MINUTE), None);
     }
 

@@ -14,7 +14,7 @@ use super::bounds::ENTRY;
 use super::command::{Command, HELP};
 use super::ignored::{NAMES_MAX, Toggled};
 use super::name::Illegal;
-use super::{Chat, ranking, text};
+use super::{Chat, NOBODY, ranking};
 use crate::backplane::entry::{Body, Manner};
 
 impl Chat {
@@ -98,9 +98,9 @@ impl Chat {
         self.answer(id, out);
     }
 
-    fn whisper(&mut self, id: ConnId, to: &str, words: &[u8], out: &mut Outbox) {
-        let (Some(member), Some(other)) = (self.members.get(id), self.names.get(to)) else {
-            return self.reply(id, "nobody has this name", out);
+    fn whisper(&mut self, id: ConnId, to: &str, text: &[u8], out: &mut Outbox) {
+        let Some(other) = self.names.get(to) else {
+            return self.reply(id, NOBODY, out);
         };
         if other == id {
             return self.reply(id, "that is you", out);
@@ -112,21 +112,8 @@ impl Chat {
             let told = format!("{} has lost its connection: try again later", target.name());
             return self.reply(id, &told, out);
         }
-        let to = target.name().to_owned();
-        // The author gets the normal reply, so an ignored member does not learn that it is ignored.
-        if !self.ignores(other, id) {
-            write_whisper(&mut self.page, member.name(), "you", words);
-            out.send(other, &self.page);
-            let gate = &mut self.rooms[target.room as usize].gate;
-            gate.spend(
-                &self.bounds.allowance,
-                self.bounds.sent(self.page.len()),
-                out.now(),
-            );
-            self.count(other, 1);
-        }
-        write_whisper(&mut self.page, "you", &to, words);
-        self.answer(id, out);
+        let (member, to) = (self.numbers.of(id), &self.name_rules.fold(to));
+        self.append(Body::Whisper { member, to, text }, out);
     }
 
     fn rename(&mut self, id: ConnId, wanted: &str, out: &mut Outbox) {
@@ -220,11 +207,4 @@ impl Chat {
         }
         page
     }
-}
-
-fn write_whisper(page: &mut Vec<u8>, from: &str, to: &str, words: &[u8]) {
-    page.clear();
-    let _ = write!(page, "[{from} to {to}] ");
-    text::clean(words, page);
-    page.push(b'\n');
 }

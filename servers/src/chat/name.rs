@@ -230,7 +230,12 @@ impl<T: Copy + PartialEq> Directory<T> {
         if name.len() > BYTES_MAX && !self.rules.plain {
             return None;
         }
-        self.by_fold.get(&*self.rules.fold(name)).copied()
+        self.folded(&self.rules.fold(name))
+    }
+
+    /// The holder of the name with this fold.
+    pub(super) fn folded(&self, fold: &str) -> Option<T> {
+        self.by_fold.get(fold).copied()
     }
 
     /// Checks that a name is free, or is a variant of the name that `holder` has.

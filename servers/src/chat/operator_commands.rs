@@ -1,5 +1,6 @@
 //! The server's own terminal: its input. A line is told to all members, or to those of one room; lines
-//! that begin with `/` are commands.
+//! that begin with `/` are commands. What members notice of it is appended to the log; `judging.rs` has
+//! its effect.
 //!
 //! The operator does not stand in the queue of a room, since a line for all rooms would need all of
 //! them open at one time. Instead it has a gate of its own, and standard input is paused while that
@@ -9,11 +10,11 @@ use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Outbox};
 
-use super::bans::Ban;
-use super::bounds::{OPERATOR_LINE_MAX, OPERATOR_PREFIX};
+use super::bounds::OPERATOR_LINE_MAX;
 use super::command::split_word;
 use super::text::is_blank;
-use super::{Chat, text};
+use super::{Chat, NOBODY};
+use crate::backplane::entry::Body;
 use crate::values::duration;
 
 const HELP: &str = "\
@@ -26,11 +27,8 @@ TEXT                   is said to all, or to the room that was joined
 /ban NAME [DURATION]   end a visit, for so long or for good
 /unban NAME            let NAME in again
 ";
-const NOBODY: &str = "nobody has this name";
 /// How long a kick keeps a member out.
 const KICKED_FOR: Duration = Duration::from_secs(5 * 60);
-/// The room that the transcript names for a line to all rooms.
-const ALL_ROOMS: &str = "*";
 
 impl Chat {
     /// Processes bytes that were typed at the server's terminal.
@@ -135,14 +133,10 @@ impl Chat {
     }
 
     fn kick(&mut self, name: &str, out: &mut Outbox) {
-        match self.names.get(name) {
-            Some(id) => {
-                let until = Some(out.now() + KICKED_FOR);
-                self.keep_out(name, Some(id), until, out);
-                self.send_away(id, "you were asked to leave", "kicked by the operator", out);
-            }
-            None => self.print(&format!("{NOBODY}\n"), out),
+        if self.names.get(name).is_none() {
+            return self.print(&format!("{NOBODY}\n"), out);
         }
+        self.keep_out(name, Some(KICKED_FOR), true, out);
     }
 
     fn ban(&mut self, wanted: &str, how_long: &str, out: &mut Outbox) {
@@ -150,94 +144,44 @@ impl Chat {
             Ok(name) => name,
             Err(illegal) => return self.print(&format!("{}\n", illegal.reason()), out),
         };
-        let until = match how_long {
-            "" | "0" => None,
+        match how_long {
+            "" | "0" => self.keep_out(&name, None, false, out),
             how_long => match duration(how_long) {
-                // A ban that would end beyond the range of the clock is for good.
-                Ok(duration) => out.now().checked_add(duration),
-                Err(error) => return self.print(&format!("{error}\n"), out),
+                Ok(duration) => self.keep_out(&name, Some(duration), false, out),
+                Err(error) => self.print(&format!("{error}\n"), out),
             },
-        };
-        let id = self.names.get(&name);
-        self.keep_out(&name, id, until, out);
-        if let Some(id) = id {
-            self.send_away(id, "you are banned", "banned by the operator", out);
         }
     }
 
-    /// Bans a name, and the address of the member that has it, and tells the operator.
-    fn keep_out(
-        &mut self,
-        name: &str,
-        id: Option<ConnId>,
-        until: Option<Duration>,
-        out: &mut Outbox,
-    ) {
-        let bearer = id.and_then(|id| self.members.get(id));
-        let ban = Ban {
-            name: bearer.map_or(name, |bearer| bearer.name()).into(),
-            fold: self.name_rules.fold(name).into(),
-            address: id.and_then(|id| self.banned_address(id)),
-            until,
+    fn keep_out(&mut self, name: &str, time: Option<Duration>, is_kick: bool, out: &mut Outbox) {
+        let name = self.name_rules.forms(name);
+        let ban = Body::Ban {
+            name: name.lent(),
+            // A ban that would end beyond the range of the clock is for good.
+            millis: time.and_then(|time| time.as_millis().try_into().ok()),
+            is_kick,
         };
-        let told = format!("banned: {}\n", ban.describe(out.now()));
-        match self.bans.add(ban, out.now()) {
-            true => self.print(&told, out),
-            false => self.print("too many are banned: /unban some of them\n", out),
-        }
+        self.append(ban, out);
     }
 
     fn unban(&mut self, name: &str, out: &mut Outbox) {
-        let told = match self.bans.lift(&self.name_rules.fold(name)) {
-            true => format!("{name} may come in\n"),
-            false => format!("{name} is not banned\n"),
-        };
-        self.print(&told, out);
-    }
-
-    /// Ends a member's connection. `told`: the reason for the member; `why`: the one for its room.
-    fn send_away(&mut self, id: ConnId, told: &str, why: &str, out: &mut Outbox) {
-        self.reply(id, told, out);
-        out.finish(id);
-        self.part(id, why, b"", out);
+        let fold = self.name_rules.fold(name);
+        match self.bans.has(&fold) {
+            true => self.append(Body::Unban { name: &fold }, out),
+            false => self.print(&format!("{name} is not banned\n"), out),
+        }
     }
 
     /// Tells a line to the members of all rooms, or of the room that the operator has joined.
-    fn proclaim(&mut self, line: &[u8], out: &mut Outbox) {
-        self.page.clear();
-        self.page.extend_from_slice(OPERATOR_PREFIX.as_bytes());
-        text::clean(line, &mut self.page);
-        self.page.push(b'\n');
-        let (to, record) = match &self.operator.room {
-            None => (None, ALL_ROOMS),
-            Some(name) => match self.room_by_name.get(name) {
-                Some(number) => (Some(number), &**name),
-                None => return self.print(&format!("nobody is in {name}\n"), out),
-            },
-        };
-        let is_told = |number: usize| to.is_none_or(|to| to as usize == number);
-        let rooms = self.rooms.iter().filter(|(number, _)| is_told(*number));
-        let hearers = rooms.flat_map(|(_, room)| room.members());
-        out.broadcast(hearers.copied(), &self.page);
-        if let Some(transcript) = &mut self.transcript {
-            transcript.note(record, &self.page);
-            self.tick(out);
+    fn proclaim(&mut self, text: &[u8], out: &mut Outbox) {
+        let name = self.operator.room.clone();
+        let room = name.as_deref().map(|name| self.name_rules.fold(name));
+        let room = room.as_deref();
+        if let Some(name) = &name
+            && self.room_by_name.get(name).is_none()
+        {
+            return self.print(&format!("nobody is in {name}\n"), out);
         }
-        self.spend(is_told, out);
-    }
-
-    /// Counts the page, which these rooms were told, against their allowance and the operator's.
-    fn spend(&mut self, is_told: impl Fn(usize) -> bool, out: &Outbox) {
-        let (allowance, now) = (&self.bounds.allowance, out.now());
-        let bytes = self.bounds.sent(self.page.len());
-        let mut is_behind = false;
-        for (_, room) in self.rooms.iter_mut().filter(|(number, _)| is_told(*number)) {
-            room.told += 1;
-            is_behind |= room.gate.is_behind();
-            room.gate.spend(allowance, bytes, now);
-        }
-        let gate = &mut self.operator.gate;
-        gate.set_behind(is_behind);
-        gate.spend(allowance, bytes, now);
+        self.append(Body::Notice { room, text }, out);
     }
 }

@@ -8,6 +8,8 @@
 //! Announcements of steps are the one kind of output that may be replaced by less: above
 //! `ANNOUNCED_MAX`, and while the room is behind, a room is told sums once per [`WINDOW`].
 
+use std::sync::Arc;
+
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::bounds::{ENTRY, HEARERS};
@@ -183,8 +185,16 @@ impl Chat {
 
     /// Appends the page to the transcript, if there is one.
     pub(super) fn record(&mut self, room: u32, out: &mut Outbox) {
+        if self.transcript.is_some() {
+            let room = Arc::clone(&self.rooms[room as usize].name);
+            self.record_as(&room, out);
+        }
+    }
+
+    /// Appends the page to the transcript, if there is one, as a line of what is named here.
+    pub(super) fn record_as(&mut self, room: &str, out: &mut Outbox) {
         if let Some(transcript) = &mut self.transcript {
-            transcript.note(&self.rooms[room as usize].name, &self.page);
+            transcript.note(room, &self.page);
             self.tick(out);
         }
     }

@@ -86,7 +86,7 @@ fn a_ban_holds_until_it_is_lifted_for_members_too() {
     assert_eq!(party.hears(ann), "* you are now known as mal\n");
     party.says(stdin, "/unban EVE");
     party.says(stdin, "/unban eve");
-    assert_eq!(party.hears(stdout), "EVE may come in\neve is not banned\n");
+    assert_eq!(party.hears(stdout), "Eve may come in\neve is not banned\n");
     party.says(ann, "/nick eve");
     assert_eq!(party.hears(ann), "* you are now known as eve\n");
     party.says(stdin, "/ban eve");
