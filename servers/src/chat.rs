@@ -93,7 +93,7 @@ use self::bans::Bans;
 use self::bounds::{Bounds, ENTRY};
 use self::history::Said;
 use self::ignored::IgnoredNames;
-use self::member::{Kept, Member};
+use self::member::{Awaited, Kept, Member};
 use self::members::Members;
 use self::name::{Directory, Illegal, Rules};
 use self::numbers::Numbers;
@@ -107,6 +107,7 @@ pub use self::settings::Settings;
 pub use self::transcript::Transcript;
 use crate::backplane::entry::{Body, Origin, Present};
 use crate::backplane::local::Local;
+use crate::backplane::log::Log;
 use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
@@ -148,7 +149,7 @@ pub struct Chat {
     /// The members in the log.
     numbers: Numbers,
     /// The log of all that members do and others see.
-    log: Local,
+    log: Box<dyn Log>,
     /// Time since 1970 when the reactor's clock was 0.
     started_at: Duration,
     /// What the members that may come back on another connection have received.
@@ -200,7 +201,7 @@ impl Chat {
             name_rules,
             members: Members::default(),
             numbers: Numbers::default(),
-            log: Local::new(Origin::default()),
+            log: Box::new(Local::new(Origin::default())),
             started_at: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
@@ -269,7 +270,12 @@ impl Chat {
             address,
             token: None,
         };
-        self.append(Body::Join(present), out);
+        out.clear_timer(id);
+        if !self.append(Body::Join(present), out)
+            && let Some(member) = self.members.get_mut(id)
+        {
+            member.extra_mut().awaits = Some(Awaited::Join);
+        }
     }
 
     /// Dismisses a newcomer whose name is not legal, or taken.
@@ -308,12 +314,23 @@ impl Chat {
         out: &mut Outbox,
     ) -> Result<Cow<'a, str>, Illegal> {
         let name = self.name_rules.legal(line)?;
-        let fold = self.name_rules.fold(&name);
+        self.check_claim(&name, id, address, out).map(|()| name)
+    }
+
+    /// Checks that member `id` may have a legal name.
+    fn check_claim(
+        &mut self,
+        name: &str,
+        id: ConnId,
+        address: Option<IpAddr>,
+        out: &mut Outbox,
+    ) -> Result<(), Illegal> {
+        let fold = self.name_rules.fold(name);
         out.charge(self.bans.len() * ENTRY);
         if self.bans.hold(&fold, address, out.now()) {
             return Err(Illegal::Banned);
         }
-        self.names.check(&name, Some(id)).map(|()| name)
+        self.names.check(name, Some(id))
     }
 
     /// Moves a member into a room, and sends it the names of the members there and the last lines.
@@ -404,6 +421,9 @@ impl Chat {
 
     /// A member leaves, with or without last words. A newcomer is forgotten.
     fn part(&mut self, id: ConnId, why: &str, farewell: &[u8], out: &mut Outbox) {
+        if self.members.get(id).is_some_and(Member::is_leaving) {
+            return;
+        }
         // Before the announcement: if only this member held the room back, the room is open now.
         self.fall(id, out);
         if !self.note_leave(id, why, out) {
@@ -413,7 +433,27 @@ impl Chat {
             members: Cow::Borrowed(&[self.numbers.of(id)]),
             farewell,
         };
-        self.append(leave, out);
+        if !self.append(leave, out) {
+            self.stay_until_read(id, out);
+        }
+    }
+
+    /// The leave of a member is not read yet. Until then it has its name and its place, but neither a
+    /// connection nor a way back.
+    fn stay_until_read(&mut self, id: ConnId, out: &mut Outbox) {
+        self.leave_queue(id, out);
+        self.give_seat_up(id);
+        if let Some(member) = self.members.get_mut(id) {
+            member.lose_connection();
+            member.extra_mut().awaits = Some(Awaited::Leave);
+        }
+        self.members.set_away(id);
+    }
+
+    fn give_seat_up(&mut self, id: ConnId) {
+        if let Some(seat) = self.take_seat(id) {
+            self.tokens.remove(&seat.token);
+        }
     }
 
     /// Writes to the log of the server why a member leaves; false if it is a newcomer.
@@ -431,9 +471,7 @@ impl Chat {
         self.fall(id, out);
         self.leave_queue(id, out);
         self.leave(id, out);
-        if let Some(seat) = self.take_seat(id) {
-            self.tokens.remove(&seat.token);
-        }
+        self.give_seat_up(id);
         self.numbers.forget(id);
         if let Some(mut member) = self.members.remove(id) {
             let mut ignored = member.take_ignored();
@@ -513,6 +551,10 @@ impl Protocol for Chat {
                 out.set_service_timer(RETRY_INTERVAL);
             }
         }
+    }
+
+    fn on_wake(&mut self, out: &mut Outbox) {
+        self.read_log(out);
     }
 
     fn on_reload(&mut self, out: &mut Outbox) {

@@ -1,5 +1,6 @@
 //! The log, as a chat sees it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::entry::{Body, Entry, Origin, Position};
 ///
 /// A server does what it reads, its own entries included: whatever it wants to happen it appends, and
 /// nothing happens before the entry is read back. All servers read the same entries in one order.
-pub trait Log {
+pub trait Log: fmt::Debug {
     /// Appends an entry.
     ///
     /// If it is returned, it is the next one in the log: it happens now. `None`: it happens when

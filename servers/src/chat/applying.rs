@@ -7,8 +7,11 @@
 //! [`Local`](crate::backplane::local::Local) log, at once.
 //!
 //! The second half takes from the entry what the member wanted, and everything else from the state as it
-//! is when the entry is read.
+//! is when the entry is read. So it checks a claim of a name again: entries of others may have been
+//! read meanwhile. Until its first entry is read, a newcomer's further input waits; a member that leaves
+//! has its name until its last entry is read.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -16,25 +19,37 @@ use edgeloop_reactor::{ConnId, Outbox};
 
 use super::room::Step;
 use super::{Chat, LOBBY, NOBODY, text};
-use crate::backplane::entry::{Body, Entry};
-use crate::backplane::log::Log;
+use crate::backplane::entry::{Body, Entry, Present};
+use crate::backplane::log::Read;
 
 impl Chat {
-    /// Appends an entry to the log. If the log returns it, it happens now.
-    pub(super) fn append(&mut self, body: Body<'_>, out: &mut Outbox) {
-        if let Some(entry) = self.log.append(body, self.started_at + out.now()) {
-            self.apply(&entry, out);
+    /// Appends an entry to the log. If the log returns it, it happens now, and the result is true.
+    pub(super) fn append(&mut self, body: Body<'_>, out: &mut Outbox) -> bool {
+        let entry = self.log.append(body, self.started_at + out.now());
+        if let Some(entry) = &entry {
+            self.apply(entry, out);
+        }
+        entry.is_some()
+    }
+
+    /// Lets happen what can be read from the log.
+    pub(super) fn read_log(&mut self, out: &mut Outbox) {
+        while let Some(read) = self.log.next() {
+            if let Read::Record(record) = read
+                && let Ok(entry) = record.entry()
+            {
+                self.apply(&entry, out);
+            }
         }
     }
 
     /// What an entry is about happens.
     fn apply(&mut self, entry: &Entry<'_>, out: &mut Outbox) {
         match &entry.body {
-            Body::Join(present) => {
-                if let Some(id) = self.served(present.number) {
-                    self.joined(id, present.name.shown, out);
-                }
-            }
+            Body::Join(present) => match self.served(present.number) {
+                Some(id) => self.joined(id, present, out),
+                None => self.take_back(present.number, out),
+            },
             Body::Leave { members, farewell } => {
                 for number in members.iter() {
                     if let Some(id) = self.served(*number) {
@@ -85,11 +100,26 @@ impl Chat {
         self.members.get(id).map(|_| id)
     }
 
-    fn joined(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
+    /// A newcomer has gone before its claim was read: its member leaves at once.
+    fn take_back(&mut self, number: u64, out: &mut Outbox) {
+        let leave = Body::Leave {
+            members: Cow::Borrowed(&[number]),
+            farewell: b"",
+        };
+        self.append(leave, out);
+    }
+
+    fn joined(&mut self, id: ConnId, present: &Present<'_>, out: &mut Outbox) {
+        let name = present.name.shown;
+        // Another claim may have been read first.
+        let claim = self.check_claim(name, id, present.address, out);
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
-        out.clear_timer(id);
+        let has_waited = member.has_awaited();
+        if let Err(illegal) = claim {
+            return self.refuse(id, name.as_bytes(), illegal, out);
+        }
         member.set_name(name);
         let peer = member.take_peer();
         self.names.insert(name, id);
@@ -97,6 +127,9 @@ impl Chat {
         self.note(&format!("{name} has joined from {from}"), out);
         self.enter(id, LOBBY, out);
         self.show_motd(id, out);
+        if has_waited {
+            self.go_on(id, None, out);
+        }
     }
 
     pub(super) fn left(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
@@ -105,6 +138,9 @@ impl Chat {
     }
 
     fn moved(&mut self, id: ConnId, room: &str, out: &mut Outbox) {
+        if let Err(told) = self.check_move(id, room) {
+            return self.reply(id, &told, out);
+        }
         // The first member of a room decides how its name is spelt.
         let room = match self.room_by_name.get(room) {
             Some(number) => Arc::clone(&self.rooms[number as usize].name),
@@ -142,6 +178,9 @@ impl Chat {
     }
 
     fn renamed(&mut self, id: ConnId, new: &str, out: &mut Outbox) {
+        if let Err(illegal) = self.check_claim(new, id, None, out) {
+            return self.reply(id, illegal.reason(), out);
+        }
         let number = self.ignored_number(id);
         let Some(member) = self.members.get_mut(id) else {
             return;

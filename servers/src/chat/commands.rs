@@ -61,21 +61,25 @@ impl Chat {
             Ok(room) => room,
             Err(illegal) => return self.reply(id, illegal.reason(), out),
         };
-        let Some(member) = self.members.get(id) else {
-            return;
-        };
-        let known = self.room_by_name.get(&room);
-        if let Err(illegal) = self.room_by_name.check(&room, known) {
-            return self.reply(id, illegal.reason(), out);
-        }
-        if known == Some(member.room) {
-            let room = Arc::clone(&self.rooms[member.room as usize].name);
-            return self.reply(id, &format!("you are in {room}"), out);
+        if let Err(told) = self.check_move(id, &room) {
+            return self.reply(id, &told, out);
         }
         let member = self.numbers.of(id);
         let room = self.name_rules.forms(&room);
         let room = room.lent();
         self.append(Body::Move { member, room }, out);
+    }
+
+    /// Checks that a member may go to a room. The error is the reply to the member.
+    pub(super) fn check_move(&self, id: ConnId, room: &str) -> Result<(), String> {
+        let known = self.room_by_name.get(room);
+        let is_free = self.room_by_name.check(room, known);
+        is_free.map_err(|illegal| illegal.reason().to_owned())?;
+        let own = self.members.get(id).map(|member| member.room);
+        match own.filter(|own| known == Some(*own)) {
+            Some(own) => Err(format!("you are in {}", self.rooms[own as usize].name)),
+            None => Ok(()),
+        }
     }
 
     fn list_rooms(&mut self, id: ConnId, out: &mut Outbox) {

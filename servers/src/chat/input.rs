@@ -5,7 +5,8 @@
 //! - the member is ahead of its pace, or has caused much in this callback: a timer resumes it;
 //! - one of its lines waits for a room (`queue.rs`): the room calls it up;
 //! - its pending output is above the high-water mark, so that its own commands do not add to it;
-//! - it is being shown a long message of the day.
+//! - it is being shown a long message of the day;
+//! - it is a newcomer whose claim of a name is not read back from the log.
 //!
 //! Bytes that were read before the pause are *held*, at most one read of them, and are processed
 //! later, in order, so nothing is dropped. If a paused member disconnects, its held lines are
@@ -36,7 +37,8 @@ const TLS: &[u8] = &[0x16, 0x03];
 enum Wait {
     /// For a time, which may be zero.
     For(Duration),
-    /// For an event whose handler calls `go_on`: a call of the room, or output that was taken.
+    /// For an event whose handler calls `go_on`: a call of the room, output that was taken, or an entry
+    /// of the log.
     Event,
 }
 
@@ -94,6 +96,9 @@ impl Chat {
 
     /// Pauses the input of a member until its next line may be taken.
     fn rest(&self, id: ConnId, out: &mut Outbox) {
+        if self.members.is_away(id) {
+            return;
+        }
         out.pause(id);
         if let Some(Wait::For(wait)) = self.wait(id, out) {
             out.set_timer(id, wait);

@@ -6,7 +6,7 @@
 //! [`Member::put_input`], at the end of each read, if all of them are empty.
 //!
 //! The fields of [`Extra`] are also the reasons why a member's input may rest: bytes are held, a line
-//! is kept for its room, the message of the day is being shown, or the pending output is above the
+//! is kept for its room, an entry of the log is to be read, the message of the day is being shown, or the pending output is above the
 //! high-water mark. `input.rs` acts on them.
 
 use std::sync::Arc;
@@ -46,11 +46,22 @@ pub(super) struct Extra {
     pub(super) above: bool,
     /// The stream has ended; held bytes and a kept line are processed first.
     pub(super) ended: bool,
+    /// The entry of the log that the member waits for.
+    pub(super) awaits: Option<Awaited>,
     ignored: IgnoreList,
     /// How often the member may change its name. It stays until the member leaves.
     renames: Bucket,
     /// The peer, for the log, until the member has a name.
     peer: Option<Peer>,
+}
+
+/// What was appended for a member, and is not read yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// The claim of a newcomer, whose further lines wait.
+    Join,
+    /// The leave of a member, which has no connection any more.
+    Leave,
 }
 
 /// A line that may not be said yet.
@@ -89,9 +100,9 @@ impl Held {
 }
 
 impl Extra {
-    /// Whether a line waits for a room, or the message of the day is being shown.
+    /// Whether a line waits for a room, an entry is to be read, or the message of the day is being shown.
     fn is_busy(&self) -> bool {
-        self.kept.is_some() || self.reading.is_some()
+        self.kept.is_some() || self.awaits.is_some() || self.reading.is_some()
     }
 
     fn is_empty(&self) -> bool {
@@ -101,6 +112,7 @@ impl Extra {
             && self.reading.is_none()
             && !self.above
             && !self.ended
+            && self.awaits.is_none()
             && self.ignored.is_empty()
             && self.renames == Bucket::default()
             && self.peer.is_none()
@@ -205,6 +217,18 @@ impl Member {
 
     pub(super) fn take_kept(&mut self) -> Option<Kept> {
         self.extra.as_mut().and_then(|extra| extra.kept.take())
+    }
+
+    /// Whether the member's leave was appended to the log.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.extra()
+            .is_some_and(|extra| extra.awaits == Some(Awaited::Leave))
+    }
+
+    /// Notes that an entry was read, and returns whether the member has waited for it.
+    pub(super) fn has_awaited(&mut self) -> bool {
+        let awaits = self.extra.as_mut().map(|extra| &mut extra.awaits);
+        awaits.is_some_and(|awaits| awaits.take().is_some())
     }
 
     /// Whether the member's stream has ended.

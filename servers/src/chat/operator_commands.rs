@@ -166,10 +166,10 @@ impl Chat {
 
     fn unban(&mut self, name: &str, out: &mut Outbox) {
         let fold = self.name_rules.fold(name);
-        match self.bans.has(&fold) {
-            true => self.append(Body::Unban { name: &fold }, out),
-            false => self.print(&format!("{name} is not banned\n"), out),
+        if !self.bans.has(&fold) {
+            return self.print(&format!("{name} is not banned\n"), out);
         }
+        self.append(Body::Unban { name: &fold }, out);
     }
 
     /// Tells a line to the members of all rooms, or of the room that the operator has joined.

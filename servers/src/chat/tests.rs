@@ -12,6 +12,7 @@ mod costs;
 mod cuts;
 mod hostile;
 mod ignoring;
+mod later;
 mod log_lines;
 mod model;
 mod operator;

@@ -11,6 +11,7 @@ use edgeloop_reactor::{Closed, ConnId};
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::later::Later;
 use super::{EMPTY, Party, WELCOME};
 use crate::chat::text;
 
@@ -390,21 +391,33 @@ struct Both {
     model: Model,
     stdin: ConnId,
     seats: [Option<ConnId>; SEATS],
+    /// The log of the chat is read after each line.
+    is_later: bool,
 }
 
 impl Both {
-    fn new() -> Both {
+    fn new(is_later: bool) -> Both {
         let mut party = Party::with(|settings| {
             settings.rate = 0;
             settings.history = HISTORY;
             settings.login_timeout = Duration::from_secs(LOGIN_TIMEOUT);
         });
+        if is_later {
+            Later::install(&mut party);
+        }
         let (stdin, _) = party.operator();
         Both {
             party,
             model: Model::default(),
             stdin,
             seats: [None; SEATS],
+            is_later,
+        }
+    }
+
+    fn read_log(&mut self) {
+        if self.is_later {
+            self.party.script.wake();
         }
     }
 
@@ -453,6 +466,7 @@ impl Both {
             }
             Step::Connect(_) => {}
         }
+        self.read_log();
         for seat in &mut self.seats {
             seat.take_if(|id| !self.model.people.contains_key(id));
         }
@@ -460,8 +474,15 @@ impl Both {
 
     fn lines(&mut self, id: Option<ConnId>, lines: &[Line]) {
         let Some(id) = id else { return };
-        let sent: String = lines.iter().map(|line| line.sent() + "\n").collect();
-        self.party.sends(id, sent.as_bytes());
+        let lines_sent: Vec<String> = lines.iter().map(|line| line.sent() + "\n").collect();
+        if self.is_later {
+            for line in lines_sent {
+                self.party.sends(id, line.as_bytes());
+                self.read_log();
+            }
+        } else {
+            self.party.sends(id, lines_sent.concat().as_bytes());
+        }
         lines.iter().for_each(|line| self.model.line(id, line));
     }
 
@@ -559,20 +580,29 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn compare(steps: &[Step], is_later: bool) {
+    let mut both = Both::new(is_later);
+    for step in steps {
+        both.run(step);
+        both.compare();
+    }
+    for seat in 0..SEATS {
+        both.run(&Step::Eof(seat));
+    }
+    both.compare();
+    both.party.check_forgotten();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn each_has_seen_exactly_what_the_model_says(steps in prop::collection::vec(step(), 1..120)) {
-        let mut both = Both::new();
-        for step in &steps {
-            both.run(step);
-            both.compare();
-        }
-        for seat in 0..SEATS {
-            both.run(&Step::Eof(seat));
-        }
-        both.compare();
-        both.party.check_forgotten();
+        compare(&steps, false);
+    }
+
+    #[test]
+    fn a_log_that_is_read_later_makes_no_difference(steps in prop::collection::vec(step(), 1..120)) {
+        compare(&steps, true);
     }
 }

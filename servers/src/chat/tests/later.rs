@@ -1,0 +1,160 @@
+//! A log that is read later: nothing happens before, and claims that were made meanwhile are decided by
+//! the order of their entries.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use edgeloop_reactor::{Closed, ConnId};
+
+use super::{EMPTY, Party};
+use crate::backplane::entry::{Body, Entry, Origin, Position, Stamp};
+use crate::backplane::log::{Log, Read, Record};
+
+/// A log whose entries are encoded, and read when the reactor is woken.
+#[derive(Debug, Default)]
+pub(super) struct Later {
+    seq: u64,
+    records: VecDeque<Record>,
+}
+
+impl Later {
+    /// Makes this the log of a chat that has no members yet.
+    pub(super) fn install(party: &mut Party) {
+        let log = Box::new(Later::default());
+        party.script.call(|chat, _| chat.log = log);
+    }
+}
+
+impl Log for Later {
+    fn append<'a>(&mut self, body: Body<'a>, now: Duration) -> Option<Entry<'a>> {
+        self.seq += 1;
+        let (origin, seq) = (Origin::default(), self.seq);
+        let at = Position {
+            millis: now.as_millis() as u64,
+            index: seq,
+        };
+        let bytes = Entry::encode(Stamp { origin, seq }, &body).into();
+        self.records.push_back(Record { at, bytes });
+        None
+    }
+
+    fn next(&mut self) -> Option<Read> {
+        self.records.pop_front().map(Read::Record)
+    }
+}
+
+fn party() -> Party {
+    let mut party = Party::with(|settings| settings.rate = 0);
+    Later::install(&mut party);
+    party
+}
+
+fn join(party: &mut Party, name: &str) -> ConnId {
+    let id = party.connect();
+    party.says(id, name);
+    assert_eq!(party.hears(id), "");
+    party.script.wake();
+    assert!(party.hears(id).starts_with("* The room "));
+    id
+}
+
+#[test]
+fn nothing_is_shown_before_it_is_read() {
+    let mut party = party();
+    let [alice, bob] = ["alice", "bob"].map(|name| join(&mut party, name));
+    assert_eq!(party.hears(alice), "* bob has entered the room\n");
+    party.says(
+        bob,
+        "hello\n/me waves\n/nick rob\n/msg alice psst\n/join dev\n/quit bye",
+    );
+    assert_eq!(party.each_hears([alice, bob]), ["", ""]);
+    party.check();
+    party.script.wake();
+    assert_eq!(
+        party.hears(alice),
+        "[bob] hello\n** bob waves\n* bob is now known as rob\n[rob to you] psst\n\
+         * rob has left the room\n"
+    );
+    party.says(alice, "/quit");
+    party.script.wake();
+    party.check_forgotten();
+}
+
+#[test]
+fn the_first_of_two_claims_wins() {
+    let mut party = party();
+    let [first, second] = [(); 2].map(|()| party.connect());
+    party.says(first, "alice");
+    party.says(second, "Alice");
+    party.script.wake();
+    let taken = "* this name is taken\n";
+    assert_eq!(party.each_hears([first, second]), [EMPTY, taken]);
+    assert_eq!(party.script.closed(second), Some(Closed::Finished));
+    let [bob, carol] = ["bob", "carol"].map(|name| join(&mut party, name));
+    let _ = party.each_hears([first, bob, carol]);
+    party.says(bob, "/nick zoe");
+    party.says(carol, "/nick zoe");
+    party.script.wake();
+    assert_eq!(
+        party.each_hears([bob, carol]),
+        [
+            "* you are now known as zoe\n".to_owned(),
+            format!("* bob is now known as zoe\n{taken}")
+        ]
+    );
+    party.check();
+}
+
+#[test]
+fn what_a_newcomer_says_waits_for_its_name() {
+    let mut party = party();
+    let alice = join(&mut party, "alice");
+    let bob = party.connect();
+    party.sends(bob, b"bob\nhello\n");
+    party.sends(bob, b"there\n/who\n");
+    party.script.eof(bob);
+    // The newcomer has given a name, so it is not asked to hurry.
+    party.seconds_pass(3600);
+    assert_eq!(party.each_hears([alice, bob]), ["", ""]);
+    // The name; what had arrived with it; what came after that, and the end.
+    (0..3).for_each(|_| party.script.wake());
+    assert_eq!(
+        party.hears(alice),
+        "* bob has entered the room\n[bob] hello\n[bob] there\n* bob has left the room\n"
+    );
+    assert_eq!(
+        party.hears(bob),
+        "* The room contains: alice\n* in lobby (2): alice, bob\n"
+    );
+    assert_eq!(party.script.closed(bob), Some(Closed::Eof));
+    party.check();
+}
+
+#[test]
+fn a_member_that_has_gone_leaves_when_that_is_read() {
+    let mut party = party();
+    let [alice, bob] = ["alice", "bob"].map(|name| join(&mut party, name));
+    let _ = party.hears(alice);
+    party.says(bob, "/quit");
+    party.script.close(bob, Closed::Reset);
+    // Its slot has another tenant, which cannot have its name yet.
+    let next = party.connect();
+    assert_eq!(next.slot(), bob.slot());
+    party.says(alice, "/msg bob hi");
+    assert_eq!(
+        party.hears(alice),
+        "* bob has lost its connection: try again later\n"
+    );
+    party.script.wake();
+    assert_eq!(party.hears(alice), "* bob has left the room\n");
+    party.says(next, "bob");
+    party.script.close(next, Closed::Reset);
+    party.script.wake();
+    let bob = join(&mut party, "bob");
+    assert_eq!(party.hears(alice), "* bob has entered the room\n");
+    for id in [alice, bob] {
+        party.script.close(id, Closed::Reset);
+    }
+    party.script.wake();
+    party.check_forgotten();
+}
