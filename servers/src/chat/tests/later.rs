@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, ConnId};
+use edgeloop_reactor::{Closed, ConnId, Opened, Peer};
 
-use super::{EMPTY, Party};
+use super::{EMPTY, Party, WELCOME};
 use crate::backplane::entry::{Body, Entry, Origin, Position, Stamp};
 use crate::backplane::log::{Log, Read, Record};
+use crate::server::{CLIENT, Server};
 
 /// A log whose entries are encoded, and read when the reactor is woken.
 #[derive(Debug, Default)]
@@ -128,6 +129,51 @@ fn what_a_newcomer_says_waits_for_its_name() {
     );
     assert_eq!(party.script.closed(bob), Some(Closed::Eof));
     party.check();
+}
+
+/// A page connects with this token.
+fn visit(party: &mut Party, seen: u64) -> ConnId {
+    let id = party.connect();
+    let opened = Opened::new(Peer::Unix, CLIENT);
+    let query = format!("token=0123456789abcdef&seen={seen}");
+    party
+        .script
+        .call(|chat, out| chat.on_visit(id, opened, &query, out));
+    id
+}
+
+#[test]
+fn what_a_page_has_said_is_told_though_it_has_another_connection_by_then() {
+    let mut party = party();
+    let alice = join(&mut party, "alice");
+    let first = visit(&mut party, 0);
+    party.says(first, "bob");
+    party.script.wake();
+    assert_eq!(party.hears(alice), "* bob has entered the room\n");
+    party.says(first, "hello");
+    let second = visit(&mut party, 2);
+    assert_eq!(party.hears(second), "* You are back as bob in lobby.\n");
+    party.script.wake();
+    assert_eq!(
+        party.each_hears([alice, second]),
+        ["[bob] hello\n", "[bob] hello\n"]
+    );
+    party.says(second, "/nick rob");
+    let third = visit(&mut party, 4);
+    party.says(third, "/quit");
+    // It has left for good, so its token is that of a newcomer.
+    let fourth = visit(&mut party, 5);
+    assert_eq!(party.hears(fourth), WELCOME);
+    party.script.wake();
+    assert_eq!(
+        party.hears(alice),
+        "* bob is now known as rob\n* rob has left the room\n"
+    );
+    for id in [alice, fourth] {
+        party.script.close(id, Closed::Reset);
+    }
+    party.script.wake();
+    party.check_forgotten();
 }
 
 #[test]
