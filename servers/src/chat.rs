@@ -132,7 +132,7 @@ pub struct Chat {
     motd: Arc<[u8]>,
     /// Connections that have not left, with or without a name.
     members: Members,
-    /// What the members that may come back on another connection have received.
+    /// For each member that may come back on another connection, what it has received.
     seats: ConnMap<Box<Seat>>,
     /// The members by the tokens of their seats.
     tokens: HashMap<Token, ConnId>,
