@@ -152,7 +152,7 @@ pub struct Chat {
     log: Box<dyn Log>,
     /// Time since 1970 when the reactor's clock was 0.
     started_at: Duration,
-    /// What the members that may come back on another connection have received.
+    /// For each member that may come back on another connection, what it has received.
     seats: ConnMap<Box<Seat>>,
     /// The members by the tokens of their seats.
     tokens: HashMap<Token, ConnId>,

@@ -107,7 +107,7 @@ impl EchoCommand {
         Echo { answers_low_ports }
     }
 
-    /// What browsers see, if some of the addresses are for them.
+    /// The site for browsers, if some of the addresses are for them.
     fn site(&self) -> Option<Site> {
         let site = || Site::of_echo(self.policy.clone()).with_page("/", Page::html(PAGE));
         self.options().has_web().then(site)

@@ -231,6 +231,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_beginning_of_a_line_grows_only_when_it_is_full() {
+        let mut first = Vec::with_capacity(8);
+        append(&mut first, b"12345", 100);
+        append(&mut first, b"678", 100);
+        assert_eq!((first.len(), first.capacity()), (8, 8));
+        append(&mut first, b"9", 100);
+        assert_eq!(first.capacity(), 18);
+    }
+
     fn run(chunks: &[&[u8]], max: usize) -> Vec<Owned> {
         let mut lines = LineAssembler::default();
         let mut seen = Vec::new();

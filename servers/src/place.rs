@@ -24,7 +24,7 @@ impl Place {
         if self.is_web { WEB } else { CLIENT }
     }
 
-    /// The same with another form of the address.
+    /// This place with another form of its address.
     pub(crate) fn with_address(&self, address: Address) -> Place {
         let is_web = self.is_web;
         Place { address, is_web }

@@ -210,6 +210,7 @@ mod tests {
         for (input, expected) in [
             (&b"hello"[..], &b"hello"[..]),
             (b"a\xff\xf6b\xff\xf1c", b"abc"),
+            (b"a\xff\xecb\xff\xebc", b"ab\xff\xebc"),
             (b"a\xff\xffb", b"a\xffb"),
             (b"a\xff\xfa\x1f\x00\x0a\x00\x18\xff\xf0b", b"ab"),
             (b"a\xff\xfa\x01\xff\xff\x02\xff\xf0b", b"ab"),

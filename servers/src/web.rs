@@ -362,7 +362,7 @@ impl<P: Server> Server for Web<P> {
 
     fn adjust(&mut self, limits: &mut Limits) {
         self.protocol.adjust(limits);
-        // What the protocol tells a peer that is refused is no answer to a browser.
+        // The protocol's words to a peer that is refused are no answer to a browser.
         limits.refusals.push((WEB, response::TOO_MANY));
     }
 

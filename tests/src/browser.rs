@@ -262,7 +262,7 @@ impl Tab<'_> {
         events.map(|event| event["params"].clone()).collect()
     }
 
-    /// What the page has to complain about: exceptions, and errors and warnings in the console, such as
+    /// The complaints of the page: exceptions, and errors and warnings in the console, such as
     /// those of its content security policy.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {

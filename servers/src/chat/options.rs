@@ -136,7 +136,7 @@ impl ChatCommand {
         Ok(chat)
     }
 
-    /// What browsers see, if some of the addresses are for them.
+    /// The site for browsers, if some of the addresses are for them.
     fn site(&self) -> Option<Site> {
         let site = || {
             let site = Site::of_lines(self.policy.clone(), SOCKET, self.max_line);

@@ -95,7 +95,7 @@ pub(super) struct Missed {
     pub(super) has_more: bool,
 }
 
-/// What the chat remembers of a page.
+/// The chat's record of a page.
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) token: Token,
@@ -168,7 +168,7 @@ impl Seat {
         self.restart(Anchor { told, sent }, lines);
     }
 
-    /// What a page has missed that has received `seen` messages.
+    /// The lines that a page has missed which has received `seen` messages.
     pub(super) fn missed(&self, seen: u64) -> Missed {
         let has_more = seen < self.sure;
         let anchors = &self.anchors[..self.len.into()];
@@ -284,7 +284,7 @@ mod tests {
         }
     }
 
-    /// What can happen to a page in a room.
+    /// An event in the life of a page in a room.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Line,

@@ -221,7 +221,7 @@ fn the_lines_of_a_read_come_before_its_close() {
     let browser = enter(&mut script);
     let bye = frame(0x88, &[0x03, 0xe9, b'x']);
     script.data(browser, &[say("last"), bye, say("ignored")].concat());
-    // What the protocol says after the close frame reaches no one.
+    // The protocol's output after the close frame reaches no one.
     assert_eq!(
         told(&script.take_output(browser)),
         ["last".to_owned(), close(1001)]
@@ -243,7 +243,7 @@ fn the_end_of_the_protocol_is_a_close_frame() {
     script.data(browser, &bye);
     script.eof(browser);
     assert_eq!(script.take_output(browser), b"");
-    // What the peer has sent behind it is not heard.
+    // The protocol does not hear the peer's input behind it.
     assert_eq!(heard(&script), ["open", "closed: finished"]);
 }
 

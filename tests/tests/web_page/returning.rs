@@ -113,7 +113,7 @@ fn a_second_tab_with_the_same_place_takes_it_over_and_back() {
         .tab
         .evaluate("saveVisit(), sessionStorage.getItem(STORE)");
     let other = browser.open(&format!("http://{}/", ann.address));
-    // What the other tab would store about itself is not the subject here.
+    // The other tab's own storage is not the subject here.
     other.evaluate("removeEventListener('pagehide', saveVisit), saveVisit = () => {}");
     other.evaluate(&format!("sessionStorage.setItem(STORE, {copy})"));
     other.reload();
@@ -202,7 +202,7 @@ fn a_line_whose_fate_is_unknown_is_offered_to_the_user() {
     ann.is_content_but_for_its_connections();
 }
 
-/// What the server has not got is sent again, once: the lines that the page is sent on its return show it.
+/// A line that the server has not got is sent again, once: the lines that the page is sent on its return show it.
 #[test]
 fn a_line_that_was_lost_on_the_way_is_sent_again() {
     let Some(browser) = Browser::start("en") else {

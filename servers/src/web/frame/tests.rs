@@ -35,7 +35,7 @@ fn plain_frame(first: u8, payload: &[u8]) -> Vec<u8> {
 /// Makes a frame of a first byte and a payload.
 type Frame = fn(u8, &[u8]) -> Vec<u8>;
 
-/// What has arrived in the end.
+/// One thing that the decoder tells, with its whole payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Message(Kind, Vec<u8>),
