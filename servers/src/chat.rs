@@ -33,6 +33,7 @@
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
 //! | `returning.rs`, `absences.rs`, `members.rs` | a page that has lost its connection, and comes back |
 //! | `seat.rs` | what such a page has received |
+//! | `service.rs` | the service timer |
 //! | `ignored.rs`, `bans.rs`, `addresses.rs` | ignore lists; the operator's bans, and whom they hit |
 //! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: shown, read, and found |
 //! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's terminal: state, input, output |
@@ -68,6 +69,7 @@ mod reading;
 mod returning;
 mod room;
 mod seat;
+mod service;
 mod settings;
 mod telling;
 #[cfg(test)]
@@ -103,11 +105,13 @@ use self::pace::Rates;
 use self::ranking::Ranking;
 use self::room::{Room, Step};
 use self::seat::{Seat, Token, Visit, messages};
+use self::service::Service;
 pub use self::settings::Settings;
 pub use self::transcript::Transcript;
 use crate::backplane::entry::{Body, Origin, Present};
 use crate::backplane::local::Local;
 use crate::backplane::log::Log;
+use crate::backplane::replica::Replica;
 use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
@@ -150,6 +154,8 @@ pub struct Chat {
     numbers: Numbers,
     /// The log of all that members do and others see.
     log: Box<dyn Log>,
+    /// What is known of the other servers that read the log; `None` if there are none.
+    replica: Option<Box<Replica>>,
     /// Time since 1970 when the reactor's clock was 0.
     started_at: Duration,
     /// For each member that may come back on another connection, what it has received.
@@ -174,8 +180,7 @@ pub struct Chat {
     transcript: Option<Transcript>,
     /// The log of what members and newcomers do: their steps, and names that were refused.
     entries: RateLimitedLog,
-    /// The service timer is set.
-    ticking: bool,
+    service: Service,
     /// Bytes of replies of the current callback so far.
     replied: usize,
     /// Output being formatted, one or more whole lines. It is a field so that its memory is reused.
@@ -202,6 +207,7 @@ impl Chat {
             members: Members::default(),
             numbers: Numbers::default(),
             log: Box::new(Local::new(Origin::default())),
+            replica: None,
             started_at: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
@@ -218,12 +224,19 @@ impl Chat {
             operator: Operator::new(Screen::default(), false),
             transcript,
             entries: RateLimitedLog::new(log::Level::Info, ENTRIES_AT_ONCE),
-            ticking: false,
+            service: Service::default(),
             replied: 0,
             page: Vec::new(),
         };
         chat.room(LOBBY);
         chat
+    }
+
+    /// Shares the rooms of this chat, which has no members yet, with all servers that read this log. `me`:
+    /// the run of this server; `name`: its name, for people.
+    pub(crate) fn share(&mut self, log: Box<dyn Log>, me: Origin, name: &str) {
+        self.log = log;
+        self.replica = Some(Box::new(Replica::new(me, name)));
     }
 
     /// Reads the message of the day again, if it came from a file. On an error the old one stays.
@@ -234,6 +247,19 @@ impl Chat {
         match motd::reread(path) {
             Ok(text) => self.motd = reading::message(&text),
             Err(why) => log::warn!("the message of the day stays as it is: {why}"),
+        }
+    }
+
+    /// Does what is due about once a second.
+    fn look_after(&mut self, out: &mut Outbox) {
+        self.sum_up(out);
+        self.miss_the_absent(out);
+        self.tell_operator_what_is_missing(out);
+        if let Some(transcript) = &mut self.transcript {
+            transcript.flush();
+            if transcript.is_waiting() {
+                self.tick_in(RETRY_INTERVAL, out);
+            }
         }
     }
 
@@ -540,21 +566,11 @@ impl Protocol for Chat {
     }
 
     fn on_service_timer(&mut self, out: &mut Outbox) {
-        self.ticking = false;
-        self.sum_up(out);
-        self.miss_the_absent(out);
-        self.tell_operator_what_is_missing(out);
-        if let Some(transcript) = &mut self.transcript {
-            transcript.flush();
-            if transcript.is_waiting() {
-                self.ticking = true;
-                out.set_service_timer(RETRY_INTERVAL);
-            }
-        }
+        self.serve(out);
     }
 
     fn on_wake(&mut self, out: &mut Outbox) {
-        self.read_log(out);
+        self.serve_log(out);
     }
 
     fn on_reload(&mut self, out: &mut Outbox) {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeloop_reactor::{Closed, ConnId, Outbox};
+
 use super::encoding::Unreadable;
 use super::entry::{Body, Entry, Origin, Position};
 
@@ -11,6 +13,10 @@ use super::entry::{Body, Entry, Origin, Position};
 ///
 /// A server does what it reads, its own entries included: whatever it wants to happen it appends, and
 /// nothing happens before the entry is read back. All servers read the same entries in one order.
+///
+/// A log may have connections of its own, since a reactor has one protocol for all connections: their
+/// callbacks are offered to it first, and it returns whether they were meant for it. A log without
+/// connections leaves these methods as they are.
 pub trait Log: fmt::Debug {
     /// Appends an entry.
     ///
@@ -22,6 +28,64 @@ pub trait Log: fmt::Debug {
 
     /// What is read next; `None` if there is nothing at the moment.
     fn next(&mut self) -> Option<Read>;
+
+    /// Publishes what was appended, and sees to connections and deadlines. It is called once at the
+    /// start, soon after appends, and at the time, on the clock of [`Outbox::now`], that it has returned
+    /// last; `None` is no time. There may be something to read then.
+    fn go_on(&mut self, out: &mut Outbox) -> Option<Duration> {
+        let _ = out;
+        None
+    }
+
+    /// The reactor stops: the log holds its connections until all entries are acknowledged, within the
+    /// grace period. [`Body::Stop`] was appended before.
+    fn stop(&mut self, out: &mut Outbox) {
+        let _ = out;
+    }
+
+    /// How well it does.
+    fn health(&self) -> Health {
+        Health::default()
+    }
+
+    /// A connection is open.
+    fn on_open(&mut self, id: ConnId, out: &mut Outbox) -> bool {
+        let _ = (id, out);
+        false
+    }
+
+    /// A connect has failed.
+    fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, out: &mut Outbox) -> bool {
+        let _ = (id, tag, why, out);
+        false
+    }
+
+    /// Bytes arrived. There may be something to read then.
+    fn on_data(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) -> bool {
+        let _ = (id, bytes, out);
+        false
+    }
+
+    /// A connection is gone, or its peer has ended.
+    fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) -> bool {
+        let _ = (id, why, out);
+        false
+    }
+}
+
+/// How well a log does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// So much waits to be appended that members who talk have to be paused.
+    pub is_full: bool,
+    /// The time, on the clock of [`Outbox::now`], since which the log is not of use: there is no way to
+    /// it, or the oldest entry that was appended is not read back. That is a short while ago if all is
+    /// well: compare it with a patience of seconds.
+    pub paused_since: Option<Duration>,
+    /// Number of entries that were appended and not read back.
+    pub pending: usize,
+    /// Number of connections that were made after the first ones.
+    pub reconnects: u64,
 }
 
 /// Something that was read from a log.

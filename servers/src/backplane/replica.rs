@@ -197,7 +197,7 @@ impl Replica {
     }
 
     /// Appends what this server owes the others. Call it after each [`Replica::read`], or after several.
-    pub fn perform(&mut self, log: &mut impl Log, now: Duration) {
+    pub fn perform(&mut self, log: &mut dyn Log, now: Duration) {
         for bytes in self.duties.drain(..) {
             if let Ok(entry) = Entry::decode(Position::START, &bytes) {
                 let is_read_later = log.append(entry.body, now).is_none();

@@ -26,21 +26,26 @@ impl Chat {
     /// Appends an entry to the log. If the log returns it, it happens now, and the result is true.
     pub(super) fn append(&mut self, body: Body<'_>, out: &mut Outbox) -> bool {
         let entry = self.log.append(body, self.started_at + out.now());
-        if let Some(entry) = &entry {
-            self.apply(entry, out);
+        match &entry {
+            Some(entry) => self.apply(entry, out),
+            None => self.serve_log_soon(out),
         }
         entry.is_some()
     }
 
-    /// Lets happen what can be read from the log.
-    pub(super) fn read_log(&mut self, out: &mut Outbox) {
-        while let Some(read) = self.log.next() {
+    /// Lets happen what can be read from the log, as far as one callback may; true if that is all.
+    pub(super) fn read_log(&mut self, out: &mut Outbox) -> bool {
+        while !Chat::has_worked(out) {
+            let Some(read) = self.log.next() else {
+                return true;
+            };
             if let Read::Record(record) = read
                 && let Ok(entry) = record.entry()
             {
                 self.apply(&entry, out);
             }
         }
+        false
     }
 
     /// What an entry is about happens.

@@ -159,8 +159,7 @@ impl Chat {
     pub(super) fn miss_the_absent(&mut self, out: &mut Outbox) {
         while let Some((id, why)) = self.absences.due(out.now()) {
             if out.charged() > WORK_MAX {
-                self.ticking = true;
-                return out.set_service_timer(OTHERS_TURN);
+                return self.tick_in(OTHERS_TURN, out);
             }
             self.part(id, why, b"", out);
         }

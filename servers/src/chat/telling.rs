@@ -234,13 +234,6 @@ impl Chat {
         self.tick(out);
     }
 
-    /// Sets the service timer, unless it is set.
-    pub(super) fn tick(&mut self, out: &mut Outbox) {
-        if !std::mem::replace(&mut self.ticking, true) {
-            out.set_service_timer(WINDOW);
-        }
-    }
-
     /// Tells each crowded room of the steps that were not announced.
     pub(super) fn sum_up(&mut self, out: &mut Outbox) {
         if self.crowded.is_empty() {

@@ -22,6 +22,8 @@ mod slow_rooms;
 mod storms;
 
 use std::cmp::Reverse;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Opened, Peer, Script};
@@ -34,6 +36,8 @@ const EMPTY: &str = "* The room is empty\n";
 /// A chat and its clients.
 struct Party {
     script: Script<Chat>,
+    /// The log may be read: for tests whose log is read later.
+    opens_log: Arc<AtomicBool>,
 }
 
 impl Party {
@@ -50,6 +54,7 @@ impl Party {
         change(&mut settings);
         Party {
             script: Script::new(Chat::new(settings, transcript)),
+            opens_log: Arc::default(),
         }
     }
 

@@ -2,6 +2,8 @@
 //! the order of their entries.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use edgeloop_reactor::{Closed, ConnId, Opened, Peer};
@@ -11,9 +13,10 @@ use crate::backplane::entry::{Body, Entry, Origin, Position, Stamp};
 use crate::backplane::log::{Log, Read, Record};
 use crate::server::{CLIENT, Server};
 
-/// A log whose entries are encoded, and read when the reactor is woken.
+/// A log whose entries are encoded, and read when [`read`] says so.
 #[derive(Debug, Default)]
 pub(super) struct Later {
+    is_open: Arc<AtomicBool>,
     seq: u64,
     records: VecDeque<Record>,
 }
@@ -22,6 +25,7 @@ impl Later {
     /// Makes this the log of a chat that has no members yet.
     pub(super) fn install(party: &mut Party) {
         let log = Box::new(Later::default());
+        party.opens_log = Arc::clone(&log.is_open);
         party.script.call(|chat, _| chat.log = log);
     }
 }
@@ -40,8 +44,18 @@ impl Log for Later {
     }
 
     fn next(&mut self) -> Option<Read> {
-        self.records.pop_front().map(Read::Record)
+        let is_open = self.is_open.load(Ordering::Relaxed);
+        is_open
+            .then(|| self.records.pop_front().map(Read::Record))
+            .flatten()
     }
+}
+
+/// All that has been appended to the log happens; what is appended meanwhile does not.
+pub(super) fn read(party: &mut Party) {
+    party.opens_log.store(true, Ordering::Relaxed);
+    party.script.wake();
+    party.opens_log.store(false, Ordering::Relaxed);
 }
 
 fn party() -> Party {
@@ -54,7 +68,7 @@ fn join(party: &mut Party, name: &str) -> ConnId {
     let id = party.connect();
     party.says(id, name);
     assert_eq!(party.hears(id), "");
-    party.script.wake();
+    read(party);
     assert!(party.hears(id).starts_with("* The room "));
     id
 }
@@ -70,14 +84,14 @@ fn nothing_is_shown_before_it_is_read() {
     );
     assert_eq!(party.each_hears([alice, bob]), ["", ""]);
     party.check();
-    party.script.wake();
+    read(&mut party);
     assert_eq!(
         party.hears(alice),
         "[bob] hello\n** bob waves\n* bob is now known as rob\n[rob to you] psst\n\
          * rob has left the room\n"
     );
     party.says(alice, "/quit");
-    party.script.wake();
+    read(&mut party);
     party.check_forgotten();
 }
 
@@ -87,7 +101,7 @@ fn the_first_of_two_claims_wins() {
     let [first, second] = [(); 2].map(|()| party.connect());
     party.says(first, "alice");
     party.says(second, "Alice");
-    party.script.wake();
+    read(&mut party);
     let taken = "* this name is taken\n";
     assert_eq!(party.each_hears([first, second]), [EMPTY, taken]);
     assert_eq!(party.script.closed(second), Some(Closed::Finished));
@@ -95,7 +109,7 @@ fn the_first_of_two_claims_wins() {
     let _ = party.each_hears([first, bob, carol]);
     party.says(bob, "/nick zoe");
     party.says(carol, "/nick zoe");
-    party.script.wake();
+    read(&mut party);
     assert_eq!(
         party.each_hears([bob, carol]),
         [
@@ -118,7 +132,7 @@ fn what_a_newcomer_says_waits_for_its_name() {
     party.seconds_pass(3600);
     assert_eq!(party.each_hears([alice, bob]), ["", ""]);
     // The name; what had arrived with it; what came after that, and the end.
-    (0..3).for_each(|_| party.script.wake());
+    (0..3).for_each(|_| read(&mut party));
     assert_eq!(
         party.hears(alice),
         "* bob has entered the room\n[bob] hello\n[bob] there\n* bob has left the room\n"
@@ -148,12 +162,12 @@ fn what_a_page_has_said_is_told_though_it_has_another_connection_by_then() {
     let alice = join(&mut party, "alice");
     let first = visit(&mut party, 0);
     party.says(first, "bob");
-    party.script.wake();
+    read(&mut party);
     assert_eq!(party.hears(alice), "* bob has entered the room\n");
     party.says(first, "hello");
     let second = visit(&mut party, 2);
     assert_eq!(party.hears(second), "* You are back as bob in lobby.\n");
-    party.script.wake();
+    read(&mut party);
     assert_eq!(
         party.each_hears([alice, second]),
         ["[bob] hello\n", "[bob] hello\n"]
@@ -164,7 +178,7 @@ fn what_a_page_has_said_is_told_though_it_has_another_connection_by_then() {
     // It has left for good, so its token is that of a newcomer.
     let fourth = visit(&mut party, 5);
     assert_eq!(party.hears(fourth), WELCOME);
-    party.script.wake();
+    read(&mut party);
     assert_eq!(
         party.hears(alice),
         "* bob is now known as rob\n* rob has left the room\n"
@@ -172,7 +186,7 @@ fn what_a_page_has_said_is_told_though_it_has_another_connection_by_then() {
     for id in [alice, fourth] {
         party.script.close(id, Closed::Reset);
     }
-    party.script.wake();
+    read(&mut party);
     party.check_forgotten();
 }
 
@@ -191,16 +205,16 @@ fn a_member_that_has_gone_leaves_when_that_is_read() {
         party.hears(alice),
         "* bob has lost its connection: try again later\n"
     );
-    party.script.wake();
+    read(&mut party);
     assert_eq!(party.hears(alice), "* bob has left the room\n");
     party.says(next, "bob");
     party.script.close(next, Closed::Reset);
-    party.script.wake();
+    read(&mut party);
     let bob = join(&mut party, "bob");
     assert_eq!(party.hears(alice), "* bob has entered the room\n");
     for id in [alice, bob] {
         party.script.close(id, Closed::Reset);
     }
-    party.script.wake();
+    read(&mut party);
     party.check_forgotten();
 }

@@ -11,7 +11,7 @@ use edgeloop_reactor::{Closed, ConnId};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::later::Later;
+use super::later::{self, Later};
 use super::{EMPTY, Party, WELCOME};
 use crate::chat::text;
 
@@ -417,7 +417,7 @@ impl Both {
 
     fn read_log(&mut self) {
         if self.is_later {
-            self.party.script.wake();
+            later::read(&mut self.party);
         }
     }
 
