@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,6 +82,18 @@ impl Redis {
             is_up(&mut self.child, self.port),
             "redis-server does not start again"
         );
+    }
+
+    /// The file to which it appends commands, with `--appendonly yes`.
+    #[must_use]
+    pub fn append_only_file(&self) -> PathBuf {
+        let directory = self.directory.path().join("appendonlydir");
+        directory.join("appendonly.aof.1.incr.aof")
+    }
+
+    /// Removes its files, after its end.
+    pub fn forget(&mut self) {
+        self.directory = tempfile::tempdir().expect("a directory");
     }
 
     /// Sends a signal, by its name.
