@@ -315,6 +315,7 @@ fn a_member_is_taken_over_once() {
     assert_eq!(log.state.named("eve").map(|member| member.id), Some(to));
     let whisper = |to| Body::Whisper {
         member: 5,
+        name: "eve",
         to,
         text: b"hi",
     };
@@ -379,7 +380,7 @@ fn a_snapshot_is_the_state_in_entries_of_bounded_size() {
     let answer = Entry::decode(of, &body).expect("an entry").body;
     log.append(ONE, answer);
     assert_eq!(log.state.request(), None);
-    let bodies = announcements(log.state.members_of(ONE), log.state.bans());
+    let bodies = announcements(log.state.members_of(ONE), log.state.bans().all());
     assert!(
         bodies
             .iter()
