@@ -286,7 +286,10 @@ fn bans_hit_names_and_addresses_on_every_server() {
     );
     assert_eq!(left(&log.append(ONE, ban("ann", None, false))), [""; 0]);
     let unban = || Body::Unban { name: "ann" };
-    assert_eq!(log.append(TWO, unban()), Effect::Nothing);
+    let Effect::Unbanned(name) = log.append(TWO, unban()) else {
+        panic!("the ban has ended");
+    };
+    assert_eq!(&*name.shown, "ann");
     assert_eq!(log.append(TWO, unban()), Effect::Refused(Refusal::Nobody));
 }
 
