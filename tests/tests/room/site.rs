@@ -57,6 +57,9 @@ impl Site {
         let file = format!("transcript{}", self.chats.len());
         let path = self.directory.path().join(file);
         let mut all: Vec<&str> = [&OPTIONS[..], options].concat();
+        if !options.contains(&"--history") {
+            all.extend(["--history", "0"]);
+        }
         if let Some(url) = url {
             all.extend(["--backplane", url]);
         }
