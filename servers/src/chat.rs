@@ -179,6 +179,11 @@ pub struct Chat {
     /// Time of the last summary.
     summed_up_at: Duration,
     addresses: Addresses,
+    /// Time of the last turn in which the log was read, and bytes that were read in it.
+    read_at: Duration,
+    read_bytes: usize,
+    /// Rooms that are behind on this server, of which other servers were told.
+    behind: Vec<u32>,
     /// Numbers of members that leave in this turn, if there is a replica.
     leaving: Vec<u64>,
     outage: Outage,
@@ -209,6 +214,9 @@ impl Chat {
             bounds,
             motd: reading::message(settings.motd.as_deref().unwrap_or_default()),
             addresses: Addresses::new(settings.operator),
+            read_at: Duration::ZERO,
+            read_bytes: 0,
+            behind: Vec::new(),
             leaving: Vec::new(),
             outage: Outage::default(),
             bans: Bans::default(),
@@ -277,6 +285,7 @@ impl Chat {
     /// Does what is due about once a second.
     fn look_after(&mut self, out: &mut Outbox) {
         self.sum_up(out);
+        self.tell_all_behind(out);
         self.miss_the_absent(out);
         self.tell_operator_what_is_missing(out);
         if let Some(transcript) = &mut self.transcript {
@@ -574,6 +583,7 @@ impl Server for Chat {
             let most = history::BYTES_MAX / 1024;
             log::info!("history: the last {lines} lines of a room, {most} KiB of them at the most");
         }
+        self.bounds.has_others = self.replica.is_some();
         self.bounds.adjust(&self.settings, limits);
         self.absences = Absences::new(limits);
     }
