@@ -39,6 +39,11 @@ impl Chat {
             let Some(read) = self.log.next() else {
                 return true;
             };
+            if let Some(replica) = &mut self.replica {
+                replica.read(read.clone());
+                replica.perform(&mut *self.log, self.started_at + out.now());
+                self.serve_log_soon(out);
+            }
             if let Read::Record(record) = read
                 && let Ok(entry) = record.entry()
             {
