@@ -654,7 +654,7 @@ impl Server for Chat {
             log::info!("history: the last {lines} lines of a room, {most} KiB of them at the most");
         }
         self.bounds.adjust(&self.settings, limits);
-        self.exempt_log(limits);
+        limits.own_tags.extend(sharing::LOG);
         self.absences = Absences::new(limits);
     }
 

@@ -272,7 +272,7 @@ fn a_connection_of_the_programs_own_is_no_client() {
     let mut script = Script::with_limits(Echo, limits);
     let to: Address = "127.0.0.1:1".parse().expect("an address");
     let [own, other] = [7, 8].map(|tag| script.call(|_, out| out.connect(to.clone(), tag)));
-    [own, other].map(|id| script.connected(id));
+    [own, other].iter().for_each(|id| script.connected(*id));
     let stats = script.stats();
     assert_eq!((stats.connected, stats.connections, stats.peak), (2, 1, 1));
     script.advance(Duration::from_secs(10));

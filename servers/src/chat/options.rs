@@ -219,11 +219,11 @@ impl ServerCommand for ChatCommand {
 
 /// A database, or why it is none. The command line is read without an error, whose message would show
 /// the password.
-type Backplane = Result<Target, String>;
+type Backplane = Result<Box<Target>, String>;
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of a parser of values")]
 fn backplane(text: &str) -> Result<Backplane, Infallible> {
-    Ok(text.parse())
+    Ok(text.parse().map(Box::new))
 }
 
 /// Bound of `--max-line` in bytes, if the line becomes an entry of the log: names and more have a place

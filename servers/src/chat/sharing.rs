@@ -1,12 +1,13 @@
 //! Rooms that are shared with other servers, by a log in Redis.
 //!
 //! The log's connections are connections of this protocol: [`Chat::offer`] hands the log each callback
-//! before the chat takes it for a member's. They are no clients, see [`Limits::own_tags`].
+//! before the chat takes it for a member's. They are no clients, see
+//! [`Limits::own_tags`](edgeloop_reactor::Limits::own_tags).
 
 use std::fs;
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, Limits, Outbox};
+use edgeloop_reactor::{Address, Outbox};
 use hmac_sha256::Hash;
 
 use super::{Chat, STDOUT};
@@ -31,11 +32,6 @@ impl Chat {
     /// resolved.
     pub(super) fn use_backplane(&mut self, target: Target) {
         self.backplane = Some(target);
-    }
-
-    /// The log's connections are no clients.
-    pub(super) fn exempt_log(&self, limits: &mut Limits) {
-        limits.own_tags.extend(LOG);
     }
 
     /// The server listens at these addresses: now it has an identity.
@@ -126,7 +122,78 @@ fn read(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use edgeloop_reactor::{Closed, ConnId, Script};
+
+    use super::super::Settings;
     use super::*;
+    use crate::server::Server;
+
+    /// A chat that listens and shares its rooms.
+    fn shared() -> Script<Chat> {
+        let mut chat = Chat::new(Settings::default(), None);
+        chat.use_backplane("redis://127.0.0.1:7000".parse().expect("a URL"));
+        let mut script = Script::new(chat);
+        let at = "127.0.0.1:7777".parse().expect("an address");
+        script.call(|chat, out| chat.on_listening(&[at], out));
+        script
+    }
+
+    /// The connections of the log: the reader, the writer.
+    fn connected(script: &mut Script<Chat>) -> [ConnId; 2] {
+        LOG.map(|tag| {
+            let id = script.connecting(tag).expect("a connect");
+            script.connected(id);
+            id
+        })
+    }
+
+    #[test]
+    fn the_logs_connections_are_no_members() {
+        let mut script = shared();
+        let [reader, writer] = connected(&mut script);
+        let asked = String::from_utf8_lossy(&script.take_output(reader)).into_owned();
+        assert!(
+            asked.contains("XREVRANGE") && !asked.contains("Welcome"),
+            "{asked}"
+        );
+        script.data(reader, b"-ERR no\r\n");
+        assert_eq!(script.closed(reader), Some(Closed::Aborted));
+        script.eof(writer);
+        assert_eq!(script.closed(writer), Some(Closed::Finished));
+        script.advance(Duration::from_secs(1));
+        let [reader, writer] = connected(&mut script);
+        script.close(reader, Closed::Reset);
+        script.advance(Duration::from_secs(1));
+        let reader = script.connecting(LOG[0]).expect("a connect");
+        script.connect_error(reader, Closed::TimedOut);
+        script.advance(Duration::from_secs(1));
+        assert!(script.connecting(LOG[0]).is_some());
+        assert_eq!(script.closed(writer), None);
+        assert_eq!(script.protocol().log.health().reconnects, 2);
+    }
+
+    #[test]
+    fn a_stop_is_told_before_the_end() {
+        let mut script = shared();
+        let [_, writer] = connected(&mut script);
+        script.data(writer, b"$3\r\n0-1\r\n*0\r\n");
+        script.data(writer, b"$3\r\n5-0\r\n");
+        let _ = script.take_output(writer);
+        script.stop();
+        let told = script.take_output(writer);
+        assert!(told.starts_with(b"*8\r\n$4\r\nXADD\r\n$12\r\nedgeloop:log\r\n"));
+        assert_eq!(script.closed(writer), None, "it is not acknowledged");
+        script.data(writer, b"$3\r\n6-0\r\n");
+        assert!(script.closed(writer).is_some());
+    }
+
+    #[test]
+    fn with_once_the_log_does_not_keep_the_server() {
+        let mut script = shared();
+        connected(&mut script);
+        script.call(|chat, out| chat.on_served(out));
+        assert!(script.is_stopped());
+    }
 
     #[test]
     fn a_server_is_the_same_after_a_restart_and_another_one_elsewhere() {
