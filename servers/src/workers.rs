@@ -65,7 +65,7 @@ pub(crate) fn serve<S: Server>(
         reactor.nest(metrics, scrape).map_err(failed)?;
     }
     let own = Mail::new(count, &sender, &bell);
-    reactor.report(options.stats, move |_| own.send(News::ReportIsDue));
+    reactor.report(options.stats, move |_, _, _| own.send(News::ReportIsDue));
     let served = reactor.run().map_err(|error| reason(&error));
     let supervisor = reactor.protocol();
     ending::begin(supervisor.grace_left());
@@ -117,7 +117,7 @@ impl Worker {
         let clock = self.is_timed.then(|| reactor.time_turns());
         self.mail.send(News::Started(waker, clock));
         let mail = self.mail.clone();
-        reactor.report(None, move |stats| {
+        reactor.report(None, move |_, stats, _| {
             mail.send(News::Counted(Box::new(*stats)))
         });
         if let Some(stdout) = self.stdout {

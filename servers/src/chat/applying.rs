@@ -46,8 +46,12 @@ impl Chat {
         let Some(mut replica) = self.replica.take() else {
             return true;
         };
+        // All may be for one room, which is told its allowance in one turn.
+        if self.read_at != out.now() {
+            (self.read_at, self.read_bytes) = (out.now(), 0);
+        }
         let is_all = loop {
-            if Chat::has_worked(out) {
+            if Chat::has_worked(out) || self.read_bytes > self.bounds.allowance.at_once {
                 break false;
             }
             let told = replica.tell_next();
@@ -56,6 +60,9 @@ impl Chat {
                     Some(read) => replica.read(read),
                     None => break true,
                 }
+            }
+            if let Some(Told::Entry { record, .. }) = &told {
+                self.read_bytes += record.bytes.len();
             }
             // What follows asks the replica for the state.
             self.replica = Some(replica);

@@ -50,7 +50,7 @@ impl Chat {
         let mut is_behind = false;
         for (_, room) in self.rooms.iter_mut().filter(|(number, _)| is_told(*number)) {
             room.told += 1;
-            is_behind |= room.gate.is_behind();
+            is_behind |= room.gate.is_behind(now);
             room.gate.spend(allowance, bytes, now);
         }
         if is_own {

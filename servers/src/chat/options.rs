@@ -1,5 +1,6 @@
 //! The command line of the chat server.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ use super::bounds::FRAME_MAX;
 use super::settings::Settings;
 use super::transcript::Transcript;
 use super::{Chat, motd};
+use crate::backplane::encoding::ENTRY_MAX;
+use crate::backplane::redis::Target;
 use crate::options::{Options, default_port, or_http};
 use crate::screen::Screen;
 use crate::serve::{serve_alone, start_alone};
@@ -36,7 +39,10 @@ Example:
   nc 127.0.0.1 7777
 
 With a page for browsers:
-  edgeloop chat 7777 http://127.0.0.1:8080";
+  edgeloop chat 7777 http://127.0.0.1:8080
+
+One of several servers that share their rooms:
+  EDGELOOP_BACKPLANE=redis://chat:PASSWORD@10.0.0.1:6379 edgeloop chat 0.0.0.0:7777";
 
 /// One conversation for all clients, over TCP, Unix sockets and WebSocket
 #[derive(Debug, Args)]
@@ -90,6 +96,13 @@ pub(crate) struct ChatCommand {
     #[arg(long)]
     operator: bool,
 
+    /// Share the rooms with all servers that have the same URL, which reaches one Redis:
+    /// redis://[USER:PASSWORD@]HOST:PORT[/DB][?prefix=PREFIX]. The servers agree by two streams,
+    /// PREFIX:log (the last 100,000 entries) and PREFIX:beat; PREFIX is edgeloop unless given. Set in
+    /// the environment, as EDGELOOP_BACKPLANE, the password is not shown to other users
+    #[arg(long, value_name = "URL", value_parser = backplane)]
+    backplane: Option<Backplane>,
+
     /// Append what is said to this file, with time and room; SIGHUP opens it anew
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
@@ -129,6 +142,9 @@ impl ChatCommand {
         let transcript = self.transcript.as_deref().map(Transcript::open).transpose();
         let transcript = transcript.map_err(|why| format!("cannot write the transcript {why}"))?;
         let mut chat = Chat::new(settings, transcript);
+        if let Some(Ok(target)) = &self.backplane {
+            chat.use_backplane(target.resolved()?);
+        }
         if self.operator {
             let has_log = self.common.log_file.is_some() || !io::stderr().is_terminal();
             chat.set_screen(Screen::of_standard_streams(), has_log);
@@ -154,16 +170,32 @@ impl ServerCommand for ChatCommand {
         &self.common
     }
 
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<(), String> {
+        let fail = |why: &str| Err(why.into());
         if self.max_line.saturating_add(FRAME_MAX) > self.common.high_water {
-            return Err(
+            return fail(
                 "--max-line and a name must fit into --high-water: lower the one or raise the other",
             );
         }
         if self.plain && self.common.has_web() {
-            return Err(
+            return fail(
                 "Budget Chat is any bytes, a browser takes text: leave out --plain or http://",
             );
+        }
+        let Some(backplane) = &self.backplane else {
+            return Ok(());
+        };
+        if let Err(why) = backplane {
+            return Err(format!("--backplane: {why}"));
+        }
+        if self.plain {
+            return fail("Budget Chat has one server: leave out --plain or --backplane");
+        }
+        if self.common.workers > 1 {
+            return fail("--backplane serves one reactor: leave out --workers");
+        }
+        if self.max_line > SHARED_LINE_MAX {
+            return fail("with --backplane, --max-line is 252KiB at the most");
         }
         Ok(())
     }
@@ -184,6 +216,19 @@ impl ServerCommand for ChatCommand {
         })
     }
 }
+
+/// A database, or why it is none. The command line is read without an error, whose message would show
+/// the password.
+type Backplane = Result<Box<Target>, String>;
+
+#[expect(clippy::unnecessary_wraps, reason = "the form of a parser of values")]
+fn backplane(text: &str) -> Result<Backplane, Infallible> {
+    Ok(text.parse().map(Box::new))
+}
+
+/// Bound of `--max-line` in bytes, if the line becomes an entry of the log: names and more have a place
+/// in there too.
+const SHARED_LINE_MAX: usize = ENTRY_MAX - 4 * 1024;
 
 /// Bound of `--max-line`, in bytes: a line may grow to three times its length when it is made harmless,
 /// which still fits in 32 bits.

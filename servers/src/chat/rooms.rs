@@ -38,8 +38,8 @@ impl Chat {
         if let Some(member) = self.members.get_mut(id) {
             (member.room, member.place) = (number, place);
             room.ignoring += usize::from(member.ignores_some());
-            if member.is_above() {
-                room.gate.rise();
+            if member.is_above() && room.gate.rise() {
+                self.fall_behind(number, out);
             }
         }
         self.recount(number, out);
