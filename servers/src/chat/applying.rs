@@ -118,7 +118,11 @@ impl Chat {
             Effect::Unheard if !entry.body.is_line() => return,
             Effect::Unheard => return self.say_without_state(entry, out),
             Effect::Announced { back, refused } => return self.announced(&back, &refused, out),
-            // The members of this server stay, and are announced again.
+            // This server has declared another one gone, or has been started again. Members that it serves
+            // stay, and are announced again.
+            Effect::Left(left) if matches!(entry.body, Body::Gone { .. } | Body::Start { .. }) => {
+                return self.left_together(&left, "a server is gone", out);
+            }
             Effect::Left(_) if !matches!(entry.body, Body::Leave { .. } | Body::Ban { .. }) => {
                 return;
             }
