@@ -85,7 +85,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeloop_reactor::{
-    Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog,
+    Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog, Waker,
 };
 use slab::Slab;
 
@@ -106,6 +106,7 @@ use self::ranking::Ranking;
 use self::room::{Room, Step};
 use self::seat::{Seat, Token, Visit, messages};
 use self::service::Service;
+use self::settings::STDOUT;
 pub use self::settings::Settings;
 pub use self::transcript::Transcript;
 use crate::backplane::entry::{Body, Origin, Present};
@@ -115,10 +116,6 @@ use crate::backplane::replica::Replica;
 use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
-
-/// Tags of the operator's terminal; every other connection is tagged [`CLIENT`].
-const STDIN: u64 = 1;
-const STDOUT: u64 = 2;
 
 /// The room that every member enters first.
 const LOBBY: &str = "lobby";
@@ -236,6 +233,8 @@ impl Chat {
     /// the run of this server; `name`: its name, for people.
     pub(crate) fn share(&mut self, log: Box<dyn Log>, me: Origin, name: &str) {
         self.log = log;
+        // The operators of the other servers may ban any address.
+        self.addresses = Addresses::new(true);
         self.replica = Some(Box::new(Replica::new(me, name)));
     }
 
@@ -583,6 +582,11 @@ impl Protocol for Chat {
 
     fn on_stop(&mut self, out: &mut Outbox) {
         self.keep_none(out);
+        if self.replica.is_some() {
+            self.append(Body::Stop, out);
+            self.log.stop(out);
+            self.serve_log(out);
+        }
         self.operator.gets_up(out);
     }
 
@@ -601,10 +605,12 @@ impl Protocol for Chat {
 
 impl Server for Chat {
     fn streams(&self) -> StandardStreams {
-        StandardStreams {
-            stdin: self.settings.operator.then_some(STDIN),
-            stdout: self.settings.operator.then_some(STDOUT),
-        }
+        self.settings.streams()
+    }
+
+    fn on_start(&mut self, waker: Waker, out: &mut Outbox) {
+        self.log.wake_with(waker);
+        self.serve_log(out);
     }
 
     fn on_redraw(&mut self, out: &mut Outbox) {

@@ -34,7 +34,11 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// A place for a peer that was accepted, or why there is none. A place is to be taken
     /// ([`Core::take_place`]) or given back ([`Core::give_back`]).
     pub(crate) fn place(&mut self, peer: &Peer) -> Result<Place, Refusal> {
-        let (slots, limit, now) = (&mut self.slots, self.limits.max_connections, self.shared.now);
+        let (slots, limit, now) = (
+            &mut self.slots,
+            self.limits.max_connections,
+            self.shared.now,
+        );
         let Admitted {
             places,
             addresses,
