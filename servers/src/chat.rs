@@ -28,7 +28,8 @@
 //! | `commands.rs`, `command.rs` | commands: what they do, and their syntax |
 //! | `applying.rs`, `judging.rs` | what happens when an entry of the log is read |
 //! | `numbers.rs` | the members in the log |
-//! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
+//! | `others.rs`, `syncing.rs`, `outage.rs` | the members of other servers; when the log is lost, or out of reach |
+//! | `rooms.rs`, `room.rs`, `history.rs`, `member.rs` | rooms and their members |
 //! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
 //! | `returning.rs`, `absences.rs`, `members.rs` | a page that has lost its connection, and comes back |
@@ -62,15 +63,19 @@ mod numbers;
 mod operator;
 mod operator_commands;
 mod options;
+mod others;
+mod outage;
 mod pace;
 mod queue;
 mod ranking;
 mod reading;
 mod returning;
 mod room;
+mod rooms;
 mod seat;
 mod service;
 mod settings;
+mod syncing;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -79,7 +84,6 @@ mod transcript;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -91,9 +95,7 @@ use slab::Slab;
 
 use self::absences::Absences;
 use self::addresses::Addresses;
-use self::bans::Bans;
 use self::bounds::{Bounds, ENTRY};
-use self::history::Said;
 use self::ignored::IgnoredNames;
 use self::member::{Awaited, Kept, Member};
 use self::members::Members;
@@ -101,10 +103,11 @@ use self::name::{Directory, Illegal, Rules};
 use self::numbers::Numbers;
 use self::operator::Operator;
 pub(crate) use self::options::ChatCommand;
+use self::outage::{NEWCOMER_WAIT, Outage};
 use self::pace::Rates;
 use self::ranking::Ranking;
-use self::room::{Room, Step};
-use self::seat::{Seat, Token, Visit, messages};
+use self::room::Room;
+use self::seat::{Seat, Token, Visit};
 use self::service::Service;
 use self::settings::STDOUT;
 pub use self::settings::Settings;
@@ -112,6 +115,7 @@ pub use self::transcript::Transcript;
 use crate::backplane::entry::{Body, Origin, Present};
 use crate::backplane::local::Local;
 use crate::backplane::log::Log;
+use crate::backplane::membership::{Bans, Refusal};
 use crate::backplane::replica::Replica;
 use crate::harmless::harmless;
 use crate::screen::Screen;
@@ -172,6 +176,10 @@ pub struct Chat {
     /// Time of the last summary.
     summed_up_at: Duration,
     addresses: Addresses,
+    /// Numbers of members that leave in this turn, if there is a replica.
+    leaving: Vec<u64>,
+    outage: Outage,
+    /// The bans, if there is no replica that has them.
     bans: Bans,
     operator: Operator,
     transcript: Option<Transcript>,
@@ -198,6 +206,8 @@ impl Chat {
             bounds,
             motd: reading::message(settings.motd.as_deref().unwrap_or_default()),
             addresses: Addresses::new(settings.operator),
+            leaving: Vec::new(),
+            outage: Outage::default(),
             bans: Bans::default(),
             settings,
             name_rules,
@@ -236,6 +246,8 @@ impl Chat {
         // The operators of the other servers may ban any address.
         self.addresses = Addresses::new(true);
         self.replica = Some(Box::new(Replica::new(me, name)));
+        // Another server's operator may ban them.
+        self.addresses = Addresses::new(true);
     }
 
     /// Reads the message of the day again, if it came from a file. On an error the old one stays.
@@ -247,6 +259,18 @@ impl Chat {
             Ok(text) => self.motd = reading::message(&text),
             Err(why) => log::warn!("the message of the day stays as it is: {why}"),
         }
+    }
+
+    /// The time since 1970. Transcripts go by the clock of the system; without one, a clock of the reactor
+    /// that costs no system call does.
+    fn clock(&self, out: &Outbox) -> Duration {
+        let system = || SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let system = self.transcript.as_ref().and_then(|_| system());
+        system.unwrap_or(self.started_at + out.now())
+    }
+
+    fn millis(&self, out: &Outbox) -> u64 {
+        self.clock(out).as_millis() as u64
     }
 
     /// Does what is due about once a second.
@@ -300,6 +324,7 @@ impl Chat {
             && let Some(member) = self.members.get_mut(id)
         {
             member.extra_mut().awaits = Some(Awaited::Join);
+            out.set_timer(id, NEWCOMER_WAIT);
         }
     }
 
@@ -339,7 +364,8 @@ impl Chat {
         out: &mut Outbox,
     ) -> Result<Cow<'a, str>, Illegal> {
         let name = self.name_rules.legal(line)?;
-        self.check_claim(&name, id, address, out).map(|()| name)
+        self.check_claim(&name, id, address, out)?;
+        Ok(name)
     }
 
     /// Checks that member `id` may have a legal name.
@@ -349,98 +375,16 @@ impl Chat {
         id: ConnId,
         address: Option<IpAddr>,
         out: &mut Outbox,
-    ) -> Result<(), Illegal> {
-        let fold = self.name_rules.fold(name);
-        out.charge(self.bans.len() * ENTRY);
-        if self.bans.hold(&fold, address, out.now()) {
-            return Err(Illegal::Banned);
+    ) -> Result<(), Refusal> {
+        if self.is_banned(name, address, out) {
+            return Err(Refusal::Banned);
         }
-        self.names.check(name, Some(id))
-    }
-
-    /// Moves a member into a room, and sends it the names of the members there and the last lines.
-    fn enter(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
-        let number = self.room(name);
-        let room = &mut self.rooms[number as usize];
-        self.page.clear();
-        if room.members().is_empty() {
-            self.page.extend_from_slice(b"* The room is empty");
-        } else {
-            self.page.extend_from_slice(b"* The room contains: ");
-            let listed = room.list(&self.members, self.settings.plain, &mut self.page);
-            out.charge(listed * ENTRY);
-        }
-        self.page.push(b'\n');
-        let hearer = self.members.get(id).filter(|member| member.ignores_some());
-        let ignores = |author: &str| {
-            let number = self.ignored.number(&self.name_rules.fold(author))?;
-            hearer?.ignores(number)
-        };
-        let is_heard = |said: &&Said| hearer.is_none() || ignores(said.author()).is_none();
-        if hearer.is_some() {
-            out.charge(room.history.lines().len() * ENTRY);
-        }
-        let now = self.started_at + out.now();
-        for said in room.history.lines().filter(is_heard) {
-            let age = text::age(now.saturating_sub(Duration::from_millis(said.at.millis)));
-            let _ = write!(self.page, "* {age} ");
-            self.page.extend_from_slice(&said.line);
-        }
-        let (place, told) = (room.enter(id), room.told);
-        let count = room.members().len();
-        self.ranking
-            .change(&room.name, Some(count - 1), Some(count));
-        if let Some(member) = self.members.get_mut(id) {
-            (member.room, member.place) = (number, place);
-            room.ignoring += usize::from(member.ignores_some());
-            if member.is_above() {
-                room.gate.rise();
+        self.names.check(name, Some(id))?;
+        match &self.replica {
+            Some(replica) => {
+                replica.check(&self.name_rules.forms(name).lent(), self.numbers.of(id))
             }
-        }
-        self.answer(id, out);
-        if let Some(seat) = self.seats.get_mut(id) {
-            // The history follows the list of names, which is one message.
-            seat.enter(told, messages(&self.page) - 1);
-        }
-        self.announce(id, Step::In, b"", out);
-    }
-
-    /// The number of the room with this name. A missing room is created.
-    fn room(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.room_by_name.get(name) {
-            return number;
-        }
-        let number = self.rooms.insert(Room::new(name)) as u32;
-        self.room_by_name.insert(name, number);
-        let room = &self.rooms[number as usize];
-        self.ranking.change(&room.name, None, Some(0));
-        number
-    }
-
-    /// Takes a member out of its room. A room ends with its last member, except for the lobby.
-    fn leave(&mut self, id: ConnId, out: &mut Outbox) {
-        let Some(member) = self.members.get(id).filter(|member| member.has_joined()) else {
-            return;
-        };
-        let (number, place) = (member.room, member.place);
-        let room = &mut self.rooms[number as usize];
-        if let Some(seat) = self.seats.get_mut(id) {
-            seat.leave(room.told);
-        }
-        room.ignoring -= usize::from(member.ignores_some());
-        if let Some(moved) = room.leave(place)
-            && let Some(moved) = self.members.get_mut(moved)
-        {
-            moved.place = place;
-        }
-        let count = room.members().len();
-        let ends = count == 0 && &*room.name != LOBBY;
-        let after = (!ends).then_some(count);
-        self.ranking.change(&room.name, Some(count + 1), after);
-        if ends {
-            self.dissolve_queue(number, out);
-            let room = self.rooms.remove(number as usize);
-            self.room_by_name.remove(&room.name);
+            None => Ok(()),
         }
     }
 
@@ -454,8 +398,15 @@ impl Chat {
         if !self.note_leave(id, why, out) {
             return self.forget(id, out);
         }
+        let number = self.numbers.of(id);
+        if self.replica.is_some() && farewell.is_empty() {
+            // Those that leave in one turn do so in one entry.
+            self.leaving.push(number);
+            self.serve_log_soon(out);
+            return self.stay_until_read(id, out);
+        }
         let leave = Body::Leave {
-            members: Cow::Borrowed(&[self.numbers.of(id)]),
+            members: Cow::Borrowed(&[number]),
             farewell,
         };
         if !self.append(leave, out) {
@@ -559,6 +510,7 @@ impl Protocol for Chat {
                 room: Some(room), ..
             }) => self.call_up(*room, out),
             None if member.is_reading() => self.show_more(id, out),
+            _ if self.replica.is_some() && !member.has_joined() => self.has_waited(id, out),
             None if !member.has_joined() => self.out_of_patience(id, out),
             _ => self.go_on(id, None, out),
         }
@@ -588,6 +540,10 @@ impl Protocol for Chat {
             self.serve_log(out);
         }
         self.operator.gets_up(out);
+        if self.replica.is_some() {
+            self.append(Body::Stop, out);
+            self.log.stop(out);
+        }
     }
 
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {

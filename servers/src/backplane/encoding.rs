@@ -141,9 +141,15 @@ fn put_body(out: &mut Vec<u8>, body: &Body<'_>) {
                 put_bytes(out, text);
             }
         }
-        Body::Whisper { member, to, text } => {
+        Body::Whisper {
+            member,
+            name,
+            to,
+            text,
+        } => {
             out.push(kind::WHISPER);
             put_number(out, *member);
+            put_bytes(out, name.as_bytes());
             put_bytes(out, to.as_bytes());
             put_bytes(out, text);
         }
@@ -314,6 +320,7 @@ fn member_body<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Malfor
         },
         kind::WHISPER => Body::Whisper {
             member: reader.number()?,
+            name: reader.text()?,
             to: reader.text()?,
             text: reader.bytes()?,
         },
@@ -525,6 +532,7 @@ mod tests {
             line(Manner::Act),
             Body::Whisper {
                 member: 4,
+                name: "alice",
                 to: "bob",
                 text,
             },

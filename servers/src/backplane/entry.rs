@@ -234,6 +234,8 @@ pub enum Body<'a> {
     Whisper {
         /// The author.
         member: u64,
+        /// Its name when it wrote the text, as in a line.
+        name: &'a str,
         /// The fold of the other's name.
         to: &'a str,
         /// The text.

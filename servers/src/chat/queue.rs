@@ -31,7 +31,7 @@ impl Chat {
             Command::Msg { to, .. } => {
                 let other = self.names.get(to)?;
                 let target = self.members.get(other)?;
-                (other != id && !self.ignores(other, id)).then_some(target.room)
+                (other != id && !self.ignores(other, member.name())).then_some(target.room)
             }
             _ => None,
         }
