@@ -120,10 +120,11 @@ use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
 
-/// Tags of the operator's terminal. The log's connections have [`sharing::LOG`], those of members
+/// Tags of the operator's terminal, and of the log's two connections; every other connection is tagged
 /// [`CLIENT`].
 const STDIN: u64 = 1;
 const STDOUT: u64 = 2;
+const LOG: [u64; 2] = [3, 4];
 
 /// The room that every member enters first.
 const LOBBY: &str = "lobby";
@@ -654,7 +655,7 @@ impl Server for Chat {
             log::info!("history: the last {lines} lines of a room, {most} KiB of them at the most");
         }
         self.bounds.adjust(&self.settings, limits);
-        limits.own_tags.extend(sharing::LOG);
+        limits.own_tags.extend(LOG);
         self.absences = Absences::new(limits);
     }
 
