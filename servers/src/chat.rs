@@ -29,7 +29,8 @@
 //! | `applying.rs`, `judging.rs` | what happens when an entry of the log is read |
 //! | `sharing.rs` | the log of several servers, in Redis |
 //! | `numbers.rs` | the members in the log |
-//! | `room.rs`, `history.rs`, `member.rs` | the state of rooms and members |
+//! | `others.rs`, `syncing.rs`, `outage.rs` | the members of other servers; when the log is lost, or out of reach |
+//! | `rooms.rs`, `room.rs`, `history.rs`, `member.rs` | rooms and their members |
 //! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
 //! | `returning.rs`, `absences.rs`, `members.rs` | a page that has lost its connection, and comes back |
@@ -63,16 +64,20 @@ mod numbers;
 mod operator;
 mod operator_commands;
 mod options;
+mod others;
+mod outage;
 mod pace;
 mod queue;
 mod ranking;
 mod reading;
 mod returning;
 mod room;
+mod rooms;
 mod seat;
 mod service;
 mod settings;
 mod sharing;
+mod syncing;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -81,21 +86,19 @@ mod transcript;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeloop_reactor::{
     Address, Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog,
+    Waker,
 };
 use slab::Slab;
 
 use self::absences::Absences;
 use self::addresses::Addresses;
-use self::bans::Bans;
 use self::bounds::{Bounds, ENTRY};
-use self::history::Said;
 use self::ignored::IgnoredNames;
 use self::member::{Awaited, Kept, Member};
 use self::members::Members;
@@ -103,28 +106,25 @@ use self::name::{Directory, Illegal, Rules};
 use self::numbers::Numbers;
 use self::operator::Operator;
 pub(crate) use self::options::ChatCommand;
+use self::outage::{NEWCOMER_WAIT, Outage};
 use self::pace::Rates;
 use self::ranking::Ranking;
-use self::room::{Room, Step};
-use self::seat::{Seat, Token, Visit, messages};
+use self::room::Room;
+use self::seat::{Seat, Token, Visit};
 use self::service::Service;
 pub use self::settings::Settings;
+use self::settings::{LOG, STDIN, STDOUT};
 pub use self::transcript::Transcript;
 use crate::backplane::entry::{Body, Origin, Present};
 use crate::backplane::local::Local;
 use crate::backplane::log::Log;
+use crate::backplane::membership::{Bans, Refusal};
 use crate::backplane::redis::Target;
 use crate::backplane::replica::Replica;
 use crate::figures::Figure;
 use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
-
-/// Tags of the operator's terminal, and of the log's two connections; every other connection is tagged
-/// [`CLIENT`].
-const STDIN: u64 = 1;
-const STDOUT: u64 = 2;
-const LOG: [u64; 2] = [3, 4];
 
 /// The room that every member enters first.
 const LOBBY: &str = "lobby";
@@ -163,7 +163,7 @@ pub struct Chat {
     /// What is known of the other servers that read the log; `None` if there are none.
     replica: Option<Box<Replica>>,
     /// Where the log will be, until the server listens; `None`: here.
-    backplane: Option<Target>,
+    backplane: Option<(Target, usize)>,
     /// Time since 1970 when the reactor's clock was 0.
     started_at: Duration,
     /// For each member that may come back on another connection, what it has received.
@@ -183,6 +183,15 @@ pub struct Chat {
     /// Time of the last summary.
     summed_up_at: Duration,
     addresses: Addresses,
+    /// Time of the last turn in which the log was read, and bytes that were read in it.
+    read_at: Duration,
+    read_bytes: usize,
+    /// Rooms that are behind on this server, of which other servers were told.
+    behind: Vec<u32>,
+    /// Numbers of members that leave in this turn, if there is a replica.
+    leaving: Vec<u64>,
+    outage: Outage,
+    /// The bans, if there is no replica that has them.
     bans: Bans,
     operator: Operator,
     transcript: Option<Transcript>,
@@ -209,6 +218,11 @@ impl Chat {
             bounds,
             motd: reading::message(settings.motd.as_deref().unwrap_or_default()),
             addresses: Addresses::new(settings.operator),
+            read_at: Duration::ZERO,
+            read_bytes: 0,
+            behind: Vec::new(),
+            leaving: Vec::new(),
+            outage: Outage::default(),
             bans: Bans::default(),
             settings,
             name_rules,
@@ -245,7 +259,11 @@ impl Chat {
     /// the run of this server; `name`: its name, for people.
     pub(crate) fn share(&mut self, log: Box<dyn Log>, me: Origin, name: &str) {
         self.log = log;
+        // The operators of the other servers may ban any address.
+        self.addresses = Addresses::new(true);
         self.replica = Some(Box::new(Replica::new(me, name)));
+        // Another server's operator may ban them.
+        self.addresses = Addresses::new(true);
     }
 
     /// Reads the message of the day again, if it came from a file. On an error the old one stays.
@@ -259,9 +277,22 @@ impl Chat {
         }
     }
 
+    /// The time since 1970. Transcripts go by the clock of the system; without one, a clock of the reactor
+    /// that costs no system call does.
+    fn clock(&self, out: &Outbox) -> Duration {
+        let system = || SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let system = self.transcript.as_ref().and_then(|_| system());
+        system.unwrap_or(self.started_at + out.now())
+    }
+
+    fn millis(&self, out: &Outbox) -> u64 {
+        self.clock(out).as_millis() as u64
+    }
+
     /// Does what is due about once a second.
     fn look_after(&mut self, out: &mut Outbox) {
         self.sum_up(out);
+        self.tell_all_behind(out);
         self.miss_the_absent(out);
         self.tell_operator_what_is_missing(out);
         if let Some(transcript) = &mut self.transcript {
@@ -310,6 +341,7 @@ impl Chat {
             && let Some(member) = self.members.get_mut(id)
         {
             member.extra_mut().awaits = Some(Awaited::Join);
+            out.set_timer(id, NEWCOMER_WAIT);
         }
     }
 
@@ -349,7 +381,8 @@ impl Chat {
         out: &mut Outbox,
     ) -> Result<Cow<'a, str>, Illegal> {
         let name = self.name_rules.legal(line)?;
-        self.check_claim(&name, id, address, out).map(|()| name)
+        self.check_claim(&name, id, address, out)?;
+        Ok(name)
     }
 
     /// Checks that member `id` may have a legal name.
@@ -359,98 +392,16 @@ impl Chat {
         id: ConnId,
         address: Option<IpAddr>,
         out: &mut Outbox,
-    ) -> Result<(), Illegal> {
-        let fold = self.name_rules.fold(name);
-        out.charge(self.bans.len() * ENTRY);
-        if self.bans.hold(&fold, address, out.now()) {
-            return Err(Illegal::Banned);
+    ) -> Result<(), Refusal> {
+        if self.is_banned(name, address, out) {
+            return Err(Refusal::Banned);
         }
-        self.names.check(name, Some(id))
-    }
-
-    /// Moves a member into a room, and sends it the names of the members there and the last lines.
-    fn enter(&mut self, id: ConnId, name: &str, out: &mut Outbox) {
-        let number = self.room(name);
-        let room = &mut self.rooms[number as usize];
-        self.page.clear();
-        if room.members().is_empty() {
-            self.page.extend_from_slice(b"* The room is empty");
-        } else {
-            self.page.extend_from_slice(b"* The room contains: ");
-            let listed = room.list(&self.members, self.settings.plain, &mut self.page);
-            out.charge(listed * ENTRY);
-        }
-        self.page.push(b'\n');
-        let hearer = self.members.get(id).filter(|member| member.ignores_some());
-        let ignores = |author: &str| {
-            let number = self.ignored.number(&self.name_rules.fold(author))?;
-            hearer?.ignores(number)
-        };
-        let is_heard = |said: &&Said| hearer.is_none() || ignores(said.author()).is_none();
-        if hearer.is_some() {
-            out.charge(room.history.lines().len() * ENTRY);
-        }
-        let now = self.started_at + out.now();
-        for said in room.history.lines().filter(is_heard) {
-            let age = text::age(now.saturating_sub(Duration::from_millis(said.at.millis)));
-            let _ = write!(self.page, "* {age} ");
-            self.page.extend_from_slice(&said.line);
-        }
-        let (place, told) = (room.enter(id), room.told);
-        let count = room.members().len();
-        self.ranking
-            .change(&room.name, Some(count - 1), Some(count));
-        if let Some(member) = self.members.get_mut(id) {
-            (member.room, member.place) = (number, place);
-            room.ignoring += usize::from(member.ignores_some());
-            if member.is_above() {
-                room.gate.rise();
+        self.names.check(name, Some(id))?;
+        match &self.replica {
+            Some(replica) => {
+                replica.check(&self.name_rules.forms(name).lent(), self.numbers.of(id))
             }
-        }
-        self.answer(id, out);
-        if let Some(seat) = self.seats.get_mut(id) {
-            // The history follows the list of names, which is one message.
-            seat.enter(told, messages(&self.page) - 1);
-        }
-        self.announce(id, Step::In, b"", out);
-    }
-
-    /// The number of the room with this name. A missing room is created.
-    fn room(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.room_by_name.get(name) {
-            return number;
-        }
-        let number = self.rooms.insert(Room::new(name)) as u32;
-        self.room_by_name.insert(name, number);
-        let room = &self.rooms[number as usize];
-        self.ranking.change(&room.name, None, Some(0));
-        number
-    }
-
-    /// Takes a member out of its room. A room ends with its last member, except for the lobby.
-    fn leave(&mut self, id: ConnId, out: &mut Outbox) {
-        let Some(member) = self.members.get(id).filter(|member| member.has_joined()) else {
-            return;
-        };
-        let (number, place) = (member.room, member.place);
-        let room = &mut self.rooms[number as usize];
-        if let Some(seat) = self.seats.get_mut(id) {
-            seat.leave(room.told);
-        }
-        room.ignoring -= usize::from(member.ignores_some());
-        if let Some(moved) = room.leave(place)
-            && let Some(moved) = self.members.get_mut(moved)
-        {
-            moved.place = place;
-        }
-        let count = room.members().len();
-        let ends = count == 0 && &*room.name != LOBBY;
-        let after = (!ends).then_some(count);
-        self.ranking.change(&room.name, Some(count + 1), after);
-        if ends {
-            self.dissolve_queue(number, out);
-            let room = self.rooms.remove(number as usize);
-            self.room_by_name.remove(&room.name);
+            None => Ok(()),
         }
     }
 
@@ -464,8 +415,15 @@ impl Chat {
         if !self.note_leave(id, why, out) {
             return self.forget(id, out);
         }
+        let number = self.numbers.of(id);
+        if self.replica.is_some() && farewell.is_empty() {
+            // Those that leave in one turn do so in one entry.
+            self.leaving.push(number);
+            self.serve_log_soon(out);
+            return self.stay_until_read(id, out);
+        }
         let leave = Body::Leave {
-            members: Cow::Borrowed(&[self.numbers.of(id)]),
+            members: Cow::Borrowed(&[number]),
             farewell,
         };
         if !self.append(leave, out) {
@@ -583,6 +541,7 @@ impl Protocol for Chat {
                 room: Some(room), ..
             }) => self.call_up(*room, out),
             None if member.is_reading() => self.show_more(id, out),
+            _ if self.replica.is_some() && !member.has_joined() => self.has_waited(id, out),
             None if !member.has_joined() => self.out_of_patience(id, out),
             _ => self.go_on(id, None, out),
         }
@@ -629,10 +588,12 @@ impl Protocol for Chat {
 
 impl Server for Chat {
     fn streams(&self) -> StandardStreams {
-        StandardStreams {
-            stdin: self.settings.operator.then_some(STDIN),
-            stdout: self.settings.operator.then_some(STDOUT),
-        }
+        self.settings.streams()
+    }
+
+    fn on_start(&mut self, waker: Waker, out: &mut Outbox) {
+        self.log.wake_with(waker);
+        self.serve_log(out);
     }
 
     fn on_redraw(&mut self, out: &mut Outbox) {
@@ -654,6 +615,7 @@ impl Server for Chat {
             let most = history::BYTES_MAX / 1024;
             log::info!("history: the last {lines} lines of a room, {most} KiB of them at the most");
         }
+        self.bounds.has_others = self.replica.is_some() || self.backplane.is_some();
         self.bounds.adjust(&self.settings, limits);
         limits.own_tags.extend(LOG);
         self.absences = Absences::new(limits);

@@ -234,6 +234,8 @@ pub enum Body<'a> {
     Whisper {
         /// The author.
         member: u64,
+        /// Its name when it wrote the text, as in a line.
+        name: &'a str,
         /// The fold of the other's name.
         to: &'a str,
         /// The text.
@@ -279,6 +281,12 @@ pub enum Body<'a> {
         after: Option<Position>,
         /// The names on its ignore list, as it has typed them.
         ignored: Vec<&'a str>,
+    },
+    /// A room is behind on this server: some members there do not take what they are told. For the next
+    /// two seconds all servers tell it no more than its minimum rate.
+    Behind {
+        /// The fold of the room.
+        room: &'a str,
     },
     /// A server has been silent for too long: its members leave, unless it is heard of again before this
     /// entry.

@@ -20,12 +20,11 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use self::bans::Ban;
-use self::bans::Bans;
+pub use self::bans::{Ban, Bans};
 pub use self::effect::{Effect, Refusal};
 pub use self::member::Member;
 use self::names::Names;
@@ -34,7 +33,7 @@ pub(super) use self::pieces::announcements;
 use super::entry::{Barred, Body, Entry, MemberId, Name, Origin, Position, Present, TokenDigest};
 
 /// Most servers at a time. The stream of heartbeats has room for about half as many.
-const SERVERS_MAX: usize = 64;
+pub(crate) const SERVERS_MAX: usize = 64;
 /// Most members of all servers.
 const MEMBERS_MAX: usize = 250_000;
 
@@ -66,7 +65,7 @@ struct Server {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Room {
     name: Arc<OwnedName>,
-    count: usize,
+    members: BTreeSet<MemberId>,
 }
 
 impl Membership {
@@ -152,25 +151,28 @@ impl Membership {
 
     /// The rooms with at least one member, in no order: name, number of members.
     pub fn rooms(&self) -> impl Iterator<Item = (&OwnedName, usize)> {
-        self.rooms.values().map(|room| (&*room.name, room.count))
+        let rooms = self.rooms.values();
+        rooms.map(|room| (&*room.name, room.members.len()))
     }
 
     /// The room with this fold, if it has members: name, number of members.
     #[must_use]
     pub fn room(&self, fold: &str) -> Option<(&Arc<OwnedName>, usize)> {
-        self.rooms.get(fold).map(|room| (&room.name, room.count))
+        let room = self.rooms.get(fold);
+        room.map(|room| (&room.name, room.members.len()))
     }
 
-    /// The bans, the oldest first; some may have ended.
-    #[must_use]
-    pub fn bans(&self) -> &[Ban] {
-        self.bans.all()
+    /// The members of the room with this fold, in an order that all servers have.
+    pub fn members_in(&self, fold: &str) -> impl Iterator<Item = &Member> {
+        let room = self.rooms.get(fold).into_iter();
+        room.flat_map(|room| room.members.iter())
+            .filter_map(|id| self.member(*id))
     }
 
-    /// Whether a ban holds for a name or an address at this time, in milliseconds since 1970.
+    /// The bans.
     #[must_use]
-    pub fn is_banned(&self, fold: &str, address: Option<IpAddr>, millis: u64) -> bool {
-        self.bans.hold(fold, address, millis)
+    pub fn bans(&self) -> &Bans {
+        &self.bans
     }
 
     /// The servers, in the order of their start.
@@ -313,14 +315,15 @@ impl Membership {
         if self.member(id).is_some() {
             return Err(Refusal::Same);
         }
-        if self.is_banned(present.name.fold, present.address, at.millis) {
+        let Name { fold, .. } = present.name;
+        if self.bans.hold(fold, present.address, at.millis) {
             return Err(Refusal::Banned);
         }
         self.check(&present.name, None)?;
         if self.count == MEMBERS_MAX {
             return Err(Refusal::Full);
         }
-        let room = self.enter(&present.room);
+        let room = self.enter(id, &present.room);
         let member = Member {
             id,
             name: OwnedName::from(present.name),
@@ -344,7 +347,7 @@ impl Membership {
     fn remove(&mut self, id: MemberId) -> Option<Member> {
         let member = self.server_mut(id.origin)?.members.remove(&id.number)?;
         self.names.remove(&member.name.lent());
-        self.leave(&member.room);
+        self.leave(id, &member.room);
         self.count -= 1;
         Some(member)
     }
@@ -366,26 +369,26 @@ impl Membership {
             .collect()
     }
 
-    /// Counts one more member of a room, and returns the name of the room.
-    fn enter(&mut self, name: &Name<'_>) -> Arc<OwnedName> {
+    /// Adds a member to a room, and returns the name of the room.
+    fn enter(&mut self, id: MemberId, name: &Name<'_>) -> Arc<OwnedName> {
         if let Some(room) = self.rooms.get_mut(name.fold) {
-            room.count += 1;
+            room.members.insert(id);
             return Arc::clone(&room.name);
         }
         let room = Room {
             name: Arc::new(OwnedName::from(*name)),
-            count: 1,
+            members: BTreeSet::from([id]),
         };
         let name = Arc::clone(&room.name);
         self.rooms.insert(&name.lent(), room);
         name
     }
 
-    /// Counts one member of a room less. A room ends with its last member.
-    fn leave(&mut self, name: &OwnedName) {
+    /// Takes a member out of a room. A room ends with its last member.
+    fn leave(&mut self, id: MemberId, name: &OwnedName) {
         if let Some(room) = self.rooms.get_mut(&name.fold) {
-            room.count -= 1;
-            if room.count == 0 {
+            room.members.remove(&id);
+            if room.members.is_empty() {
                 self.rooms.remove(&name.lent());
             }
         }
@@ -401,8 +404,8 @@ impl Membership {
                 .check(room, |_| false)
                 .map_err(|_| Refusal::Alike)?;
         }
-        self.leave(&from);
-        let to = self.enter(room);
+        self.leave(id, &from);
+        let to = self.enter(id, room);
         if let Some(member) = self.member_mut(id) {
             member.room = to;
         }
@@ -414,7 +417,7 @@ impl Membership {
         if former.lent() == *name {
             return Err(Refusal::Same);
         }
-        if self.is_banned(name.fold, None, at.millis) {
+        if self.bans.hold(name.fold, None, at.millis) {
             return Err(Refusal::Banned);
         }
         self.check(name, Some(id))?;
@@ -437,13 +440,14 @@ impl Membership {
                 if *is_kick && bearer.is_none() {
                     return Err(Refusal::Nobody);
                 }
+                let shown = bearer.map(|bearer| bearer.name.clone());
                 let (bearer, address) = (
                     bearer.map(|bearer| bearer.id),
                     bearer.and_then(|bearer| bearer.address),
                 );
                 let until = millis.map(|millis| entry.at.millis.saturating_add(millis));
                 let ban = Barred {
-                    name: *name,
+                    name: shown.as_ref().map_or(*name, OwnedName::lent),
                     address,
                     until,
                 };
@@ -451,11 +455,10 @@ impl Membership {
                 let left = bearer.and_then(|bearer| self.remove(bearer));
                 Ok(Effect::Left(left.into_iter().collect()))
             }
-            Body::Unban { name } => self
-                .bans
-                .lift(name)
-                .then_some(Effect::Nothing)
-                .ok_or(Refusal::Nobody),
+            Body::Unban { name } => {
+                let lifted = self.bans.lift(name).ok_or(Refusal::Nobody)?;
+                Ok(Effect::Unbanned(lifted.name))
+            }
             _ => Ok(Effect::Nothing),
         }
     }
@@ -472,6 +475,10 @@ impl Membership {
         let server = self.server_mut(from.origin).ok_or(Refusal::Nobody)?;
         let member = server.members.remove(&from.number).ok_or(Refusal::Nobody)?;
         self.count -= 1;
+        if let Some(room) = self.rooms.get_mut(&member.room.fold) {
+            room.members.remove(&from);
+            room.members.insert(to);
+        }
         self.insert(Member {
             id: to,
             address,

@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
 use std::time::Duration;
 
-use super::entry::{Body, Entry, Origin, Position, Stamp};
+use super::entry::{Body, Entry, MemberId, Name, Origin, Position, Stamp};
 use super::log::{Log, Read, Record};
-use super::membership::{Effect, Member, Membership, announcements};
+use super::membership::{Effect, Member, Membership, Refusal, announcements};
 use super::presence::Presence;
 
 /// Time for an answer to a request for a snapshot, in milliseconds, before the state is reset.
@@ -159,6 +159,25 @@ impl Replica {
         &self.membership
     }
 
+    /// Checks a claim of this server's member with this number, as far as the entries that were read so
+    /// far can tell; the log decides.
+    pub fn check(&self, name: &Name<'_>, number: u64) -> Result<(), Refusal> {
+        self.membership.check(name, Some(self.own_id(number)))
+    }
+
+    /// The identity of this server's member with this number.
+    #[must_use]
+    pub fn own_id(&self, number: u64) -> MemberId {
+        let origin = self.me;
+        MemberId { origin, number }
+    }
+
+    /// Whether an entry, or a member, is one of this server.
+    #[must_use]
+    pub fn is_own(&self, origin: Origin) -> bool {
+        origin == self.me
+    }
+
     /// Whether the state is known. While it is not, newcomers have to wait.
     #[must_use]
     pub fn is_synced(&self) -> bool {
@@ -196,14 +215,17 @@ impl Replica {
         self.told.pop_front()
     }
 
-    /// Appends what this server owes the others. Call it after each [`Replica::read`], or after several.
-    pub fn perform(&mut self, log: &mut dyn Log, now: Duration) {
+    /// Appends what this server owes the others, and returns whether that was anything. Call it after
+    /// each [`Replica::read`], or after several.
+    pub fn perform(&mut self, log: &mut dyn Log, now: Duration) -> bool {
+        let has_duties = !self.duties.is_empty();
         for bytes in self.duties.drain(..) {
             if let Ok(entry) = Entry::decode(Position::START, &bytes) {
                 let is_read_later = log.append(entry.body, now).is_none();
                 debug_assert!(is_read_later, "a local log has no replicas");
             }
         }
+        has_duties
     }
 
     fn owe(&mut self, body: &Body<'_>) {
@@ -297,7 +319,7 @@ impl Replica {
     fn say_again(&mut self, record: &Record, body: &Body<'_>) {
         let is_stale = matches!(
             body,
-            Body::Snapshot(_) | Body::Gone { .. } | Body::Stop | Body::Reset
+            Body::Snapshot(_) | Body::Gone { .. } | Body::Behind { .. } | Body::Stop | Body::Reset
         );
         if !is_stale && !body.is_line() && !self.has_stopped {
             self.again.push(record.bytes.to_vec());
@@ -312,7 +334,7 @@ impl Replica {
         }
         let is_missing = !self.membership.has_server(self.me) || !self.lost.is_empty();
         if is_missing && self.has_started && self.announcing == 0 {
-            let bodies = announcements(self.lost.values(), self.membership.bans());
+            let bodies = announcements(self.lost.values(), self.membership.bans().all());
             self.announcing = bodies.len();
             let stamp = Stamp {
                 origin: self.me,

@@ -3,12 +3,14 @@
 //! A command, or the end of a connection, that others are to see has two halves. The first checks what
 //! the member wants, answers it if it cannot be, and otherwise [appends](Chat::append) an entry to the
 //! log (`commands.rs`, `operator_commands.rs`, `chat.rs`). The second, here and in `judging.rs`, is what
-//! happens when that entry is read: on this server, which is the only reader of its
-//! [`Local`](crate::backplane::local::Local) log, at once.
+//! happens when that entry is read: on a server that is the only reader of its
+//! [`Local`](crate::backplane::local::Local) log, at once; otherwise the
+//! [`Replica`](crate::backplane::replica::Replica) tells what the entry means. This file is about the
+//! members that this server serves, `others.rs` about those of other servers.
 //!
 //! The second half takes from the entry what the member wanted, and everything else from the state as it
-//! is when the entry is read. So it checks a claim of a name again: entries of others may have been
-//! read meanwhile. Until its first entry is read, a newcomer's further input waits; a member that leaves
+//! is when the entry is read. So a claim of a name is decided then: entries of others may have been read
+//! meanwhile. Until its first entry is read, a newcomer's further input waits; a member that leaves
 //! has its name until its last entry is read.
 
 use std::borrow::Cow;
@@ -17,17 +19,23 @@ use std::sync::Arc;
 
 use edgeloop_reactor::{ConnId, Outbox};
 
+use super::member::Member;
+use super::name::Illegal;
 use super::room::Step;
-use super::{Chat, LOBBY, NOBODY, text};
-use crate::backplane::entry::{Body, Entry, Present};
-use crate::backplane::log::Read;
+use super::telling::Author;
+use super::{Chat, NOBODY, text};
+use crate::backplane::entry::{Body, Entry, Position, Present};
+use crate::backplane::membership::{Effect, Refusal};
+use crate::backplane::replica::Told;
 
 impl Chat {
     /// Appends an entry to the log. If the log returns it, it happens now, and the result is true.
     pub(super) fn append(&mut self, body: Body<'_>, out: &mut Outbox) -> bool {
-        let entry = self.log.append(body, self.started_at + out.now());
+        let now = self.clock(out);
+        let entry = self.log.append(body, now);
         match &entry {
-            Some(entry) => self.apply(entry, out),
+            // It was checked just now, and nothing can have come between.
+            Some(entry) => self.happen(entry, Ok(()), out),
             None => self.serve_log_soon(out),
         }
         entry.is_some()
@@ -35,30 +43,107 @@ impl Chat {
 
     /// Lets happen what can be read from the log, as far as one callback may; true if that is all.
     pub(super) fn read_log(&mut self, out: &mut Outbox) -> bool {
-        while !Chat::has_worked(out) {
-            let Some(read) = self.log.next() else {
+        let Some(mut replica) = self.replica.take() else {
+            return true;
+        };
+        // All may be for one room, which is told its allowance in one turn.
+        if self.read_at != out.now() {
+            (self.read_at, self.read_bytes) = (out.now(), 0);
+        }
+        let is_all = loop {
+            if Chat::has_worked(out) || self.read_bytes > self.bounds.allowance.at_once {
+                break false;
+            }
+            let told = replica.tell_next();
+            if told.is_none() {
+                match self.log.next() {
+                    Some(read) => replica.read(read),
+                    None => break true,
+                }
+            }
+            if let Some(Told::Entry { record, .. }) = &told {
+                self.read_bytes += record.bytes.len();
+            }
+            // What follows asks the replica for the state.
+            self.replica = Some(replica);
+            if let Some(told) = told {
+                self.hear(told, out);
+            }
+            let Some(back) = self.replica.take() else {
                 return true;
             };
-            if let Some(replica) = &mut self.replica {
-                replica.read(read.clone());
-                replica.perform(&mut *self.log, self.started_at + out.now());
-                self.serve_log_soon(out);
-            }
-            if let Read::Record(record) = read
-                && let Ok(entry) = record.entry()
-            {
-                self.apply(&entry, out);
-            }
+            replica = back;
+        };
+        let now = self.clock(out);
+        let has_appended = replica.perform(&mut *self.log, now);
+        self.replica = Some(replica);
+        if has_appended {
+            self.serve_log_soon(out);
         }
-        false
+        is_all
     }
 
-    /// What an entry is about happens.
-    fn apply(&mut self, entry: &Entry<'_>, out: &mut Outbox) {
+    fn hear(&mut self, told: Told, out: &mut Outbox) {
+        match told {
+            Told::Gap => self.tell_gap(out),
+            Told::Synced => self.compare(out),
+            Told::Entry {
+                record,
+                effect,
+                is_old,
+            } => {
+                let Ok(entry) = record.entry() else {
+                    return;
+                };
+                let is_own = self.is_own(&entry);
+                match effect {
+                    _ if is_old => self.remember(&entry, out),
+                    Some(effect) if is_own => self.happen_as_told(&entry, effect, out),
+                    Some(effect) => self.happen_elsewhere(&entry, effect, out),
+                    None => self.say_without_state(&entry, out),
+                }
+            }
+        }
+    }
+
+    fn is_own(&self, entry: &Entry<'_>) -> bool {
+        let replica = self.replica.as_ref();
+        replica.is_none_or(|replica| replica.is_own(entry.stamp.origin))
+    }
+
+    /// An entry of this server has had its effect on the state of all.
+    fn happen_as_told(&mut self, entry: &Entry<'_>, effect: Effect, out: &mut Outbox) {
+        let decision = match effect {
+            // The replica appends the entry again if its server lives, which it does.
+            Effect::Unheard if !entry.body.is_line() => return,
+            Effect::Unheard => return self.say_without_state(entry, out),
+            Effect::Announced { back, refused } => return self.announced(&back, &refused, out),
+            // The members of this server stay, and are announced again.
+            Effect::Left(_) if !matches!(entry.body, Body::Leave { .. } | Body::Ban { .. }) => {
+                return;
+            }
+            Effect::Left(ref left) if matches!(entry.body, Body::Ban { .. }) => {
+                return self.judged(entry, left, true, out);
+            }
+            // It is in the state: the join was appended twice.
+            Effect::Refused(Refusal::Same) if matches!(entry.body, Body::Join(_)) => Ok(()),
+            Effect::Refused(why) => Err(why),
+            Effect::Said(Some(target)) => return self.whispered_to(entry, target, out),
+            Effect::Unbanned(name) => {
+                return self.print(&format!("{} may come in\n", name.shown), out);
+            }
+            _ => Ok(()),
+        };
+        self.happen(entry, decision, out);
+    }
+
+    /// What an entry of this server is about happens, or is refused.
+    fn happen(&mut self, entry: &Entry<'_>, decision: Result<(), Refusal>, out: &mut Outbox) {
         match &entry.body {
             Body::Join(present) => match self.served(present.number) {
-                Some(id) => self.joined(id, present, out),
-                None => self.take_back(present.number, out),
+                Some(id) => self.joined(id, present, decision, out),
+                None if decision.is_ok() => self.take_back(present.number, out),
+                None => {}
             },
             Body::Leave { members, farewell } => {
                 for number in members.iter() {
@@ -68,13 +153,13 @@ impl Chat {
                 }
             }
             Body::Move { member, room } => {
-                if let Some(id) = self.served(*member) {
-                    self.moved(id, room.shown, out);
+                if let Some(id) = self.landed(*member) {
+                    self.moved(id, room.shown, decision, out);
                 }
             }
             Body::Rename { member, name } => {
-                if let Some(id) = self.served(*member) {
-                    self.renamed(id, name.shown, out);
+                if let Some(id) = self.landed(*member) {
+                    self.renamed(id, name.shown, decision, entry.at, out);
                 }
             }
             Body::Line {
@@ -83,35 +168,46 @@ impl Chat {
                 text,
                 ..
             } => {
-                if let Some(id) = self.served(*member) {
-                    self.said(id, *manner, text, entry.at, out);
+                if let Some(author) = self.landed(*member).and_then(|id| self.author(id))
+                    && decision.is_ok()
+                {
+                    self.said(&author, *manner, text, entry.at, out);
                 }
             }
-            Body::Whisper { member, to, text } => {
-                if let Some(id) = self.served(*member) {
-                    self.whispered(id, to, text, out);
+            Body::Whisper {
+                member, to, text, ..
+            } => {
+                if let Some(id) = self.landed(*member) {
+                    match decision {
+                        Ok(()) => self.whispered(id, to, text, out),
+                        Err(_) => self.reply(id, NOBODY, out),
+                    }
                 }
             }
-            Body::Notice { room, text } => self.proclaimed(*room, text, out),
-            Body::Ban {
-                name,
-                millis,
-                is_kick,
-            } => self.banned(name, *millis, *is_kick, out),
-            Body::Unban { name } => self.unbanned(name, out),
-            // The others are about servers, of which there is one.
+            Body::Notice { room, text } => self.proclaimed(*room, text, entry.at, true, out),
+            Body::Ban { .. } | Body::Unban { .. } => self.judge(entry, decision, out),
+            // The others are about servers.
             _ => {}
         }
     }
 
     /// The connection of the member with this number, if the member has not left.
-    fn served(&self, number: u64) -> Option<ConnId> {
+    pub(super) fn served(&self, number: u64) -> Option<ConnId> {
         let id = self.numbers.id(number);
         self.members.get(id).map(|_| id)
     }
 
+    /// As `served`, when an entry of the member was read, which it may have waited for.
+    pub(super) fn landed(&mut self, number: u64) -> Option<ConnId> {
+        let id = self.served(number)?;
+        if self.replica.is_some() {
+            self.has_landed(id);
+        }
+        Some(id)
+    }
+
     /// A newcomer has gone before its claim was read: its member leaves at once.
-    fn take_back(&mut self, number: u64, out: &mut Outbox) {
+    pub(super) fn take_back(&mut self, number: u64, out: &mut Outbox) {
         let leave = Body::Leave {
             members: Cow::Borrowed(&[number]),
             farewell: b"",
@@ -119,95 +215,152 @@ impl Chat {
         self.append(leave, out);
     }
 
-    fn joined(&mut self, id: ConnId, present: &Present<'_>, out: &mut Outbox) {
+    pub(super) fn joined(
+        &mut self,
+        id: ConnId,
+        present: &Present<'_>,
+        decision: Result<(), Refusal>,
+        out: &mut Outbox,
+    ) {
         let name = present.name.shown;
-        // Another claim may have been read first.
-        let claim = self.check_claim(name, id, present.address, out);
-        let Some(member) = self.members.get_mut(id) else {
+        let Some(member) = self
+            .members
+            .get_mut(id)
+            .filter(|member| !member.has_joined())
+        else {
             return;
         };
         let has_waited = member.has_awaited();
-        if let Err(illegal) = claim {
-            return self.refuse(id, name.as_bytes(), illegal, out);
+        if let Err(why) = decision {
+            return self.refuse(id, name.as_bytes(), why.into(), out);
         }
         member.set_name(name);
         let peer = member.take_peer();
         self.names.insert(name, id);
-        let from = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        self.note(&format!("{name} has joined from {from}"), out);
-        self.enter(id, LOBBY, out);
+        let from = peer.map(|peer| format!(" from {peer}")).unwrap_or_default();
+        self.note(&format!("{name} has joined{from}"), out);
+        self.enter(id, present.room.shown, out);
         self.show_motd(id, out);
         if has_waited {
+            out.clear_timer(id);
             self.go_on(id, None, out);
         }
     }
 
     pub(super) fn left(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
-        self.announce(id, Step::Out, farewell, out);
+        let author = self.author(id);
+        if let Some(author) = author.filter(|author| !author.name.is_empty()) {
+            self.announce(&author, Step::Out, farewell, out);
+        }
         self.forget(id, out);
     }
 
-    fn moved(&mut self, id: ConnId, room: &str, out: &mut Outbox) {
-        if let Err(told) = self.check_move(id, room) {
+    pub(super) fn moved(
+        &mut self,
+        id: ConnId,
+        room: &str,
+        decision: Result<(), Refusal>,
+        out: &mut Outbox,
+    ) {
+        if let Err(why) = decision {
+            let told = self.move_refused(id, why);
             return self.reply(id, &told, out);
         }
-        // The first member of a room decides how its name is spelt.
-        let room = match self.room_by_name.get(room) {
-            Some(number) => Arc::clone(&self.rooms[number as usize].name),
-            None => room.into(),
+        let Some(author) = self.author(id) else {
+            return;
         };
-        self.announce(id, Step::Out, b"", out);
+        let room = self.spelling(room);
+        self.announce(&author, Step::Out, b"", out);
         self.leave(id, out);
         self.reply(id, &format!("you are in {room} now"), out);
         self.enter(id, &room, out);
     }
 
-    /// A member has said something to the one whose name has this fold.
+    /// Without other servers: a member has said something to the one whose name has this fold.
     fn whispered(&mut self, id: ConnId, to: &str, words: &[u8], out: &mut Outbox) {
         let other = self.names.folded(to);
         let target = other.and_then(|other| self.members.get(other));
-        let (Some(member), Some(other), Some(target)) = (self.members.get(id), other, target)
-        else {
+        let (Some(from), Some(other), Some(target)) = (self.author(id), other, target) else {
             return self.reply(id, NOBODY, out);
         };
         let to = target.shared_name();
-        // The author gets the normal reply, so an ignored member does not learn that it is ignored.
-        if !self.ignores(other, id) {
-            write_whisper(&mut self.page, member.name(), "you", words);
-            out.send(other, &self.page);
-            let gate = &mut self.rooms[target.room as usize].gate;
-            gate.spend(
-                &self.bounds.allowance,
-                self.bounds.sent(self.page.len()),
-                out.now(),
-            );
-            self.count(other, 1);
+        self.hear_whisper(other, &from.name, words, out);
+        self.confirm_whisper(id, &to, words, out);
+    }
+
+    /// A whisper reaches its target, unless that ignores the author.
+    pub(super) fn hear_whisper(
+        &mut self,
+        target: ConnId,
+        from: &str,
+        words: &[u8],
+        out: &mut Outbox,
+    ) {
+        if self.ignores(target, from) {
+            return;
         }
-        write_whisper(&mut self.page, "you", &to, words);
+        write_whisper(&mut self.page, from, "you", words);
+        out.send(target, &self.page);
+        let bytes = self.bounds.sent(self.page.len());
+        let room = self.members.get(target).map(|target| target.room as usize);
+        if let Some(room) = room.and_then(|room| self.rooms.get_mut(room)) {
+            room.gate.spend(&self.bounds.allowance, bytes, out.now());
+        }
+        self.count(target, 1);
+    }
+
+    /// The author of a whisper gets the same reply whether it is ignored or not.
+    pub(super) fn confirm_whisper(&mut self, id: ConnId, to: &str, words: &[u8], out: &mut Outbox) {
+        write_whisper(&mut self.page, "you", to, words);
         self.answer(id, out);
     }
 
-    fn renamed(&mut self, id: ConnId, new: &str, out: &mut Outbox) {
-        if let Err(illegal) = self.check_claim(new, id, None, out) {
-            return self.reply(id, illegal.reason(), out);
+    pub(super) fn renamed(
+        &mut self,
+        id: ConnId,
+        new: &str,
+        decision: Result<(), Refusal>,
+        at: Position,
+        out: &mut Outbox,
+    ) {
+        if let Err(why) = decision {
+            return self.reply(id, Illegal::from(why).reason(), out);
         }
-        let number = self.ignored_number(id);
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
-        let (old, room) = (member.set_name(new), member.room);
+        let old = member.set_name(new);
         self.names.remove(&old);
         self.names.insert(new, id);
         self.note(&format!("{old} is now {new}"), out);
-        self.page.clear();
-        let _ = writeln!(self.page, "* {old} is now known as {new}");
-        self.tell_who_cares(id, number, false, out);
-        self.record(room, out);
-        self.show_step(room, false, out);
-        if let Some(number) = number {
-            self.follow(number, new, out);
+        if let Some(author) = self.author(id) {
+            self.tell_rename(&author, &old, at, out);
         }
         self.reply(id, &format!("you are now known as {new}"), out);
+    }
+
+    /// The others in the room of a member are told of its new name, which `author` has.
+    pub(super) fn tell_rename(
+        &mut self,
+        author: &Author,
+        old: &str,
+        at: Position,
+        out: &mut Outbox,
+    ) {
+        let (number, new) = (self.ignored_number(old), Arc::clone(&author.name));
+        self.page.clear();
+        let _ = writeln!(self.page, "* {old} is now known as {new}");
+        self.tell_who_cares(author, number, false, out);
+        self.record(author.room, at, out);
+        self.show_step(author.room, false, out);
+        if let Some(number) = number {
+            self.follow(number, &new, out);
+        }
+    }
+
+    /// The name of a member that this server serves and that is in a room.
+    pub(super) fn is_member(&self, id: ConnId) -> bool {
+        self.members.get(id).is_some_and(Member::has_joined)
     }
 }
 

@@ -16,6 +16,7 @@ use super::ignored::{NAMES_MAX, Toggled};
 use super::name::Illegal;
 use super::{Chat, NOBODY, ranking};
 use crate::backplane::entry::{Body, Manner};
+use crate::backplane::membership::Refusal;
 
 impl Chat {
     pub(super) fn command(&mut self, id: ConnId, command: Command<'_>, out: &mut Outbox) {
@@ -47,7 +48,7 @@ impl Chat {
             room: &room,
             text,
         };
-        self.append(line, out);
+        self.append_for(id, line, out);
     }
 
     fn help(&mut self, id: ConnId, out: &mut Outbox) {
@@ -61,24 +62,33 @@ impl Chat {
             Ok(room) => room,
             Err(illegal) => return self.reply(id, illegal.reason(), out),
         };
-        if let Err(told) = self.check_move(id, &room) {
+        if let Err(why) = self.check_move(id, &room) {
+            let told = self.move_refused(id, why);
             return self.reply(id, &told, out);
         }
         let member = self.numbers.of(id);
         let room = self.name_rules.forms(&room);
         let room = room.lent();
-        self.append(Body::Move { member, room }, out);
+        self.append_for(id, Body::Move { member, room }, out);
     }
 
-    /// Checks that a member may go to a room. The error is the reply to the member.
-    pub(super) fn check_move(&self, id: ConnId, room: &str) -> Result<(), String> {
+    /// Checks that a member may go to a room.
+    fn check_move(&self, id: ConnId, room: &str) -> Result<(), Refusal> {
         let known = self.room_by_name.get(room);
-        let is_free = self.room_by_name.check(room, known);
-        is_free.map_err(|illegal| illegal.reason().to_owned())?;
+        self.room_by_name.check(room, known)?;
         let own = self.members.get(id).map(|member| member.room);
-        match own.filter(|own| known == Some(*own)) {
-            Some(own) => Err(format!("you are in {}", self.rooms[own as usize].name)),
-            None => Ok(()),
+        match own.is_some() && known == own {
+            true => Err(Refusal::Same),
+            false => Ok(()),
+        }
+    }
+
+    /// The reply to a member that may not go to a room.
+    pub(super) fn move_refused(&self, id: ConnId, why: Refusal) -> String {
+        let own = self.members.get(id).map(|member| member.room as usize);
+        match own.and_then(|own| self.rooms.get(own)) {
+            Some(own) if why == Refusal::Same => format!("you are in {}", own.name),
+            _ => Illegal::from(why).reason().to_owned(),
         }
     }
 
@@ -93,31 +103,39 @@ impl Chat {
         let Some(member) = self.members.get(id) else {
             return;
         };
-        let room = &self.rooms[member.room as usize];
-        self.page.clear();
-        let _ = write!(self.page, "* in {} ({}): ", room.name, room.members().len());
-        let listed = room.list(&self.members, false, &mut self.page);
+        let (number, mut page) = (member.room, std::mem::take(&mut self.page));
+        page.clear();
+        page.extend_from_slice(b"* in ");
+        let listed = self.describe_room(number, &mut page);
         out.charge(listed * ENTRY);
-        self.page.push(b'\n');
+        self.page = page;
         self.answer(id, out);
     }
 
     fn whisper(&mut self, id: ConnId, to: &str, text: &[u8], out: &mut Outbox) {
-        let Some(other) = self.names.get(to) else {
+        let other = self.names.get(to);
+        if other.is_none() && !self.is_known_elsewhere(to) {
             return self.reply(id, NOBODY, out);
-        };
-        if other == id {
+        }
+        if other == Some(id) {
             return self.reply(id, "that is you", out);
         }
-        let Some(target) = self.members.get(other) else {
-            return;
-        };
-        if self.members.is_away(other) {
+        if let Some(other) = other.filter(|other| self.members.is_away(*other))
+            && let Some(target) = self.members.get(other)
+        {
             let told = format!("{} has lost its connection: try again later", target.name());
             return self.reply(id, &told, out);
         }
-        let (member, to) = (self.numbers.of(id), &self.name_rules.fold(to));
-        self.append(Body::Whisper { member, to, text }, out);
+        let Some(author) = self.members.get(id) else {
+            return;
+        };
+        let whisper = Body::Whisper {
+            member: self.numbers.of(id),
+            name: &author.shared_name(),
+            to: &self.name_rules.fold(to),
+            text,
+        };
+        self.append_for(id, whisper, out);
     }
 
     fn rename(&mut self, id: ConnId, wanted: &str, out: &mut Outbox) {
@@ -139,7 +157,7 @@ impl Chat {
         let member = self.numbers.of(id);
         let name = self.name_rules.forms(&new);
         let name = name.lent();
-        self.append(Body::Rename { member, name }, out);
+        self.append_for(id, Body::Rename { member, name }, out);
     }
 
     /// Adds the new name of a member to each ignore list that has its old name.
@@ -149,11 +167,16 @@ impl Chat {
         let ignoring: Vec<ConnId> = ignoring.map(|(id, _)| id).collect();
         out.charge(self.members.len() * ENTRY);
         let fold = self.name_rules.fold(new);
-        let names = &self.names;
+        let (names, replica) = (&self.names, &self.replica);
+        let is_elsewhere = |name: &str| {
+            let fold = self.name_rules.fold(name);
+            let state = replica.as_ref().map(|replica| replica.membership());
+            state.is_some_and(|state| state.named(&fold).is_some())
+        };
         for id in ignoring {
             if let Some(member) = self.members.get_mut(id) {
                 let mut list = member.take_ignored();
-                let is_free = |name: &str| names.get(name).is_none();
+                let is_free = |name: &str| names.get(name).is_none() && !is_elsewhere(name);
                 list.follow(old, (new, &fold), &mut self.ignored, is_free);
                 member.put_ignored(list);
             }
@@ -176,9 +199,12 @@ impl Chat {
         if other == Some(id) {
             return self.reply(id, "that is you", out);
         }
-        let other = other.and_then(|other| self.members.get(other));
-        let (name, absent) = match other {
-            Some(other) => (other.name().to_owned(), ""),
+        let known = match other.and_then(|other| self.members.get(other)) {
+            Some(other) => Some(other.name().to_owned()),
+            None => self.name_elsewhere(&name),
+        };
+        let (name, absent) = match known {
+            Some(known) => (known, ""),
             None => (name.into_owned(), " (nobody has this name now)"),
         };
         let Some(member) = self.members.get_mut(id) else {
@@ -204,11 +230,18 @@ impl Chat {
     /// A list of all members, one line for each room.
     pub(super) fn all_members(&self) -> Vec<u8> {
         let mut page = Vec::new();
-        for (_, room) in &self.rooms {
-            let _ = write!(page, "{} ({}): ", room.name, room.members().len());
-            room.list(&self.members, false, &mut page);
-            page.push(b'\n');
+        for (number, _) in &self.rooms {
+            self.describe_room(number as u32, &mut page);
         }
         page
+    }
+
+    /// Appends a room with its number of members and the first of their names, and returns how many.
+    fn describe_room(&self, number: u32, page: &mut Vec<u8>) -> usize {
+        let room = &self.rooms[number as usize];
+        let _ = write!(page, "{} ({}): ", room.name, room.count);
+        let listed = self.list(number, None, false, page);
+        page.push(b'\n');
+        listed
     }
 }

@@ -219,6 +219,9 @@ impl Chat {
             true => Command::parse(line),
             false => Command::Say(line),
         };
+        if self.waits_for_log(id, &command, out) {
+            return self.stand_by(id, line, out);
+        }
         let audience = match is_name {
             // With `--plain` each step is announced, so a newcomer waits for the lobby as a line does.
             true => self.settings.plain.then_some(LOBBY_NUMBER),

@@ -48,6 +48,10 @@ pub(super) struct Extra {
     pub(super) ended: bool,
     /// The entry of the log that the member waits for.
     pub(super) awaits: Option<Awaited>,
+    /// Number of entries of the member in the log that are not read yet.
+    pub(super) in_flight: u32,
+    /// The last outage of the log that the member was told of. It lasts no longer than what waits.
+    pub(super) outage: u32,
     ignored: IgnoreList,
     /// How often the member may change its name. It stays until the member leaves.
     renames: Bucket,
@@ -113,6 +117,7 @@ impl Extra {
             && !self.above
             && !self.ended
             && self.awaits.is_none()
+            && self.in_flight == 0
             && self.ignored.is_empty()
             && self.renames == Bucket::default()
             && self.peer.is_none()
@@ -219,6 +224,11 @@ impl Member {
         self.extra.as_mut().and_then(|extra| extra.kept.take())
     }
 
+    /// Whether an entry is to be read that the member waits for.
+    pub(super) fn is_awaiting(&self) -> bool {
+        self.extra().is_some_and(|extra| extra.awaits.is_some())
+    }
+
     /// Whether the member's leave was appended to the log.
     pub(super) fn is_leaving(&self) -> bool {
         self.extra()
@@ -229,6 +239,21 @@ impl Member {
     pub(super) fn has_awaited(&mut self) -> bool {
         let awaits = self.extra.as_mut().map(|extra| &mut extra.awaits);
         awaits.is_some_and(|awaits| awaits.take().is_some())
+    }
+
+    /// Notes that an entry of the member was read.
+    pub(super) fn land(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.in_flight = extra.in_flight.saturating_sub(1);
+        }
+        self.extra.take_if(|extra| extra.is_empty());
+    }
+
+    /// Forgets how many entries are in flight, which is not known any more.
+    pub(super) fn forget_in_flight(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.in_flight = 0;
+        }
     }
 
     /// Whether the member's stream has ended.
@@ -243,6 +268,7 @@ impl Member {
             **extra = Extra {
                 ignored: std::mem::take(&mut extra.ignored),
                 renames: extra.renames,
+                in_flight: extra.in_flight,
                 ..Extra::default()
             };
         }

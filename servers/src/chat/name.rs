@@ -18,6 +18,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_security::skeleton;
 
 use crate::backplane::entry::Name;
+use crate::backplane::membership::Refusal;
 use crate::harmless::must_be_shown;
 
 /// The longest name, in characters.
@@ -42,6 +43,19 @@ pub(super) enum Illegal {
     Taken,
     Alike,
     Banned,
+    Full,
+}
+
+impl From<Refusal> for Illegal {
+    fn from(why: Refusal) -> Illegal {
+        match why {
+            Refusal::Alike => Illegal::Alike,
+            Refusal::Banned => Illegal::Banned,
+            Refusal::Full => Illegal::Full,
+            // The other two are no answers to the claim of a name by another member.
+            Refusal::Taken | Refusal::Nobody | Refusal::Same => Illegal::Taken,
+        }
+    }
 }
 
 impl Illegal {
@@ -58,6 +72,7 @@ impl Illegal {
             Illegal::Taken => "this name is taken",
             Illegal::Alike => "this name looks like one that is taken",
             Illegal::Banned => "this name or your address is banned",
+            Illegal::Full => "there are too many members",
         }
     }
 }
@@ -239,14 +254,14 @@ impl<T: Copy + PartialEq> Directory<T> {
     }
 
     /// Checks that a name is free, or is a variant of the name that `holder` has.
-    pub(super) fn check(&self, name: &str, holder: Option<T>) -> Result<(), Illegal> {
+    pub(super) fn check(&self, name: &str, holder: Option<T>) -> Result<(), Refusal> {
         if self.get(name).is_some_and(|other| Some(other) != holder) {
-            return Err(Illegal::Taken);
+            return Err(Refusal::Taken);
         }
         let look = self.rules.look(name);
         let alike = look.and_then(|look| self.by_look.get(&*look).copied());
         match alike.is_some_and(|other| Some(other) != holder) {
-            true => Err(Illegal::Alike),
+            true => Err(Refusal::Alike),
             false => Ok(()),
         }
     }
@@ -457,9 +472,13 @@ mod tests {
             for (rules, expected) in [(ASCII, ascii), (UNICODE, unicode), (PLAIN, None)] {
                 let mut names = Directory::new(rules);
                 names.insert(one, 1);
-                assert_eq!(names.check(other, None).err(), expected, "{one} {other}");
+                assert_eq!(
+                    names.check(other, None).map_err(Illegal::from).err(),
+                    expected,
+                    "{one} {other}"
+                );
                 assert_eq!(names.check(other, Some(1)), Ok(()), "{one} {other}");
-                assert_eq!(names.check(one, None), Err(Illegal::Taken));
+                assert_eq!(names.check(one, None), Err(Refusal::Taken));
                 names.remove(one);
                 assert_eq!(names.check(other, None), Ok(()));
                 assert_eq!((names.len(), names.by_look.len()), (0, 0));

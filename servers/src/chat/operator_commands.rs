@@ -13,7 +13,7 @@ use edgeloop_reactor::{ConnId, Outbox};
 use super::bounds::OPERATOR_LINE_MAX;
 use super::command::split_word;
 use super::text::is_blank;
-use super::{Chat, NOBODY};
+use super::{Chat, NOBODY, bans};
 use crate::backplane::entry::Body;
 use crate::values::duration;
 
@@ -104,7 +104,7 @@ impl Chat {
 
     fn show_all_members(&mut self, out: &mut Outbox) {
         let mut page = self.all_members();
-        if let Some(banned) = self.bans.describe(out.now()) {
+        if let Some(banned) = bans::describe(self.bans(), self.millis(out)) {
             page.extend_from_slice(format!("banned: {banned}\n").as_bytes());
         }
         self.print(&String::from_utf8_lossy(&page), out);
@@ -120,20 +120,18 @@ impl Chat {
             Ok(name) => name,
             Err(illegal) => return self.print(&format!("{}\n", illegal.reason()), out),
         };
-        let room = self.room_by_name.get(&name);
-        let room = room.map(|number| &self.rooms[number as usize]);
-        let mut told = Vec::new();
-        if let Some(room) = room {
-            room.list(&self.members, false, &mut told);
+        let (mut told, mut count) = (Vec::new(), 0);
+        if let Some(number) = self.room_by_name.get(&name) {
+            self.list(number, None, false, &mut told);
+            count = self.rooms[number as usize].count;
         }
-        let count = room.map_or(0, |room| room.members().len());
         let told = String::from_utf8_lossy(&told);
         self.print(&format!("you speak to {name} ({count}): {told}\n"), out);
         self.operator.room = Some(name.into_owned());
     }
 
     fn kick(&mut self, name: &str, out: &mut Outbox) {
-        if self.names.get(name).is_none() {
+        if self.names.get(name).is_none() && !self.is_known_elsewhere(name) {
             return self.print(&format!("{NOBODY}\n"), out);
         }
         self.keep_out(name, Some(KICKED_FOR), true, out);
@@ -166,7 +164,7 @@ impl Chat {
 
     fn unban(&mut self, name: &str, out: &mut Outbox) {
         let fold = self.name_rules.fold(name);
-        if !self.bans.has(&fold) {
+        if !self.bans().has(&fold) {
             return self.print(&format!("{name} is not banned\n"), out);
         }
         self.append(Body::Unban { name: &fold }, out);

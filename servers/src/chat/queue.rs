@@ -31,7 +31,7 @@ impl Chat {
             Command::Msg { to, .. } => {
                 let other = self.names.get(to)?;
                 let target = self.members.get(other)?;
-                (other != id && !self.ignores(other, id)).then_some(target.room)
+                (other != id && !self.ignores(other, member.name())).then_some(target.room)
             }
             _ => None,
         }
@@ -133,7 +133,10 @@ impl Chat {
                 reading.rise(out.now());
             }
             if member.has_joined() {
-                self.rooms[member.room as usize].gate.rise();
+                let number = member.room;
+                if self.rooms[number as usize].gate.rise() {
+                    self.fall_behind(number, out);
+                }
             }
         }
     }

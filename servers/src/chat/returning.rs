@@ -74,9 +74,7 @@ impl Chat {
         let Some(member) = self.members.get(member) else {
             return true;
         };
-        let fold = self.name_rules.fold(member.name());
-        out.charge(self.bans.len() * ENTRY);
-        self.bans.hold(&fold, addresses::banned(peer), out.now())
+        self.is_banned(member.name(), addresses::banned(peer), out)
     }
 
     /// Greets a member that is back, and sends it the lines that it has missed as they were said.

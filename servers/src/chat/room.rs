@@ -14,7 +14,6 @@ use edgeloop_reactor::ConnId;
 
 use super::gate::Gate;
 use super::history::History;
-use super::members::Members;
 use super::text;
 
 /// Number of names that are listed to a member that enters, or asks; the others are counted.
@@ -48,8 +47,10 @@ impl Step {
 pub(super) struct Room {
     /// The name as the first member spelt it.
     pub(super) name: Arc<str>,
-    /// The members in no order; each of them knows its place here.
+    /// The members that this server serves, in no order; each of them knows its place here.
     members: Vec<ConnId>,
+    /// Number of members on all servers.
+    pub(super) count: usize,
     /// Number of members with an ignore list. While it is 0, a broadcast looks at no list.
     pub(super) ignoring: usize,
     /// Number of lines that all members were told: of each one in the history it is the number.
@@ -73,6 +74,7 @@ impl Room {
         Room {
             name: name.into(),
             members: Vec::new(),
+            count: 0,
             ignoring: 0,
             told: 0,
             history: History::default(),
@@ -116,28 +118,12 @@ impl Room {
         self.members.get(place as usize).copied()
     }
 
-    /// Appends the names of the members, and returns how many. Unless `all` is set, names after the
-    /// first [`LISTED_MAX`] are counted only.
-    pub(super) fn list(&self, members: &Members, all: bool, out: &mut Vec<u8>) -> usize {
-        let listed = if all { usize::MAX } else { LISTED_MAX };
-        let names = self.members.iter().filter_map(|&id| members.get(id));
-        for (index, member) in names.take(listed).enumerate() {
-            if index > 0 {
-                out.extend_from_slice(b", ");
-            }
-            out.extend_from_slice(member.name().as_bytes());
-        }
-        if let Some(more @ 1..) = self.members.len().checked_sub(listed) {
-            out.extend_from_slice(format!(", and {more} more").as_bytes());
-        }
-        self.members.len().min(listed)
-    }
-
-    /// Whether a step of a member may be announced now. If not, it joins the crowd. `line`: the
-    /// announcement, unless a summary must not contain it; `has_room`: the room's gate is open.
+    /// Whether a step of a member may be announced now. If not, it joins the crowd. `id`: its connection,
+    /// if this server serves it; `line`: the announcement, unless a summary must not contain it;
+    /// `has_room`: the room's gate is open.
     pub(super) fn may_announce(
         &mut self,
-        id: ConnId,
+        id: Option<ConnId>,
         step: Step,
         line: Option<&[u8]>,
         has_room: bool,
@@ -161,6 +147,25 @@ impl Room {
     }
 }
 
+/// Appends names, the first `most` of `count`, and returns how many. The others are counted only.
+pub(super) fn list_names<'a>(
+    names: impl Iterator<Item = &'a str>,
+    count: usize,
+    most: usize,
+    page: &mut Vec<u8>,
+) -> usize {
+    for (index, name) in names.take(most).enumerate() {
+        if index > 0 {
+            page.extend_from_slice(b", ");
+        }
+        page.extend_from_slice(name.as_bytes());
+    }
+    if let Some(more @ 1..) = count.checked_sub(most) {
+        page.extend_from_slice(format!(", and {more} more").as_bytes());
+    }
+    count.min(most)
+}
+
 /// Steps that were not announced.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
@@ -180,9 +185,9 @@ impl Crowd {
         self.steps == [0; 2]
     }
 
-    fn count(&mut self, id: ConnId, step: Step, line: Option<&[u8]>) {
+    fn count(&mut self, id: Option<ConnId>, step: Step, line: Option<&[u8]>) {
         self.steps[step as usize] += 1;
-        if step == Step::In {
+        if let Some(id) = id.filter(|_| step == Step::In) {
             self.came.insert(id, self.steps);
         }
         self.is_counted |= self.steps.iter().sum::<usize>() > TOLD_BY_NAME;
@@ -233,24 +238,24 @@ mod tests {
         let (mut told, mut announced) = (0, 0);
         for id in ids().take(2000) {
             room.enter(id);
-            if room.may_announce(id, Step::In, Some(b""), true, now) {
+            if room.may_announce(Some(id), Step::In, Some(b""), true, now) {
                 announced += 1;
                 told += room.members().len() - 1;
             }
         }
         assert!(told <= ANNOUNCED_MAX && told > ANNOUNCED_MAX * 9 / 10);
         let first = room.members()[0];
-        assert!(!room.may_announce(first, Step::Out, Some(b""), true, now));
+        assert!(!room.may_announce(Some(first), Step::Out, Some(b""), true, now));
         let later = now + 5 * WINDOW;
         assert!(
-            !room.may_announce(first, Step::Out, Some(b""), true, later),
+            !room.may_announce(Some(first), Step::Out, Some(b""), true, later),
             "the crowd is told first"
         );
         let crowd = room.take_crowd();
         assert_eq!(crowd.steps, [2000 - announced, 2]);
         assert!(room.take_crowd().is_empty());
-        assert!(room.may_announce(first, Step::In, Some(b""), true, later));
-        assert!(!room.may_announce(first, Step::Out, Some(b""), false, later));
+        assert!(room.may_announce(Some(first), Step::In, Some(b""), true, later));
+        assert!(!room.may_announce(Some(first), Step::Out, Some(b""), false, later));
     }
 
     #[test]
@@ -258,10 +263,10 @@ mod tests {
         let ids: Vec<ConnId> = ids().take(10).collect();
         let mut crowd = Crowd::default();
         for id in &ids[..8] {
-            crowd.count(*id, Step::Out, Some(b"one\n"));
+            crowd.count(Some(*id), Step::Out, Some(b"one\n"));
         }
         assert_eq!(crowd.summary_for(ids[9]), b"one\n".repeat(8));
-        crowd.count(ids[8], Step::Out, Some(b"one\n"));
+        crowd.count(Some(ids[8]), Step::Out, Some(b"one\n"));
         assert_eq!(crowd.summary_for(ids[9]), b"* 9 people have left\n");
     }
 
@@ -271,7 +276,11 @@ mod tests {
         let mut crowd = Crowd::default();
         let step = |index: usize| if index == 1 { Step::Out } else { Step::In };
         for (index, &id) in ids.iter().enumerate().take(4) {
-            crowd.count(id, step(index), Some(format!("line {index}\n").as_bytes()));
+            crowd.count(
+                Some(id),
+                step(index),
+                Some(format!("line {index}\n").as_bytes()),
+            );
         }
         let told = |crowd: &Crowd, at: usize| {
             let summary = crowd.summary_for(ids[at]);
@@ -286,7 +295,7 @@ mod tests {
             ("line 3\n".into(), String::new())
         );
         for (index, &id) in ids.iter().enumerate().skip(4) {
-            crowd.count(id, step(index), Some(b"line\n"));
+            crowd.count(Some(id), step(index), Some(b"line\n"));
         }
         let summary = "* 8 people have entered\n* 1 person has left\n";
         assert_eq!(told(&crowd, 1), summary);
@@ -301,8 +310,8 @@ mod tests {
         let mut room = Room::new("lobby");
         let now = Duration::from_secs(10);
         let place = room.enter(ids[0]);
-        room.may_announce(ids[0], Step::In, Some(b"one\n"), false, now);
-        room.may_announce(ids[1], Step::In, Some(b"two\n"), false, now);
+        room.may_announce(Some(ids[0]), Step::In, Some(b"one\n"), false, now);
+        room.may_announce(Some(ids[1]), Step::In, Some(b"two\n"), false, now);
         room.replace(ids[0], place, ids[2]);
         assert_eq!(room.members(), [ids[2]]);
         assert_eq!(room.take_crowd().summary_for(ids[2]), b"two\n");

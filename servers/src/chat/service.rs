@@ -40,12 +40,14 @@ impl Chat {
 
     /// Publishes what was appended to the log, and lets happen what can be read there.
     pub(super) fn serve_log(&mut self, out: &mut Outbox) {
+        let leaving = std::mem::take(&mut self.leaving);
+        self.take_leave_of(&leaving, out);
         self.service.log = None;
         let next = self.log.go_on(out);
         let is_read = self.read_log(out);
         // What was appended meanwhile is due in the next turn already.
         let waiting = (!is_read).then(|| out.now() + OTHERS_TURN);
-        let due = [self.service.log, next, waiting];
+        let due = [self.service.log, next, waiting, self.see_to_outage(out)];
         self.service.log = due.into_iter().flatten().min();
         self.set_service_timer(out);
     }

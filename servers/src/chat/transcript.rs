@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use humantime::format_rfc3339_seconds;
 
@@ -48,9 +48,11 @@ impl Transcript {
     }
 
     /// Appends a line, which has been made harmless and ends with a newline.
-    pub(super) fn note(&mut self, room: &str, line: &[u8]) {
-        let now = format_rfc3339_seconds(SystemTime::now()).to_string();
-        let parts = [now.as_bytes(), b" ", room.as_bytes(), b" ", line];
+    /// `millis`: its time, in milliseconds since 1970.
+    pub(super) fn note(&mut self, millis: u64, room: &str, line: &[u8]) {
+        let time = UNIX_EPOCH + Duration::from_millis(millis);
+        let time = format_rfc3339_seconds(time).to_string();
+        let parts = [time.as_bytes(), b" ", room.as_bytes(), b" ", line];
         if self.waiting.len() + parts.iter().map(|part| part.len()).sum::<usize>() > WAITING_MAX {
             return self.recorder.lose(1);
         }

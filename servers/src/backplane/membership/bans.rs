@@ -31,28 +31,37 @@ impl Ban {
         }
     }
 
-    fn holds(&self, millis: u64) -> bool {
+    /// Whether the ban holds at this time.
+    #[must_use]
+    pub fn holds(&self, millis: u64) -> bool {
         self.until.is_none_or(|until| until > millis)
     }
 }
 
 /// The bans, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bans(Vec<Ban>);
+pub struct Bans(Vec<Ban>);
 
 impl Bans {
-    pub(super) fn all(&self) -> &[Ban] {
+    /// All bans; some may have ended.
+    #[must_use]
+    pub fn all(&self) -> &[Ban] {
         &self.0
     }
 
-    pub(super) fn hold(&self, fold: &str, address: Option<IpAddr>, millis: u64) -> bool {
+    /// Whether a ban holds for a name, given by its fold, or an address at this time, in milliseconds
+    /// since 1970.
+    #[must_use]
+    pub fn hold(&self, fold: &str, address: Option<IpAddr>, millis: u64) -> bool {
         let is_meant =
             |ban: &Ban| *ban.name.fold == *fold || (address.is_some() && ban.address == address);
         self.0.iter().any(|ban| ban.holds(millis) && is_meant(ban))
     }
 
     /// Adds a ban, which replaces an earlier one of this name, and drops those that have ended.
-    pub(super) fn add(&mut self, ban: &Barred<'_>, millis: u64) -> Result<(), Refusal> {
+    ///
+    /// Errors: there are too many.
+    pub fn add(&mut self, ban: &Barred<'_>, millis: u64) -> Result<(), Refusal> {
         self.0.retain(|ban| ban.holds(millis));
         let former = self.find(ban.name.fold).map(|at| self.0.remove(at));
         if self.0.len() == MAX {
@@ -84,10 +93,15 @@ impl Bans {
         }
     }
 
-    /// Removes the ban of a name; false if there is none.
-    pub(super) fn lift(&mut self, fold: &str) -> bool {
-        let found = self.find(fold).map(|at| self.0.remove(at));
-        found.is_some()
+    /// Removes the ban of a name, given by its fold, and returns it.
+    pub fn lift(&mut self, fold: &str) -> Option<Ban> {
+        self.find(fold).map(|at| self.0.remove(at))
+    }
+
+    /// Whether a name, given by its fold, is banned.
+    #[must_use]
+    pub fn has(&self, fold: &str) -> bool {
+        self.find(fold).is_some()
     }
 
     fn find(&self, fold: &str) -> Option<usize> {

@@ -45,6 +45,8 @@ pub enum Effect {
     Moved(Arc<OwnedName>),
     /// A member has changed its name from this one.
     Renamed(OwnedName),
+    /// The ban of this name has ended.
+    Unbanned(OwnedName),
     /// Members have left: one by one, by a kick or a ban, or with their server.
     Left(Vec<Member>),
     /// A server has told its members again.

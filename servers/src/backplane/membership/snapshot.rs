@@ -73,7 +73,7 @@ impl Membership {
         };
         let is_new = self.member(id).is_none() && self.check(&present.name, None).is_ok();
         if is_new && self.count < MEMBERS_MAX {
-            let room = self.enter(&present.room);
+            let room = self.enter(id, &present.room);
             self.insert(Member {
                 id,
                 name: OwnedName::from(present.name),

@@ -286,7 +286,10 @@ fn bans_hit_names_and_addresses_on_every_server() {
     );
     assert_eq!(left(&log.append(ONE, ban("ann", None, false))), [""; 0]);
     let unban = || Body::Unban { name: "ann" };
-    assert_eq!(log.append(TWO, unban()), Effect::Nothing);
+    let Effect::Unbanned(name) = log.append(TWO, unban()) else {
+        panic!("the ban has ended");
+    };
+    assert_eq!(&*name.shown, "ann");
     assert_eq!(log.append(TWO, unban()), Effect::Refused(Refusal::Nobody));
 }
 
@@ -315,6 +318,7 @@ fn a_member_is_taken_over_once() {
     assert_eq!(log.state.named("eve").map(|member| member.id), Some(to));
     let whisper = |to| Body::Whisper {
         member: 5,
+        name: "eve",
         to,
         text: b"hi",
     };
@@ -379,7 +383,7 @@ fn a_snapshot_is_the_state_in_entries_of_bounded_size() {
     let answer = Entry::decode(of, &body).expect("an entry").body;
     log.append(ONE, answer);
     assert_eq!(log.state.request(), None);
-    let bodies = announcements(log.state.members_of(ONE), log.state.bans());
+    let bodies = announcements(log.state.members_of(ONE), log.state.bans().all());
     assert!(
         bodies
             .iter()

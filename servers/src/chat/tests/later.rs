@@ -18,36 +18,52 @@ use crate::server::{CLIENT, Server};
 pub(super) struct Later {
     is_open: Arc<AtomicBool>,
     seq: u64,
-    records: VecDeque<Record>,
+    reads: VecDeque<Read>,
 }
+
+/// The one server that reads it.
+const ORIGIN: Origin = Origin { server: 1, boot: 1 };
+/// Its first entry has the time 1 ms.
+const RESET: Stamp = Stamp {
+    origin: ORIGIN,
+    seq: 0,
+};
 
 impl Later {
     /// Makes this the log of a chat that has no members yet.
     pub(super) fn install(party: &mut Party) {
-        let log = Box::new(Later::default());
+        let mut log = Later::default();
+        log.put(RESET, &Body::Reset, Duration::from_millis(1));
+        log.reads.push_back(Read::CaughtUp);
         party.opens_log = Arc::clone(&log.is_open);
-        party.script.call(|chat, _| chat.log = log);
+        party
+            .script
+            .call(|chat, _| chat.share(Box::new(log), ORIGIN, "one"));
+        read(party);
+        assert!(party.chat().synced().is_some());
+    }
+
+    fn put(&mut self, stamp: Stamp, body: &Body<'_>, now: Duration) {
+        let at = Position {
+            millis: now.as_millis() as u64,
+            index: stamp.seq,
+        };
+        let bytes = Entry::encode(stamp, body).into();
+        self.reads.push_back(Read::Record(Record { at, bytes }));
     }
 }
 
 impl Log for Later {
     fn append<'a>(&mut self, body: Body<'a>, now: Duration) -> Option<Entry<'a>> {
         self.seq += 1;
-        let (origin, seq) = (Origin::default(), self.seq);
-        let at = Position {
-            millis: now.as_millis() as u64,
-            index: seq,
-        };
-        let bytes = Entry::encode(Stamp { origin, seq }, &body).into();
-        self.records.push_back(Record { at, bytes });
+        let (origin, seq) = (ORIGIN, self.seq);
+        self.put(Stamp { origin, seq }, &body, now);
         None
     }
 
     fn next(&mut self) -> Option<Read> {
         let is_open = self.is_open.load(Ordering::Relaxed);
-        is_open
-            .then(|| self.records.pop_front().map(Read::Record))
-            .flatten()
+        is_open.then(|| self.reads.pop_front()).flatten()
     }
 }
 
@@ -128,8 +144,7 @@ fn what_a_newcomer_says_waits_for_its_name() {
     party.sends(bob, b"bob\nhello\n");
     party.sends(bob, b"there\n/who\n");
     party.script.eof(bob);
-    // The newcomer has given a name, so it is not asked to hurry.
-    party.seconds_pass(3600);
+    party.seconds_pass(29);
     assert_eq!(party.each_hears([alice, bob]), ["", ""]);
     // The name; what had arrived with it; what came after that, and the end.
     (0..3).for_each(|_| read(&mut party));
@@ -142,6 +157,25 @@ fn what_a_newcomer_says_waits_for_its_name() {
         "* The room contains: alice\n* in lobby (2): alice, bob\n"
     );
     assert_eq!(party.script.closed(bob), Some(Closed::Eof));
+    party.check();
+}
+
+#[test]
+fn a_newcomer_that_waits_too_long_for_its_name_is_dismissed() {
+    let mut party = party();
+    let alice = join(&mut party, "alice");
+    let bob = party.connect();
+    party.says(bob, "bob");
+    party.seconds_pass(30);
+    let told = "* this server cannot reach the others: try again later\n";
+    assert_eq!(party.hears(bob), told);
+    assert_eq!(party.script.closed(bob), Some(Closed::Finished));
+    // Its claim is read, and taken back.
+    (0..2).for_each(|_| read(&mut party));
+    assert_eq!(party.hears(alice), "");
+    party.says(alice, "/who");
+    assert_eq!(party.hears(alice), "* in lobby (1): alice\n");
+    join(&mut party, "bob");
     party.check();
 }
 

@@ -1,0 +1,217 @@
+//! What was said while the state was not known, and how the chat finds itself in the state again.
+
+use std::borrow::Cow;
+
+use edgeloop_reactor::{ConnId, Outbox};
+
+use super::Chat;
+use super::judging::ALL_ROOMS;
+use super::member::{Awaited, Member};
+use super::room::Step;
+use super::telling::{Author, write_line};
+use crate::backplane::entry::{Body, Entry, MemberId, Position};
+use crate::backplane::membership::{Member as Known, Refusal};
+
+/// Numbers of members in one entry.
+const LEAVES_MAX: usize = 10_000;
+
+impl Chat {
+    /// Keeps a line that was said before this server started, for the history.
+    pub(super) fn remember(&mut self, entry: &Entry<'_>, out: &mut Outbox) {
+        let Body::Line {
+            manner,
+            name,
+            room,
+            text,
+            ..
+        } = &entry.body
+        else {
+            return;
+        };
+        if self.settings.history == 0 {
+            return;
+        }
+        out.charge(text.len());
+        let name = write_line(&mut self.page, *manner, name, text);
+        let number = self.room(room);
+        let room = &mut self.rooms[number as usize];
+        room.told += 1;
+        let limit = self.settings.history;
+        room.history
+            .keep(room.told, entry.at, &self.page, name, limit);
+    }
+
+    /// Tells a line whose author is not in the state, which may not be known, by what the line itself
+    /// says.
+    pub(super) fn say_without_state(&mut self, entry: &Entry<'_>, out: &mut Outbox) {
+        let origin = entry.stamp.origin;
+        let own = |number: u64| self.serves(MemberId { origin, number });
+        match &entry.body {
+            Body::Line {
+                member,
+                manner,
+                name,
+                room,
+                text,
+            } => {
+                let id = if own(*member) {
+                    self.landed(*member)
+                } else {
+                    None
+                };
+                let (name, room) = ((*name).into(), self.room(room));
+                self.said(&Author { id, name, room }, *manner, text, entry.at, out);
+            }
+            Body::Whisper {
+                member,
+                name,
+                to,
+                text,
+            } => {
+                let id = if own(*member) {
+                    self.landed(*member)
+                } else {
+                    None
+                };
+                if let Some(target) = self.names.folded(to) {
+                    self.hear_whisper(target, name, text, out);
+                }
+                if let Some(id) = id {
+                    self.confirm_whisper(id, to, text, out);
+                }
+            }
+            Body::Notice { room, text } => {
+                let is_own = own(0);
+                self.proclaimed(*room, text, entry.at, is_own, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lines may be missing here.
+    pub(super) fn tell_gap(&mut self, out: &mut Outbox) {
+        log::warn!("the log has a gap: lines may be missing");
+        self.page.clear();
+        self.page
+            .extend_from_slice(b"* some lines may be missing here\n");
+        let rooms: Vec<u32> = self.rooms.iter().map(|(number, _)| number as u32).collect();
+        rooms.into_iter().for_each(|room| self.tell_room(room, out));
+        let (millis, index) = (self.millis(out), 0);
+        self.record_as(ALL_ROOMS, Position { millis, index }, out);
+    }
+
+    /// The state is known, for the first time or again: compares it with the members that this server
+    /// serves.
+    pub(super) fn compare(&mut self, out: &mut Outbox) {
+        let Some(replica) = self.synced() else {
+            return;
+        };
+        let state = replica.membership();
+        let rooms: Vec<Box<str>> = state.rooms().map(|(name, _)| name.shown.clone()).collect();
+        let own = state.members_of(replica.own_id(0).origin);
+        let own: Vec<Known> = own.cloned().collect();
+        for room in &rooms {
+            self.room(room);
+        }
+        self.recount_all(out);
+        let not_served = own.iter().filter(|known| !self.is_staying(known.id.number));
+        let not_served: Vec<u64> = not_served.map(|known| known.id.number).collect();
+        self.take_leave_of(&not_served, out);
+        let ids: Vec<ConnId> = self.members.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let number = self.numbers.of(id);
+            let known = own.binary_search_by_key(&number, |known| known.id.number);
+            self.compare_member(id, known.ok().map(|at| &own[at]), out);
+        }
+    }
+
+    /// Compares a member with the one that the state knows.
+    fn compare_member(&mut self, id: ConnId, known: Option<&Known>, out: &mut Outbox) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        member.forget_in_flight();
+        let awaits = member.extra().and_then(|extra| extra.awaits);
+        let has_joined = member.has_joined();
+        match (known, awaits) {
+            (Some(known), Some(Awaited::Join)) => self.joined(id, &known.present(), Ok(()), out),
+            (None, Some(Awaited::Leave)) => self.left(id, b"", out),
+            (Some(known), None) if has_joined => {
+                let at = Position {
+                    millis: self.millis(out),
+                    index: 0,
+                };
+                if self
+                    .members
+                    .get(id)
+                    .is_some_and(|member| member.name() != &*known.name.shown)
+                {
+                    self.renamed(id, &known.name.shown, Ok(()), at, out);
+                }
+                let room = self.members.get(id).map(|member| member.room);
+                if self.room_by_name.folded(&known.room.fold) != room {
+                    self.moved(id, &known.room.shown, Ok(()), out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this server serves the member with this number, which is not about to leave.
+    fn is_staying(&self, number: u64) -> bool {
+        let member = self.served(number).and_then(|id| self.members.get(id));
+        member.is_some_and(|member| !member.is_leaving())
+    }
+
+    /// Members of the state that this server does not serve leave.
+    pub(super) fn take_leave_of(&mut self, members: &[u64], out: &mut Outbox) {
+        for members in members.chunks(LEAVES_MAX) {
+            let leave = Body::Leave {
+                members: Cow::Borrowed(members),
+                farewell: b"",
+            };
+            self.append(leave, out);
+        }
+    }
+
+    /// This server has announced its members. Those that are back and not served any more leave; those
+    /// that could not have their names are asked for others.
+    pub(super) fn announced(
+        &mut self,
+        back: &[MemberId],
+        refused: &[(u64, Refusal)],
+        out: &mut Outbox,
+    ) {
+        let back = back.iter().map(|id| id.number);
+        let not_served: Vec<u64> = back.filter(|number| !self.is_staying(*number)).collect();
+        self.take_leave_of(&not_served, out);
+        for (number, _) in refused {
+            if let Some(id) = self.served(*number).filter(|id| self.is_member(*id)) {
+                self.ask_for_another_name(id, out);
+            }
+        }
+    }
+
+    /// The name of a member has another bearer by now. Its connection is a newcomer's again.
+    fn ask_for_another_name(&mut self, id: ConnId, out: &mut Outbox) {
+        if self.members.get(id).is_some_and(Member::is_leaving) {
+            return self.left(id, b"", out);
+        }
+        let Some(author) = self.author(id) else {
+            return;
+        };
+        self.announce(&author, Step::Out, b"", out);
+        self.leave_queue(id, out);
+        self.leave(id, out);
+        self.names.remove(&author.name);
+        self.note(&format!("{} has lost its name", author.name), out);
+        if let Some(member) = self.members.get_mut(id) {
+            member.set_name("");
+        }
+        let told = "your name was taken while this server was away: choose another one";
+        self.reply(id, told, out);
+        if !self.settings.login_timeout.is_zero() {
+            out.set_timer(id, self.settings.login_timeout);
+        }
+    }
+}
