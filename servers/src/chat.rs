@@ -113,7 +113,7 @@ use self::room::Room;
 use self::seat::{Seat, Token, Visit};
 use self::service::Service;
 pub use self::settings::Settings;
-use self::settings::{STDIN, STDOUT};
+use self::settings::{LOG, STDIN, STDOUT};
 pub use self::transcript::Transcript;
 use crate::backplane::entry::{Body, Origin, Present};
 use crate::backplane::local::Local;
@@ -617,7 +617,7 @@ impl Server for Chat {
         }
         self.bounds.has_others = self.replica.is_some() || self.backplane.is_some();
         self.bounds.adjust(&self.settings, limits);
-        limits.own_tags.extend(sharing::LOG);
+        limits.own_tags.extend(LOG);
         self.absences = Absences::new(limits);
     }
 

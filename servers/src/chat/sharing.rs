@@ -11,15 +11,13 @@ use edgeloop_reactor::{Address, Outbox};
 use hmac_sha256::Hash;
 
 use super::Chat;
-use super::settings::STDOUT;
+use super::settings::LOG;
 use crate::backplane::entry::Origin;
 use crate::backplane::log::Log;
 use crate::backplane::random::Random;
 use crate::backplane::redis::{RedisLog, Target};
 use crate::figures::{Figure, Value};
 
-/// Tags of the log's two connections.
-pub(super) const LOG: [u64; 2] = [STDOUT + 1, STDOUT + 2];
 /// Entries that Redis keeps, about.
 const ENTRIES_MAX: u64 = 100_000;
 
