@@ -92,6 +92,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeloop_reactor::{
     Address, Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog,
+    Waker,
 };
 use slab::Slab;
 
@@ -112,6 +113,7 @@ use self::room::Room;
 use self::seat::{Seat, Token, Visit};
 use self::service::Service;
 pub use self::settings::Settings;
+use self::settings::{STDIN, STDOUT};
 pub use self::transcript::Transcript;
 use crate::backplane::entry::{Body, Origin, Present};
 use crate::backplane::local::Local;
@@ -123,11 +125,6 @@ use crate::figures::Figure;
 use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
-
-/// Tags of the operator's terminal. The log's connections have [`sharing::LOG`], those of members
-/// [`CLIENT`].
-const STDIN: u64 = 1;
-const STDOUT: u64 = 2;
 
 /// The room that every member enters first.
 const LOBBY: &str = "lobby";
@@ -166,7 +163,7 @@ pub struct Chat {
     /// What is known of the other servers that read the log; `None` if there are none.
     replica: Option<Box<Replica>>,
     /// Where the log will be, until the server listens; `None`: here.
-    backplane: Option<Target>,
+    backplane: Option<(Target, usize)>,
     /// Time since 1970 when the reactor's clock was 0.
     started_at: Duration,
     /// For each member that may come back on another connection, what it has received.
@@ -262,6 +259,8 @@ impl Chat {
     /// the run of this server; `name`: its name, for people.
     pub(crate) fn share(&mut self, log: Box<dyn Log>, me: Origin, name: &str) {
         self.log = log;
+        // The operators of the other servers may ban any address.
+        self.addresses = Addresses::new(true);
         self.replica = Some(Box::new(Replica::new(me, name)));
         // Another server's operator may ban them.
         self.addresses = Addresses::new(true);
@@ -594,10 +593,12 @@ impl Protocol for Chat {
 
 impl Server for Chat {
     fn streams(&self) -> StandardStreams {
-        StandardStreams {
-            stdin: self.settings.operator.then_some(STDIN),
-            stdout: self.settings.operator.then_some(STDOUT),
-        }
+        self.settings.streams()
+    }
+
+    fn on_start(&mut self, waker: Waker, out: &mut Outbox) {
+        self.log.wake_with(waker);
+        self.serve_log(out);
     }
 
     fn on_redraw(&mut self, out: &mut Outbox) {

@@ -12,6 +12,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use edgeloop_reactor::process::reason;
+use edgeloop_reactor::terminal::REDRAW_SIGNALS;
 use edgeloop_reactor::{
     ConnId, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor, Signals, Stats, TurnClock,
     TurnTimes, Waker,
@@ -19,9 +20,10 @@ use edgeloop_reactor::{
 use nix::libc::signalfd_siginfo;
 use nix::sys::signal::Signal;
 
-use super::mail::{Letter, News};
+use super::mail::{Letter, News, Started};
 use crate::logging;
 use crate::metrics::{Metrics, Numbers};
+use crate::orders::{Order, Orders};
 use crate::stderr::say;
 
 /// The tag of the signals.
@@ -34,6 +36,10 @@ pub(super) struct Supervisor {
     letters: Receiver<Letter>,
     signals: Option<ConnId>,
     wakers: Vec<Waker>,
+    /// Orders for the workers' servers.
+    orders: Orders,
+    /// Some of these servers reload files.
+    reloads: bool,
     /// Workers that have not ended.
     working: BTreeSet<usize>,
     /// Number of stop signals so far; the failure of a worker counts as one.
@@ -66,10 +72,11 @@ struct Report {
 }
 
 impl Supervisor {
-    /// Supervises workers with the numbers below `count`, which write these letters, and wakes the
-    /// scrapers when there are counters for them.
+    /// Supervises workers with the numbers below `count`, which obey these orders and write these letters,
+    /// and wakes the scrapers when there are counters for them.
     pub(super) fn new(
         count: usize,
+        orders: Orders,
         letters: Receiver<Letter>,
         grace: Duration,
         scrapers: Option<Waker>,
@@ -78,6 +85,8 @@ impl Supervisor {
             letters,
             signals: None,
             wakers: Vec::new(),
+            orders,
+            reloads: false,
             working: (0..count).collect(),
             stops: 0,
             grace,
@@ -121,14 +130,31 @@ impl Supervisor {
                 self.stop();
             }
             Signal::SIGUSR1 => self.report(true, out),
-            Signal::SIGHUP => logging::reload(false),
+            Signal::SIGHUP => {
+                logging::reload(self.reloads);
+                self.order(Order::Reload);
+            }
+            signal if REDRAW_SIGNALS.contains(&(signal as i32)) => self.order(Order::Redraw),
             _ => {}
         }
     }
 
+    fn order(&self, order: Order) {
+        self.orders.give(order);
+        self.wakers.iter().for_each(|waker| tell(waker.wake()));
+    }
+
     fn read(&mut self, Letter { from, news }: Letter, out: &mut Outbox) {
         match news {
-            News::Started(waker, clock) => {
+            News::Started(Started {
+                waker,
+                clock,
+                reloads,
+            }) => {
+                if self.orders.are_given() {
+                    tell(waker.wake());
+                }
+                self.reloads |= reloads;
                 (0..self.stops).for_each(|_| tell(waker.stop()));
                 if self.report.is_some() {
                     tell(waker.report());
