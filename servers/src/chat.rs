@@ -345,7 +345,8 @@ impl Chat {
         }
     }
 
-    /// Dismisses a newcomer whose name is not legal, or taken.
+    /// Dismisses a newcomer whose name is not legal, or taken. A member that has lost its name may try
+    /// again.
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
         let wanted = harmless(&wanted[..wanted.len().min(SHOWN_MAX)]);
         let peer = self.members.get_mut(id).and_then(Member::take_peer);
@@ -353,6 +354,10 @@ impl Chat {
         let reason = illegal.reason();
         let entry = format!("refused the name '{wanted}' from {from}: {reason}");
         self.note(&entry, out);
+        let member = self.members.get(id);
+        if illegal != Illegal::Banned && member.is_some_and(Member::has_lost_name) {
+            return self.ask_again(id, reason, out);
+        }
         self.dismiss(id, reason, out);
     }
 

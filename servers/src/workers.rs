@@ -85,10 +85,10 @@ pub(crate) fn serve<S: Server, M: FnOnce() -> S + Send + 'static>(
     ending::begin(supervisor.grace_left());
     drop(not_yet);
     // The printer's failure comes first: it is the cause of a worker's "Broken pipe".
-    let printed = printer.finish();
+    let all_printed = printer.finish();
     // A worker that has panicked has said so.
     threads.into_iter().for_each(|thread| drop(thread.join()));
-    printed.and(served).and(supervisor.result())
+    all_printed.and(served).and(supervisor.result())
 }
 
 /// The limits of each worker. Those of connections hold for all together, by the table of their places;
@@ -144,14 +144,14 @@ impl Worker {
     fn work<S: Server>(self, server: S) {
         let (mail, ending) = (self.mail.clone(), Arc::clone(&self.ending));
         let mut reactor = self.reactor(server);
-        let served = match &mut reactor {
+        let result = match &mut reactor {
             Ok(reactor) => run(reactor),
             Err(why) => Err(why.clone()),
         };
         // The last counters stay in the sum.
         let stats = reactor.as_ref().map(Reactor::stats).unwrap_or_default();
         mail.send(News::Counted(Box::new(stats)));
-        mail.send(News::Ended(served));
+        mail.send(News::Ended(result));
         drop(ending.lock());
     }
 

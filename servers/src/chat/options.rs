@@ -196,13 +196,12 @@ impl ChatCommand {
                 has_log,
                 log: SharedLog::None,
             });
-            let log = match &target {
+            let log = if let Some(target) = &target {
                 // Each chat is a server of its own there.
-                Some(target) => SharedLog::InRedis(target.clone(), index),
-                None => {
-                    let log = logs.next().ok_or("a chat has no log")?;
-                    SharedLog::InProcess(log, origin(index as u64))
-                }
+                SharedLog::InRedis(target.clone(), index)
+            } else {
+                let log = logs.next().ok_or("a chat has no log")?;
+                SharedLog::InProcess(log, origin(index as u64))
             };
             Ok(Seed { log, ..seed })
         }
