@@ -5,6 +5,7 @@ use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, 
 use log::{Level, log_enabled};
 
 use crate::logging;
+use crate::orders::{Order, Orders};
 use crate::server::{CLIENT, Server, WEB, forward};
 
 /// A protocol, and its front.
@@ -19,6 +20,8 @@ pub(crate) struct Front<P> {
     is_stopping: bool,
     /// The peers of open connections, for the log; empty if connections are not logged.
     peers: ConnMap<Peer>,
+    /// Signals that another thread has taken, for the servers of several reactors.
+    orders: Option<Orders>,
 }
 
 impl<P> Front<P> {
@@ -30,7 +33,13 @@ impl<P> Front<P> {
             served: false,
             is_stopping: false,
             peers: ConnMap::new(),
+            orders: None,
         }
+    }
+
+    /// From here on this server obeys these orders whenever it is woken.
+    pub(crate) fn obey(&mut self, orders: Orders) {
+        self.orders = Some(orders);
     }
 
     pub(crate) fn protocol(&self) -> &P {
@@ -71,7 +80,6 @@ impl<P: Server> Protocol for Front<P> {
         on_service_timer();
         on_connect_error(id: ConnId, tag: u64, why: Closed);
         on_unsent(tag: u64, datagram: Vec<u8>);
-        on_wake();
     }
 
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
@@ -121,6 +129,16 @@ impl<P: Server> Protocol for Front<P> {
     fn on_stop(&mut self, out: &mut Outbox) {
         self.is_stopping = true;
         self.protocol.on_stop(out);
+    }
+
+    fn on_wake(&mut self, out: &mut Outbox) {
+        for order in self.orders.iter_mut().flat_map(Orders::take) {
+            match order {
+                Order::Reload => self.protocol.on_reload(out),
+                Order::Redraw => self.protocol.on_redraw(out),
+            }
+        }
+        self.protocol.on_wake(out);
     }
 
     fn on_reload(&mut self, out: &mut Outbox) {

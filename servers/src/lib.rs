@@ -37,6 +37,7 @@ mod metrics;
 mod models;
 mod on_reactor;
 mod options;
+mod orders;
 mod place;
 pub mod print;
 mod recorder;

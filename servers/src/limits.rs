@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeloop_reactor::process::{open_descriptors, raise_descriptor_limit, reason};
-use edgeloop_reactor::{Limits, PerAddress};
+use edgeloop_reactor::{Limits, PerAddress, Places};
 
 use crate::options::Options;
 
@@ -34,6 +34,7 @@ pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
     Ok(Limits {
         max_connections,
         max_per_address: options.max_per_ip,
+        places: (options.workers > 1).then(|| Places::new(options.max_per_ip, max_connections)),
         high_water: options.high_water,
         max_pending: options.max_pending,
         idle_timeout: options.idle_timeout,

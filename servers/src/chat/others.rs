@@ -142,7 +142,7 @@ impl Chat {
     }
 
     /// The connection of a member, if this server serves it and it has not left.
-    fn here(&self, member: MemberId) -> Option<ConnId> {
+    pub(super) fn here(&self, member: MemberId) -> Option<ConnId> {
         match self.serves(member) {
             true => self.served(member.number),
             false => None,

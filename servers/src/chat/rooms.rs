@@ -127,10 +127,14 @@ impl Chat {
             seat.leave(room.told);
         }
         room.ignoring -= usize::from(member.ignores_some());
+        let opens = member.is_above() && room.gate.fall();
         if let Some(moved) = room.leave(place)
             && let Some(moved) = self.members.get_mut(moved)
         {
             moved.place = place;
+        }
+        if opens {
+            self.set_queue_timer(number, out);
         }
         self.recount(number, out);
     }
