@@ -259,8 +259,6 @@ impl Chat {
     /// the run of this server; `name`: its name, for people.
     pub(crate) fn share(&mut self, log: Box<dyn Log>, me: Origin, name: &str) {
         self.log = log;
-        // The operators of the other servers may ban any address.
-        self.addresses = Addresses::new(true);
         self.replica = Some(Box::new(Replica::new(me, name)));
         // Another server's operator may ban them.
         self.addresses = Addresses::new(true);
@@ -570,12 +568,12 @@ impl Protocol for Chat {
 
     fn on_stop(&mut self, out: &mut Outbox) {
         self.keep_none(out);
+        self.operator.gets_up(out);
         if self.replica.is_some() {
             self.append(Body::Stop, out);
             self.log.stop(out);
             self.serve_log(out);
         }
-        self.operator.gets_up(out);
     }
 
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {

@@ -136,6 +136,10 @@ impl Shared {
 
 impl Log for Shared {
     fn append<'a>(&mut self, body: Body<'a>, now: Duration) -> Option<Entry<'a>> {
+        if body == Body::Stop {
+            // The reactors of a process stop together, so none is left that its members could be told.
+            return None;
+        }
         self.seq += 1;
         let stamp = Stamp {
             origin: self.origin,
