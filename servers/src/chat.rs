@@ -162,7 +162,7 @@ pub struct Chat {
     log: Box<dyn Log>,
     /// What is known of the other servers that read the log; `None` if there are none.
     replica: Option<Box<Replica>>,
-    /// Where the log will be, until the server listens; `None`: here.
+    /// Where the log is once the server listens, and the number of its reactor; `None`: in this process.
     backplane: Option<(Target, usize)>,
     /// Time since 1970 when the reactor's clock was 0.
     started_at: Duration,
