@@ -94,7 +94,7 @@ enum Phase {
     },
 }
 
-type Report = Box<dyn FnMut(&Stats) + Send>;
+type Report<P> = Box<dyn FnMut(&P, &Stats, Duration) + Send>;
 
 type Callback<P> = Box<dyn FnMut(&mut P, &mut Outbox) + Send>;
 
@@ -123,7 +123,7 @@ pub struct Reactor<P> {
     spare: Spare,
     refusals: RateLimitedLog,
     shortages: RateLimitedLog,
-    report: Option<Report>,
+    report: Option<Report<P>>,
     report_every: Option<Duration>,
     nested: Option<Nested<P>>,
     turn_clock: Option<TurnClock>,
@@ -250,8 +250,13 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Calls `report` with the counters on SIGUSR1, and `every` so often if that is given.
-    pub fn report(&mut self, every: Option<Duration>, report: impl FnMut(&Stats) + Send + 'static) {
+    /// Calls `report` with the protocol, the counters and the time on the clock of
+    /// [`Outbox::now`](crate::Outbox::now) on SIGUSR1, and `every` so often if that is given.
+    pub fn report(
+        &mut self,
+        every: Option<Duration>,
+        report: impl FnMut(&P, &Stats, Duration) + Send + 'static,
+    ) {
         self.report = Some(Box::new(report));
         self.report_every = every.filter(|every| !every.is_zero());
         self.core.set_now(self.clock());
@@ -568,7 +573,8 @@ impl<P: Protocol> Reactor<P> {
     fn make_report(&mut self) {
         let stats = self.stats();
         if let Some(report) = &mut self.report {
-            report(&stats);
+            let now = Duration::from_millis(self.core.shared.now);
+            report(&self.core.voice.protocol, &stats, now);
         }
     }
 

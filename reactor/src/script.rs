@@ -136,7 +136,7 @@ impl<P: Protocol> Script<P> {
     /// there is [`Script::connected`].
     pub fn open_as(&mut self, opened: Opened) -> ConnId {
         let id = self.core.ids().take();
-        self.insert(id, opened.peer);
+        self.insert(id, opened.peer != Peer::Stream);
         self.core.opened(id, opened);
         self.settle();
         id
@@ -146,7 +146,7 @@ impl<P: Protocol> Script<P> {
     pub fn connected(&mut self, id: ConnId) {
         if let Some(tag) = self.core.promised_tag(id) {
             let opened = Opened::new(self.next_peer(), tag);
-            self.insert(id, opened.peer);
+            self.insert(id, !self.core.limits.own_tags.contains(&tag));
             self.core.connected(id, opened, id);
             self.settle();
         }
@@ -157,9 +157,9 @@ impl<P: Protocol> Script<P> {
         Peer::Inet((Ipv4Addr::LOCALHOST, 40_000 + self.opened % 20_000).into())
     }
 
-    fn insert(&mut self, id: ConnId, peer: Peer) {
+    fn insert(&mut self, id: ConnId, is_peer: bool) {
         let memory = Memory {
-            is_peer: peer != Peer::Stream,
+            is_peer,
             ..Memory::default()
         };
         // UNSURE: a read returns one chunk, so a short read does not show that the stream is

@@ -96,7 +96,7 @@ fn a_reactor_goes_to_the_thread_that_its_protocol_may_go_to() {
     alone(|| {
         let answer: fn(&Heard, &mut Outbox) = echo;
         let mut reactor = reactor(answer);
-        reactor.report(None, |_| {});
+        reactor.report(None, |_, _, _| {});
         reactor.listen_on("udp://0", 0).unwrap();
         let at = reactor.listen_on("0", 0).unwrap()[0].socket_addr().unwrap();
         let client = TcpStream::connect(at).unwrap();

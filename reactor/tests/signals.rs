@@ -167,7 +167,7 @@ fn signals_that_never_end_do_not_hold_a_turn() {
         reactor.handle_signals().unwrap();
         let (id, mut peer) = adopt_socket(&mut reactor, 0);
         let mut reports = 0;
-        reactor.report(None, move |_| {
+        reactor.report(None, move |_, _, _| {
             reports += 1;
             assert!(reports < 1_000, "the reactor does nothing else");
             // The next signal is pending before this one is handled.
@@ -190,7 +190,7 @@ fn signals_can_be_passed_on() {
         let signals = Signals::new().unwrap();
         let mut reactor = reactor(|_, _| {});
         let (counted, counts) = mpsc::channel();
-        reactor.report(None, move |stats| counted.send(*stats).unwrap());
+        reactor.report(None, move |_, stats, _| counted.send(*stats).unwrap());
         let waker = reactor.waker().unwrap();
         raise(Signal::SIGUSR1).unwrap();
         raise(Signal::SIGTERM).unwrap();

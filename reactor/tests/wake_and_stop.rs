@@ -173,7 +173,9 @@ fn a_report_is_made_when_a_waker_asks_for_it() {
         waker.report().unwrap();
         reactor.turn().unwrap();
         let (into, reports) = mpsc::channel();
-        reactor.report(None, move |stats| into.send(stats.connections).unwrap());
+        reactor.report(None, move |_, stats, _| {
+            into.send(stats.connections).unwrap()
+        });
         let (_, _peer) = adopt_socket(&mut reactor, 0);
         (0..3).for_each(|_| waker.report().unwrap());
         reactor.turn().unwrap();
@@ -203,7 +205,7 @@ fn a_waker_may_ask_for_everything_at_once() {
         let (heard, order) = mpsc::channel();
         let reported = heard.clone();
         let mut reactor = reactor(move |it, _| heard.send(format!("{it:?}")).unwrap());
-        reactor.report(None, move |_| reported.send("report".into()).unwrap());
+        reactor.report(None, move |_, _, _| reported.send("report".into()).unwrap());
         let waker = reactor.waker().unwrap();
         waker.stop().unwrap();
         waker.report().unwrap();

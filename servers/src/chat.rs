@@ -27,6 +27,7 @@
 //! | `gate.rs`, `queue.rs`, `bounds.rs` | limits on those lines, and members that wait |
 //! | `commands.rs`, `command.rs` | commands: what they do, and their syntax |
 //! | `applying.rs`, `judging.rs` | what happens when an entry of the log is read |
+//! | `sharing.rs` | the log of several servers, in Redis |
 //! | `numbers.rs` | the members in the log |
 //! | `others.rs`, `syncing.rs`, `outage.rs` | the members of other servers; when the log is lost, or out of reach |
 //! | `rooms.rs`, `room.rs`, `history.rs`, `member.rs` | rooms and their members |
@@ -75,6 +76,7 @@ mod rooms;
 mod seat;
 mod service;
 mod settings;
+mod sharing;
 mod syncing;
 mod telling;
 #[cfg(test)]
@@ -89,7 +91,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeloop_reactor::{
-    Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog, Waker,
+    Address, Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog,
+    Waker,
 };
 use slab::Slab;
 
@@ -109,14 +112,16 @@ use self::ranking::Ranking;
 use self::room::Room;
 use self::seat::{Seat, Token, Visit};
 use self::service::Service;
-use self::settings::STDOUT;
 pub use self::settings::Settings;
+use self::settings::{LOG, STDIN, STDOUT};
 pub use self::transcript::Transcript;
 use crate::backplane::entry::{Body, Origin, Present};
 use crate::backplane::local::Local;
 use crate::backplane::log::Log;
 use crate::backplane::membership::{Bans, Refusal};
+use crate::backplane::redis::Target;
 use crate::backplane::replica::Replica;
+use crate::figures::Figure;
 use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
@@ -157,6 +162,8 @@ pub struct Chat {
     log: Box<dyn Log>,
     /// What is known of the other servers that read the log; `None` if there are none.
     replica: Option<Box<Replica>>,
+    /// Where the log will be, until the server listens; `None`: here.
+    backplane: Option<(Target, usize)>,
     /// Time since 1970 when the reactor's clock was 0.
     started_at: Duration,
     /// For each member that may come back on another connection, what it has received.
@@ -176,6 +183,11 @@ pub struct Chat {
     /// Time of the last summary.
     summed_up_at: Duration,
     addresses: Addresses,
+    /// Time of the last turn in which the log was read, and bytes that were read in it.
+    read_at: Duration,
+    read_bytes: usize,
+    /// Rooms that are behind on this server, of which other servers were told.
+    behind: Vec<u32>,
     /// Numbers of members that leave in this turn, if there is a replica.
     leaving: Vec<u64>,
     outage: Outage,
@@ -206,6 +218,9 @@ impl Chat {
             bounds,
             motd: reading::message(settings.motd.as_deref().unwrap_or_default()),
             addresses: Addresses::new(settings.operator),
+            read_at: Duration::ZERO,
+            read_bytes: 0,
+            behind: Vec::new(),
             leaving: Vec::new(),
             outage: Outage::default(),
             bans: Bans::default(),
@@ -215,6 +230,7 @@ impl Chat {
             numbers: Numbers::default(),
             log: Box::new(Local::new(Origin::default())),
             replica: None,
+            backplane: None,
             started_at: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
@@ -274,6 +290,7 @@ impl Chat {
     /// Does what is due about once a second.
     fn look_after(&mut self, out: &mut Outbox) {
         self.sum_up(out);
+        self.tell_all_behind(out);
         self.miss_the_absent(out);
         self.tell_operator_what_is_missing(out);
         if let Some(transcript) = &mut self.transcript {
@@ -326,7 +343,8 @@ impl Chat {
         }
     }
 
-    /// Dismisses a newcomer whose name is not legal, or taken.
+    /// Dismisses a newcomer whose name is not legal, or taken. A member that has lost its name may try
+    /// again.
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
         let wanted = harmless(&wanted[..wanted.len().min(SHOWN_MAX)]);
         let peer = self.members.get_mut(id).and_then(Member::take_peer);
@@ -334,6 +352,10 @@ impl Chat {
         let reason = illegal.reason();
         let entry = format!("refused the name '{wanted}' from {from}: {reason}");
         self.note(&entry, out);
+        let member = self.members.get(id);
+        if illegal != Illegal::Banned && member.is_some_and(Member::has_lost_name) {
+            return self.ask_again(id, reason, out);
+        }
         self.dismiss(id, reason, out);
     }
 
@@ -463,11 +485,15 @@ impl Protocol for Chat {
         match opened.tag {
             CLIENT => self.welcome(id, opened.peer, out),
             STDOUT => self.operator.stdout = Some(id),
-            _ => self.operator.sits_down(id, out),
+            STDIN => self.operator.sits_down(id, out),
+            _ => drop(self.offer(|log, out| log.on_open(id, out), out)),
         }
     }
 
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
+        if self.offer(|log, out| log.on_data(id, &data, out), out) {
+            return;
+        }
         if Some(id) == self.operator.stdin {
             self.operate(&data, out);
         } else {
@@ -476,6 +502,9 @@ impl Protocol for Chat {
     }
 
     fn on_eof(&mut self, id: ConnId, out: &mut Outbox) {
+        if self.offer(|log, out| log.on_close(id, Closed::Eof, out), out) {
+            return out.close(id);
+        }
         if Some(id) == self.operator.stdin {
             return self.operator_has_ended(out);
         }
@@ -485,7 +514,14 @@ impl Protocol for Chat {
         self.read_end(id, out);
     }
 
+    fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, out: &mut Outbox) {
+        self.offer(|log, out| log.on_connect_error(id, tag, why, out), out);
+    }
+
     fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) {
+        if self.offer(|log, out| log.on_close(id, why, out), out) {
+            return;
+        }
         match why {
             // All connections close, and no member is left to tell.
             Closed::Shutdown => self.forget(id, out),
@@ -567,6 +603,14 @@ impl Server for Chat {
         self.operator.redraw(out);
     }
 
+    fn on_listening(&mut self, at: &[Address], out: &mut Outbox) {
+        self.begin_to_share(at, out);
+    }
+
+    fn figures(&self, now: Duration) -> Vec<Figure> {
+        self.figures_of_log(now)
+    }
+
     /// Sets the limits from the chat's own bounds: a member's pending output comes from other
     /// members, and it is their input that waits for it.
     fn adjust(&mut self, limits: &mut Limits) {
@@ -574,7 +618,9 @@ impl Server for Chat {
             let most = history::BYTES_MAX / 1024;
             log::info!("history: the last {lines} lines of a room, {most} KiB of them at the most");
         }
+        self.bounds.has_others = self.replica.is_some() || self.backplane.is_some();
         self.bounds.adjust(&self.settings, limits);
+        limits.own_tags.extend(LOG);
         self.absences = Absences::new(limits);
     }
 
@@ -604,6 +650,10 @@ impl Server for Chat {
     fn on_served(&mut self, out: &mut Outbox) {
         self.keep_none(out);
         self.operator.leave(out);
+        if self.replica.is_some() {
+            // The log's connections would keep the server.
+            out.stop();
+        }
     }
 
     fn reloads(&self) -> bool {

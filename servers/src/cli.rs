@@ -69,7 +69,7 @@ macro_rules! servers {
             }
 
             /// Options that exclude each other. An error is a message for the user.
-            pub(crate) fn check(&self) -> Result<(), &'static str> {
+            pub(crate) fn check(&self) -> Result<(), String> {
                 match self {
                     $(Server::$name(command) => check(command),)*
                 }
@@ -100,17 +100,17 @@ servers! {
     Talk(TalkCommand),
 }
 
-fn check<C: ServerCommand>(command: &C) -> Result<(), &'static str> {
+fn check<C: ServerCommand>(command: &C) -> Result<(), String> {
     command.options().check()?;
     command.check()?;
     if command.options().has_web() && !C::SPEAKS_HTTP {
-        return Err("this server has nothing for browsers: leave out http://");
+        return Err("this server has nothing for browsers: leave out http://".into());
     }
     if C::IS_ALONE && command.options().workers > 1 {
-        return Err("this server has one conversation: leave out --workers");
+        return Err("this server has one conversation: leave out --workers".into());
     }
     match C::IS_CONVERSATION {
-        true => command.options().check_conversation(),
+        true => Ok(command.options().check_conversation()?),
         false => Ok(()),
     }
 }
@@ -135,7 +135,7 @@ impl Cli {
         if let Command::Serve(server) = &cli.command
             && let Err(conflict) = server.check()
         {
-            let blame = environment::blame("edgeloop", conflict, variable);
+            let blame = environment::blame("edgeloop", &conflict, variable);
             return Err(fail(
                 ErrorKind::ArgumentConflict,
                 &format!("{conflict}{blame}"),

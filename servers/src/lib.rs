@@ -16,7 +16,7 @@
 //! | `web.rs`, `web/` | HTTP and WebSocket in front of a protocol |
 //! | `listen.rs`, `place.rs`, `limits.rs` | addresses, and what the process may use |
 //! | `screen.rs`, `terminal.rs` | a person at a terminal |
-//! | `server.rs`, `options.rs` | what servers have in common |
+//! | `server.rs`, `figures.rs`, `options.rs` | what servers have in common |
 //! | `logging.rs`, `stderr.rs`, `recorder.rs`, `ending.rs` | output besides the connections |
 
 pub mod backplane;
@@ -25,6 +25,7 @@ mod cli;
 pub mod echo;
 pub mod ending;
 pub mod environment;
+mod figures;
 mod front;
 pub mod generate;
 pub mod harmless;

@@ -30,6 +30,7 @@ pub(crate) use self::families::Clients;
 use self::process::Process;
 use self::scrapes::Scrapes;
 use self::text::Text;
+use crate::figures::Figure;
 use crate::limits::SCRAPERS;
 use crate::options::Options;
 use crate::stderr::say;
@@ -49,6 +50,7 @@ pub(crate) enum Numbers<'a> {
         stats: &'a Stats,
         turns: &'a TurnTimes,
         count: usize,
+        own: &'a [Figure],
     },
     /// Those of a server with a process or a thread for each client.
     Clients(Clients),
@@ -137,7 +139,11 @@ fn page(numbers: Numbers<'_>, process: &Process) -> String {
             stats,
             turns,
             count,
-        } => families::reactors(&mut text, stats, turns, count),
+            own,
+        } => {
+            families::reactors(&mut text, stats, turns, count);
+            families::figures(&mut text, own);
+        }
         Numbers::Clients(clients) => families::clients(&mut text, &clients),
     }
     families::process(&mut text, process);

@@ -48,17 +48,20 @@ pub(crate) fn adopt_stdout<S: Server>(
         .map_err(|error| format!("cannot use standard output: {}", reason(&error)))
 }
 
-/// Adds listening sockets to the reactor.
+/// Adds listening sockets to the reactor, and tells the server where they listen.
 pub(crate) fn serve_share<S: Server>(
     reactor: &mut Reactor<Front<S>>,
     share: Share,
 ) -> Result<(), String> {
+    let mut addresses = Vec::new();
     for (bound, tag) in share {
         let address = bound.address().clone();
         reactor
             .serve(bound, tag)
             .map_err(|error| cannot_listen(&address, &error))?;
+        addresses.push(address);
     }
+    reactor.call(|front, out| front.protocol_mut().on_listening(&addresses, out));
     Ok(())
 }
 
@@ -68,12 +71,13 @@ pub(crate) fn nest_metrics<S: Server>(
     metrics: Metrics,
 ) -> Result<(), String> {
     let clock = reactor.time_turns();
-    let nested = reactor.nest(metrics, move |metrics, front, stats, _| {
+    let nested = reactor.nest(metrics, move |metrics, front, stats, out| {
         if metrics.turn(front.is_stopping()) {
             metrics.answer(Numbers::Reactors {
                 stats,
                 turns: &clock.read(),
                 count: 1,
+                own: &front.protocol().figures(out.now()),
             });
         }
         metrics.timeout()

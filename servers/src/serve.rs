@@ -8,6 +8,7 @@ use edgeloop_reactor::terminal::REDRAW_SIGNALS;
 use edgeloop_reactor::{Outbox, Reactor};
 
 use crate::ending;
+use crate::figures::Pairs;
 use crate::front::Front;
 use crate::limits::limits;
 use crate::listen::{listen, resolve};
@@ -106,7 +107,10 @@ pub(crate) fn start_alone<S: Server>(
         .handle_signals()
         .and_then(|()| reactor.on_signals(&REDRAW_SIGNALS, redraw))
         .map_err(|error| format!("cannot handle signals: {}", reason(&error)))?;
-    reactor.report(options.stats, |stats| say(&format!("stats: {stats}")));
+    reactor.report(options.stats, |front: &Front<S>, stats, now| {
+        let own = front.protocol().figures(now);
+        say(&format!("stats: {stats}{}", Pairs(&own)));
+    });
     adopt_stdout(&mut reactor, io::stdout().as_fd().try_clone_to_owned())?;
     adopt_stdin(&mut reactor)?;
     if let Some(metrics) = metrics {

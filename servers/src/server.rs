@@ -1,10 +1,12 @@
 //! The words that servers and the code that runs them have in common.
 
 use std::io;
+use std::time::Duration;
 
 use clap::Args;
-use edgeloop_reactor::{ConnId, Limits, Opened, Outbox, Protocol, Stats, Waker};
+use edgeloop_reactor::{Address, ConnId, Limits, Opened, Outbox, Protocol, Stats, Waker};
 
+use crate::figures::Figure;
 use crate::options::Options;
 pub(crate) use crate::place::{CLIENT, WEB};
 
@@ -13,6 +15,18 @@ pub trait Server: Protocol {
     /// The standard streams that it reads or writes, as connections with these tags.
     fn streams(&self) -> StandardStreams {
         StandardStreams::default()
+    }
+
+    /// The server listens, at these addresses: the first that it hears.
+    fn on_listening(&mut self, at: &[Address], out: &mut Outbox) {
+        let _ = (at, out);
+    }
+
+    /// Figures of its own, for `--stats` and `/metrics`. `now`: the time on the clock of
+    /// [`Outbox::now`].
+    fn figures(&self, now: Duration) -> Vec<Figure> {
+        let _ = now;
+        Vec::new()
     }
 
     /// Changes the limits as the server needs them, and is the place to learn of them.
@@ -111,7 +125,7 @@ pub(crate) trait ServerCommand: Args {
     fn options(&self) -> &Options;
 
     /// Options of its own that exclude each other. An error is a message for the user.
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<(), String> {
         Ok(())
     }
 

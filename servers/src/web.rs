@@ -36,8 +36,8 @@ mod utf8;
 use std::time::Duration;
 
 use edgeloop_reactor::{
-    Closed, ConnId, ConnMap, Data, Datagram, Limits, Opened, Outbox, Protocol, RateLimitedLog,
-    Waker,
+    Address, Closed, ConnId, ConnMap, Data, Datagram, Limits, Opened, Outbox, Protocol,
+    RateLimitedLog, Waker,
 };
 
 pub use self::policy::Policy;
@@ -51,6 +51,7 @@ use self::frame::{Code, Event, Failure, push_close, push_part_header, push_pong}
 use self::lines::{LINES, SILENCE};
 use self::session::{Knock, Session};
 use self::site::{Answer, Speech};
+use crate::figures::Figure;
 use crate::server::{CLIENT, Server, StandardStreams, forward};
 
 /// The time within which the whole head of a request must come.
@@ -359,6 +360,14 @@ impl<P: Server> Protocol for Web<P> {
 impl<P: Server> Server for Web<P> {
     fn streams(&self) -> StandardStreams {
         self.protocol.streams()
+    }
+
+    fn on_listening(&mut self, at: &[Address], out: &mut Outbox) {
+        self.protocol.on_listening(at, out);
+    }
+
+    fn figures(&self, now: Duration) -> Vec<Figure> {
+        self.protocol.figures(now)
     }
 
     fn adjust(&mut self, limits: &mut Limits) {

@@ -79,16 +79,16 @@ pub(crate) fn serve<S: Server, M: FnOnce() -> S + Send + 'static>(
         reactor.nest(metrics, scrape).map_err(failed)?;
     }
     let own = Mail::new(count, &sender, &bell);
-    reactor.report(options.stats, move |_| own.send(News::ReportIsDue));
+    reactor.report(options.stats, move |_, _, _| own.send(News::ReportIsDue));
     let served = reactor.run().map_err(|error| reason(&error));
     let supervisor = reactor.protocol();
     ending::begin(supervisor.grace_left());
     drop(not_yet);
     // The printer's failure comes first: it is the cause of a worker's "Broken pipe".
-    let printed = printer.finish();
+    let all_printed = printer.finish();
     // A worker that has panicked has said so.
     threads.into_iter().for_each(|thread| drop(thread.join()));
-    printed.and(served).and(supervisor.result())
+    all_printed.and(served).and(supervisor.result())
 }
 
 /// The limits of each worker. Those of connections hold for all together, by the table of their places;
@@ -144,14 +144,14 @@ impl Worker {
     fn work<S: Server>(self, server: S) {
         let (mail, ending) = (self.mail.clone(), Arc::clone(&self.ending));
         let mut reactor = self.reactor(server);
-        let served = match &mut reactor {
+        let result = match &mut reactor {
             Ok(reactor) => run(reactor),
             Err(why) => Err(why.clone()),
         };
         // The last counters stay in the sum.
         let stats = reactor.as_ref().map(Reactor::stats).unwrap_or_default();
         mail.send(News::Counted(Box::new(stats)));
-        mail.send(News::Ended(served));
+        mail.send(News::Ended(result));
         drop(ending.lock());
     }
 
@@ -171,7 +171,7 @@ impl Worker {
             reloads: reactor.protocol().protocol().reloads(),
         }));
         let mail = self.mail;
-        reactor.report(None, move |stats| {
+        reactor.report(None, move |_, stats, _| {
             mail.send(News::Counted(Box::new(*stats)))
         });
         if let Some(stdout) = self.stdout {

@@ -241,11 +241,11 @@ fn max_per_ip() {
     let connect = |last: u8, clients: usize| -> Vec<TcpStream> {
         let client = |_| dial_from(at(last), server.tcp());
         let clients: Vec<_> = (0..clients).map(client).collect();
-        let served = |stream: &TcpStream| {
+        let is_served = |stream: &TcpStream| {
             let mut stream = stream;
             stream.write_all(b"x").is_ok() && matches!(stream.read(&mut [0]), Ok(1))
         };
-        clients.into_iter().filter(served).collect()
+        clients.into_iter().filter(is_served).collect()
     };
     let mut first = connect(2, 8);
     assert_eq!(first.len(), 8);

@@ -57,7 +57,7 @@ pub(crate) trait Stream {
     /// How a connect ended.
     fn connect_result(&mut self) -> Result<()>;
     /// Whether there is a peer at the other end, whom a timeout may end: not the user's own input
-    /// or output, which may rest for as long as the user likes.
+    /// or output, which may rest for as long as the user likes, nor a part of the program.
     fn is_peer(&self) -> bool;
     /// Bytes that arrived and were not read.
     fn unread(&self) -> Result<usize>;

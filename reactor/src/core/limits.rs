@@ -31,7 +31,7 @@ use crate::places::Places;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at one time; standard streams do not count. A connection over the limit is
+    /// Connections open at one time; standard streams and those of `own_tags` do not count. A connection over the limit is
     /// closed as soon as it is accepted, and counted as `refused_limit`. Default: no limit but the
     /// descriptors of the process, and 8 million.
     pub max_connections: usize,
@@ -51,6 +51,10 @@ pub struct Limits {
     /// the tag of the listener. Up to 4 KiB of input that has arrived by then are discarded, so that no
     /// reset destroys these bytes. Default: none.
     pub refusals: Vec<(u64, &'static str)>,
+    /// Tags of connects to what is a part of the program, as its database is. Such a connection counts as
+    /// none, in limits and counters alike, and has neither idle nor stall timeout nor queue limit, as
+    /// standard streams have none: the protocol sees to its deadlines. Default: none.
+    pub own_tags: Vec<u64>,
     /// High-water mark: bytes of pending output of one connection above which the protocol is told
     /// ([`on_high_water`](crate::Protocol::on_high_water)). Unless it overrides that, the
     /// connection is not read until no more than half of the mark is pending. Default 256 KiB.
@@ -168,6 +172,7 @@ impl Default for Limits {
             max_per_address: None,
             places: None,
             refusals: Vec::new(),
+            own_tags: Vec::new(),
             high_water: 256 * 1024,
             queue_limit: None,
             max_pending: 512 * 1024 * 1024,

@@ -80,7 +80,7 @@ counters! {
         datagrams_expired,
         /// Datagrams that the kernel dropped because the receive buffer was full.
         datagrams_missed,
-        /// Connections open now; standard streams do not count.
+        /// Connections open now; standard streams and the program's own ones do not count.
         connections,
         /// The most connections that were open at one time.
         peak,

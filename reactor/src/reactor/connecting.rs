@@ -74,7 +74,10 @@ impl<P: Protocol> Reactor<P> {
     /// Begins to connect to the first number of an address.
     fn connect_stream(&mut self, to: &Address, tag: u64, race: ConnId) -> io::Result<()> {
         let keepalive = self.core.limits.keepalive;
-        let (stream, peer, under_way) = Fd::connect(to, keepalive)?;
+        let (mut stream, peer, under_way) = Fd::connect(to, keepalive)?;
+        if self.core.limits.own_tags.contains(&tag) {
+            stream.set_own();
+        }
         let local = local_address(stream.as_fd());
         let state = match local {
             Some(_) => State::empty(),

@@ -6,7 +6,7 @@ use crate::id::{ConnId, Data};
 use crate::outbox::Outbox;
 use crate::protocol::{Closed, Datagram, Opened, Protocol};
 use crate::script::{Script, every_split};
-use crate::sources::address::Peer;
+use crate::sources::address::{Address, Peer};
 
 /// Greets each client, returns its bytes in angle brackets and relays them to the first client,
 /// and says goodbye after a second.
@@ -260,6 +260,30 @@ fn a_turn_has_64_reads_of_a_peer_that_sends_single_bytes() {
         script.settle();
         assert_eq!(script.protocol().0, if finishes { 0 } else { 100 });
     }
+}
+
+#[test]
+fn a_connection_of_the_programs_own_is_no_client() {
+    let limits = Limits {
+        own_tags: vec![7],
+        idle_timeout: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let mut script = Script::with_limits(Echo, limits);
+    let to: Address = "127.0.0.1:1".parse().expect("an address");
+    let [own, other] = [7, 8].map(|tag| script.call(|_, out| out.connect(to.clone(), tag)));
+    [own, other].iter().for_each(|id| script.connected(*id));
+    let stats = script.stats();
+    assert_eq!((stats.connected, stats.connections, stats.peak), (2, 1, 1));
+    script.advance(Duration::from_secs(10));
+    assert_eq!(script.closed(own), None);
+    assert_eq!(script.closed(other), Some(Closed::Idle));
+    script.close(own, Closed::Reset);
+    let stats = script.stats();
+    assert_eq!(
+        (stats.connections, stats.closed, stats.closed_reset),
+        (0, 1, 0)
+    );
 }
 
 #[test]

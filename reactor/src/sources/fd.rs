@@ -100,6 +100,8 @@ pub(crate) struct Fd {
     direction: Direction,
     /// Job control and hang-ups are to be minded: see the head of the file.
     is_terminal: bool,
+    /// The far end is no peer but a part of the program, as a database is.
+    is_own: bool,
 }
 
 impl Fd {
@@ -110,7 +112,13 @@ impl Fd {
             kind: Kind::Socket,
             direction: Direction::Both,
             is_terminal: false,
+            is_own: false,
         }
+    }
+
+    /// Marks a connection of the program's own (`Limits::own_tags`).
+    pub(crate) fn set_own(&mut self) {
+        self.is_own = true;
     }
 
     /// Begins a non-blocking connect(2) to the first of the address's numbers. Returns the socket,
@@ -169,6 +177,7 @@ impl Fd {
             kind,
             direction,
             is_terminal,
+            is_own: false,
         })
     }
 
@@ -330,7 +339,7 @@ impl Stream for Fd {
     }
 
     fn is_peer(&self) -> bool {
-        self.direction == Direction::Both
+        self.direction == Direction::Both && !self.is_own
     }
 
     fn unread(&self) -> Result<usize> {

@@ -97,6 +97,7 @@ mod kind {
     pub(super) const ASK: u8 = 39;
     pub(super) const SNAPSHOT: u8 = 40;
     pub(super) const RESET: u8 = 41;
+    pub(super) const BEHIND: u8 = 42;
 }
 
 fn is_member_kind(kind: u8) -> bool {
@@ -104,7 +105,7 @@ fn is_member_kind(kind: u8) -> bool {
 }
 
 fn is_server_kind(kind: u8) -> bool {
-    (kind::START..=kind::RESET).contains(&kind)
+    (kind::START..=kind::BEHIND).contains(&kind)
 }
 
 fn put_body(out: &mut Vec<u8>, body: &Body<'_>) {
@@ -222,6 +223,10 @@ fn put_server_body(out: &mut Vec<u8>, body: &Body<'_>) {
         Body::Stop => out.push(kind::STOP),
         Body::Ask => out.push(kind::ASK),
         Body::Reset => out.push(kind::RESET),
+        Body::Behind { room } => {
+            out.push(kind::BEHIND);
+            put_bytes(out, room.as_bytes());
+        }
         Body::Unknown { kind } => out.push(*kind),
         _ => unreachable!("put_body writes the bodies of members"),
     }
@@ -368,6 +373,9 @@ fn server_body<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Malfor
         kind::ASK => Body::Ask,
         kind::SNAPSHOT => Body::Snapshot(part(reader)?),
         kind::RESET => Body::Reset,
+        kind::BEHIND => Body::Behind {
+            room: reader.text()?,
+        },
         kind => Body::Unknown { kind },
     })
 }
@@ -576,6 +584,7 @@ mod tests {
                 bans: vec![ban],
             }),
             Body::Reset,
+            Body::Behind { room: "lobby" },
         ]
     }
 

@@ -282,6 +282,12 @@ pub enum Body<'a> {
         /// The names on its ignore list, as it has typed them.
         ignored: Vec<&'a str>,
     },
+    /// A room is behind on this server: some members there do not take what they are told. For the next
+    /// two seconds all servers tell it no more than its minimum rate.
+    Behind {
+        /// The fold of the room.
+        room: &'a str,
+    },
     /// A server has been silent for too long: its members leave, unless it is heard of again before this
     /// entry.
     Gone {

@@ -89,6 +89,8 @@ pub struct Health {
     /// it, or the oldest entry that was appended is not read back. That is a short while ago if all is
     /// well: compare it with a patience of seconds.
     pub paused_since: Option<Duration>,
+    /// The time, on that clock, at which the oldest entry was appended that is not read back.
+    pub unread_since: Option<Duration>,
     /// Number of entries that were appended and not read back.
     pub pending: usize,
     /// Number of connections that were made after the first ones.

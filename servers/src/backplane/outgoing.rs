@@ -48,8 +48,8 @@ struct Waiting {
     /// Its place in the log, or that of a later entry of its batch, once it is acknowledged.
     at: Option<Position>,
     bytes: Arc<[u8]>,
-    /// Time of the append, by the caller's clock.
-    since: Duration,
+    /// Time of the append, by the caller's clock; `None` until [`Outgoing::note_time`].
+    since: Option<Duration>,
 }
 
 impl Outgoing {
@@ -71,7 +71,7 @@ impl Outgoing {
     }
 
     /// Adds an entry behind the others.
-    pub(super) fn push(&mut self, body: &Body<'_>, now: Duration) {
+    pub(super) fn push(&mut self, body: &Body<'_>) {
         self.seq += 1;
         let stamp = Stamp {
             origin: self.origin,
@@ -84,8 +84,15 @@ impl Outgoing {
             is_line: body.is_line(),
             at: None,
             bytes,
-            since: now,
+            since: None,
         });
+    }
+
+    /// Tells the time, soon after entries were added.
+    pub(super) fn note_time(&mut self, now: Duration) {
+        let new = self.waiting.iter_mut().rev();
+        new.take_while(|waiting| waiting.since.is_none())
+            .for_each(|waiting| waiting.since = Some(now));
     }
 
     /// Whether there is a batch to be sent.
@@ -192,7 +199,7 @@ impl Outgoing {
 
     /// The time at which the oldest entry was appended.
     pub(super) fn since(&self) -> Option<Duration> {
-        self.waiting.front().map(|waiting| waiting.since)
+        self.waiting.front()?.since
     }
 }
 
@@ -204,7 +211,7 @@ mod tests {
 
     fn with(count: usize) -> Outgoing {
         let mut outgoing = Outgoing::new(ORIGIN);
-        (0..count).for_each(|_| outgoing.push(&Body::Stop, Duration::ZERO));
+        (0..count).for_each(|_| outgoing.push(&Body::Stop));
         outgoing
     }
 
@@ -231,7 +238,7 @@ mod tests {
     fn a_batch_follows_when_the_last_one_is_acknowledged() {
         let mut outgoing = with(2);
         assert_eq!(sent(&mut outgoing), [1, 2]);
-        outgoing.push(&Body::Stop, Duration::ZERO);
+        outgoing.push(&Body::Stop);
         assert!(!outgoing.is_ready());
         outgoing.acknowledged(Position::START);
         assert_eq!(outgoing.len(), 3, "none was read back");
@@ -239,7 +246,7 @@ mod tests {
         assert_eq!(read_back(&mut outgoing, 1), 0);
         // It is read back before its acknowledgement; the second was trimmed.
         assert_eq!(read_back(&mut outgoing, 3), 1);
-        outgoing.push(&Body::Stop, Duration::ZERO);
+        outgoing.push(&Body::Stop);
         assert!(
             !outgoing.is_ready(),
             "the acknowledgement is for the former batch"
@@ -253,7 +260,7 @@ mod tests {
         let mut outgoing = with(3);
         sent(&mut outgoing);
         outgoing.lost();
-        outgoing.push(&Body::Stop, Duration::ZERO);
+        outgoing.push(&Body::Stop);
         assert!(outgoing.is_doubtful() && !outgoing.is_ready());
         read_back(&mut outgoing, 2);
         outgoing.settled();
@@ -288,7 +295,7 @@ mod tests {
         let mut outgoing = with(2);
         sent(&mut outgoing);
         outgoing.acknowledged(at(5));
-        outgoing.push(&Body::Ask, Duration::ZERO);
+        outgoing.push(&Body::Ask);
         sent(&mut outgoing);
         outgoing.acknowledged(at(7));
         outgoing.gap();
@@ -306,7 +313,7 @@ mod tests {
                 room: None,
                 text: &vec![b'x'; bytes],
             };
-            outgoing.push(&body, Duration::ZERO);
+            outgoing.push(&body);
         }
         for expected in [&[1][..], &[2, 3], &[4]] {
             assert_eq!(sent(&mut outgoing), expected);

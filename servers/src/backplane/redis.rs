@@ -1,10 +1,7 @@
 //! The log in a Redis stream, with which several machines share a chat.
 //!
-//! [`RedisLog`] is a part of the protocol that owns it, since the reactor has one protocol for all
-//! connections. It makes two connections of its own, with two tags that the owner gives it. The owner
-//! hands it the callbacks of these ([`RedisLog::on_open`] and so on return whether they were meant for
-//! it), and calls [`RedisLog::go_on`] at the end of each callback that appends, and at the time that
-//! this returns.
+//! [`RedisLog`] makes two connections of its own, with two tags that its owner gives it: one that
+//! reads, and one that appends. The owner offers it their callbacks, as [`Log`] says.
 //!
 //! | file | subject |
 //! |---|---|
@@ -27,25 +24,41 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, ConnId, Outbox};
+use edgeloop_reactor::{Closed, ConnId, Outbox, RateLimitedLog};
 
 use self::reader::Reader;
 use self::resp::Nonsense;
 pub use self::target::Target;
 use self::writer::Writer;
 use super::entry::{Body, Entry, Origin};
-use super::log::{Log, Read};
+use super::log::{Health, Log, Read};
+use crate::harmless::harmless;
+
+/// Bytes of entries that were read and not taken, from which on no more are asked for.
+const READS_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that one of them counts besides its own.
+const OVERHEAD: usize = 64;
+/// Time after which room for more is looked for.
+const ROOM_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A log in Redis.
 #[derive(Debug)]
 pub struct RedisLog {
+    /// The address of Redis, for people.
+    place: String,
     reader: Reader,
     writer: Writer,
+    /// What was read and not taken.
     reads: VecDeque<Read>,
+    /// Bytes of `reads`.
+    bytes: usize,
     /// No entry was read since a gap.
     is_anew: bool,
     /// The time since which there is no way to read or append.
     down_since: Option<Duration>,
+    /// What the log of the server says: Redis can be used, or cannot; `None`: nothing yet.
+    told_well: Option<bool>,
+    losses: RateLimitedLog,
     is_stopping: bool,
     now: Duration,
 }
@@ -57,169 +70,53 @@ impl RedisLog {
     #[must_use]
     pub fn new(target: &Target, origin: Origin, tags: [u64; 2], entries_max: u64) -> RedisLog {
         RedisLog {
+            place: target.address.to_string(),
             reader: Reader::new(target, tags[0]),
             writer: Writer::new(target, tags[1], origin, entries_max),
             reads: VecDeque::new(),
+            bytes: 0,
             is_anew: false,
             down_since: Some(Duration::ZERO),
+            told_well: None,
+            losses: RateLimitedLog::default(),
             is_stopping: false,
             now: Duration::ZERO,
         }
     }
 
-    /// Whether a connection is one of this log.
-    #[must_use]
-    pub fn owns(&self, id: ConnId) -> bool {
-        self.reader.link.id() == Some(id) || self.writer.link.id() == Some(id)
-    }
-
-    /// A connection is open. Returns whether it is one of this log.
-    pub fn on_open(&mut self, id: ConnId, out: &mut Outbox) -> bool {
-        let now = out.now();
-        if self.reader.link.id() == Some(id) {
-            self.reader.link.opened(id);
-            self.reader.greet(now);
-        } else if self.writer.link.id() == Some(id) {
-            self.writer.link.opened(id);
-            self.writer.greet(now);
-        } else {
-            return false;
-        }
-        self.go_on(out);
-        true
-    }
-
-    /// A connect has failed. Returns whether it is one of this log.
-    pub fn on_connect_error(
-        &mut self,
-        id: ConnId,
-        tag: u64,
-        why: Closed,
-        out: &mut Outbox,
-    ) -> bool {
-        let now = out.now();
-        if self.reader.link.id() == Some(id) {
-            self.reader.link.connect_failed(why, now);
-        } else if self.writer.link.id() == Some(id) {
-            self.writer.link.connect_failed(why, now);
-        }
-        self.go_on(out);
-        tag == self.reader.link.tag() || tag == self.writer.link.tag()
-    }
-
-    /// Bytes arrived. Returns whether they are for this log. [`Log::next`] may have something then.
-    pub fn on_data(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) -> bool {
-        if self.reader.link.id() == Some(id) {
-            self.read(bytes, out);
-        } else if self.writer.link.id() == Some(id) {
-            self.hear(bytes, out);
-        } else {
-            return false;
-        }
-        self.go_on(out);
-        true
-    }
-
-    /// A connection is gone, or its peer has ended. Returns whether it is one of this log.
-    pub fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) -> bool {
-        if self.reader.link.id() == Some(id) {
-            self.reader.link.lost(why.reason(), out.now());
-            self.reader.lost();
-        } else if self.writer.link.id() == Some(id) {
-            self.writer.link.lost(why.reason(), out.now());
-            self.writer.lost();
-        } else {
-            return false;
-        }
-        self.go_on(out);
-        true
-    }
-
-    /// Sends what waits, connects, and sees to deadlines. Returns the time, on the clock of
-    /// [`Outbox::now`], at which it has to be called again if it was not called before. It is called at
-    /// the start, after appends, at the end of the callback, and at that time.
-    pub fn go_on(&mut self, out: &mut Outbox) -> Duration {
-        self.now = out.now();
-        self.reader.link.go_on(out);
-        if !self.is_stopping || self.writer.outgoing.len() > 0 {
-            let read_to = self.reader.is_at_end().then(|| self.reader.at());
-            self.writer.go_on(read_to, self.now);
-        }
-        if self.writer.link.go_on(out) {
-            self.writer.lost();
-        }
-        self.note_down();
-        self.let_go(out);
-        let deadlines = [
-            self.reader.link.deadline(),
-            self.writer.link.deadline(),
-            self.writer.deadline(),
-        ];
-        // Without a connection there is always a deadline.
-        deadlines
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(Duration::MAX)
-    }
-
-    /// The reactor stops: the connections are held until all entries are acknowledged, within the grace
-    /// period. Append [`Body::Stop`] before.
-    pub fn stop(&mut self, out: &mut Outbox) {
-        self.is_stopping = true;
-        if let Some(id) = self.writer.link.id() {
-            out.hold(id);
-        }
-        self.go_on(out);
-    }
-
+    /// Once the reactor stops: ends the connections if all entries are acknowledged, or cannot be.
     fn let_go(&self, out: &mut Outbox) {
-        if self.is_stopping
-            && !self.writer.outgoing.is_unsent()
-            && let Some(id) = self.writer.link.id()
-        {
-            out.release(id);
+        let outgoing = &self.writer.outgoing;
+        // Nothing is connected any more during a stop.
+        let is_lost = outgoing.is_doubtful() && !self.reader.link.is_open();
+        if self.is_stopping && (is_lost || !outgoing.is_unsent()) {
+            let ids = [self.reader.link.id(), self.writer.link.id()];
+            ids.into_iter().flatten().for_each(|id| out.release(id));
         }
     }
 
-    /// The time, on the clock of [`Outbox::now`], since which the log is not of use: since there is no
-    /// connection, or since the oldest entry was appended that was not read back. That is a short while
-    /// ago if all is well: compare it with a patience of seconds.
-    #[must_use]
-    pub fn paused_since(&self) -> Option<Duration> {
-        let waiting = self.writer.outgoing.since();
-        self.down_since.into_iter().chain(waiting).min()
-    }
-
-    /// Whether so much waits that members who talk have to be paused.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.writer.outgoing.is_full()
-    }
-
-    /// Number of appended entries that were not read back.
-    #[must_use]
-    pub fn pending(&self) -> usize {
-        self.writer.outgoing.len()
-    }
-
-    /// Age of the oldest entry that was appended and not read back: how far this server is behind.
-    #[must_use]
-    pub fn lag(&self, now: Duration) -> Duration {
-        let since = self.writer.outgoing.since();
-        since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
-    }
-
-    /// The time of the last call of [`RedisLog::go_on`], on the clock of [`Outbox::now`].
-    #[must_use]
-    pub fn clock(&self) -> Duration {
-        self.now
-    }
-
-    /// Number of connections that were made after the first two.
-    #[must_use]
-    pub fn reconnects(&self) -> u64 {
-        (self.reader.link.connects + self.writer.link.connects).saturating_sub(2)
+    /// Tells the log of the server that Redis cannot be used, or can be again: one line for both
+    /// connections.
+    fn tell(&mut self) {
+        let troubles = [
+            self.reader.link.trouble.take(),
+            self.writer.link.trouble.take(),
+        ];
+        let now_ms = self.now.as_millis() as u64;
+        if let Some(why) = troubles.into_iter().flatten().next()
+            && self.told_well != Some(false)
+            && !self.is_stopping
+            && self.losses.is_open(now_ms)
+        {
+            let (at, why) = (&self.place, harmless(why.as_bytes()));
+            self.losses
+                .log(now_ms, format_args!("cannot use redis at {at}: {why}"));
+            self.told_well = Some(false);
+        }
+        let is_well = self.reader.link.is_well() && self.writer.link.is_well();
+        if is_well && self.told_well.replace(true) != Some(true) {
+            log::info!("connected to redis at {}", self.place);
+        }
     }
 
     fn note_down(&mut self) {
@@ -238,7 +135,7 @@ impl RedisLog {
                     if is_idle {
                         self.writer.nothing_is_left();
                     }
-                    self.reader.take(request, reply, out)
+                    self.reader.take(request, reply)
                 }
                 Err(Nonsense) => Err("this is not RESP".into()),
             };
@@ -246,7 +143,17 @@ impl RedisLog {
             if let Err(why) = taken {
                 return self.reader.link.fail(&why, out);
             }
+            self.ask_for_more(out.now());
         }
+    }
+
+    /// Asks for more entries if there is room for them, and returns whether there is.
+    fn ask_for_more(&mut self, now: Duration) -> bool {
+        let has_room = self.bytes < READS_MAX;
+        if has_room {
+            self.reader.ask(now);
+        }
+        has_room
     }
 
     fn take_reads(&mut self) {
@@ -265,10 +172,12 @@ impl RedisLog {
                     if let Ok(entry) = record.entry() {
                         unread.extend(outgoing.read_back(entry.stamp));
                     }
+                    self.bytes += unread.iter().map(|bytes| cost(bytes)).sum::<usize>();
                     self.reads.extend(unread.into_iter().map(Read::Unread));
                 }
                 Read::Unread(_) | Read::Beat(_) | Read::CaughtUp => {}
             }
+            self.bytes += size(&read);
             self.reads.push_back(read);
         }
     }
@@ -288,14 +197,133 @@ impl RedisLog {
     }
 }
 
+/// Bytes that an entry counts.
+fn cost(bytes: &[u8]) -> usize {
+    OVERHEAD + bytes.len()
+}
+
+/// Bytes that a read counts.
+fn size(read: &Read) -> usize {
+    match read {
+        Read::Record(record) => cost(&record.bytes),
+        Read::Unread(bytes) => cost(bytes),
+        Read::Beat(_) | Read::Gap | Read::CaughtUp => cost(&[]),
+    }
+}
+
 impl Log for RedisLog {
     /// `now` is not used: the time of an entry is that of Redis.
     fn append<'a>(&mut self, body: Body<'a>, _now: Duration) -> Option<Entry<'a>> {
-        self.writer.outgoing.push(&body, self.now);
+        self.writer.outgoing.push(&body);
         None
     }
 
     fn next(&mut self) -> Option<Read> {
-        self.reads.pop_front()
+        let read = self.reads.pop_front()?;
+        self.bytes -= size(&read);
+        Some(read)
+    }
+
+    fn go_on(&mut self, out: &mut Outbox) -> Option<Duration> {
+        self.now = out.now();
+        self.writer.outgoing.note_time(self.now);
+        let has_room = self.ask_for_more(self.now);
+        if !self.is_stopping {
+            self.reader.link.connect(out);
+            self.writer.link.connect(out);
+        }
+        if self.reader.link.go_on(out) {
+            self.reader.lost();
+        }
+        if !self.is_stopping || self.writer.outgoing.len() > 0 {
+            let read_to = self.reader.is_at_end().then(|| self.reader.at());
+            self.writer.go_on(read_to, self.now);
+        }
+        if self.writer.link.go_on(out) {
+            self.writer.lost();
+        }
+        self.note_down();
+        self.tell();
+        self.let_go(out);
+        let room = (!has_room).then(|| self.now + ROOM_INTERVAL);
+        let [reader, writer] = [self.reader.link.deadline(), self.writer.link.deadline()];
+        let deadlines = match self.is_stopping {
+            // A connection that is lost is not made again.
+            true => [
+                room,
+                reader.filter(|_| self.reader.link.is_open()),
+                writer.filter(|_| self.writer.link.is_open()),
+                None,
+            ],
+            false => [room, reader, writer, self.writer.deadline()],
+        };
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn stop(&mut self, out: &mut Outbox) {
+        self.is_stopping = true;
+        let ids = [self.reader.link.id(), self.writer.link.id()];
+        ids.into_iter().flatten().for_each(|id| out.hold(id));
+        self.go_on(out);
+    }
+
+    fn health(&self) -> Health {
+        let outgoing = &self.writer.outgoing;
+        let connects = self.reader.link.connects + self.writer.link.connects;
+        Health {
+            is_full: outgoing.is_full(),
+            paused_since: self.down_since.into_iter().chain(outgoing.since()).min(),
+            unread_since: outgoing.since(),
+            pending: outgoing.len(),
+            reconnects: connects.saturating_sub(2),
+        }
+    }
+
+    fn on_open(&mut self, id: ConnId, out: &mut Outbox) -> bool {
+        let now = out.now();
+        if self.reader.link.id() == Some(id) {
+            self.reader.link.opened(id);
+            self.reader.greet(now);
+        } else if self.writer.link.id() == Some(id) {
+            self.writer.link.opened(id);
+            self.writer.greet(now);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn on_connect_error(&mut self, id: ConnId, tag: u64, why: Closed, out: &mut Outbox) -> bool {
+        let now = out.now();
+        if self.reader.link.id() == Some(id) {
+            self.reader.link.lost(why.reason(), now);
+        } else if self.writer.link.id() == Some(id) {
+            self.writer.link.lost(why.reason(), now);
+        }
+        tag == self.reader.link.tag() || tag == self.writer.link.tag()
+    }
+
+    fn on_data(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) -> bool {
+        if self.reader.link.id() == Some(id) {
+            self.read(bytes, out);
+        } else if self.writer.link.id() == Some(id) {
+            self.hear(bytes, out);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn on_close(&mut self, id: ConnId, why: Closed, out: &mut Outbox) -> bool {
+        if self.reader.link.id() == Some(id) {
+            self.reader.link.lost(why.reason(), out.now());
+            self.reader.lost();
+        } else if self.writer.link.id() == Some(id) {
+            self.writer.link.lost(why.reason(), out.now());
+            self.writer.lost();
+        } else {
+            return false;
+        }
+        true
     }
 }

@@ -319,7 +319,7 @@ impl Replica {
     fn say_again(&mut self, record: &Record, body: &Body<'_>) {
         let is_stale = matches!(
             body,
-            Body::Snapshot(_) | Body::Gone { .. } | Body::Stop | Body::Reset
+            Body::Snapshot(_) | Body::Gone { .. } | Body::Behind { .. } | Body::Stop | Body::Reset
         );
         if !is_stale && !body.is_line() && !self.has_stopped {
             self.again.push(record.bytes.to_vec());

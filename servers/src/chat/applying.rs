@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use edgeloop_reactor::{ConnId, Outbox};
 
+use super::bounds::ENTRY;
 use super::member::Member;
 use super::name::Illegal;
 use super::room::Step;
@@ -46,16 +47,24 @@ impl Chat {
         let Some(mut replica) = self.replica.take() else {
             return true;
         };
+        // All may be for one room, which is told its allowance in one turn.
+        if self.read_at != out.now() {
+            (self.read_at, self.read_bytes) = (out.now(), 0);
+        }
         let is_all = loop {
-            if Chat::has_worked(out) {
+            if Chat::has_worked(out) || self.read_bytes > self.bounds.allowance.at_once {
                 break false;
             }
             let told = replica.tell_next();
             if told.is_none() {
+                out.charge(ENTRY);
                 match self.log.next() {
                     Some(read) => replica.read(read),
                     None => break true,
                 }
+            }
+            if let Some(Told::Entry { record, .. }) = &told {
+                self.read_bytes += record.bytes.len();
             }
             // What follows asks the replica for the state.
             self.replica = Some(replica);
@@ -111,12 +120,25 @@ impl Chat {
             Effect::Unheard if !entry.body.is_line() => return,
             Effect::Unheard => return self.say_without_state(entry, out),
             Effect::Announced { back, refused } => return self.announced(&back, &refused, out),
-            // The members of this server stay, and are announced again.
             Effect::Left(_) if !matches!(entry.body, Body::Leave { .. } | Body::Ban { .. }) => {
-                return;
+                return self.happen_elsewhere(entry, effect, out);
             }
+            Effect::Reset(_) => return self.recount_all(out),
             Effect::Left(ref left) if matches!(entry.body, Body::Ban { .. }) => {
                 return self.judged(entry, left, true, out);
+            }
+            // The newcomer has gone. Others see it come and go, and so do the members here.
+            Effect::Joined(id) if self.served(id.number).is_none() => {
+                self.happen_elsewhere(entry, effect, out);
+                return self.take_back(id.number, out);
+            }
+            Effect::Left(ref left) => {
+                for member in left {
+                    if self.here(member.id).is_none() {
+                        self.left_elsewhere(member, b"", out);
+                    }
+                }
+                Ok(())
             }
             // It is in the state: the join was appended twice.
             Effect::Refused(Refusal::Same) if matches!(entry.body, Body::Join(_)) => Ok(()),
@@ -191,12 +213,13 @@ impl Chat {
     }
 
     /// As `served`, when an entry of the member was read, which it may have waited for.
+    /// A member that has lost its name has no answer to what it wanted before.
     pub(super) fn landed(&mut self, number: u64) -> Option<ConnId> {
         let id = self.served(number)?;
         if self.replica.is_some() {
             self.has_landed(id);
         }
-        Some(id)
+        self.is_member(id).then_some(id)
     }
 
     /// A newcomer has gone before its claim was read: its member leaves at once.
@@ -225,9 +248,16 @@ impl Chat {
         };
         let has_waited = member.has_awaited();
         if let Err(why) = decision {
-            return self.refuse(id, name.as_bytes(), why.into(), out);
+            self.refuse(id, name.as_bytes(), why.into(), out);
+            // One that had a name before may try another one.
+            return self.go_on(id, None, out);
+        }
+        if has_waited {
+            // The message of the day has the timer from now on.
+            out.clear_timer(id);
         }
         member.set_name(name);
+        member.extra_mut().has_lost_name = false;
         let peer = member.take_peer();
         self.names.insert(name, id);
         let from = peer.map(|peer| format!(" from {peer}")).unwrap_or_default();
@@ -235,7 +265,6 @@ impl Chat {
         self.enter(id, present.room.shown, out);
         self.show_motd(id, out);
         if has_waited {
-            out.clear_timer(id);
             self.go_on(id, None, out);
         }
     }

@@ -28,6 +28,9 @@ const GROWTH: usize = 3;
 const WINDOW: usize = 30;
 /// Bytes a second that a room which is behind is told even if the minimum rate is lower.
 const SLOWEST: usize = 1024;
+/// Bytes of lines from other servers that a room may be told though it is behind: what these have
+/// appended before they learn of it, as after an outage of the log.
+const UNDER_WAY_MAX: usize = 8 * 1024 * 1024;
 /// Bytes read from a member at once, and so the most that is held of its input.
 pub(super) const READ_BUDGET: usize = 4 * 1024;
 /// Most bytes of replies of one callback. Above it the member waits, so that the output is flushed.
@@ -67,6 +70,8 @@ pub(super) struct Bounds {
     slowest: usize,
     /// Some members may be browsers, which are sent a header in place of a line's newline.
     pub(super) has_headers: bool,
+    /// There are other servers.
+    pub(super) has_others: bool,
 }
 
 impl Bounds {
@@ -90,6 +95,7 @@ impl Bounds {
             longest,
             slowest,
             has_headers: false,
+            has_others: false,
         }
     }
 
@@ -136,6 +142,8 @@ impl Bounds {
             // bucket may be ahead, and one by which it may be in debt.
             WINDOW.saturating_mul(self.slowest),
             2 * self.longest,
+            // Lines from other servers that were under way when these learnt that the room is behind.
+            if self.has_others { UNDER_WAY_MAX } else { 0 },
             // The greeting: the names, the history with its ages, a piece of the message of the day.
             names,
             history::TOLD_MAX,

@@ -5,6 +5,8 @@
 //! of the turn has been offered to the kernel. So a room that is not behind is told at most
 //! [`Allowance::at_once`] bytes and one line in a turn, and a room that is behind is told
 //! [`Allowance::behind`] bytes a second, a rate that each member must be able to take.
+//!
+//! A room may also be behind on another server, which says so about once a second.
 
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub(super) struct Allowance {
 pub(super) struct Gate {
     /// Number of members that are above.
     above: usize,
+    /// The room is behind on another server until then.
+    behind_elsewhere: Duration,
     /// Bytes that the room may be told while it is behind.
     bucket: Bucket,
     /// Time of the last turn in which the room was told something.
@@ -36,13 +40,25 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn is_behind(&self) -> bool {
+    pub(super) fn is_behind(&self, now: Duration) -> bool {
+        self.is_behind_here() || now < self.behind_elsewhere
+    }
+
+    /// Whether members that this server serves are above.
+    pub(super) fn is_behind_here(&self) -> bool {
         self.above > 0
     }
 
-    /// Counts a member that rises above the high-water mark, or enters the room above it.
-    pub(super) fn rise(&mut self) {
+    /// Notes that the room is behind on another server.
+    pub(super) fn fall_behind_elsewhere(&mut self, until: Duration) {
+        self.behind_elsewhere = until;
+    }
+
+    /// Counts a member that rises above the high-water mark, or enters the room above it. Returns whether
+    /// it is the first.
+    pub(super) fn rise(&mut self) -> bool {
         self.above += 1;
+        self.above == 1
     }
 
     /// Discounts a member that falls below the high-water mark, or leaves the room above it. Returns
@@ -59,7 +75,7 @@ impl Gate {
 
     /// Wait of the next line; zero if it may be told now.
     pub(super) fn wait(&self, allowance: &Allowance, now: Duration) -> Duration {
-        if self.is_behind() {
+        if self.is_behind(now) {
             self.bucket.wait(allowance.behind, 0, now)
         } else if self.turn == now && self.told >= allowance.at_once {
             NEXT_TURN
@@ -74,7 +90,7 @@ impl Gate {
             (self.turn, self.told) = (now, 0);
         }
         self.told += bytes;
-        if self.is_behind() {
+        if self.is_behind(now) {
             self.bucket.spend(allowance.behind, bytes as u64, now);
         }
     }
@@ -124,5 +140,10 @@ mod tests {
         }
         assert!((9_990..10_100).contains(&told), "{told}");
         assert!(gate.fall() && gate.wait(&allowance, now).is_zero());
+        gate.fall_behind_elsewhere(now + Duration::from_secs(2));
+        gate.spend(&allowance, 1000, now);
+        assert!(!gate.is_behind_here() && !gate.wait(&allowance, now).is_zero());
+        now += Duration::from_secs(2);
+        assert!(gate.wait(&allowance, now).is_zero());
     }
 }

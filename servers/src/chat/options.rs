@@ -1,5 +1,6 @@
 //! The command line of the chat server.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -11,9 +12,11 @@ use super::bounds::FRAME_MAX;
 use super::settings::Settings;
 use super::transcript::Transcript;
 use super::{Chat, motd};
+use crate::backplane::encoding::ENTRY_MAX;
 use crate::backplane::entry::Origin;
 use crate::backplane::membership::SERVERS_MAX;
 use crate::backplane::random::Random;
+use crate::backplane::redis::Target;
 use crate::backplane::shared::Shared;
 use crate::options::{Options, default_port, or_http};
 use crate::screen::Screen;
@@ -43,7 +46,10 @@ With a page for browsers:
   edgeloop chat 7777 http://127.0.0.1:8080
 
 On several cores:
-  edgeloop chat 0.0.0.0:7777 --workers 4";
+  edgeloop chat 0.0.0.0:7777 --workers 4
+
+One of several servers that share their rooms:
+  EDGELOOP_BACKPLANE=redis://chat:PASSWORD@10.0.0.1:6379 edgeloop chat 0.0.0.0:7777";
 
 /// One conversation for all clients, over TCP, Unix sockets and WebSocket
 #[derive(Debug, Args)]
@@ -96,6 +102,13 @@ pub(crate) struct ChatCommand {
     /// Say what is typed here to all, and show what is said; /help lists /join, /kick, /ban and more
     #[arg(long)]
     operator: bool,
+
+    /// Share the rooms with all servers that have the same URL, which reaches one Redis:
+    /// redis://[USER:PASSWORD@]HOST:PORT[/DB][?prefix=PREFIX]. The servers agree by two streams,
+    /// PREFIX:log (the last 100,000 entries) and PREFIX:beat; PREFIX is edgeloop unless given. Set in
+    /// the environment, as EDGELOOP_BACKPLANE, the password is not shown to other users
+    #[arg(long, value_name = "URL", value_parser = backplane)]
+    backplane: Option<Backplane>,
 
     /// Append what is said to this file, with time and room; SIGHUP opens it anew
     #[arg(long, value_name = "FILE")]
@@ -152,7 +165,10 @@ impl ChatCommand {
             settings: self.settings()?,
             transcript: self.transcript()?,
             has_log: self.common.log_file.is_some() || !io::stderr().is_terminal(),
-            backplane: None,
+            log: match &self.backplane {
+                Some(Ok(target)) => SharedLog::InRedis(Box::new(target.resolved()?), 0),
+                _ => SharedLog::None,
+            },
         })
     }
 
@@ -168,19 +184,26 @@ impl ChatCommand {
             ..first.settings.clone()
         };
         let has_log = first.has_log;
+        let target = match &first.log {
+            SharedLog::InRedis(target, _) => Some(target.clone()),
+            _ => None,
+        };
         let mut first = Some(first);
         move |index| {
             let seed = first.take().unwrap_or_else(|| Seed {
                 settings: others.clone(),
                 transcript: None,
                 has_log,
-                backplane: None,
+                log: SharedLog::None,
             });
-            let log = logs.next().ok_or("a chat has no log")?;
-            Ok(Seed {
-                backplane: Some((log, origin(index as u64))),
-                ..seed
-            })
+            let log = if let Some(target) = &target {
+                // Each chat is a server of its own there.
+                SharedLog::InRedis(target.clone(), index)
+            } else {
+                let log = logs.next().ok_or("a chat has no log")?;
+                SharedLog::InProcess(log, origin(index as u64))
+            };
+            Ok(Seed { log, ..seed })
         }
     }
 
@@ -202,19 +225,35 @@ impl ServerCommand for ChatCommand {
         &self.common
     }
 
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<(), String> {
+        let fail = |why: &str| Err(why.into());
         if self.max_line.saturating_add(FRAME_MAX) > self.common.high_water {
-            return Err(
+            return fail(
                 "--max-line and a name must fit into --high-water: lower the one or raise the other",
             );
         }
         if self.common.workers > SERVERS_MAX {
-            return Err("64 --workers are the most for a chat");
+            return fail("64 --workers are the most for a chat");
         }
         if self.plain && self.common.has_web() {
-            return Err(
+            return fail(
                 "Budget Chat is any bytes, a browser takes text: leave out --plain or http://",
             );
+        }
+        let Some(backplane) = &self.backplane else {
+            return Ok(());
+        };
+        if let Err(why) = backplane {
+            return Err(format!("--backplane: {why}"));
+        }
+        if self.plain {
+            return fail("Budget Chat has one server: leave out --plain or --backplane");
+        }
+        if self.common.workers > 1 {
+            return fail("--backplane serves one reactor: leave out --workers");
+        }
+        if self.max_line > SHARED_LINE_MAX {
+            return fail("with --backplane, --max-line is 252KiB at the most");
         }
         Ok(())
     }
@@ -253,14 +292,36 @@ impl ServerCommand for ChatCommand {
     }
 }
 
+/// A database, or why it is none. The command line is read without an error, whose message would show
+/// the password.
+type Backplane = Result<Box<Target>, String>;
+
+#[expect(clippy::unnecessary_wraps, reason = "the form of a parser of values")]
+fn backplane(text: &str) -> Result<Backplane, Infallible> {
+    Ok(text.parse().map(Box::new))
+}
+
+/// Bound of `--max-line` in bytes, if the line becomes an entry of the log: names and more have a place
+/// in there too.
+const SHARED_LINE_MAX: usize = ENTRY_MAX - 4 * 1024;
+
 /// All that a chat needs, to be sent to the thread that serves it.
 struct Seed {
     settings: Settings,
     transcript: Option<Transcript>,
     /// The log does not go to the operator's terminal.
     has_log: bool,
-    /// The log that it shares with the chats of the other reactors, and its run in there.
-    backplane: Option<(Shared, Origin)>,
+    log: SharedLog,
+}
+
+/// The log that a chat shares with others.
+enum SharedLog {
+    /// It is the only one.
+    None,
+    /// With the other reactors of the process; and its run in there.
+    InProcess(Shared, Origin),
+    /// With other servers; and the number of its reactor in the process.
+    InRedis(Box<Target>, usize),
 }
 
 impl Seed {
@@ -270,8 +331,12 @@ impl Seed {
         if operator {
             chat.set_screen(Screen::of_standard_streams(), self.has_log);
         }
-        if let Some((log, origin)) = self.backplane {
-            chat.share(Box::new(log), origin, &format!("worker {}", origin.server));
+        match self.log {
+            SharedLog::None => {}
+            SharedLog::InProcess(log, origin) => {
+                chat.share(Box::new(log), origin, &format!("worker {}", origin.server));
+            }
+            SharedLog::InRedis(target, index) => chat.use_backplane(*target, index),
         }
         chat
     }

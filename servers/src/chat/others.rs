@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Outbox};
 
@@ -17,6 +18,8 @@ use crate::backplane::replica::Replica;
 
 /// Number of members that are told by name if they leave or return together; more are counted only.
 const TOLD_BY_NAME: usize = 8;
+/// Time for which a room is behind on another server after that has said so.
+const BEHIND_FOR: Duration = Duration::from_secs(2);
 
 impl Chat {
     /// The replica, if it knows the state.
@@ -60,6 +63,12 @@ impl Chat {
             }
             (_, Effect::Left(left)) => self.left_together(&left, "a server is gone", out),
             (_, Effect::Announced { back, .. }) => self.returned_together(&back, out),
+            (Body::Behind { room }, Effect::Nothing) => {
+                if let Some(number) = self.room_by_name.folded(room) {
+                    let gate = &mut self.rooms[number as usize].gate;
+                    gate.fall_behind_elsewhere(out.now() + BEHIND_FOR);
+                }
+            }
             (_, Effect::Reset(_)) => self.recount_all(out),
             (_, Effect::Said(target)) => self.said_elsewhere(entry, target, out),
             (body, Effect::Unheard) if body.is_line() => self.say_without_state(entry, out),
@@ -133,7 +142,7 @@ impl Chat {
     }
 
     /// The connection of a member, if this server serves it and it has not left.
-    fn here(&self, member: MemberId) -> Option<ConnId> {
+    pub(super) fn here(&self, member: MemberId) -> Option<ConnId> {
         match self.serves(member) {
             true => self.served(member.number),
             false => None,
@@ -218,6 +227,36 @@ impl Chat {
         }
         self.tell_room(room, out);
         self.show_step(room, false, out);
+    }
+
+    /// A room is behind on this server. Talkers on other servers must not tell it more than its members
+    /// here can take, so all are told, and told again as long as that lasts.
+    pub(super) fn fall_behind(&mut self, number: u32, out: &mut Outbox) {
+        if self.replica.is_some() && !self.behind.contains(&number) {
+            self.behind.push(number);
+            self.tell_behind(number, out);
+        }
+    }
+
+    fn tell_behind(&mut self, number: u32, out: &mut Outbox) {
+        let room = &self.rooms[number as usize];
+        if room.count > room.members().len() {
+            let name = Arc::clone(&room.name);
+            let room = &self.name_rules.fold(&name);
+            self.append(Body::Behind { room }, out);
+        }
+        self.tick(out);
+    }
+
+    /// Tells again which rooms are behind.
+    pub(super) fn tell_all_behind(&mut self, out: &mut Outbox) {
+        for number in std::mem::take(&mut self.behind) {
+            let room = self.rooms.get(number as usize);
+            if room.is_some_and(|room| room.gate.is_behind_here()) {
+                self.behind.push(number);
+                self.tell_behind(number, out);
+            }
+        }
     }
 
     /// Notes how many members each room has.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::Chat;
+use super::bounds::OTHERS_TURN;
 use super::command::Command;
 use super::member::{Kept, Member};
 use crate::backplane::entry::Body;
@@ -94,6 +95,12 @@ impl Chat {
         let is_newcomer = !member.has_joined();
         member.extra_mut().kept = Some(Kept { line, room });
         self.outage.waiting.push(id);
+        // Those that have left are not looked for at each leave.
+        if self.outage.waiting.len() > 2 * self.members.len() {
+            let members = &self.members;
+            let is_there = |id: &ConnId| members.get(*id).is_some_and(stands_by);
+            self.outage.waiting.retain(is_there);
+        }
         if is_newcomer {
             out.set_timer(id, NEWCOMER_WAIT);
         }
@@ -139,24 +146,38 @@ impl Chat {
             return Some(since + TOLD_AFTER);
         }
         self.outage.is_told = false;
-        for id in std::mem::take(&mut self.outage.waiting) {
-            if let Some(member) = self.members.get(id)
-                && member.kept().is_some_and(|kept| kept.room.is_none())
-            {
-                let may = match member.has_joined() {
-                    true => member
-                        .extra()
-                        .is_none_or(|extra| extra.in_flight < IN_FLIGHT_MAX),
-                    false => self.synced().is_some(),
-                };
-                match may {
-                    true => out.set_timer(id, Duration::ZERO),
-                    false => self.outage.waiting.push(id),
-                }
-            }
+        if !self.let_go_on(out) {
+            return Some(out.now() + OTHERS_TURN);
         }
         let since = self.log.health().paused_since;
         since.map(|since| since + PAUSED_AFTER + Duration::from_millis(1))
+    }
+
+    /// The log is of use: the lines that wait for it are attempted, as far as one callback may. The result
+    /// is true if that is all.
+    fn let_go_on(&mut self, out: &mut Outbox) -> bool {
+        let mut waiting = std::mem::take(&mut self.outage.waiting).into_iter();
+        for id in waiting.by_ref() {
+            let Some(member) = self.members.get(id).filter(|member| stands_by(member)) else {
+                continue;
+            };
+            let may = match member.has_joined() {
+                true => member
+                    .extra()
+                    .is_none_or(|extra| extra.in_flight < IN_FLIGHT_MAX),
+                false => self.synced().is_some(),
+            };
+            match may {
+                true => self.go_on(id, None, out),
+                false => self.outage.waiting.push(id),
+            }
+            if Chat::has_worked(out) {
+                break;
+            }
+        }
+        let is_all = waiting.len() == 0;
+        self.outage.waiting.extend(waiting);
+        is_all
     }
 
     fn tell_of_outage(&mut self, out: &mut Outbox) {
@@ -191,4 +212,8 @@ impl Chat {
             self.reply(id, told, out);
         }
     }
+}
+
+fn stands_by(member: &Member) -> bool {
+    member.kept().is_some_and(|kept| kept.room.is_none())
 }

@@ -133,7 +133,10 @@ impl Chat {
                 reading.rise(out.now());
             }
             if member.has_joined() {
-                self.rooms[member.room as usize].gate.rise();
+                let number = member.room;
+                if self.rooms[number as usize].gate.rise() {
+                    self.fall_behind(number, out);
+                }
             }
         }
     }

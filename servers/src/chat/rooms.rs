@@ -38,8 +38,8 @@ impl Chat {
         if let Some(member) = self.members.get_mut(id) {
             (member.room, member.place) = (number, place);
             room.ignoring += usize::from(member.ignores_some());
-            if member.is_above() {
-                room.gate.rise();
+            if member.is_above() && room.gate.rise() {
+                self.fall_behind(number, out);
             }
         }
         self.recount(number, out);
@@ -127,10 +127,14 @@ impl Chat {
             seat.leave(room.told);
         }
         room.ignoring -= usize::from(member.ignores_some());
+        let opens = member.is_above() && room.gate.fall();
         if let Some(moved) = room.leave(place)
             && let Some(moved) = self.members.get_mut(moved)
         {
             moved.place = place;
+        }
+        if opens {
+            self.set_queue_timer(number, out);
         }
         self.recount(number, out);
     }

@@ -47,7 +47,8 @@ impl Chat {
         let is_read = self.read_log(out);
         // What was appended meanwhile is due in the next turn already.
         let waiting = (!is_read).then(|| out.now() + OTHERS_TURN);
-        let due = [self.service.log, next, waiting, self.see_to_outage(out)];
+        let outage = self.see_to_outage(out);
+        let due = [self.service.log, next, waiting, outage];
         self.service.log = due.into_iter().flatten().min();
         self.set_service_timer(out);
     }

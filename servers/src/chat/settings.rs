@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::server::StandardStreams;
 
-/// Tags of the operator's terminal; every other connection is tagged
+/// Tags of the operator's terminal, and of the log's two connections; every other connection is tagged
 /// [`CLIENT`](crate::server::CLIENT).
 pub(super) const STDIN: u64 = 1;
 pub(super) const STDOUT: u64 = 2;
+pub(super) const LOG: [u64; 2] = [3, 4];
 
 /// The settings of a chat.
 #[derive(Clone, Debug)]

@@ -61,6 +61,10 @@ impl Chat {
                 };
                 let (name, room) = ((*name).into(), self.room(room));
                 self.said(&Author { id, name, room }, *manner, text, entry.at, out);
+                if self.synced().is_some() {
+                    // No member may be there.
+                    self.recount(room, out);
+                }
             }
             Body::Whisper {
                 member,
@@ -73,7 +77,7 @@ impl Chat {
                 } else {
                     None
                 };
-                if let Some(target) = self.names.folded(to) {
+                if let Some(target) = self.named_without_state(to) {
                     self.hear_whisper(target, name, text, out);
                 }
                 if let Some(id) = id {
@@ -85,6 +89,16 @@ impl Chat {
                 self.proclaimed(*room, text, entry.at, is_own, out);
             }
             _ => {}
+        }
+    }
+
+    /// The member of this server that has the name with this fold, unless it has another bearer in the
+    /// state: a member that was not announced again yet may lose its name.
+    fn named_without_state(&self, fold: &str) -> Option<ConnId> {
+        let state = self.synced().map(|replica| replica.membership());
+        match state.and_then(|state| state.named(fold)) {
+            Some(bearer) => self.here(bearer.id),
+            None => self.names.folded(fold),
         }
     }
 
@@ -182,12 +196,16 @@ impl Chat {
         refused: &[(u64, Refusal)],
         out: &mut Outbox,
     ) {
+        self.recount_all(out);
         let back = back.iter().map(|id| id.number);
         let not_served: Vec<u64> = back.filter(|number| !self.is_staying(*number)).collect();
         self.take_leave_of(&not_served, out);
-        for (number, _) in refused {
+        for (number, why) in refused {
             if let Some(id) = self.served(*number).filter(|id| self.is_member(*id)) {
-                self.ask_for_another_name(id, out);
+                match why {
+                    Refusal::Banned => self.sent_away(id, false, out),
+                    _ => self.ask_for_another_name(id, out),
+                }
             }
         }
     }
@@ -206,12 +224,20 @@ impl Chat {
         self.names.remove(&author.name);
         self.note(&format!("{} has lost its name", author.name), out);
         if let Some(member) = self.members.get_mut(id) {
-            member.set_name("");
+            member.lose_name();
         }
         let told = "your name was taken while this server was away: choose another one";
+        self.ask_again(id, told, out);
+        // Its stream may have ended, and its input may rest.
+        self.go_on(id, None, out);
+    }
+
+    /// Asks a member that has lost its name for one.
+    pub(super) fn ask_again(&mut self, id: ConnId, told: &str, out: &mut Outbox) {
         self.reply(id, told, out);
-        if !self.settings.login_timeout.is_zero() {
-            out.set_timer(id, self.settings.login_timeout);
+        match self.settings.login_timeout.is_zero() {
+            true => out.clear_timer(id),
+            false => out.set_timer(id, self.settings.login_timeout),
         }
     }
 }

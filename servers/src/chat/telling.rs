@@ -244,7 +244,7 @@ impl Chat {
         let line = (!is_ignored).then_some(&*self.page);
         let room = &mut self.rooms[number as usize];
         let (allowance, now) = (&self.bounds.allowance, out.now());
-        let has_room = !room.gate.is_behind() && room.gate.wait(allowance, now).is_zero();
+        let has_room = !room.gate.is_behind(now) && room.gate.wait(allowance, now).is_zero();
         let has_room = has_room || !farewell.is_empty();
         if self.settings.plain || room.may_announce(author.id, step, line, has_room, now) {
             return self.tell_step(author, step, out);

@@ -7,6 +7,7 @@ use edgeloop_reactor::{Stats, TurnTimes};
 
 use super::process::Process;
 use super::text::Text;
+use crate::figures::{Figure, Value};
 
 /// The counter of closes: by cause, where the cause is known.
 const CLOSES: &str = "edgeloop_connections_closed_total";
@@ -187,6 +188,18 @@ fn counters(text: &mut Text, stats: &Stats) {
     );
     count("accept_calls", "Calls of accept4(2).", accepts);
     count("epoll_ctl_calls", "Calls of epoll_ctl(2).", controls);
+}
+
+/// Figures of a server's own.
+pub(super) fn figures(text: &mut Text, figures: &[Figure]) {
+    for Figure { name, help, value } in figures {
+        let name = format!("edgeloop_{name}");
+        match value {
+            Value::Count(count) => text.counter(&format!("{name}_total"), help, count),
+            Value::Number(number) => text.gauge(&name, help, number),
+            Value::Time(time) => text.gauge(&format!("{name}_seconds"), help, time.as_secs_f64()),
+        }
+    }
 }
 
 /// The counters of a server that has a process or a thread for each client.

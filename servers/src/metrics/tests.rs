@@ -247,6 +247,7 @@ fn every_counter_is_on_the_page_and_causes_add_up() {
         ..Stats::default()
     };
     let numbers = Numbers::Reactors {
+        own: &[],
         stats: &stats,
         turns: &TurnTimes::default(),
         count: 3,

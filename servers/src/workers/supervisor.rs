@@ -264,6 +264,7 @@ pub(super) fn scrape(
     let waits = metrics.turn(supervisor.stops > 0);
     match (waits, supervisor.sum.take()) {
         (true, Some(stats)) => metrics.answer(Numbers::Reactors {
+            own: &[],
             stats: &stats,
             turns: &supervisor.turn_times(),
             count: supervisor.counters.len(),

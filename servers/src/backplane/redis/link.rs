@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use edgeloop_reactor::{Address, Closed, ConnId, Outbox};
+use edgeloop_reactor::{Address, ConnId, Outbox};
 
 use super::resp::{Decoder, Nonsense, Value, command};
 use crate::backplane::random::Random;
@@ -20,8 +20,6 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Link<R> {
     address: Address,
     tag: u64,
-    /// For the log.
-    purpose: &'static str,
     state: State,
     decoder: Decoder,
     /// Requests without a reply, the oldest first, each with its deadline.
@@ -33,8 +31,10 @@ pub(super) struct Link<R> {
     wait: Duration,
     /// Number of connections so far.
     pub(super) connects: u64,
-    /// Whether the trouble was logged.
-    is_logged: bool,
+    /// Why the last connection was lost, if the log of the server has not been told.
+    pub(super) trouble: Option<String>,
+    /// Requests of this connection were answered as they should be.
+    is_well: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +47,10 @@ enum State {
 }
 
 impl<R: Copy> Link<R> {
-    pub(super) fn new(address: Address, tag: u64, purpose: &'static str) -> Link<R> {
+    pub(super) fn new(address: Address, tag: u64) -> Link<R> {
         Link {
             address,
             tag,
-            purpose,
             state: State::Waiting(Duration::ZERO),
             decoder: Decoder::default(),
             requests: VecDeque::new(),
@@ -59,7 +58,8 @@ impl<R: Copy> Link<R> {
             random: Random::from_system(),
             wait: WAIT_MIN,
             connects: 0,
-            is_logged: false,
+            trouble: None,
+            is_well: false,
         }
     }
 
@@ -107,11 +107,13 @@ impl<R: Copy> Link<R> {
     }
 
     /// A request was answered as it should be: all is well.
-    pub(super) fn is_well(&mut self) {
-        self.wait = WAIT_MIN;
-        if std::mem::take(&mut self.is_logged) {
-            log::warn!("redis: the connection for {} is back", self.purpose);
-        }
+    pub(super) fn note_well(&mut self) {
+        (self.wait, self.is_well) = (WAIT_MIN, true);
+    }
+
+    /// Whether a request of this connection was answered as it should be.
+    pub(super) fn is_well(&self) -> bool {
+        self.is_well
     }
 
     /// The connection is of no use: it ends, and another one is made after a while. What was under way
@@ -125,9 +127,7 @@ impl<R: Copy> Link<R> {
 
     /// The connection has ended.
     pub(super) fn lost(&mut self, why: &str, now: Duration) {
-        if !std::mem::replace(&mut self.is_logged, true) {
-            log::warn!("redis: no connection for {}: {why}", self.purpose);
-        }
+        (self.trouble, self.is_well) = (Some(why.into()), false);
         self.decoder = Decoder::default();
         self.requests.clear();
         self.commands.clear();
@@ -137,19 +137,21 @@ impl<R: Copy> Link<R> {
         self.wait = (2 * self.wait).min(WAIT_MAX);
     }
 
-    pub(super) fn connect_failed(&mut self, why: Closed, now: Duration) {
-        self.lost(why.reason(), now);
+    /// Connects if it is time.
+    pub(super) fn connect(&mut self, out: &mut Outbox) {
+        let now = out.now();
+        if let State::Waiting(at) = self.state
+            && at <= now
+        {
+            let id = out.connect(self.address.clone(), self.tag);
+            self.state = State::Connecting(id, now + PATIENCE);
+        }
     }
 
-    /// Sends what was asked, connects if it is time, and sees to deadlines. Returns whether the
-    /// connection was lost by that.
+    /// Sends what was asked, and sees to deadlines. Returns whether the connection was lost by that.
     pub(super) fn go_on(&mut self, out: &mut Outbox) -> bool {
         let now = out.now();
         match self.state {
-            State::Waiting(at) if at <= now => {
-                let id = out.connect(self.address.clone(), self.tag);
-                self.state = State::Connecting(id, now + PATIENCE);
-            }
             State::Connecting(_, deadline) if deadline <= now => {
                 self.fail("no answer", out);
                 return true;

@@ -10,8 +10,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeloop_reactor::Outbox;
-
 use super::link::{Link, PATIENCE};
 use super::resp::Value;
 use super::target::Target;
@@ -57,6 +55,8 @@ pub(super) struct Reader {
     /// The caller was told so since the start or the last gap.
     has_caught_up: bool,
     count: u64,
+    /// More is to be asked for.
+    is_due: bool,
     /// Entries of the reply that is being looked at.
     pub(super) reads: VecDeque<Read>,
 }
@@ -67,7 +67,7 @@ pub(super) type Trouble = String;
 impl Reader {
     pub(super) fn new(target: &Target, tag: u64) -> Reader {
         Reader {
-            link: Link::new(target.address.clone(), tag, "reading"),
+            link: Link::new(target.address.clone(), tag),
             log_key: target.log_key(),
             beat_key: target.beat_key(),
             greeting: target.greeting(),
@@ -81,6 +81,7 @@ impl Reader {
             is_anew: false,
             has_caught_up: false,
             count: COUNT,
+            is_due: false,
             reads: VecDeque::new(),
         }
     }
@@ -107,16 +108,12 @@ impl Reader {
 
     /// The connection is lost. On one that is often cut, long replies never arrive.
     pub(super) fn lost(&mut self) {
+        self.is_due = false;
         self.count = (self.count / 2).max(1);
     }
 
     /// Takes a reply in. What it has for the caller is in `reads`.
-    pub(super) fn take(
-        &mut self,
-        request: Request,
-        reply: Value,
-        out: &Outbox,
-    ) -> Result<(), Trouble> {
+    pub(super) fn take(&mut self, request: Request, reply: Value) -> Result<(), Trouble> {
         if let Value::Error(error) = &reply {
             return Err(String::from_utf8_lossy(error).into_owned());
         }
@@ -141,9 +138,9 @@ impl Reader {
             Request::Entries if self.is_anew => {}
             Request::Entries => self.take_entries(reply)?,
         }
-        self.link.is_well();
+        self.link.note_well();
         self.look_for_end();
-        self.ask_for_entries(out.now());
+        self.is_due = true;
         Ok(())
     }
 
@@ -169,7 +166,12 @@ impl Reader {
         }
     }
 
-    fn ask_for_entries(&mut self, now: Duration) {
+    /// Asks for more entries, unless the last request for some has no reply yet. The caller has room for
+    /// a reply.
+    pub(super) fn ask(&mut self, now: Duration) {
+        if !std::mem::take(&mut self.is_due) {
+            return;
+        }
         self.is_anew = false;
         self.is_behind = !self.is_at_end && !std::mem::take(&mut self.is_connected_anew);
         if self.last.is_some() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use edgeloop_reactor::Address;
+use edgeloop_reactor::process::reason;
 
 /// The port of a URL without one.
 const PORT: u16 = 6379;
@@ -35,6 +36,19 @@ impl fmt::Debug for Target {
 }
 
 impl Target {
+    /// This database with the numbers of its host looked up, which may take its time. An error is a message
+    /// for the user.
+    pub fn resolved(&self) -> Result<Target, String> {
+        let address = self.address.resolved().map_err(|error| {
+            let (at, why) = (&self.address, reason(&error));
+            format!("cannot find redis at {at}: {why}")
+        })?;
+        Ok(Target {
+            address,
+            ..self.clone()
+        })
+    }
+
     /// The key of the log.
     pub(super) fn log_key(&self) -> Vec<u8> {
         format!("{}:log", self.prefix).into_bytes()
@@ -62,7 +76,8 @@ impl Target {
     }
 }
 
-/// An error is a message for the user.
+/// An error is a message for the user. It quotes nothing: a part of a password that is not
+/// percent-encoded may stand anywhere.
 impl FromStr for Target {
     type Err = String;
 
@@ -89,7 +104,7 @@ impl FromStr for Target {
                 "" => 0,
                 number => number
                     .parse()
-                    .map_err(|_| format!("'{number}' is no database: {form}"))?,
+                    .map_err(|_| format!("the database has a number: {form}"))?,
             },
             prefix: prefix(query)?,
         })
@@ -108,8 +123,7 @@ fn address(host: &str) -> Result<Address, String> {
     };
     match address {
         Ok(address @ Address::Tcp(_)) => Ok(address),
-        Ok(_) => Err(format!("'{host}' is no host: write redis://HOST:PORT")),
-        Err(error) => Err(error.to_string()),
+        _ => Err("this is no host and port: write redis://HOST:PORT".into()),
     }
 }
 
@@ -125,7 +139,7 @@ fn prefix(query: &str) -> Result<String, String> {
     match query.split_once('=') {
         None if query.is_empty() => Ok(PREFIX.into()),
         Some(("prefix", prefix)) if !prefix.is_empty() => decoded(prefix),
-        _ => Err(format!("'{query}' is not known: write ?prefix=PREFIX")),
+        _ => Err("only the prefix may follow: write ?prefix=PREFIX".into()),
     }
 }
 
@@ -177,7 +191,7 @@ mod tests {
             ("http://h:1", "write redis://"),
             ("redis://", "a host is missing"),
             ("redis://h:x", "port"),
-            ("redis://h:1/x", "no database"),
+            ("redis://h:1/x", "database"),
             ("redis://secret@h:1", "a password is missing"),
             ("redis://a:%zz@h:1", "%25"),
             ("redis://a:%é@h:1", "%25"),
@@ -189,6 +203,14 @@ mod tests {
                 error.contains(expected) && !error.contains('\n'),
                 "{text}: {error}"
             );
+        }
+        for text in [
+            "redis://a:sec/ret@h:1",
+            "redis://a:sec?ret@h:1",
+            "redis://a:sec@ret:h:1",
+        ] {
+            let error = text.parse::<Target>().expect_err(text);
+            assert!(!error.contains("sec") && !error.contains("ret"), "{error}");
         }
     }
 }

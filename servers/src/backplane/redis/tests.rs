@@ -1,5 +1,5 @@
 //! The client without a network: what it sends, and what it makes of the replies. The tests with a real
-//! server are in `tests/backplane_redis.rs`.
+//! server are in `tests/tests/backplane_redis.rs`.
 
 use edgeloop_reactor::{Data, Opened, Protocol, Script};
 
@@ -13,15 +13,20 @@ const WRITER: u64 = 8;
 struct Owner {
     log: RedisLog,
     reads: Vec<Read>,
+    /// It takes nothing from the log.
+    rests: bool,
 }
 
 impl Owner {
     fn go_on(&mut self, out: &mut Outbox) {
-        while let Some(read) = self.log.next() {
+        while !self.rests
+            && let Some(read) = self.log.next()
+        {
             self.reads.push(read);
         }
-        let next = self.log.go_on(out);
-        out.set_service_timer_at(next);
+        if let Some(next) = self.log.go_on(out) {
+            out.set_service_timer_at(next);
+        }
     }
 }
 
@@ -37,8 +42,7 @@ impl Protocol for Owner {
     }
 
     fn on_data(&mut self, id: ConnId, data: Data<'_>, out: &mut Outbox) {
-        assert!(self.log.owns(id));
-        self.log.on_data(id, &data, out);
+        assert!(self.log.on_data(id, &data, out));
         self.go_on(out);
     }
 
@@ -60,8 +64,12 @@ impl Played {
     fn new() -> Played {
         let target: Target = "redis://127.0.0.1:7000?prefix=p".parse().expect("a URL");
         let log = RedisLog::new(&target, ORIGIN, [READER, WRITER], 1000);
-        let reads = Vec::new();
-        let mut script = Script::new(Owner { log, reads });
+        let owner = Owner {
+            log,
+            reads: Vec::new(),
+            rests: false,
+        };
+        let mut script = Script::new(owner);
         script.call(Owner::go_on);
         Played { script }
     }
@@ -96,8 +104,8 @@ impl Played {
         });
     }
 
-    fn log(&self) -> &RedisLog {
-        &self.script.protocol().log
+    fn health(&self) -> Health {
+        self.script.protocol().log.health()
     }
 
     /// The writer is connected, and the log is empty.
@@ -298,9 +306,9 @@ fn batches_are_transactions_one_at_a_time() {
         b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$3\r\n7-0\r\n$3\r\n7-1\r\n",
     );
     assert_eq!(played.sent(writer).len(), 1);
-    assert_eq!(played.log().pending(), 4, "none was read back");
+    assert_eq!(played.health().pending, 4, "none was read back");
     assert_eq!(
-        played.log().paused_since(),
+        played.health().paused_since,
         Some(Duration::ZERO),
         "the reader does not connect"
     );
@@ -366,8 +374,8 @@ fn errors_silence_and_nonsense_end_a_connection_and_the_waits_grow() {
     assert!(waits[5] > 8 * waits[0], "{waits:?}");
     assert!(
         played
-            .log()
-            .paused_since()
+            .health()
+            .paused_since
             .is_some_and(|down| down <= since)
     );
     assert!(played.script.protocol().reads.is_empty());
@@ -381,8 +389,34 @@ fn a_stop_waits_for_the_last_entry() {
     played.script.call(|owner, out| owner.log.stop(out));
     played.script.stop();
     assert_eq!(played.script.closed(writer), None);
+    played.script.advance(Duration::from_secs(1));
     played.script.data(writer, b"$3\r\n5-0\r\n");
     assert!(played.script.closed(writer).is_some());
+    played.script.advance(Duration::from_secs(60));
+    assert!(played.script.take_connects().is_empty());
+}
+
+#[test]
+fn no_more_is_asked_for_than_is_taken() {
+    let mut played = Played::new();
+    played.script.call(|owner, _| owner.rests = true);
+    let reader = played.connect(READER);
+    let text = vec![b'x'; 200 * 1024];
+    let count = READS_MAX as u64 / text.len() as u64 + 1;
+    let items = |from| -> Vec<_> {
+        let item = |at: u64| item(&format!("{at}-0"), b"e", &entry(at, &text));
+        (from..from + count).map(item).collect()
+    };
+    played.script.data(reader, b"*0\r\n");
+    assert_eq!(played.sent(reader).len(), 2);
+    played.script.data(reader, &entries(&items(1), &[]));
+    played.script.advance(Duration::from_secs(60));
+    assert!(played.sent(reader).is_empty(), "there is no room");
+    assert_eq!(played.script.closed(reader), None);
+    played.script.call(|owner, _| owner.rests = false);
+    played.script.advance(Duration::from_millis(10));
+    assert_eq!(played.script.protocol().reads.len() as u64, count + 1);
+    assert_eq!(played.sent(reader).len(), 2);
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(target: &Target, tag: u64, origin: Origin, entries_max: u64) -> Writer {
         Writer {
-            link: Link::new(target.address.clone(), tag, "appending"),
+            link: Link::new(target.address.clone(), tag),
             outgoing: Outgoing::new(origin),
             log_key: target.log_key(),
             beat_key: target.beat_key(),
@@ -102,6 +102,7 @@ impl Writer {
                         .unwrap_or_default(),
                 );
                 self.is_ready = true;
+                self.link.note_well();
             }
             (Request::Batch, reply) => self.acknowledged(reply)?,
             (Request::End, _) => return Err("a reply of another form".into()),
@@ -126,7 +127,7 @@ impl Writer {
         }
         self.outgoing
             .acknowledged(last.ok_or("a reply of another form")?);
-        self.link.is_well();
+        self.link.note_well();
         Ok(())
     }
 

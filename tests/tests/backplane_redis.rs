@@ -1,19 +1,17 @@
 //! The log in a real Redis: `redis-server` of the system, started by each test on a port of its own.
 //! Without it the tests are skipped, and say so.
 
-mod redis;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use edgeloop::backplane::encoding::ENTRY_MAX;
 use edgeloop::backplane::entry::{Body, Manner, Name, Origin, Position, Present};
-use edgeloop::backplane::log::{Log, Read, Record};
+use edgeloop::backplane::log::{Health, Log, Read, Record};
 use edgeloop::backplane::membership::Refusal;
 use edgeloop::backplane::redis::{RedisLog, Target};
 use edgeloop::backplane::replica::{Replica, Told};
 use edgeloop_reactor::{Closed, ConnId, Data, Limits, Opened, Outbox, Protocol, Reactor};
-use redis::{CuttingProxy, Redis};
+use tests::redis::{CuttingProxy, Redis};
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +24,7 @@ struct Owner {
     replica: Option<Replica>,
     reads: Vec<Read>,
     told: Vec<Told>,
+    now: Duration,
 }
 
 impl Owner {
@@ -38,8 +37,10 @@ impl Owner {
             }
             self.reads.push(read);
         }
-        let next = self.log.go_on(out);
-        out.set_service_timer_at(next);
+        self.now = out.now();
+        if let Some(next) = self.log.go_on(out) {
+            out.set_service_timer_at(next);
+        }
     }
 }
 
@@ -84,6 +85,7 @@ impl Client {
             replica: is_replica.then(|| Replica::new(origin, "server")),
             reads: Vec::new(),
             told: Vec::new(),
+            now: Duration::ZERO,
         };
         let mut reactor = Reactor::new(owner, Limits::default()).expect("a reactor");
         reactor.call(Owner::go_on);
@@ -155,8 +157,13 @@ impl Client {
         self.reads().contains(&Read::CaughtUp)
     }
 
-    fn log(&self) -> &RedisLog {
-        &self.reactor.protocol().log
+    fn health(&self) -> Health {
+        self.reactor.protocol().log.health()
+    }
+
+    /// The time of the last callback, on the clock of the reactor.
+    fn now(&self) -> Duration {
+        self.reactor.protocol().now
     }
 
     fn replica(&self) -> &Replica {
@@ -231,9 +238,9 @@ fn three_servers_read_one_order() {
     });
     assert_one_order(&clients, 2000);
     for client in &clients {
-        assert_eq!((client.gaps(), client.log().reconnects()), (0, 0));
-        assert_eq!(client.log().pending(), 0);
-        assert_eq!(client.log().paused_since(), None);
+        assert_eq!((client.gaps(), client.health().reconnects), (0, 0));
+        assert_eq!(client.health().pending, 0);
+        assert_eq!(client.health().paused_since, None);
     }
     let records = clients[0].records();
     assert!(records.is_sorted_by_key(|record| record.at));
@@ -260,7 +267,7 @@ fn a_killed_redis_that_syncs_always_loses_nothing() {
         "a gap where there is none"
     );
     assert!(
-        clients.iter().all(|client| client.log().reconnects() > 0),
+        clients.iter().all(|client| client.health().reconnects > 0),
         "or this tests nothing"
     );
 }
@@ -280,7 +287,7 @@ fn a_redis_that_restarts_empty_is_a_gap_and_what_waited_is_appended() {
     let notices = |clients: &[Client]| {
         clients
             .iter()
-            .all(|client| client.log().paused_since().is_some())
+            .all(|client| client.health().paused_since.is_some())
     };
     until(&mut clients, "the loss is noticed", notices);
     redis.restart();
@@ -324,7 +331,7 @@ fn a_trimmed_stream_is_a_gap_for_whoever_was_behind() {
     let is_told = |clients: &[Client]| clients[0].gaps() == 1 && have_read(clients, 15);
     until(behind, "the gap is told", is_told);
     assert!(behind[0].lines().len() < 30);
-    assert_eq!((talking[0].gaps(), behind[0].log().reconnects()), (0, 0));
+    assert_eq!((talking[0].gaps(), behind[0].health().reconnects), (0, 0));
 }
 
 #[test]
@@ -343,7 +350,10 @@ fn connections_that_are_cut_anywhere_lose_and_repeat_nothing() {
         clients.iter().all(|client| client.gaps() == 0),
         "a gap where there is none"
     );
-    let reconnects: u64 = clients.iter().map(|client| client.log().reconnects()).sum();
+    let reconnects: u64 = clients
+        .iter()
+        .map(|client| client.health().reconnects)
+        .sum();
     assert!(
         reconnects > 5,
         "{reconnects} reconnects: this tests nothing"
@@ -367,13 +377,13 @@ fn a_stopped_redis_is_waited_for() {
     });
     assert_one_order(&clients, 20);
     assert!(clients.iter().all(|client| client.gaps() == 0));
-    assert!(clients.iter().all(|client| client.log().reconnects() > 0));
+    assert!(clients.iter().all(|client| client.health().reconnects > 0));
 }
 
 /// Whether the log has been of no use for so many seconds, by its own account.
 fn is_down_for(client: &Client, seconds: u64) -> bool {
-    let since = client.log().paused_since();
-    let now = client.reactor.protocol().log.clock();
+    let since = client.health().paused_since;
+    let now = client.now();
     since.is_some_and(|since| now.saturating_sub(since) >= Duration::from_secs(seconds))
 }
 
@@ -412,9 +422,9 @@ fn users_passwords_databases_and_prefixes_are_used() {
         9,
         false,
     )];
-    let is_refused = |clients: &[Client]| clients[0].log().reconnects() > 2;
+    let is_refused = |clients: &[Client]| clients[0].health().reconnects > 2;
     until(&mut wrong, "more attempts", is_refused);
-    assert!(wrong[0].reads().is_empty() && wrong[0].log().paused_since().is_some());
+    assert!(wrong[0].reads().is_empty() && wrong[0].health().paused_since.is_some());
 }
 
 #[test]
@@ -441,7 +451,7 @@ fn hostile_content_is_read_over() {
         have_read(clients, 5)
     });
     assert_one_order(&clients, 5);
-    assert_eq!(clients[0].log().reconnects(), 0);
+    assert_eq!(clients[0].health().reconnects, 0);
     let is_readable = |read: &&Read| match read {
         Read::Record(record) => record.entry().is_ok(),
         _ => true,

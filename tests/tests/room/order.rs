@@ -1,0 +1,240 @@
+//! Hundreds of members, in several rooms, on several servers: one order, and equal transcripts.
+
+use std::time::Duration;
+
+use tests::process::raise_own_descriptor_limit;
+use tests::random::Random;
+use tests::redis::{CuttingProxy, Redis};
+
+use crate::assembly::{Assembly, Way};
+use crate::minutes::{check, is_word, words};
+use crate::site::Site;
+use crate::{GAP, WAITS};
+
+const ROOMS: [&str; 5] = ["lobby", "attic", "cellar", "garden", "kitchen"];
+
+/// The last words of all.
+const LAST: &str = "closes the room";
+
+/// The members of a site that act at random, and those that only listen.
+struct Day<'a> {
+    site: &'a Site,
+    assembly: Assembly,
+    random: Random,
+    /// For each room, one member of each server that is there from the beginning to the end.
+    observers: Vec<Vec<usize>>,
+    /// The members that come and go; the number of rooms that each has visited, and of its names.
+    visitors: Vec<(usize, usize, usize)>,
+    /// Number of lines that were said.
+    said: usize,
+}
+
+impl<'a> Day<'a> {
+    fn new(site: &'a Site, seed: u64) -> Day<'a> {
+        let mut day = Day {
+            site,
+            assembly: Assembly::default(),
+            random: Random::new(seed),
+            observers: Vec::new(),
+            visitors: Vec::new(),
+            said: 0,
+        };
+        for (number, room) in ROOMS.iter().enumerate() {
+            let enter = |chat| {
+                let way = Way::of(number + chat);
+                let name = format!("{room}{chat}");
+                let who = day.assembly.enter(site.server(chat), way, &name);
+                if number > 0 {
+                    day.assembly.say(who, &format!("/join {room}"));
+                }
+                who
+            };
+            let observers: Vec<usize> = (0..site.chats.len()).map(enter).collect();
+            day.observers.push(observers);
+        }
+        let all: Vec<usize> = (0..day.assembly.len()).collect();
+        day.assembly
+            .until("all observers are in their rooms", |assembly| {
+                let is_there = |who: &usize| {
+                    let member = assembly.member(*who);
+                    let rooms = member
+                        .heard
+                        .iter()
+                        .filter(|line| line.starts_with("* The room "));
+                    rooms.count()
+                        == if member.name.starts_with("lobby") {
+                            1
+                        } else {
+                            2
+                        }
+                };
+                all.iter().all(is_there)
+            });
+        day
+    }
+
+    fn enter(&mut self) {
+        let number = self.assembly.len();
+        let chat = self.random.below(self.site.chats.len());
+        let server = self.site.server(chat);
+        let who = self
+            .assembly
+            .enter(server, Way::of(number), &format!("v{number}n0"));
+        self.visitors.push((who, 0, 0));
+        self.say(who);
+    }
+
+    fn say(&mut self, who: usize) {
+        self.said += 1;
+        let line = format!("line {} and some more words", self.said);
+        self.assembly.say(who, &line);
+    }
+
+    /// A visitor does something.
+    fn act(&mut self) {
+        let place = self.random.below(self.visitors.len());
+        let (who, rooms, names) = self.visitors[place];
+        match self.random.below(20) {
+            0 if rooms + 1 < ROOMS.len() => {
+                self.assembly
+                    .say(who, &format!("/join {}", ROOMS[rooms + 1]));
+                self.visitors[place].1 += 1;
+                self.say(who);
+            }
+            1 => {
+                self.assembly
+                    .say(who, &format!("/nick v{who}n{}", names + 1));
+                self.visitors[place].2 += 1;
+            }
+            2 => {
+                self.said += 1;
+                let line = format!("/me does {}", self.said);
+                self.assembly.say(who, &line);
+            }
+            3 => {
+                self.assembly.leave(who);
+                self.visitors.swap_remove(place);
+                self.enter();
+            }
+            _ => self.say(who),
+        }
+    }
+
+    /// Ends the day: all that are there have heard all that was said in their rooms.
+    fn end(mut self) -> (Assembly, usize) {
+        self.assembly.until_joined();
+        let observers = std::mem::take(&mut self.observers);
+        let said = self.said;
+        self.assembly
+            .until("all that visitors have said is heard", |assembly| {
+                let first = observers
+                    .iter()
+                    .map(|observers| assembly.member(observers[0]));
+                let lines = first.flat_map(|observer| &observer.heard);
+                lines.filter(|line| is_said(line)).count() == said
+            });
+        for who in observers.iter().flatten() {
+            self.say(*who);
+            self.assembly.say(*who, "/me ends");
+        }
+        for (room, observers) in observers.iter().enumerate() {
+            for who in observers {
+                let name = &self.assembly.member(*who).name;
+                let line = format!("** {name} ends");
+                let (room, who) = (room, *who);
+                let mut hearers: Vec<usize> = observers.clone();
+                let visitors = self.visitors.iter().filter(|(_, place, _)| *place == room);
+                hearers.extend(visitors.map(|(who, ..)| *who));
+                let is_told =
+                    |other: &usize| *other != who || self.assembly.member(who).way == Way::Tab;
+                hearers.retain(is_told);
+                self.assembly.until_heard(&line, &hearers);
+            }
+        }
+        // Steps are told after the last words too: those of visitors that leave.
+        self.assembly.until("the leaving have left", |assembly| {
+            let members = assembly.members().iter();
+            members
+                .filter(|member| member.has_left)
+                .all(|member| !member.is_connected())
+        });
+        self.assembly.say(observers[0][0], &format!("/me {LAST}"));
+        let name = &self.assembly.member(observers[0][0]).name;
+        let line = format!("** {name} {LAST}");
+        let mut hearers = observers[0][1..].to_vec();
+        let visitors = self.visitors.iter().filter(|(_, room, _)| *room == 0);
+        hearers.extend(visitors.map(|(who, ..)| *who));
+        self.assembly.until_heard(&line, &hearers);
+        (self.assembly, self.said)
+    }
+}
+
+/// Whether this is a line that a member has said, or said to do.
+fn is_said(line: &str) -> bool {
+    is_word(line) && !line.contains(" is now known as ")
+}
+
+/// `members` visitors at a time act `acts` times in all.
+fn spend_a_day(site: &Site, seed: u64, members: usize, acts: usize) {
+    let _ = raise_own_descriptor_limit();
+    let mut day = Day::new(site, seed);
+    for number in 0..acts {
+        if number < members {
+            day.enter();
+        }
+        day.act();
+        if number % 4 == 0 {
+            day.assembly.turn(Duration::ZERO);
+        }
+    }
+    let (assembly, said) = day.end();
+    let transcript = site.transcript_with(LAST);
+    check(&assembly, &transcript);
+    let told: usize = words(&transcript)
+        .values()
+        .map(|lines| {
+            lines
+                .iter()
+                .filter(|line| is_said(line) && !line.ends_with(" ends") && !line.ends_with(LAST))
+                .count()
+        })
+        .sum();
+    assert_eq!(told, said, "lines in the transcript (seed {seed})");
+    for member in assembly.members() {
+        assert!(
+            !member.has_heard(GAP) && !member.has_heard(WAITS),
+            "{}",
+            member.name
+        );
+        assert!(
+            member.has_left || member.is_connected(),
+            "{} was cut off",
+            member.name
+        );
+    }
+}
+
+#[test]
+fn one_server_alone_has_one_order() {
+    spend_a_day(&Site::alone(&[]), 1, 60, 1_500);
+}
+
+#[test]
+fn three_servers_have_one_order_for_three_hundred_members() {
+    let Some(redis) = Redis::start(&[]) else {
+        return;
+    };
+    let site = Site::start(&[redis.url(), redis.url(), redis.url()], &[]);
+    spend_a_day(&site, 2, 285, 3_000);
+}
+
+/// As above, while connections to Redis end anywhere, in the middle of what it says.
+#[test]
+fn connections_to_redis_that_end_anywhere_are_not_noticed() {
+    let Some(redis) = Redis::start(&[]) else {
+        return;
+    };
+    let proxies = [3, 4].map(|seed| CuttingProxy::start(redis.port(), seed));
+    let urls = [proxies[0].url(), proxies[1].url(), redis.url()];
+    spend_a_day(&Site::start(&urls, &[]), 5, 40, 1_000);
+}
