@@ -35,7 +35,7 @@
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
 //! | `returning.rs`, `absences.rs`, `members.rs` | a page that has lost its connection, and comes back |
 //! | `seat.rs` | what such a page has received |
-//! | `service.rs` | the service timer |
+//! | `service.rs`, `waits.rs` | the service timer; what it and an outage are about |
 //! | `ignored.rs`, `bans.rs`, `addresses.rs` | ignore lists; the operator's bans, and whom they hit |
 //! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: shown, read, and found |
 //! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's terminal: state, input, output |
@@ -83,6 +83,7 @@ mod telling;
 mod tests;
 mod text;
 mod transcript;
+mod waits;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -106,15 +107,14 @@ use self::name::{Directory, Illegal, Rules};
 use self::numbers::Numbers;
 use self::operator::Operator;
 pub(crate) use self::options::ChatCommand;
-use self::outage::{NEWCOMER_WAIT, Outage};
 use self::pace::Rates;
 use self::ranking::Ranking;
 use self::room::Room;
 use self::seat::{Seat, Token, Visit};
-use self::service::Service;
 pub use self::settings::Settings;
 use self::settings::{LOG, STDIN, STDOUT};
 pub use self::transcript::Transcript;
+use self::waits::{NEWCOMER_WAIT, Outage, Service};
 use crate::backplane::entry::{Body, Origin, Present};
 use crate::backplane::local::Local;
 use crate::backplane::log::Log;

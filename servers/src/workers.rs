@@ -20,6 +20,7 @@ use edgeloop_reactor::process::reason;
 use edgeloop_reactor::terminal::REDRAW_SIGNALS;
 use edgeloop_reactor::{Limits, Reactor, Signals};
 
+use crate::figures::Counters;
 use crate::front::Front;
 use crate::limits::limits;
 use crate::listen::{Share, listen, resolve};
@@ -148,9 +149,10 @@ impl Worker {
             Ok(reactor) => run(reactor),
             Err(why) => Err(why.clone()),
         };
-        // The last counters stay in the sum.
+        // The last counters stay in the sum; its figures end with the server.
         let stats = reactor.as_ref().map(Reactor::stats).unwrap_or_default();
-        mail.send(News::Counted(Box::new(stats)));
+        let own = Vec::new();
+        mail.send(News::Counted(Box::new(Counters { stats, own })));
         mail.send(News::Ended(result));
         drop(ending.lock());
     }
@@ -171,8 +173,10 @@ impl Worker {
             reloads: reactor.protocol().protocol().reloads(),
         }));
         let mail = self.mail;
-        reactor.report(None, move |_, stats, _| {
-            mail.send(News::Counted(Box::new(*stats)))
+        reactor.report(None, move |front, stats, now| {
+            let own = front.protocol().figures(now);
+            let stats = *stats;
+            mail.send(News::Counted(Box::new(Counters { stats, own })));
         });
         if let Some(stdout) = self.stdout {
             adopt_stdout(&mut reactor, Ok(stdout))?;

@@ -228,7 +228,6 @@ fn wrong_command_lines() {
     }
     let url = "redis://127.0.0.1:1";
     refused(&["--backplane", url, "--plain"], "leave out --plain");
-    refused(&["--backplane", url, "--workers", "2"], "--workers");
     let long = [
         "--backplane",
         url,

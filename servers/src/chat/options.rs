@@ -249,9 +249,6 @@ impl ServerCommand for ChatCommand {
         if self.plain {
             return fail("Budget Chat has one server: leave out --plain or --backplane");
         }
-        if self.common.workers > 1 {
-            return fail("--backplane serves one reactor: leave out --workers");
-        }
         if self.max_line > SHARED_LINE_MAX {
             return fail("with --backplane, --max-line is 252KiB at the most");
         }

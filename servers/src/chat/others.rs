@@ -182,7 +182,7 @@ impl Chat {
     }
 
     /// The members of a server have left with it, but for those of this one, which are announced again.
-    fn left_together(&mut self, left: &[Member], why: &str, out: &mut Outbox) {
+    pub(super) fn left_together(&mut self, left: &[Member], why: &str, out: &mut Outbox) {
         let mut rooms = BTreeMap::<u32, Vec<&str>>::new();
         for member in left.iter().filter(|member| !self.serves(member.id)) {
             if let Some(room) = self.room_by_name.folded(&member.room.fold) {

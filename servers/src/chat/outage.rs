@@ -14,6 +14,7 @@ use super::Chat;
 use super::bounds::OTHERS_TURN;
 use super::command::Command;
 use super::member::{Kept, Member};
+use super::waits::NEWCOMER_WAIT;
 use crate::backplane::entry::Body;
 
 /// Time for which the log may be out of reach before talkers are paused. What they say meanwhile waits in
@@ -21,21 +22,8 @@ use crate::backplane::entry::Body;
 const PAUSED_AFTER: Duration = Duration::from_secs(1);
 /// Time after which they are told.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
-/// Time for which a newcomer waits for its name.
-pub(super) const NEWCOMER_WAIT: Duration = Duration::from_secs(30);
 /// Most lines of one member that are on their way through the log.
 const IN_FLIGHT_MAX: u32 = 1000;
-
-/// The log is out of reach.
-#[derive(Debug, Default)]
-pub(super) struct Outage {
-    /// Number of outages of which members were told.
-    number: u32,
-    /// They were told of this one.
-    is_told: bool,
-    /// Members whose lines wait for the log.
-    waiting: Vec<ConnId>,
-}
 
 impl Chat {
     /// Appends an entry of a member, which counts as in flight until it is read.

@@ -8,13 +8,6 @@ use super::Chat;
 use super::bounds::{OTHERS_TURN, WORK_MAX};
 use super::room::WINDOW;
 
-/// When the service timer is due for each of the two.
-#[derive(Debug, Default)]
-pub(super) struct Service {
-    tick: Option<Duration>,
-    log: Option<Duration>,
-}
-
 impl Chat {
     /// Looks after rooms, transcript and absent members within a second.
     pub(super) fn tick(&mut self, out: &mut Outbox) {

@@ -2,7 +2,9 @@
 
 use std::sync::mpsc::Sender;
 
-use edgeloop_reactor::{Stats, TurnClock, Waker};
+use edgeloop_reactor::{TurnClock, Waker};
+
+use crate::figures::Counters;
 
 /// News, and the number of the worker that sent it.
 pub(super) struct Letter {
@@ -14,7 +16,7 @@ pub(super) enum News {
     /// The worker serves.
     Started(Started),
     /// The worker's counters, in reply to [`Waker::report`].
-    Counted(Box<Stats>),
+    Counted(Box<Counters>),
     /// The worker serves no more. An error is a message for the user.
     Ended(Result<(), String>),
     /// The time has come for a report; the supervisor's reactor says so itself.

@@ -21,6 +21,7 @@ use nix::libc::signalfd_siginfo;
 use nix::sys::signal::Signal;
 
 use super::mail::{Letter, News, Started};
+use crate::figures::{Counters, Pairs};
 use crate::logging;
 use crate::metrics::{Metrics, Numbers};
 use crate::orders::{Order, Orders};
@@ -48,7 +49,7 @@ pub(super) struct Supervisor {
     /// The end of the grace period; `None` before it has begun, and if it has no end.
     grace_end: Option<Instant>,
     /// The last known counters of each worker.
-    counters: Vec<Stats>,
+    counters: Vec<Counters>,
     /// The times of the workers' turns, if they are measured.
     clocks: Vec<TurnClock>,
     /// The report that is under way.
@@ -56,7 +57,7 @@ pub(super) struct Supervisor {
     /// Wakes the loop of the scrapers.
     scrapers: Option<Waker>,
     /// The sum of the counters, for scrapers that wait for it.
-    sum: Option<Stats>,
+    sum: Option<Counters>,
     /// The first error with which a worker ended.
     result: Result<(), String>,
 }
@@ -91,7 +92,7 @@ impl Supervisor {
             stops: 0,
             grace,
             grace_end: None,
-            counters: vec![Stats::default(); count],
+            counters: vec![Counters::default(); count],
             clocks: Vec::new(),
             report: None,
             scrapers,
@@ -162,13 +163,13 @@ impl Supervisor {
                 self.wakers.push(waker);
                 self.clocks.extend(clock);
             }
-            News::Counted(stats) => {
-                self.counters[from] = *stats;
+            News::Counted(counters) => {
+                self.counters[from] = *counters;
                 self.misses_no_more(from, out);
             }
             News::Ended(result) => {
                 self.working.remove(&from);
-                let last = &mut self.counters[from];
+                let last = &mut self.counters[from].stats;
                 // If it has failed, its connections went with it.
                 (last.connections, last.bytes_pending) = (0, 0);
                 if result.is_err() && self.result.is_ok() {
@@ -231,10 +232,12 @@ impl Supervisor {
             let missing = report.missing.len();
             log::warn!("workers too busy to be counted, and counted as before: {missing}");
         }
-        let mut sum = Stats::default();
-        self.counters.iter().for_each(|stats| sum.merge(stats));
+        let mut sum = Counters::default();
+        self.counters
+            .iter()
+            .for_each(|counters| sum.merge(counters));
         if report.is_printed {
-            say(&format!("stats: {sum}"));
+            say(&format!("stats: {}{}", sum.stats, Pairs(&sum.own)));
         }
         if let Some(scrapers) = &self.scrapers {
             self.sum = Some(sum);
@@ -263,9 +266,9 @@ pub(super) fn scrape(
 ) -> Option<Duration> {
     let waits = metrics.turn(supervisor.stops > 0);
     match (waits, supervisor.sum.take()) {
-        (true, Some(stats)) => metrics.answer(Numbers::Reactors {
-            own: &[],
-            stats: &stats,
+        (true, Some(sum)) => metrics.answer(Numbers::Reactors {
+            stats: &sum.stats,
+            own: &sum.own,
             turns: &supervisor.turn_times(),
             count: supervisor.counters.len(),
         }),
