@@ -104,7 +104,10 @@ impl Redis {
     }
 
     /// Executes a command, and returns the first line of the reply.
-    #[expect(clippy::must_use_candidate, reason = "most commands are for their effect")]
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "most commands are for their effect"
+    )]
     pub fn command(&self, words: &[&str]) -> String {
         let mut stream =
             TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("a connection");

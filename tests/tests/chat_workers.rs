@@ -132,9 +132,9 @@ fn commands_reach_all_workers() {
         }
     }
     // Half of them go to another room.
-    for number in 0..MEMBERS / 2 {
-        members[number].say("/join attic");
-        members[number].hears_at_last("* you are in attic now");
+    for member in &mut members[..MEMBERS / 2] {
+        member.say("/join attic");
+        member.hears_at_last("* you are in attic now");
     }
     for member in &mut members {
         member.say("/rooms");
@@ -186,8 +186,8 @@ fn the_operator_is_heard_by_all_and_keeps_members_out_of_all_workers() {
     for member in &mut members {
         member.hears("* operator: tea is at five");
     }
-    for number in 0..MEMBERS {
-        members[number].say(format!("line {number}"));
+    for (number, member) in members.iter().enumerate() {
+        member.say(format!("line {number}"));
         server.prints(&format!("lobby [m{number}] line {number}"));
     }
     for (number, member) in members.iter_mut().enumerate() {
