@@ -269,6 +269,18 @@ fn options_that_do_not_go_together() {
         ("talk", &["--workers", "2"]),
         ("chat", &["--workers", "2", "--once"]),
         ("chat", &["--workers", "65"]),
+        ("chat", &["--workers", "2", "--plain"]),
+        (
+            "chat",
+            &[
+                "--workers",
+                "2",
+                "--max-line",
+                "1MiB",
+                "--high-water",
+                "2MiB",
+            ],
+        ),
         ("echo", &["--workers", "0"]),
         ("echo", &["--workers", "many"]),
         ("echo", &["--workers"]),

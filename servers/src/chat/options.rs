@@ -232,8 +232,16 @@ impl ServerCommand for ChatCommand {
                 "--max-line and a name must fit into --high-water: lower the one or raise the other",
             );
         }
-        if self.common.workers > SERVERS_MAX {
-            return fail("64 --workers are the most for a chat");
+        match self.common.workers {
+            1 => {}
+            _ if self.plain => {
+                return fail("Budget Chat has one reactor: leave out --plain or --workers");
+            }
+            _ if self.max_line > SHARED_LINE_MAX => {
+                return fail("with --workers, --max-line is 252KiB at the most");
+            }
+            ..=SERVERS_MAX => {}
+            _ => return fail("64 --workers are the most for a chat"),
         }
         if self.plain && self.common.has_web() {
             return fail(
