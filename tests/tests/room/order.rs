@@ -161,6 +161,7 @@ impl<'a> Day<'a> {
                 "{name} was cut off"
             );
         }
+        assembly
     }
 
     /// Ends the day: all that are there have heard all that was said in their rooms.
