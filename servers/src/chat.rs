@@ -86,7 +86,7 @@ mod transcript;
 mod waits;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -162,7 +162,7 @@ pub struct Chat {
     log: Box<dyn Log>,
     /// What is known of the other servers that read the log; `None` if there are none.
     replica: Option<Box<Replica>>,
-    /// Where the log will be, until the server listens; `None`: here.
+    /// Where the log is once the server listens, and the number of its reactor; `None`: in this process.
     backplane: Option<(Target, usize)>,
     /// Time since 1970 when the reactor's clock was 0.
     started_at: Duration,
@@ -186,6 +186,8 @@ pub struct Chat {
     /// Time of the last turn in which the log was read, and bytes that were read in it.
     read_at: Duration,
     read_bytes: usize,
+    /// Servers whose members have left since they were silent: if they are back, members here are told.
+    gone: BTreeSet<Origin>,
     /// Rooms that are behind on this server, of which other servers were told.
     behind: Vec<u32>,
     /// Numbers of members that leave in this turn, if there is a replica.
@@ -220,6 +222,7 @@ impl Chat {
             addresses: Addresses::new(settings.operator),
             read_at: Duration::ZERO,
             read_bytes: 0,
+            gone: BTreeSet::new(),
             behind: Vec::new(),
             leaving: Vec::new(),
             outage: Outage::default(),

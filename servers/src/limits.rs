@@ -9,7 +9,8 @@ use crate::options::Options;
 
 /// Descriptors kept free for other uses than connections, such as a log file.
 const RESERVED_DESCRIPTORS: usize = 8;
-/// Descriptors of each reactor itself: epoll, the spare one, signals, waker, standard streams.
+/// Descriptors of each reactor itself: epoll, the spare one, signals, waker, standard streams, the
+/// connections of a log.
 const DESCRIPTORS_OF_A_WORKER: usize = 8;
 /// Connections of scrapers (`--metrics`) at one time.
 pub(crate) const SCRAPERS: usize = 16;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::bounds::ENTRY;
-use super::member::Member;
+use super::member::{Awaited, Member};
 use super::name::Illegal;
 use super::room::Step;
 use super::telling::Author;
@@ -123,7 +123,7 @@ impl Chat {
             Effect::Left(_) if !matches!(entry.body, Body::Leave { .. } | Body::Ban { .. }) => {
                 return self.happen_elsewhere(entry, effect, out);
             }
-            Effect::Reset(_) => return self.recount_all(out),
+            Effect::Reset(_) => return self.happen_elsewhere(entry, effect, out),
             Effect::Left(ref left) if matches!(entry.body, Body::Ban { .. }) => {
                 return self.judged(entry, left, true, out);
             }
@@ -170,11 +170,13 @@ impl Chat {
             Body::Move { member, room } => {
                 if let Some(id) = self.landed(*member) {
                     self.moved(id, room.shown, decision, out);
+                    self.step_on(id, out);
                 }
             }
             Body::Rename { member, name } => {
                 if let Some(id) = self.landed(*member) {
                     self.renamed(id, name.shown, decision, entry.at, out);
+                    self.step_on(id, out);
                 }
             }
             Body::Line {
@@ -222,6 +224,14 @@ impl Chat {
         self.is_member(id).then_some(id)
     }
 
+    /// A member that has waited for its step to be read goes on.
+    pub(super) fn step_on(&mut self, id: ConnId, out: &mut Outbox) {
+        let member = self.members.get_mut(id);
+        if member.is_some_and(|member| member.has_awaited(Awaited::Step)) {
+            self.go_on(id, None, out);
+        }
+    }
+
     /// A newcomer has gone before its claim was read: its member leaves at once.
     pub(super) fn take_back(&mut self, number: u64, out: &mut Outbox) {
         let leave = Body::Leave {
@@ -246,7 +256,7 @@ impl Chat {
         else {
             return;
         };
-        let has_waited = member.has_awaited();
+        let has_waited = member.has_awaited(Awaited::Join);
         if let Err(why) = decision {
             self.refuse(id, name.as_bytes(), why.into(), out);
             // One that had a name before may try another one.

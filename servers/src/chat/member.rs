@@ -66,6 +66,9 @@ pub(super) struct Extra {
 pub(super) enum Awaited {
     /// The claim of a newcomer, whose further lines wait.
     Join,
+    /// A step into another room or another name of a member, by which its further lines are judged, so
+    /// that these wait.
+    Step,
     /// The leave of a member, which has no connection any more.
     Leave,
 }
@@ -239,9 +242,9 @@ impl Member {
     }
 
     /// Notes that an entry was read, and returns whether the member has waited for it.
-    pub(super) fn has_awaited(&mut self) -> bool {
+    pub(super) fn has_awaited(&mut self, entry: Awaited) -> bool {
         let awaits = self.extra.as_mut().map(|extra| &mut extra.awaits);
-        awaits.is_some_and(|awaits| awaits.take().is_some())
+        awaits.is_some_and(|awaits| awaits.take_if(|awaited| *awaited == entry).is_some())
     }
 
     /// Notes that an entry of the member was read.

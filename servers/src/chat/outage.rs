@@ -13,7 +13,7 @@ use edgeloop_reactor::{ConnId, Outbox};
 use super::Chat;
 use super::bounds::OTHERS_TURN;
 use super::command::Command;
-use super::member::{Kept, Member};
+use super::member::{Awaited, Kept, Member};
 use super::waits::NEWCOMER_WAIT;
 use crate::backplane::entry::Body;
 
@@ -28,10 +28,13 @@ const IN_FLIGHT_MAX: u32 = 1000;
 impl Chat {
     /// Appends an entry of a member, which counts as in flight until it is read.
     pub(super) fn append_for(&mut self, id: ConnId, body: Body<'_>, out: &mut Outbox) {
+        let is_step = matches!(body, Body::Move { .. } | Body::Rename { .. });
         if !self.append(body, out)
             && let Some(member) = self.members.get_mut(id)
         {
-            member.extra_mut().in_flight += 1;
+            let extra = member.extra_mut();
+            extra.in_flight += 1;
+            extra.awaits = is_step.then_some(Awaited::Step).or(extra.awaits);
         }
     }
 

@@ -36,11 +36,11 @@ impl Chat {
 
     /// The server listens at these addresses: now it has an identity.
     pub(super) fn begin_to_share(&mut self, at: &[Address], out: &mut Outbox) {
-        if let Some((target, worker)) = self.backplane.take() {
+        if let Some((target, worker)) = &self.backplane {
             let host = read(MACHINE[0]);
-            let me = origin(&host, at, worker);
+            let me = origin(&host, at, *worker);
             let first = at.first().map(ToString::to_string).unwrap_or_default();
-            let log = RedisLog::new(&target, me, LOG, ENTRIES_MAX);
+            let log = RedisLog::new(target, me, LOG, ENTRIES_MAX);
             self.share(Box::new(log), me, &format!("{host} {first}"));
             self.serve_log(out);
         }
@@ -61,9 +61,9 @@ impl Chat {
         is_claimed
     }
 
-    /// Figures about the log; none if it is not shared.
+    /// Figures about the log; none if it is not in Redis.
     pub(super) fn figures_of_log(&self, now: Duration) -> Vec<Figure> {
-        let Some(replica) = &self.replica else {
+        let (Some(replica), Some(_)) = (&self.replica, &self.backplane) else {
             return Vec::new();
         };
         let (health, counters) = (self.log.health(), replica.counters());
@@ -126,6 +126,8 @@ mod tests {
 
     use super::super::Settings;
     use super::*;
+    use crate::backplane::entry::Body;
+    use crate::figures::Pairs;
     use crate::server::Server;
 
     /// A chat that listens and shares its rooms.
@@ -170,6 +172,32 @@ mod tests {
         assert!(script.connecting(LOG[0]).is_some());
         assert_eq!(script.closed(writer), None);
         assert_eq!(script.protocol().log.health().reconnects, 2);
+    }
+
+    #[test]
+    fn the_lag_is_the_age_of_what_is_not_read_back() {
+        let mut script = shared();
+        let figures = |script: &mut Script<Chat>| {
+            let shown = |chat: &mut Chat, out: &mut Outbox| chat.figures(out.now());
+            script.call(|chat, out| Pairs(&shown(chat, out)).to_string())
+        };
+        let start = " backplane_lag_ms=0 backplane_pending=0 backplane_reconnects=0 \
+                     backplane_duplicates=0 backplane_gaps=0";
+        assert_eq!(figures(&mut script), start);
+        script.advance(Duration::from_secs(100));
+        let notice = Body::Notice {
+            room: None,
+            text: b"hello",
+        };
+        script.call(|chat, out| chat.append(notice, out));
+        script.advance(Duration::from_millis(1500));
+        let now = figures(&mut script);
+        assert!(
+            now.starts_with(" backplane_lag_ms=1500 backplane_pending=1 "),
+            "{now}"
+        );
+        let mut alone = Script::new(Chat::new(Settings::default(), None));
+        assert_eq!(figures(&mut alone), "");
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl Chat {
     /// Lines may be missing here.
     pub(super) fn tell_gap(&mut self, out: &mut Outbox) {
         log::warn!("the log has a gap: lines may be missing");
+        self.gone.clear();
         self.page.clear();
         self.page
             .extend_from_slice(b"* some lines may be missing here\n");
@@ -150,7 +151,7 @@ impl Chat {
         match (known, awaits) {
             (Some(known), Some(Awaited::Join)) => self.joined(id, &known.present(), Ok(()), out),
             (None, Some(Awaited::Leave)) => self.left(id, b"", out),
-            (Some(known), None) if has_joined => {
+            (Some(known), None | Some(Awaited::Step)) if has_joined => {
                 let at = Position {
                     millis: self.millis(out),
                     index: 0,
@@ -166,6 +167,7 @@ impl Chat {
                 if self.room_by_name.folded(&known.room.fold) != room {
                     self.moved(id, &known.room.shown, Ok(()), out);
                 }
+                self.step_on(id, out);
             }
             _ => {}
         }

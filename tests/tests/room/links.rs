@@ -83,8 +83,7 @@ fn cut(way: Way) {
             "{before:?}"
         );
     }
-    let before = bob.hears_at_last("* The room contains: ann, Bob, alice, carol");
-    drop(before);
+    while !bob.next().starts_with("* The room contains: ") {}
     for guest in [&mut alice, &mut carol] {
         guest.hears_at_last("* robert has entered the room");
     }

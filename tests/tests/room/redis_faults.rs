@@ -1,11 +1,12 @@
 //! A Redis that is killed, that loses what it had, or that trims the stream.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::time::Duration;
 
 use tests::chat::{Guest, hear_all};
 use tests::redis::Redis;
 use tests::slow_link::{SlowLink, Way as Course};
+use tests::until;
 
 use crate::assembly::{Assembly, Way};
 use crate::minutes::check;
@@ -132,6 +133,11 @@ fn the_loss_of_the_last_second_is_told_in_all_rooms_and_the_chat_goes_on() {
     let mut party = Party::new(&redis);
     party.talk("kept");
     let file = redis.append_only_file();
+    // Redis may write later than it replies.
+    until("it is in the file", || {
+        let file = fs::read(&file).expect("a file");
+        file.windows(11).any(|bytes| bytes == b"kept, other")
+    });
     let kept = file.metadata().expect("a file").len();
     party.talk("lost");
     redis.kill();
