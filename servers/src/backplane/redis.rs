@@ -119,8 +119,9 @@ impl RedisLog {
         }
     }
 
+    /// A connection that is open may be of no use: the kernel accepts it for a Redis that is stopped.
     fn note_down(&mut self) {
-        match self.reader.link.is_open() && self.writer.link.is_open() {
+        match self.reader.link.is_well() && self.writer.link.is_well() {
             true => self.down_since = None,
             false => self.down_since = self.down_since.or(Some(self.now)),
         }

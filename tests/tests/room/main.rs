@@ -2,6 +2,7 @@
 //! faults that both can have.
 
 mod assembly;
+mod chaos;
 mod commands;
 mod links;
 mod minutes;

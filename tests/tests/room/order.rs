@@ -17,7 +17,8 @@ const ROOMS: [&str; 5] = ["lobby", "attic", "cellar", "garden", "kitchen"];
 const LAST: &str = "closes the room";
 
 /// The members of a site that act at random, and those that only listen.
-struct Day<'a> {
+pub(crate) struct Day<'a> {
+    seed: u64,
     site: &'a Site,
     assembly: Assembly,
     random: Random,
@@ -30,8 +31,9 @@ struct Day<'a> {
 }
 
 impl<'a> Day<'a> {
-    fn new(site: &'a Site, seed: u64) -> Day<'a> {
+    pub(crate) fn new(site: &'a Site, seed: u64) -> Day<'a> {
         let mut day = Day {
+            seed,
             site,
             assembly: Assembly::default(),
             random: Random::new(seed),
@@ -73,7 +75,8 @@ impl<'a> Day<'a> {
         day
     }
 
-    fn enter(&mut self) {
+    /// A visitor comes.
+    pub(crate) fn enter(&mut self) {
         let number = self.assembly.len();
         let chat = self.random.below(self.site.chats.len());
         let server = self.site.server(chat);
@@ -117,6 +120,43 @@ impl<'a> Day<'a> {
                 self.enter();
             }
             _ => self.say(who),
+        }
+    }
+
+    /// Visitors do so many things.
+    pub(crate) fn act_for(&mut self, acts: usize) {
+        for _ in 0..acts {
+            self.act();
+            if self.random.below(4) == 0 {
+                self.assembly.turn(Duration::ZERO);
+            }
+        }
+    }
+
+    pub(crate) fn turn_for(&mut self, time: Duration) {
+        self.assembly.turn_for(time);
+    }
+
+    /// Ends the day, and checks that all have heard all in one order, that transcripts are equal, and that
+    /// no member was told of any trouble.
+    pub(crate) fn end_and_check(self) {
+        let (site, seed) = (self.site, self.seed);
+        let (assembly, said) = self.end();
+        let transcript = site.transcript_with(LAST);
+        check(&assembly, &transcript);
+        let is_ending = |line: &str| line.ends_with(" ends") || line.ends_with(LAST);
+        let lines = words(&transcript).into_values().flatten();
+        let told = lines
+            .filter(|line| is_said(line) && !is_ending(line))
+            .count();
+        assert_eq!(told, said, "lines in the transcript (seed {seed})");
+        for member in assembly.members() {
+            let name = &member.name;
+            assert!(!member.has_heard(GAP) && !member.has_heard(WAITS), "{name}");
+            assert!(
+                member.has_left || member.is_connected(),
+                "{name} was cut off"
+            );
         }
     }
 
@@ -182,36 +222,9 @@ fn spend_a_day(site: &Site, seed: u64, members: usize, acts: usize) {
         if number < members {
             day.enter();
         }
-        day.act();
-        if number % 4 == 0 {
-            day.assembly.turn(Duration::ZERO);
-        }
+        day.act_for(1);
     }
-    let (assembly, said) = day.end();
-    let transcript = site.transcript_with(LAST);
-    check(&assembly, &transcript);
-    let told: usize = words(&transcript)
-        .values()
-        .map(|lines| {
-            lines
-                .iter()
-                .filter(|line| is_said(line) && !line.ends_with(" ends") && !line.ends_with(LAST))
-                .count()
-        })
-        .sum();
-    assert_eq!(told, said, "lines in the transcript (seed {seed})");
-    for member in assembly.members() {
-        assert!(
-            !member.has_heard(GAP) && !member.has_heard(WAITS),
-            "{}",
-            member.name
-        );
-        assert!(
-            member.has_left || member.is_connected(),
-            "{} was cut off",
-            member.name
-        );
-    }
+    day.end_and_check();
 }
 
 #[test]

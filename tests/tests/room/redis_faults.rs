@@ -72,6 +72,8 @@ struct Party {
     site: Site,
     lobby: [Guest; 2],
     attic: [Guest; 2],
+    /// What they were told besides what was said.
+    told: Vec<String>,
 }
 
 impl Party {
@@ -96,14 +98,22 @@ impl Party {
         bob.hears("* ben has entered the room");
         let amy = join("amy", 1, &mut ann);
         let (lobby, attic) = ([ann, amy], [bob, ben]);
-        Party { site, lobby, attic }
+        let told = Vec::new();
+        Party {
+            site,
+            lobby,
+            attic,
+            told,
+        }
     }
 
+    /// Each says something, and the other one in the room hears it. What else is told goes to `told`.
     fn talk(&mut self, word: &str) {
-        for room in [&mut self.lobby, &mut self.attic] {
-            let [one, other] = room;
-            all_hear(&mut [one, other], &format!("{word}, one"));
-            all_hear(&mut [other, one], &format!("{word}, other"));
+        for [one, other] in [&mut self.lobby, &mut self.attic] {
+            let told = heard_before(&mut [one, other], &format!("{word}, one"));
+            self.told.extend(told.concat());
+            let told = heard_before(&mut [other, one], &format!("{word}, other"));
+            self.told.extend(told.concat());
         }
     }
 
@@ -111,17 +121,40 @@ impl Party {
     fn is_told_of_a_gap(&mut self, word: &str) {
         hear_all(self.lobby.iter_mut().chain(&mut self.attic), GAP);
         self.talk(word);
-        for (guests, told) in [
+        for (guests, beginning) in [
             (&mut self.lobby, "* in lobby (2): "),
             (&mut self.attic, "* in attic (2): "),
         ] {
             for guest in guests {
-                guest.say("/who");
-                let line = guest.next();
-                assert!(line.starts_with(told), "{line}");
+                until("all are announced again", || {
+                    guest.say("/who");
+                    let mut line = guest.next();
+                    while !line.starts_with("* in ") {
+                        self.told.push(std::mem::replace(&mut line, guest.next()));
+                    }
+                    line.starts_with(beginning)
+                });
             }
         }
     }
+}
+
+/// Of those that were announced again no more is told than that they are back.
+fn assert_only_back(told: &[String]) {
+    assert!(told.iter().all(|line| line.ends_with(" back")), "{told:?}");
+}
+
+/// Members that stay do not come back.
+#[test]
+fn nobody_is_back_that_has_not_left() {
+    let Some(mut redis) = Redis::start(&[]) else {
+        return;
+    };
+    let mut party = Party::new(&redis);
+    redis.kill();
+    redis.restart();
+    party.is_told_of_a_gap("after the gap");
+    assert!(party.told.is_empty(), "{:?}", party.told);
 }
 
 #[test]
@@ -146,6 +179,7 @@ fn the_loss_of_the_last_second_is_told_in_all_rooms_and_the_chat_goes_on() {
     file.set_len(kept).expect("truncated");
     redis.restart();
     party.is_told_of_a_gap("after the loss");
+    assert_only_back(&party.told);
     let transcript = party.site.transcript_with("after the loss, other");
     assert_eq!(transcript.matches(GAP).count(), 1, "{transcript}");
     for word in ["kept", "lost", "after the loss"] {
@@ -170,10 +204,11 @@ fn a_redis_that_restarts_empty_is_a_gap_and_members_stay() {
     redis.kill();
     party.lobby[0].say("meanwhile");
     redis.restart();
-    hear_all(&mut party.lobby, GAP);
-    hear_all(&mut party.attic, GAP);
-    party.lobby[1].hears("[ann] meanwhile");
+    hear_all(party.lobby.iter_mut().chain(&mut party.attic), GAP);
+    let told = party.lobby[1].hears_at_last("[ann] meanwhile");
+    party.told.extend(told);
     party.talk("after the second");
+    assert_only_back(&party.told);
     let mut newcomer = Guest::knock(party.site.server(1).tcp());
     newcomer.say("ann");
     newcomer.hears("* this name is taken");

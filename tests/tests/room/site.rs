@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use tests::server::{Launch, Server};
 use tests::{PATIENCE, within};
 
+use crate::GAP;
+
 /// Addresses of a chat that the kernel completes.
 const ANY: [&str; 2] = ["127.0.0.1:0", "http://127.0.0.1:0"];
 /// No limit on what a member may say; the tests of one chat have those.
@@ -72,7 +74,7 @@ impl Site {
 
     /// Waits until all transcripts are equal and have this line, and returns their text.
     pub(crate) fn transcript_with(&self, line: &str) -> String {
-        let texts = || -> Vec<String> { self.chats.iter().map(Chat::transcript).collect() };
+        let texts = || -> Vec<String> { self.chats.iter().map(Chat::common_transcript).collect() };
         let is_there = |text: &String| text.lines().any(|other| other.ends_with(line));
         let is_complete = || {
             let texts = texts();
@@ -138,8 +140,20 @@ impl Chat {
         writeln!(keyboard, "{line}").expect("the operator's line is read");
     }
 
-    pub(crate) fn transcript(&self) -> String {
-        fs::read_to_string(&self.transcript).expect("a transcript")
+    /// The transcript. A gap is an event of this server, not of the log, and so is its time, which is
+    /// left out.
+    fn common_transcript(&self) -> String {
+        let text = fs::read_to_string(&self.transcript).expect("a transcript");
+        let without_time = |line: &str| match line.split_once(' ') {
+            Some((_, rest)) if rest.ends_with(GAP) => format!("- {rest}"),
+            _ => line.to_owned(),
+        };
+        text.split_inclusive('\n')
+            .map(|line| match line.strip_suffix('\n') {
+                Some(line) => without_time(line) + "\n",
+                None => line.to_owned(),
+            })
+            .collect()
     }
 
     /// As `kill -9`.
