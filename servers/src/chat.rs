@@ -34,6 +34,7 @@
 //! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
 //! | `returning.rs`, `absences.rs`, `members.rs` | a page that has lost its connection, and comes back |
+//! | `taking_over.rs` | a page that comes back to another server |
 //! | `seat.rs` | what such a page has received |
 //! | `service.rs`, `waits.rs` | the service timer; what it and an outage are about |
 //! | `ignored.rs`, `bans.rs`, `addresses.rs` | ignore lists; the operator's bans, and whom they hit |
@@ -78,6 +79,7 @@ mod service;
 mod settings;
 mod sharing;
 mod syncing;
+mod taking_over;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -113,6 +115,7 @@ use self::room::Room;
 use self::seat::{Seat, Token, Visit};
 pub use self::settings::Settings;
 use self::settings::{LOG, STDIN, STDOUT};
+use self::taking_over::Arrivals;
 pub use self::transcript::Transcript;
 use self::waits::{NEWCOMER_WAIT, Outage, Service};
 use crate::backplane::entry::{Body, Origin, Present};
@@ -171,6 +174,9 @@ pub struct Chat {
     /// The members by the tokens of their seats.
     tokens: HashMap<Token, ConnId>,
     absences: Absences,
+    arrivals: Arrivals,
+    /// Connections whose members have others, or other servers: they are to be closed.
+    replaced: Vec<ConnId>,
     /// The member that has each name.
     names: Directory<ConnId>,
     /// Names on at least one ignore list.
@@ -240,6 +246,8 @@ impl Chat {
             seats: ConnMap::new(),
             tokens: HashMap::new(),
             absences: Absences::new(&Limits::default()),
+            arrivals: Arrivals::default(),
+            replaced: Vec::new(),
             names: Directory::new(name_rules),
             ignored: IgnoredNames::default(),
             rooms: Slab::new(),
@@ -312,6 +320,10 @@ impl Chat {
     fn welcome(&mut self, id: ConnId, peer: Peer, out: &mut Outbox) {
         self.addresses.opened(id, &peer);
         self.members.insert(id, Member::new(peer));
+        self.ask_for_name(id, out);
+    }
+
+    fn ask_for_name(&mut self, id: ConnId, out: &mut Outbox) {
         self.send(id, WELCOME, out);
         if !self.settings.login_timeout.is_zero() {
             out.set_timer(id, self.settings.login_timeout);
@@ -335,7 +347,7 @@ impl Chat {
             name: name.lent(),
             room: room.lent(),
             address,
-            token: None,
+            token: self.seats.get(id).map(|seat| seat.token.digest()),
         };
         out.clear_timer(id);
         if !self.append(Body::Join(present), out)
@@ -450,7 +462,8 @@ impl Chat {
     }
 
     fn give_seat_up(&mut self, id: ConnId) {
-        if let Some(seat) = self.take_seat(id) {
+        let arriving = self.arrivals.remove(id);
+        if let Some(seat) = self.take_seat(id).or(arriving) {
             self.tokens.remove(&seat.token);
         }
     }
@@ -467,6 +480,9 @@ impl Chat {
 
     /// Removes a member from the queue, its room, the names and the ignore lists.
     fn forget(&mut self, id: ConnId, out: &mut Outbox) {
+        if self.has_asked(id) {
+            return self.lose_asking(id);
+        }
         self.fall(id, out);
         self.leave_queue(id, out);
         self.leave(id, out);
@@ -511,7 +527,7 @@ impl Protocol for Chat {
         if Some(id) == self.operator.stdin {
             return self.operator_has_ended(out);
         }
-        if let Some(seat) = self.seats.get_mut(id) {
+        if let Some(seat) = self.seat_mut(id) {
             seat.is_done = true;
         }
         self.read_end(id, out);
@@ -631,19 +647,16 @@ impl Server for Chat {
         query.is_empty() || Visit::parse(query).is_some()
     }
 
-    fn on_visit(
-        &mut self,
-        id: ConnId,
-        opened: Opened,
-        query: &str,
-        out: &mut Outbox,
-    ) -> Option<ConnId> {
+    fn on_visit(&mut self, id: ConnId, opened: Opened, query: &str, out: &mut Outbox) {
         self.bounds.has_headers = true;
-        if let Some(visit) = Visit::parse(query) {
-            return self.visit(id, opened.peer, visit, out);
+        match Visit::parse(query) {
+            Some(visit) => self.visit(id, opened.peer, visit, out),
+            None => self.on_open(id, opened, out),
         }
-        self.on_open(id, opened, out);
-        None
+    }
+
+    fn take_replaced(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.replaced)
     }
 
     fn on_lost(&mut self, id: ConnId, out: &mut Outbox) {

@@ -173,6 +173,59 @@ mod tests {
         assert_eq!(script.closed(client), Some(Closed::Eof));
     }
 
+    /// A server that counts what it is told.
+    #[derive(Default)]
+    struct Told {
+        reloads: usize,
+        redraws: usize,
+        wakes: usize,
+    }
+
+    impl Protocol for Told {
+        fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
+
+        fn on_reload(&mut self, _: &mut Outbox) {
+            self.reloads += 1;
+        }
+
+        fn on_wake(&mut self, _: &mut Outbox) {
+            self.wakes += 1;
+        }
+    }
+
+    impl Server for Told {
+        fn on_redraw(&mut self, _: &mut Outbox) {
+            self.redraws += 1;
+        }
+    }
+
+    #[test]
+    fn each_server_obeys_an_order_once() {
+        let orders = Orders::default();
+        assert!(!orders.are_given());
+        let mut scripts = [(); 2].map(|()| Script::new(Front::new(Told::default(), false)));
+        let told = |script: &Script<Front<Told>>| {
+            let told = script.protocol().protocol();
+            (told.reloads, told.redraws, told.wakes)
+        };
+        for script in &mut scripts {
+            script.call(|front, _| front.obey(orders.clone()));
+            script.wake();
+            assert_eq!(told(script), (0, 0, 1));
+        }
+        orders.give(Order::Reload);
+        orders.give(Order::Reload);
+        assert!(orders.are_given());
+        scripts[0].wake();
+        orders.give(Order::Redraw);
+        for script in &mut scripts {
+            script.wake();
+            script.wake();
+        }
+        assert_eq!(told(&scripts[0]), (1, 1, 4));
+        assert_eq!(told(&scripts[1]), (1, 1, 3));
+    }
+
     #[test]
     fn once_answers_one_datagram() {
         let mut script = Script::new(Front::new(

@@ -41,18 +41,16 @@ pub trait Server: Protocol {
         true
     }
 
-    /// A WebSocket was opened with this query: heard in place of `on_open`. Returns the WebSocket whose
-    /// place it takes, if there is one, which the server has forgotten: it is closed.
-    fn on_visit(
-        &mut self,
-        id: ConnId,
-        opened: Opened,
-        query: &str,
-        out: &mut Outbox,
-    ) -> Option<ConnId> {
+    /// A WebSocket was opened with this query: heard in place of `on_open`.
+    fn on_visit(&mut self, id: ConnId, opened: Opened, query: &str, out: &mut Outbox) {
         let _ = query;
         self.on_open(id, opened, out);
-        None
+    }
+
+    /// WebSockets whose place others have taken since this was last asked: they are to be closed, and the
+    /// server has forgotten them. It is asked after `on_visit` and `on_service_timer`.
+    fn take_replaced(&mut self) -> Vec<ConnId> {
+        Vec::new()
     }
 
     /// The peer of a WebSocket sends no more, but has not said that it is done (with code 1000): its

@@ -144,14 +144,18 @@ impl<P: Server> Web<P> {
         out.set_framing(id, &LINES);
         self.sessions.insert(id, Session::Open(None));
         opened.tag = CLIENT;
-        let Some(replaced) = self.protocol.on_visit(id, opened, query, out) else {
-            return;
-        };
-        if let Some(Session::Open(_)) = self.sessions.get(replaced) {
-            self.close(replaced, Some(Code::POLICY), out);
+        self.protocol.on_visit(id, opened, query, out);
+        self.close_replaced(out);
+    }
+
+    fn close_replaced(&mut self, out: &mut Outbox) {
+        for replaced in self.protocol.take_replaced() {
+            if let Some(Session::Open(_)) = self.sessions.get(replaced) {
+                self.close(replaced, Some(Code::POLICY), out);
+            }
+            // The protocol has forgotten it, even if its peer has closed it and the protocol was to end it.
+            out.finish(replaced);
         }
-        // The protocol has forgotten it, even if its peer has closed it and the protocol was to end it.
-        out.finish(replaced);
     }
 
     fn answer(&mut self, id: ConnId, answer: &[u8], out: &mut Outbox) {
@@ -269,12 +273,16 @@ impl<P: Server> Web<P> {
 )]
 impl<P: Server> Protocol for Web<P> {
     forward! {
-        on_service_timer();
         on_connect_error(id: ConnId, tag: u64, why: Closed);
         on_datagram(datagram: Datagram<'_>);
         on_unsent(tag: u64, datagram: Vec<u8>);
         on_wake();
         on_reload();
+    }
+
+    fn on_service_timer(&mut self, out: &mut Outbox) {
+        self.protocol.on_service_timer(out);
+        self.close_replaced(out);
     }
 
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
@@ -380,14 +388,12 @@ impl<P: Server> Server for Web<P> {
         self.protocol.takes_query(query)
     }
 
-    fn on_visit(
-        &mut self,
-        id: ConnId,
-        opened: Opened,
-        query: &str,
-        out: &mut Outbox,
-    ) -> Option<ConnId> {
-        self.protocol.on_visit(id, opened, query, out)
+    fn on_visit(&mut self, id: ConnId, opened: Opened, query: &str, out: &mut Outbox) {
+        self.protocol.on_visit(id, opened, query, out);
+    }
+
+    fn take_replaced(&mut self) -> Vec<ConnId> {
+        self.protocol.take_replaced()
     }
 
     fn on_lost(&mut self, id: ConnId, out: &mut Outbox) {

@@ -169,12 +169,17 @@ fn put_body(out: &mut Vec<u8>, body: &Body<'_>) {
         Body::Resume {
             member,
             after,
+            has_more,
             ignored,
         } => {
             out.push(kind::RESUME);
             put_member(out, *member);
             put_place(out, *after);
-            put_list(out, ignored, |out, name| put_bytes(out, name.as_bytes()));
+            out.push(u8::from(*has_more));
+            put_list(out, ignored, |out, (name, typed)| {
+                put_bytes(out, name.as_bytes());
+                put_number(out, *typed);
+            });
         }
         _ => put_server_body(out, body),
     }
@@ -338,7 +343,8 @@ fn member_body<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Malfor
         kind::RESUME => Body::Resume {
             member: member(reader)?,
             after: place(reader)?,
-            ignored: reader.list(Reader::text)?,
+            has_more: reader.flag()?,
+            ignored: reader.list(|reader| Ok((reader.text()?, reader.number()?)))?,
         },
         kind => Body::Unknown { kind },
     })
@@ -564,7 +570,8 @@ mod tests {
             Body::Resume {
                 member,
                 after: None,
-                ignored: vec!["eve", "mal"],
+                has_more: true,
+                ignored: vec![("eve", 0), ("mal", 0)],
             },
             Body::Gone {
                 origin: ORIGIN,

@@ -56,6 +56,17 @@ impl Position {
 }
 
 impl Position {
+    /// The last place before this one.
+    #[must_use]
+    pub fn before(self) -> Position {
+        let (millis, index) = match (self.millis, self.index) {
+            (0, 0) => (0, 0),
+            (millis, 0) => (millis - 1, u64::MAX),
+            (millis, index) => (millis, index - 1),
+        };
+        Position { millis, index }
+    }
+
     /// The place of an entry that is appended at this time, since 1970, behind one at `self`.
     #[must_use]
     pub(super) fn next(self, now: Duration) -> Position {
@@ -277,10 +288,14 @@ pub enum Body<'a> {
     Resume {
         /// The member, as it is after the takeover.
         member: MemberId,
-        /// The last entry that the page has been shown; `None` if that is not known any more.
+        /// The page has been shown the lines of its room up to this place; `None` if that is not known
+        /// any more.
         after: Option<Position>,
-        /// The names on its ignore list, as it has typed them.
-        ignored: Vec<&'a str>,
+        /// It has missed other lines too.
+        has_more: bool,
+        /// The names on its ignore list, each with the place in this list of the name that the member has
+        /// typed, of which it may be an alias.
+        ignored: Vec<(&'a str, u64)>,
     },
     /// A room is behind on this server: some members there do not take what they are told. For the next
     /// two seconds all servers tell it no more than its minimum rate.

@@ -8,6 +8,7 @@
 //! - Only a server in the state is heard. [`Body::Start`], [`Body::Announce`] and [`Body::Ask`] bring a
 //!   server into the state; [`Body::Stop`], [`Body::Gone`] and the start of its next run remove it with
 //!   its members. So an entry that is late by more than its server's end has no effect.
+//! - A token belongs to the member that was the first to join with it.
 //! - An entry whose sequence is not above the last one of its server is a duplicate, and has no effect.
 //!   One that leaves out a sequence shows that entries are missing.
 
@@ -20,7 +21,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -49,6 +50,8 @@ pub struct Membership {
     count: usize,
     names: Names<MemberId>,
     rooms: Names<Room>,
+    /// The member that has each token.
+    tokens: HashMap<TokenDigest, MemberId>,
     bans: Bans,
 }
 
@@ -136,8 +139,7 @@ impl Membership {
     /// The member whose token has this digest.
     #[must_use]
     pub fn by_token(&self, token: &TokenDigest) -> Option<&Member> {
-        self.members()
-            .find(|member| member.token.as_ref() == Some(token))
+        self.member(*self.tokens.get(token)?)
     }
 
     /// Checks a claim, as far as the entries that were read so far can tell; the log decides.
@@ -258,7 +260,7 @@ impl Membership {
                 number,
                 address,
                 ..
-            } => self.take_over(*member, id(number), *address),
+            } => self.take_over(*member, id(number), *address, entry.at),
             _ => Ok(self.server_entry(entry)),
         };
         done.unwrap_or_else(Effect::Refused)
@@ -335,9 +337,13 @@ impl Membership {
         Ok(Effect::Joined(id))
     }
 
-    fn insert(&mut self, member: Member) {
+    fn insert(&mut self, mut member: Member) {
         let id = member.id;
         self.names.insert(&member.name.lent(), id);
+        member
+            .token
+            .take_if(|token| self.tokens.contains_key(token));
+        self.tokens.extend(member.token.map(|token| (token, id)));
         if let Some(server) = self.server_mut(id.origin) {
             server.members.insert(id.number, member);
             self.count += 1;
@@ -348,8 +354,15 @@ impl Membership {
         let member = self.server_mut(id.origin)?.members.remove(&id.number)?;
         self.names.remove(&member.name.lent());
         self.leave(id, &member.room);
+        self.forget_token(&member);
         self.count -= 1;
         Some(member)
+    }
+
+    fn forget_token(&mut self, member: &Member) {
+        if let Some(token) = &member.token {
+            self.tokens.remove(token);
+        }
     }
 
     fn remove_server(&mut self, origin: Origin) -> Vec<Member> {
@@ -468,13 +481,19 @@ impl Membership {
         from: MemberId,
         to: MemberId,
         address: Option<IpAddr>,
+        at: Position,
     ) -> Result<Effect, Refusal> {
         if from == to || self.member(to).is_some() {
             return Err(Refusal::Same);
         }
+        let name = &self.member(from).ok_or(Refusal::Nobody)?.name;
+        if self.bans.hold(&name.fold, address, at.millis) {
+            return Err(Refusal::Banned);
+        }
         let server = self.server_mut(from.origin).ok_or(Refusal::Nobody)?;
         let member = server.members.remove(&from.number).ok_or(Refusal::Nobody)?;
         self.count -= 1;
+        self.forget_token(&member);
         if let Some(room) = self.rooms.get_mut(&member.room.fold) {
             room.members.remove(&from);
             room.members.insert(to);

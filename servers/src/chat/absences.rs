@@ -82,6 +82,14 @@ impl Absences {
         Some(absence.seat)
     }
 
+    pub(super) fn seat(&self, id: ConnId) -> Option<&Seat> {
+        self.all.get(&id).map(|absence| &*absence.seat)
+    }
+
+    pub(super) fn seat_mut(&mut self, id: ConnId) -> Option<&mut Seat> {
+        self.all.get_mut(&id).map(|absence| &mut *absence.seat)
+    }
+
     pub(super) fn peer(&self, id: ConnId) -> Option<Peer> {
         self.all.get(&id).map(|absence| absence.seat.peer)
     }

@@ -100,6 +100,9 @@ impl Chat {
                 let is_own = self.is_own(&entry);
                 match effect {
                     _ if is_old => self.remember(&entry, out),
+                    effect if matches!(entry.body, Body::Takeover { .. } | Body::Resume { .. }) => {
+                        self.hear_of_takeover(&entry, effect, out);
+                    }
                     Some(effect) if is_own => self.happen_as_told(&entry, effect, out),
                     Some(effect) => self.happen_elsewhere(&entry, effect, out),
                     None => self.say_without_state(&entry, out),
@@ -332,6 +335,9 @@ impl Chat {
             return;
         }
         write_whisper(&mut self.page, from, "you", words);
+        if self.arrivals.keep(target, &self.page) {
+            return;
+        }
         out.send(target, &self.page);
         let bytes = self.bounds.sent(self.page.len());
         let room = self.members.get(target).map(|target| target.room as usize);

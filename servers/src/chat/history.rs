@@ -23,8 +23,10 @@ pub(super) const TOLD_MAX: usize =
 pub(super) struct History {
     lines: VecDeque<Said>,
     bytes: usize,
-    /// Number of the last line that is kept no more.
-    dropped: u64,
+    /// Number and place of the last line that is kept no more.
+    dropped: (u64, Position),
+    /// Number of the last place at which lines may be missing.
+    gap: u64,
 }
 
 /// A line that was said.
@@ -56,7 +58,7 @@ impl History {
         limit: usize,
     ) {
         if limit == 0 {
-            self.dropped = number;
+            self.dropped = (number, at);
             return;
         }
         let line: Box<[u8]> = match line.len() > LINE_MAX {
@@ -80,13 +82,29 @@ impl History {
                 return;
             };
             self.bytes -= oldest.line.len();
-            self.dropped = oldest.number;
+            self.dropped = (oldest.number, oldest.at);
         }
+    }
+
+    /// Lines may be missing before the one that follows this number.
+    pub(super) fn note_gap(&mut self, number: u64) {
+        self.gap = number;
     }
 
     /// Whether all lines after the one with this number are kept.
     pub(super) fn reaches(&self, number: u64) -> bool {
-        self.dropped <= number
+        self.dropped.0.max(self.gap) <= number
+    }
+
+    /// The number of the last line up to this place in the log; 0 if that is not known.
+    pub(super) fn number_at(&self, at: Position) -> u64 {
+        let is_before = |said: &&Said| said.at <= at;
+        let (dropped, dropped_at) = self.dropped;
+        match self.lines.iter().rev().find(is_before) {
+            Some(said) => said.number,
+            None if dropped_at <= at => dropped,
+            None => 0,
+        }
     }
 
     pub(super) fn lines(&self) -> impl ExactSizeIterator<Item = &Said> + DoubleEndedIterator {
@@ -123,6 +141,20 @@ mod tests {
             "a line was not kept"
         );
         assert_eq!(kept(&history), [b"two", b"six"]);
+    }
+
+    #[test]
+    fn a_line_is_found_by_its_place_and_a_gap_is_known() {
+        let (mut history, at) = (History::default(), |millis| Position { millis, index: 0 });
+        for (number, millis) in [(1, 10), (3, 20), (4, 30)] {
+            history.keep(number, at(millis), b"line", 0..1, 2);
+        }
+        let numbers = [5, 10, 19, 20, 29, 30, 40].map(|millis| history.number_at(at(millis)));
+        assert_eq!(numbers, [0, 1, 1, 3, 3, 4, 4]);
+        assert_eq!(history.number_at(at(30).before()), 3);
+        assert!(history.reaches(1) && !history.reaches(0));
+        history.note_gap(5);
+        assert!(history.reaches(5) && !history.reaches(4));
     }
 
     #[test]

@@ -165,6 +165,38 @@ impl IgnoreList {
         self.insert(number, written);
     }
 
+    /// The names, each with the place in this list of the name that was typed, of which it may be an
+    /// alias.
+    pub(super) fn names<'a>(
+        &'a self,
+        names: &'a IgnoredNames,
+    ) -> impl Iterator<Item = (&'a str, u64)> {
+        let place = |number: u32| self.entries.partition_point(|entry| entry.number < number);
+        self.entries
+            .iter()
+            .map(move |entry| (names.name(entry.number), place(entry.written) as u64))
+    }
+
+    /// Puts the names of another list on this one, which is empty.
+    pub(super) fn restore(
+        &mut self,
+        list: &[(&str, u64)],
+        fold: impl Fn(&str) -> String,
+        names: &mut IgnoredNames,
+    ) {
+        let list = &list[..list.len().min(NAMES_MAX * (1 + ALIASES_MAX))];
+        let numbers = list
+            .iter()
+            .map(|(name, _)| names.acquire(name, &fold(name)));
+        let numbers: Vec<u32> = numbers.collect();
+        for (number, (_, typed)) in numbers.iter().zip(list) {
+            match (self.find(*number), numbers.get(*typed as usize)) {
+                (None, Some(written)) => self.insert(*number, *written),
+                _ => names.release(*number),
+            }
+        }
+    }
+
     /// Empties the list.
     pub(super) fn clear(&mut self, names: &mut IgnoredNames) {
         self.retain(names, |_| false);
@@ -254,6 +286,30 @@ mod tests {
         for name in ["eve", "e0", "e999"] {
             assert!(ignores(&list, &names, name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_list_is_restored_with_its_aliases() {
+        let mut names = IgnoredNames::default();
+        let (mut list, mut other) = (IgnoreList::default(), IgnoreList::default());
+        for name in ["zoe", "eve", "mal"] {
+            list.toggle(name, name, &mut names);
+        }
+        let eve = names.number("eve").unwrap();
+        list.follow(eve, ("Pat", "pat"), &mut names, |_| true);
+        let told: Vec<(Box<str>, u64)> = list
+            .names(&names)
+            .map(|(name, typed)| (name.into(), typed))
+            .collect();
+        let mut told: Vec<(&str, u64)> = told.iter().map(|(name, at)| (&**name, *at)).collect();
+        list.clear(&mut names);
+        told.extend([("mal", 0), ("bob", 1000)]);
+        other.restore(&told, str::to_lowercase, &mut names);
+        assert_eq!((names.len(), other.len()), (4, 4));
+        other.toggle("eve", "eve", &mut names);
+        assert!(!ignores(&other, &names, "pat") && ignores(&other, &names, "mal"));
+        other.clear(&mut names);
+        assert_eq!(names.len(), 0);
     }
 
     #[test]

@@ -71,7 +71,13 @@ pub(super) enum Awaited {
     Step,
     /// The leave of a member, which has no connection any more.
     Leave,
+    /// The membership that a page had on another server, see `taking_over.rs`. The page is told nothing
+    /// until it has that.
+    Membership,
 }
+
+/// The place of a member in a room whose lines it is not told yet.
+pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// A line that may not be said yet.
 #[derive(Debug)]
@@ -235,6 +241,12 @@ impl Member {
         self.extra().is_some_and(|extra| extra.awaits.is_some())
     }
 
+    /// Whether the member waits for its membership on another server.
+    pub(super) fn is_arriving(&self) -> bool {
+        self.extra()
+            .is_some_and(|extra| extra.awaits == Some(Awaited::Membership))
+    }
+
     /// Whether the member's leave was appended to the log.
     pub(super) fn is_leaving(&self) -> bool {
         self.extra()
@@ -318,6 +330,11 @@ impl Member {
     /// of which it may be an alias.
     pub(super) fn ignores(&self, number: u32) -> Option<u32> {
         self.extra().and_then(|extra| extra.ignored.find(number))
+    }
+
+    /// The ignore list, if there may be one.
+    pub(super) fn ignored(&self) -> Option<&IgnoreList> {
+        self.extra().map(|extra| &extra.ignored)
     }
 
     /// Takes out the ignore list, so that it can be changed together with the chat's names.

@@ -34,6 +34,11 @@ impl Members {
         self.here.remove(id).or_else(|| self.away.remove(&id))
     }
 
+    /// Adds a member that has no connection any more.
+    pub(super) fn insert_away(&mut self, id: ConnId, member: Member) {
+        self.away.insert(id, member);
+    }
+
     /// A member has lost its connection.
     pub(super) fn set_away(&mut self, id: ConnId) {
         let member = self.here.remove(id);

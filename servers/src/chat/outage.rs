@@ -113,7 +113,7 @@ impl Chat {
         }
     }
 
-    fn takes_names(&self, out: &Outbox) -> bool {
+    pub(super) fn takes_names(&self, out: &Outbox) -> bool {
         self.synced().is_some() && !self.is_paused(out)
     }
 
@@ -178,9 +178,10 @@ impl Chat {
         self.outage.number += 1;
         log::warn!("the log cannot be reached: what members say waits");
         let waits = |member: &Member| {
-            member.extra().is_some_and(|extra| {
-                extra.in_flight > 0 || extra.kept.is_some() || extra.awaits.is_some()
-            })
+            !member.is_arriving()
+                && member.extra().is_some_and(|extra| {
+                    extra.in_flight > 0 || extra.kept.is_some() || extra.awaits.is_some()
+                })
         };
         let waiting = self.members.iter().filter(|(_, member)| waits(member));
         let waiting: Vec<ConnId> = waiting.map(|(id, _)| id).collect();

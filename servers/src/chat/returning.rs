@@ -3,7 +3,8 @@
 //! A membership with a seat (`seat.rs`) ends with its connection only if its page says so. Otherwise the
 //! member is *away* for a while: its name, room and ignore list stay, and so do its rate limits; what
 //! waited of its input is dropped, as with any member that disconnects. A connection with its token
-//! takes the membership over, whether the old connection is known to be dead or not.
+//! takes the membership over, whether the old connection is known to be dead or not. A membership on another
+//! server is taken over in `taking_over.rs`.
 
 use std::net::IpAddr;
 
@@ -11,37 +12,28 @@ use edgeloop_reactor::{ConnId, Outbox, Peer};
 
 use super::bounds::{ENTRY, OTHERS_TURN, WORK_MAX};
 use super::history::Said;
+use super::member::Member;
 use super::name::Illegal;
 use super::seat::{Missed, Seat, Visit, messages};
 use super::{Chat, addresses};
 
 impl Chat {
-    /// A page has connected. Returns the connection whose place it takes.
-    pub(super) fn visit(
-        &mut self,
-        id: ConnId,
-        peer: Peer,
-        visit: Visit,
-        out: &mut Outbox,
-    ) -> Option<ConnId> {
+    /// A page has connected. A connection whose place it takes is replaced.
+    pub(super) fn visit(&mut self, id: ConnId, peer: Peer, visit: Visit, out: &mut Outbox) {
         let known = self.tokens.get(&visit.token).copied();
-        let is_member = |known| {
-            self.members
-                .get(known)
-                .is_some_and(|known| known.has_joined())
-        };
-        if let Some(old) = known.filter(|known| is_member(*known)) {
-            self.take_over(id, peer, old, visit.seen, out);
-        } else {
-            if let Some(newcomer) = known {
-                self.forget(newcomer, out);
+        self.replaced.extend(known);
+        match known {
+            Some(old) if self.arrivals.has(old) => {
+                self.arrive_again(id, peer, old, visit.seen, out);
             }
-            self.tokens.insert(visit.token.clone(), id);
-            self.seats
-                .insert(id, Box::new(Seat::new(visit.token, peer)));
-            self.welcome(id, peer, out);
+            Some(old) if self.is_member(old) => self.take_over(id, peer, old, visit.seen, out),
+            newcomer => {
+                if let Some(newcomer) = newcomer {
+                    self.forget(newcomer, out);
+                }
+                self.receive(id, peer, visit, out);
+            }
         }
-        known
     }
 
     /// Gives the membership of `old` to a connection whose page has received `seen` messages.
@@ -55,18 +47,30 @@ impl Chat {
         let (Some(mut seat), Some(member)) = (self.take_seat(old), self.members.remove(old)) else {
             return;
         };
+        self.rooms[member.room as usize].replace(old, member.place, id);
+        self.replace(id, peer, old, &mut seat);
+        self.names.insert(member.name(), id);
+        self.members.insert(id, member);
+        self.is_back(id, seat, seen, out);
+    }
+
+    /// The member that had the connection `old`, if that is one by now, has another one.
+    pub(super) fn replace(&mut self, id: ConnId, peer: Peer, old: ConnId, seat: &mut Seat) {
         self.addresses.closed(old);
         self.addresses.opened(id, &peer);
-        self.rooms[member.room as usize].replace(old, member.place, id);
-        self.names.insert(member.name(), id);
         self.numbers.replace(old, id);
         self.tokens.insert(seat.token.clone(), id);
-        let entry = format!("{} is back from {peer}", member.name());
-        self.members.insert(id, member);
         seat.peer = peer;
+    }
+
+    /// A member has its membership again.
+    pub(super) fn is_back(&mut self, id: ConnId, mut seat: Box<Seat>, seen: u64, out: &mut Outbox) {
         self.tell_what_was_missed(id, &mut seat, seen, out);
+        let peer = seat.peer;
         self.seats.insert(id, seat);
-        self.note(&entry, out);
+        let name = self.members.get(id).map(Member::shared_name);
+        let name = name.unwrap_or_default();
+        self.note(&format!("{name} is back from {peer}"), out);
     }
 
     /// Whether a member may not come back: its name was banned meanwhile, or its new address is banned.
@@ -83,11 +87,38 @@ impl Chat {
             return;
         };
         let room = &self.rooms[member.room as usize];
+        let (missed, is_missing) = self.missed(id, seat.missed(seen), out);
+        let mut page = format!("* You are back as {} in {}.\n", member.name(), room.name);
+        if is_missing {
+            page.push_str("* Some lines that were said meanwhile are missing.\n");
+        }
+        let notices = messages(page.as_bytes());
+        seat.come_back(seen, room.told, notices, missed.len() as u64);
+        let mut page = page.into_bytes();
+        missed
+            .iter()
+            .for_each(|said| page.extend_from_slice(&said.line));
+        self.page = page;
+        // Its seat has counted these messages, and is not in the table.
+        self.answer(id, out);
+    }
+
+    /// The kept lines that a member has missed, and whether it has missed others.
+    pub(super) fn missed(
+        &self,
+        id: ConnId,
+        missed: Missed,
+        out: &mut Outbox,
+    ) -> (Vec<&Said>, bool) {
+        let Some(member) = self.members.get(id) else {
+            return (Vec::new(), true);
+        };
         let Missed {
             after,
             before,
             has_more,
-        } = seat.missed(seen);
+        } = missed;
+        let room = &self.rooms[member.room as usize];
         let ignores = |author: &str| {
             let number = self.ignored.number(&self.name_rules.fold(author))?;
             member.ignores(number)
@@ -96,27 +127,12 @@ impl Chat {
         out.charge(room.history.lines().len() * ENTRY);
         let earlier = room.history.lines().rev();
         let earlier = earlier.filter(|said| said.number <= after).filter(is_heard);
-        let mut missed: Vec<&[u8]> = earlier
-            .take(before as usize)
-            .map(|said| &*said.line)
-            .collect();
+        let mut missed: Vec<&Said> = earlier.take(before as usize).collect();
         let is_missing = has_more || (missed.len() as u64) < before || !room.history.reaches(after);
         missed.reverse();
         let later = room.history.lines().filter(|said| said.number > after);
-        missed.extend(later.filter(is_heard).map(|said| &*said.line));
-        let mut page = format!("* You are back as {} in {}.\n", member.name(), room.name);
-        if is_missing {
-            page.push_str("* Some lines that were said meanwhile are missing.\n");
-        }
-        let notices = messages(page.as_bytes());
-        seat.come_back(seen, room.told, notices, missed.len() as u64);
-        self.page.clear();
-        self.page.extend_from_slice(page.as_bytes());
-        missed
-            .iter()
-            .for_each(|line| self.page.extend_from_slice(line));
-        // Its seat has counted these messages, and is not in the table.
-        self.answer(id, out);
+        missed.extend(later.filter(is_heard));
+        (missed, is_missing)
     }
 
     /// The connection of a member has ended. One that may come back is away from now on, if there is
@@ -125,10 +141,7 @@ impl Chat {
         if self.members.is_away(id) {
             return;
         }
-        let is_member = self
-            .members
-            .get(id)
-            .is_some_and(|member| member.has_joined());
+        let is_member = self.is_member(id);
         let seat = self.seats.get(id).filter(|seat| is_member && !seat.is_done);
         let peer = seat.map(|seat| seat.peer);
         let Some(admission) = peer.and_then(|peer| self.absences.admit(&peer)) else {
@@ -145,7 +158,7 @@ impl Chat {
     }
 
     /// Drops what belongs to the connection of a member rather than to the member.
-    fn lay_down(&mut self, id: ConnId, out: &mut Outbox) {
+    pub(super) fn lay_down(&mut self, id: ConnId, out: &mut Outbox) {
         self.fall(id, out);
         self.leave_queue(id, out);
         if let Some(member) = self.members.get_mut(id) {
@@ -170,6 +183,25 @@ impl Chat {
     pub(super) fn keep_none(&mut self, out: &mut Outbox) {
         for id in self.absences.stop() {
             self.forget(id, out);
+        }
+    }
+
+    /// The seat of a member.
+    pub(super) fn seat(&self, id: ConnId) -> Option<&Seat> {
+        match self.seats.get(id) {
+            Some(seat) => Some(seat),
+            None => self.absences.seat(id),
+        }
+    }
+
+    /// The seat of a member, or of a page that waits to be one.
+    pub(super) fn seat_mut(&mut self, id: ConnId) -> Option<&mut Seat> {
+        match self.seats.get_mut(id) {
+            Some(seat) => Some(seat),
+            None => {
+                let absent = self.absences.seat_mut(id);
+                absent.or_else(|| self.arrivals.seat_mut(id))
+            }
         }
     }
 

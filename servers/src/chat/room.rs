@@ -49,6 +49,8 @@ pub(super) struct Room {
     pub(super) name: Arc<str>,
     /// The members that this server serves, in no order; each of them knows its place here.
     members: Vec<ConnId>,
+    /// Number of members that come from another server, and are told nothing yet.
+    pub(super) arriving: usize,
     /// Number of members on all servers.
     pub(super) count: usize,
     /// Number of members with an ignore list. While it is 0, a broadcast looks at no list.
@@ -74,6 +76,7 @@ impl Room {
         Room {
             name: name.into(),
             members: Vec::new(),
+            arriving: 0,
             count: 0,
             ignoring: 0,
             told: 0,

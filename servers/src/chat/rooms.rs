@@ -12,7 +12,7 @@ use edgeloop_reactor::{ConnId, Outbox};
 
 use super::bounds::ENTRY;
 use super::history::Said;
-use super::member::Member;
+use super::member::{Member, NOWHERE};
 use super::room::{LISTED_MAX, Room, Step, list_names};
 use super::seat::messages;
 use super::{Chat, LOBBY, text};
@@ -128,7 +128,9 @@ impl Chat {
         }
         room.ignoring -= usize::from(member.ignores_some());
         let opens = member.is_above() && room.gate.fall();
-        if let Some(moved) = room.leave(place)
+        if place == NOWHERE {
+            room.arriving -= 1;
+        } else if let Some(moved) = room.leave(place)
             && let Some(moved) = self.members.get_mut(moved)
         {
             moved.place = place;
@@ -142,7 +144,7 @@ impl Chat {
     /// Notes how many members a room has now. A room ends with its last member, except for the lobby.
     pub(super) fn recount(&mut self, number: u32, out: &mut Outbox) {
         let room = &self.rooms[number as usize];
-        let here = room.members().len();
+        let here = room.members().len() + room.arriving;
         let count = match (&self.replica, self.synced()) {
             (None, _) => here,
             (Some(_), None) => room.count.max(here),

@@ -14,7 +14,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use edgeloop_reactor::Peer;
+use hmac_sha256::Hash;
 use memchr::memchr_iter;
+
+use crate::backplane::entry::TokenDigest;
 
 /// Number of pairs that are kept of a page.
 const ANCHORS: usize = 8;
@@ -26,6 +29,13 @@ const SEEN_MAX: u64 = 1 << 53;
 /// The secret by which a page is known again. It is never shown.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Token(Arc<str>);
+
+impl Token {
+    /// The digest by which other servers know it.
+    pub(super) fn digest(&self) -> TokenDigest {
+        Hash::hash(self.0.as_bytes())
+    }
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,6 +176,14 @@ impl Seat {
         self.sure = if notices > 1 { before } else { seen };
         let sent = before + lines;
         self.restart(Anchor { told, sent }, lines);
+    }
+
+    /// The page is on its way back from another server. Of the messages that it was sent it has received
+    /// `seen`, and of the lines of its room those up to number `told`; `has_more`: it has missed others.
+    pub(super) fn arrive(&mut self, seen: u64, told: u64, has_more: bool) {
+        self.in_room = true;
+        self.sure = seen + u64::from(has_more);
+        self.restart(Anchor { told, sent: seen }, 0);
     }
 
     /// The lines that a page has missed which has received `seen` messages.

@@ -38,10 +38,11 @@ impl Chat {
         self.service.log = None;
         let next = self.log.go_on(out);
         let is_read = self.read_log(out);
+        let arrivals = self.see_to_arrivals(out);
         // What was appended meanwhile is due in the next turn already.
         let waiting = (!is_read).then(|| out.now() + OTHERS_TURN);
         let outage = self.see_to_outage(out);
-        let due = [self.service.log, next, waiting, outage];
+        let due = [self.service.log, next, waiting, outage, arrivals];
         self.service.log = due.into_iter().flatten().min();
         self.set_service_timer(out);
     }

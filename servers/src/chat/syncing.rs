@@ -110,7 +110,11 @@ impl Chat {
         self.page
             .extend_from_slice(b"* some lines may be missing here\n");
         let rooms: Vec<u32> = self.rooms.iter().map(|(number, _)| number as u32).collect();
-        rooms.into_iter().for_each(|room| self.tell_room(room, out));
+        for number in rooms {
+            self.tell_room(number, out);
+            let room = &mut self.rooms[number as usize];
+            room.history.note_gap(room.told);
+        }
         let (millis, index) = (self.millis(out), 0);
         self.record_as(ALL_ROOMS, Position { millis, index }, out);
     }
@@ -129,6 +133,7 @@ impl Chat {
             self.room(room);
         }
         self.recount_all(out);
+        self.find_arrivals(&own, out);
         let not_served = own.iter().filter(|known| !self.is_staying(known.id.number));
         let not_served: Vec<u64> = not_served.map(|known| known.id.number).collect();
         self.take_leave_of(&not_served, out);
@@ -151,6 +156,7 @@ impl Chat {
         match (known, awaits) {
             (Some(known), Some(Awaited::Join)) => self.joined(id, &known.present(), Ok(()), out),
             (None, Some(Awaited::Leave)) => self.left(id, b"", out),
+            (None, _) if has_joined => self.find_elsewhere(id, out),
             (Some(known), None | Some(Awaited::Step)) if has_joined => {
                 let at = Position {
                     millis: self.millis(out),

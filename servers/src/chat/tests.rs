@@ -192,6 +192,7 @@ impl Party {
         let chat = self.chat();
         assert!(chat.members.is_empty() && chat.names.len() == 0 && chat.ignored.is_empty());
         assert!(chat.crowded.is_empty() && chat.addresses.is_empty() && chat.numbers.is_empty());
+        assert!(chat.arrivals.is_empty() && chat.tokens.is_empty());
         assert_eq!(chat.rooms.len(), 1, "there is the lobby only");
     }
 }

@@ -423,7 +423,6 @@ fn once_serves_one_page() {
 fn commands_that_do_not_fit_are_refused() {
     for arguments in [
         &["http://127.0.0.1:0", "--plain"][..],
-        &["http://127.0.0.1:0", "--workers", "2"],
         &["http://127.0.0.1:0", "--origin", "a b"],
         &["https://127.0.0.1:0"],
     ] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{KEPT_MAX, OTHERS_MAX, Replica, UNSETTLED_MAX, Unsynced};
 use crate::backplane::entry::{Body, Entry, Origin, Part, Position};
 use crate::backplane::log::Record;
-use crate::backplane::membership::Membership;
+use crate::backplane::membership::{Member, Membership};
 
 impl Replica {
     /// Asks for a snapshot, if this server is not in sync and has not asked.
@@ -149,8 +149,13 @@ impl Replica {
         self.has_caught_up = has_caught_up;
         if self.unsynced.is_none() {
             let membership = &self.membership;
-            self.lost
-                .retain(|_, member| membership.member(member.id).is_none());
+            // A member whose token another one has was taken over.
+            let is_known = |member: &Member| {
+                let token = member.token.as_ref();
+                let bearer = token.and_then(|token| membership.by_token(token));
+                bearer.is_some() || membership.member(member.id).is_some()
+            };
+            self.lost.retain(|_, member| !is_known(member));
             self.settle(false);
         } else {
             self.ask();
@@ -201,6 +206,7 @@ impl Replica {
                 | Body::Leave { .. }
                 | Body::Move { .. }
                 | Body::Rename { .. }
+                | Body::Takeover { .. }
                 | Body::Ban { .. }
                 | Body::Unban { .. }
         );
@@ -217,6 +223,7 @@ impl Replica {
         };
         match &entry.body {
             Body::Join(present) => member(present.number).is_none(),
+            Body::Takeover { number, .. } => member(*number).is_none(),
             Body::Leave { members, .. } => members.iter().any(|&number| member(number).is_some()),
             Body::Move { member: id, room } => {
                 member(*id).is_some_and(|member| *member.room.fold != *room.fold)
