@@ -178,8 +178,9 @@ impl Chat {
 
     fn stepped_in(&mut self, name: Arc<str>, room: &str, out: &mut Outbox) {
         let (id, room) = (None, self.room(room));
-        self.recount(room, out);
         self.announce(&Author { id, name, room }, Step::In, b"", out);
+        // The room may have ended by now: after a gap the state is ahead of what is told.
+        self.recount(room, out);
     }
 
     /// A member has left the room with this fold.
@@ -226,10 +227,10 @@ impl Chat {
         }
         for (room, names) in rooms {
             let room = self.room(&room);
-            self.recount(room, out);
             let (names, many) = together(&names);
             let are = if many { "are" } else { "is" };
             self.tell_group(room, &format!("{names} {are} back"), out);
+            self.recount(room, out);
         }
     }
 
