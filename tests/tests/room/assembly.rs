@@ -137,6 +137,11 @@ impl Assembly {
         }
     }
 
+    /// A member's server ends.
+    pub(crate) fn note_cut(&mut self, who: usize) {
+        self.members[who].has_left = true;
+    }
+
     /// Closes a member's connection with an RST.
     pub(crate) fn reset(&mut self, who: usize) {
         let member = &mut self.members[who];
