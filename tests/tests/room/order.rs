@@ -296,6 +296,18 @@ fn three_servers_have_one_order_for_three_hundred_members() {
     spend_a_day(&site, 2, 285, 3_000);
 }
 
+/// Two reactors in one process, or in each of two processes, are as many servers.
+#[test]
+fn workers_have_one_order() {
+    let workers = ["--workers", "2"];
+    spend_a_day(&Site::alone(&workers), 6, 60, 1_500);
+    let Some(redis) = Redis::start(&[]) else {
+        return;
+    };
+    let site = Site::start(&[redis.url(), redis.url()], &workers);
+    spend_a_day(&site, 7, 60, 1_500);
+}
+
 /// As above, while connections to Redis end anywhere, in the middle of what it says.
 #[test]
 fn connections_to_redis_that_end_anywhere_are_not_noticed() {
