@@ -256,3 +256,19 @@ fn a_rate_that_is_impossible() {
         assert!((0.999..1.001).contains(&(counted / planned)), "{json}");
     }
 }
+
+/// The connections of several addresses are dealt out in turn.
+#[test]
+fn several_servers_share_the_connections() {
+    let servers = [0, 1].map(|_| Launch::echo().start());
+    let addresses = servers
+        .each_ref()
+        .map(|server| server.addresses()[0].as_str());
+    let json = load(&[addresses[0], addresses[1], "-c", "7"]).good();
+    assert_eq!(json["options"]["address"], addresses.join(" "));
+    for (server, count) in servers.iter().zip([4, 3]) {
+        assert_eq!(server.stats().get("accepted"), count);
+    }
+    let finished = finish(command(&[addresses[0], "udp://127.0.0.1:9"]));
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+}

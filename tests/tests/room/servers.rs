@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use tests::chat::{Guest, hear_all};
 use tests::redis::Redis;
 
@@ -126,6 +127,33 @@ fn the_members_of_a_server_that_stops_leave_in_one_line_at_once() {
     ann.hears("* in lobby (1): ann");
 }
 
+/// What the members of a server have said is in the log before the server ends.
+#[test]
+fn the_last_words_of_a_server_that_stops_are_heard() {
+    let Some(redis) = Redis::start(&[]) else {
+        return;
+    };
+    let mut site = Site::start(&[redis.url(), redis.url()], &[]);
+    let mut ann = Guest::join(site.server(0).tcp(), "ann");
+    let mut alice = Guest::join(site.server(1).tcp(), "alice");
+    ann.hears("* alice has entered the room");
+    redis.signal("STOP");
+    (0..100).for_each(|number| alice.say(format!("last words {number}")));
+    // The answer says that the server has read all of them.
+    alice.say("/rooms");
+    alice.hears("* rooms: lobby (2)");
+    site.server(1).signal(Signal::SIGTERM);
+    assert_eq!(alice.rest(), [""; 0]);
+    redis.signal("CONT");
+    for number in 0..100 {
+        ann.hears(&format!("[alice] last words {number}"));
+    }
+    ann.hears("* alice has left the room: a server has stopped");
+    assert_eq!(site.chats[1].server.exit_code(), 0);
+    ann.say("/who");
+    ann.hears("* in lobby (1): ann");
+}
+
 /// Three servers are stopped and started in turn, while members of all talk. Those of the other two hear
 /// every line once.
 #[test]
@@ -152,9 +180,7 @@ fn a_rolling_restart_loses_and_repeats_nothing_elsewhere() {
             .collect();
         let talking: Vec<usize> = present.iter().flatten().copied().collect();
         talk(&mut assembly, &talking, &format!("before stop {restarted}"));
-        site.chats[restarted]
-            .server
-            .signal(nix::sys::signal::Signal::SIGTERM);
+        site.chats[restarted].server.signal(Signal::SIGTERM);
         talk(&mut assembly, &staying, &format!("at stop {restarted}"));
         assert_eq!(site.chats[restarted].server.exit_code(), 0);
         talk(&mut assembly, &staying, &format!("after stop {restarted}"));
