@@ -68,26 +68,58 @@ fn run(seed: u64) {
         format!("redis://{}", links[1].address()),
     ];
     let site = Site::start(&urls, &[]);
-    let mut day = Day::new(&site, seed);
+    let mut day = Day::new(&site, site.chats.len(), seed);
     let mut random = Random::new(seed);
-    (0..MEMBERS).for_each(|_| day.enter());
+    (0..MEMBERS).for_each(|_| day.enter(&site));
     let start = Instant::now();
     for _ in 0..FAULTS {
-        day.act_for(ACTS);
+        day.act_for(&site, ACTS);
         let time = Duration::from_millis(random.below(700) as u64);
         println!("{:?}: a fault for {time:?}", start.elapsed());
         fault(&mut redis, &links, &mut random, &mut || {
-            day.act_for(ACTS);
+            day.act_for(&site, ACTS);
             day.turn_for(time);
         });
     }
     println!("seed {seed}");
     // Members may have been told to wait, since servers wait longer and longer before they connect again.
-    let _ = day.end_and_check();
+    let _ = day.end_and_check(&site);
+}
+
+fn seed() -> u64 {
+    let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    seed.unwrap_or(1)
 }
 
 #[test]
 fn after_any_faults_all_have_one_order() {
-    let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    run(seed.unwrap_or(1));
+    run(seed());
+}
+
+/// Two of three servers end, by a kill or in good order, and are started again, over and over. All others
+/// have one order, and their members miss nothing.
+#[test]
+fn servers_that_come_and_go_leave_one_order() {
+    let Some(redis) = Redis::start(&[]) else {
+        return;
+    };
+    let mut site = Site::start(&[redis.url(), redis.url(), redis.url()], &[]);
+    let (mut day, mut random) = (Day::new(&site, 1, seed()), Random::new(seed()));
+    (0..MEMBERS).for_each(|_| day.enter(&site));
+    for _ in 0..FAULTS {
+        day.act_for(&site, ACTS);
+        let chat = 1 + random.below(2);
+        match random.below(2) {
+            0 => site.chats[chat].kill(),
+            _ => site.chats[chat].stop(),
+        }
+        day.closed = Some(chat);
+        let cut = day.cut(chat);
+        (0..cut).for_each(|_| day.enter(&site));
+        day.act_for(&site, ACTS);
+        site.chats[chat].restart();
+        day.closed = None;
+    }
+    day.act_for(&site, ACTS);
+    day.end_and_check_first(&site);
 }

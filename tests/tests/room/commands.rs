@@ -288,7 +288,7 @@ fn a_page_comes_back_on_another_server() {
     let Some(redis) = Redis::start(&[]) else {
         return;
     };
-    let site = Site::start(&[redis.url(), redis.url()], &[]);
+    let site = Site::start(&[redis.url(), redis.url()], &["--history", "100"]);
     let mut ann = Guest::join(site.server(0).tcp(), "ann");
     let mut page = Page::join(site.server(0), TOKEN, "wendy");
     ann.hears("* wendy has entered the room");
@@ -308,6 +308,7 @@ fn a_page_comes_back_on_another_server() {
     ann.say("/who");
     assert_eq!(listed(&ann.next(), "* in attic (2): "), ["ann", "wendy"]);
     let mut page = Page::open(site.server(1), &format!("{TOKEN}&seen={seen}"));
+    page.seen = seen;
     page.hears("* You are back as wendy in attic.");
     (0..20).for_each(|number| page.hears(&format!("[ann] missed {number}")));
     page.say("I am here");
@@ -317,7 +318,7 @@ fn a_page_comes_back_on_another_server() {
     ann.hears("[you to wendy] welcome back");
     page.hears("[ann to you] welcome back");
     // And back again, while the second connection still seems open.
-    let mut first = Page::open(site.server(0), &format!("{TOKEN}&seen={}", page.seen));
+    let mut first = page.back(site.server(0));
     first.hears("* You are back as wendy in attic.");
     assert_eq!(page.code(), 1008);
     first.say("and here");

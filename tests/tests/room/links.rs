@@ -39,13 +39,13 @@ fn cut(way: Way) {
     link.cut(way);
     let start = Instant::now();
     alice.say("can you hear me?");
-    let line = ann.next();
+    let told = ann.next();
     match way {
         // It may have reached Redis before the cut was noticed.
-        Way::Back if line == "[alice] can you hear me?" => {
+        Way::Back if told == "[alice] can you hear me?" => {
             assert_eq!(people(&ann.next(), IS_GONE), ["alice", "bob", "carol"]);
         }
-        _ => assert_eq!(people(&line, IS_GONE), ["alice", "bob", "carol"]),
+        _ => assert_eq!(people(&told, IS_GONE), ["alice", "bob", "carol"]),
     }
     let waited = start.elapsed().as_secs_f32();
     assert!((10.0..29.0).contains(&waited), "gone after {waited} s");

@@ -55,7 +55,7 @@ fn all_hear(guests: &mut [&mut Guest], word: &str) {
 /// hear before it.
 fn heard_before(guests: &mut [&mut Guest], word: &str) -> Vec<Vec<String>> {
     guests[0].say(word);
-    let heard = |guest: &mut &mut Guest| {
+    let heard = |guest: &mut Guest| {
         let mut before = Vec::new();
         loop {
             match guest.next() {
@@ -64,7 +64,8 @@ fn heard_before(guests: &mut [&mut Guest], word: &str) -> Vec<Vec<String>> {
             }
         }
     };
-    guests[1..].iter_mut().map(heard).collect()
+    let others = guests[1..].iter_mut();
+    others.map(|guest| heard(guest)).collect()
 }
 
 #[test]

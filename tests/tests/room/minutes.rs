@@ -139,12 +139,12 @@ fn check_visit(member: &Member, visit: &Visit<'_>, words: &[&str]) {
     }
     let is_own = |line: &&str| is_said(line) || is_rename(line);
     let count_due = |words: &[&str]| words.iter().filter(|line| is_due(line)).count();
-    let first = words.iter().position(|line| is_own(line));
+    let first = words.iter().position(&is_own);
     let since = first.map_or(due.len(), |first| count_due(&words[..first]));
     let until = match (visit.is_over, member.has_left) {
         (false, false) => due.len(),
         (true, _) => {
-            let last = words.iter().rposition(|line| is_own(line));
+            let last = words.iter().rposition(is_own);
             last.map_or(0, |last| count_due(&words[..last]))
         }
         (false, true) => 0,

@@ -249,6 +249,6 @@ fn a_stream_that_is_trimmed_is_a_gap_for_those_that_have_missed_it() {
     all_hear(&mut [&mut bob, &mut ann, &mut amy], "and I am here");
     all_hear(&mut [&mut amy, &mut ann, &mut bob], "so am I");
     bob.say("/who");
-    let line = bob.next();
-    assert!(line.starts_with("* in lobby (3): "), "{line}");
+    let list = bob.next();
+    assert!(list.starts_with("* in lobby (3): "), "{list}");
 }

@@ -8,7 +8,7 @@ use std::process::{ChildStdin, Stdio};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tests::server::{Launch, Server};
-use tests::{PATIENCE, within};
+use tests::{PATIENCE, until, within};
 
 use crate::GAP;
 
@@ -132,6 +132,16 @@ impl Chat {
             options,
             keyboard,
         }
+    }
+
+    /// Waits until the transcript has this line, and returns its text.
+    pub(crate) fn transcript_with(&self, line: &str) -> String {
+        until("the transcript has its last line", || {
+            self.common_transcript()
+                .lines()
+                .any(|other| other.ends_with(line))
+        });
+        self.common_transcript()
     }
 
     /// Types a line at the server's terminal.
