@@ -8,7 +8,7 @@ use super::conn::{Conn, Phase, State, Stream};
 use super::timers::Millis;
 use super::{Core, live};
 use crate::id::ConnId;
-use crate::per_address::{AddressKey, Admission, DISPLACED_AFTER};
+use crate::per_address::{AddressKey, Admission, DISPLACED_AFTER, PerAddress};
 use crate::places::Places;
 use crate::protocol::{Closed, Protocol};
 use crate::sources::address::Peer;
@@ -34,51 +34,58 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// A place for a peer that was accepted, or why there is none. A place is to be taken
     /// ([`Core::take_place`]) or given back ([`Core::give_back`]).
     pub(crate) fn place(&mut self, peer: &Peer) -> Result<Place, Refusal> {
-        let (slots, limit, now) = (
-            &mut self.slots,
-            self.limits.max_connections,
-            self.shared.now,
-        );
+        if let Some(places) = &self.admitted.places {
+            let places = places.clone();
+            return self.place_among(&places, peer);
+        }
+        let key = admit(&mut self.admitted.addresses, peer)?;
+        let limit = self.limits.max_connections;
+        let is_full = self.shared.stats.connections >= limit as u64;
+        let displaces = is_full && self.displace(None);
+        let place = Place { key, displaces };
+        if is_full && !displaces {
+            self.give_back(place);
+            return Err(Refusal::Full(limit));
+        }
+        Ok(place)
+    }
+
+    /// The same in the table of several reactors.
+    #[cold]
+    fn place_among(&mut self, places: &Places, peer: &Peer) -> Result<Place, Refusal> {
+        let mut table = places.lock();
+        let key = admit(&mut table.addresses, peer)?;
+        let limit = self.limits.max_connections;
+        let is_full = table.taken >= limit;
+        let displaces = is_full && self.displace(Some(&table.addresses));
+        if is_full && !displaces {
+            key.into_iter().for_each(|key| table.addresses.release(key));
+            return Err(Refusal::Full(limit));
+        }
+        table.taken += 1;
+        let key = key.or(Some(AddressKey::ANY));
+        Ok(Place { key, displaces })
+    }
+
+    /// Makes room for a newcomer, if the search finds a connection of this reactor to be closed. `among`:
+    /// the addresses of several reactors, if they are counted together.
+    fn displace(&mut self, among: Option<&PerAddress>) -> bool {
+        let (slots, now) = (&mut self.slots, self.shared.now);
         let Admitted {
-            places,
             addresses,
             counted,
             cursor,
+            ..
         } = &mut self.admitted;
-        let mut table = places.as_ref().map(Places::lock);
-        let (open, addresses) = match &mut table {
-            None => (self.shared.stats.connections as usize, addresses),
-            Some(table) => (table.taken, &mut table.addresses),
-        };
-        let admission = match peer {
-            Peer::Inet(at) => addresses.admit(at.ip()),
-            Peer::Unix | Peer::Stream => Admission::Uncounted,
-        };
-        if let Admission::Refused(most) = admission {
-            return Err(Refusal::Address(most));
-        }
-        let key = admission.counted();
-        let mut displaced = None;
-        if open >= limit {
-            // Room is made by one of this reactor's own connections.
-            displaced = addresses.find_displaced(cursor, counted.slots(), |slot| {
-                let (id, key) = counted.at(slot)?;
-                was_always_silent(live(slots, id)?, now).then_some((*key, id))
-            });
-            if displaced.is_none() {
-                key.into_iter().for_each(|key| addresses.release(key));
-                return Err(Refusal::Full(limit));
-            }
-        }
-        let is_shared = table.is_some();
-        table.into_iter().for_each(|mut table| table.taken += 1);
-        if let Some(id) = displaced {
+        let addresses = among.unwrap_or(addresses);
+        let found = addresses.find_displaced(cursor, counted.slots(), |slot| {
+            let (id, key) = counted.at(slot)?;
+            was_always_silent(live(slots, id)?, now).then_some((*key, id))
+        });
+        if let Some(id) = found {
             self.doom(id, Closed::Displaced);
         }
-        Ok(Place {
-            key: key.or(is_shared.then_some(AddressKey::ANY)),
-            displaces: displaced.is_some(),
-        })
+        found.is_some()
     }
 
     /// The connection that a place was for is open.
@@ -93,6 +100,18 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         if let Some(key) = place.key {
             self.admitted.release(key);
         }
+    }
+}
+
+/// Counts a peer by its address, if that is limited.
+#[inline]
+fn admit(addresses: &mut PerAddress, peer: &Peer) -> Result<Option<AddressKey>, Refusal> {
+    match peer {
+        Peer::Inet(at) => match addresses.admit(at.ip()) {
+            Admission::Refused(most) => Err(Refusal::Address(most)),
+            admission => Ok(admission.counted()),
+        },
+        Peer::Unix | Peer::Stream => Ok(None),
     }
 }
 

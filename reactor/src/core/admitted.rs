@@ -40,9 +40,14 @@ impl Admitted {
     pub(super) fn release(&mut self, key: AddressKey) {
         match &self.places {
             None => self.addresses.release(key),
-            Some(places) => places.lock().release(key),
+            Some(places) => release_among(places, key),
         }
     }
+}
+
+#[cold]
+fn release_among(places: &Places, key: AddressKey) {
+    places.lock().release(key);
 }
 
 /// A reactor that has ended with open connections leaves its places to the others.

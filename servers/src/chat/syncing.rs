@@ -93,10 +93,11 @@ impl Chat {
     }
 
     /// The member of this server that has the name with this fold, unless it has another bearer in the
-    /// state: a member that was not announced again yet may lose its name.
+    /// state: a member that was not announced again yet may lose its name. While the state is not known,
+    /// so may every member, and a whisper must not reach another one than it was meant for.
     fn named_without_state(&self, fold: &str) -> Option<ConnId> {
-        let state = self.synced().map(|replica| replica.membership());
-        match state.and_then(|state| state.named(fold)) {
+        let state = self.synced()?.membership();
+        match state.named(fold) {
             Some(bearer) => self.here(bearer.id),
             None => self.names.folded(fold),
         }
@@ -158,24 +159,24 @@ impl Chat {
             (None, Some(Awaited::Leave)) => self.left(id, b"", out),
             (None, _) if has_joined => self.find_elsewhere(id, out),
             (Some(known), None | Some(Awaited::Step)) if has_joined => {
-                let at = Position {
-                    millis: self.millis(out),
-                    index: 0,
-                };
-                if self
-                    .members
-                    .get(id)
-                    .is_some_and(|member| member.name() != &*known.name.shown)
-                {
-                    self.renamed(id, &known.name.shown, Ok(()), at, out);
-                }
-                let room = self.members.get(id).map(|member| member.room);
-                if self.room_by_name.folded(&known.room.fold) != room {
-                    self.moved(id, &known.room.shown, Ok(()), out);
-                }
+                self.follow_state(id, known, out);
                 self.step_on(id, out);
             }
             _ => {}
+        }
+    }
+
+    /// Gives a member the name and the room that it has in the state.
+    fn follow_state(&mut self, id: ConnId, known: &Known, out: &mut Outbox) {
+        let (millis, index) = (self.millis(out), 0);
+        let member = self.members.get(id);
+        if member.is_some_and(|member| member.name() != &*known.name.shown) {
+            let at = Position { millis, index };
+            self.renamed(id, &known.name.shown, Ok(()), at, out);
+        }
+        let room = self.members.get(id).map(|member| member.room);
+        if self.room_by_name.folded(&known.room.fold) != room {
+            self.moved(id, &known.room.shown, Ok(()), out);
         }
     }
 
@@ -205,6 +206,15 @@ impl Chat {
         out: &mut Outbox,
     ) {
         self.recount_all(out);
+        // The log may have lost a change of the name or the room that was read before.
+        for known in self.known_members(back) {
+            if let Some(id) = self
+                .served(known.id.number)
+                .filter(|id| self.is_member(*id))
+            {
+                self.follow_state(id, &known, out);
+            }
+        }
         let back = back.iter().map(|id| id.number);
         let not_served: Vec<u64> = back.filter(|number| !self.is_staying(*number)).collect();
         self.take_leave_of(&not_served, out);
@@ -216,6 +226,12 @@ impl Chat {
                 }
             }
         }
+    }
+
+    fn known_members(&self, members: &[MemberId]) -> Vec<Known> {
+        let state = self.replica.as_ref().map(|replica| replica.membership());
+        let known = |id: &MemberId| state.and_then(|state| state.member(*id)).cloned();
+        members.iter().filter_map(known).collect()
     }
 
     /// The name of a member has another bearer by now. Its connection is a newcomer's again.
