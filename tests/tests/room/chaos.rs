@@ -10,6 +10,7 @@ use tests::random::Random;
 use tests::redis::Redis;
 use tests::slow_link::{SlowLink, Way};
 
+use crate::IS_GONE;
 use crate::order::Day;
 use crate::site::Site;
 
@@ -17,6 +18,8 @@ const MEMBERS: usize = 30;
 /// Faults, and acts of members in each of them and after it.
 const FAULTS: usize = 12;
 const ACTS: usize = 40;
+/// Longer than a server may be silent.
+const GONE: Duration = Duration::from_secs(22);
 
 /// A fault that the log heals, and that is over before a server counts as gone.
 fn fault(redis: &mut Redis, links: &[SlowLink], random: &mut Random, meanwhile: &mut dyn FnMut()) {
@@ -94,6 +97,39 @@ fn seed() -> u64 {
 #[test]
 fn after_any_faults_all_have_one_order() {
     run(seed());
+}
+
+/// The others take two servers for gone while their members, and those of all others, talk and move. When
+/// the servers are back, nothing is missing.
+#[test]
+fn servers_that_are_gone_and_back_miss_nothing() {
+    let Some(redis) = Redis::start(&[]) else {
+        return;
+    };
+    let target = ([127, 0, 0, 1], redis.port()).into();
+    let links = [0, 1].map(|_| SlowLink::to(target, 64 * 1024));
+    let far = |link: &SlowLink| format!("redis://{}", link.address());
+    let site = Site::start(&[redis.url(), far(&links[0]), far(&links[1])], &[]);
+    let mut day = Day::new(&site, site.chats.len(), seed());
+    (0..MEMBERS).for_each(|_| day.enter(&site));
+    day.act_for(&site, ACTS);
+    links[0].cut(Way::There);
+    links[1].cut(Way::Back);
+    let start = Instant::now();
+    while start.elapsed() < GONE {
+        day.act_for(&site, 1);
+        day.turn_for(Duration::from_millis(100));
+    }
+    links[0].mend(Way::There);
+    day.act_for(&site, ACTS);
+    links[1].mend(Way::Back);
+    day.act_for(&site, ACTS);
+    let assembly = day.end_and_check(&site);
+    let is_told = |ending: &str| {
+        let mut lines = assembly.members().iter().flat_map(|member| &member.heard);
+        lines.any(|line| line.ends_with(ending))
+    };
+    assert!(is_told(IS_GONE), "or this tests nothing");
 }
 
 /// Two of three servers end, by a kill or in good order, and are started again, over and over. All others
