@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tests::PATIENCE;
 use tests::chat::assert_harmless;
-use tests::client::dial;
+use tests::client::{dial, reset};
 use tests::server::Server;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -81,7 +81,7 @@ impl Assembly {
         let wire = match way {
             Way::Tcp => Wire::tcp(server),
             Way::Web => Wire::web(server, ""),
-            Way::Tab => Wire::web(server, &format!("token=0123456789abcdef-{name}")),
+            Way::Tab => Wire::web(server, &token(name)),
         };
         self.members.push(Member {
             name: name.to_owned(),
@@ -135,6 +135,20 @@ impl Assembly {
         if let Some(wire) = &mut member.wire {
             wire.leave();
         }
+    }
+
+    /// A browser opens a new connection, to this server or another, and forgets the old one: that is
+    /// broken off before (`is_broken`), or still seems to be open until the new one is.
+    pub(crate) fn come_back(&mut self, who: usize, server: &Server, is_broken: bool) {
+        let member = &mut self.members[who];
+        let old = member.wire.take();
+        if is_broken && let Some(Wire::Web { socket, .. }) = old {
+            reset(socket.into_inner());
+        }
+        // The question for its name is one of them.
+        let seen = member.heard.len() + usize::from(member.is_asked);
+        let query = format!("{}&seen={seen}", token(&member.name));
+        member.wire = Some(Wire::web(server, &query));
     }
 
     /// A member's server ends.
@@ -240,6 +254,11 @@ impl Member {
         lines.iter().for_each(|line| assert_harmless(line));
         self.heard.append(&mut lines);
     }
+}
+
+/// The token of a browser, as the query of its WebSocket.
+fn token(name: &str) -> String {
+    format!("token=0123456789abcdef-{name}")
 }
 
 impl Wire {

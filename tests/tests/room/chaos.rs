@@ -89,7 +89,7 @@ fn run(seed: u64) {
     let _ = day.end_and_check(&site);
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     seed.unwrap_or(1)
 }

@@ -8,6 +8,7 @@ mod links;
 mod minutes;
 mod names;
 mod order;
+mod pages;
 mod redis_faults;
 mod servers;
 mod silence;
