@@ -69,7 +69,7 @@ impl Position {
 
     /// The place of an entry that is appended at this time, since 1970, behind one at `self`.
     #[must_use]
-    pub(super) fn next(self, now: Duration) -> Position {
+    pub(crate) fn next(self, now: Duration) -> Position {
         match now.as_millis() as u64 {
             millis if millis > self.millis => Position { millis, index: 0 },
             _ => Position {

@@ -18,6 +18,7 @@ mod model;
 mod operator;
 mod pacing;
 mod record;
+mod several;
 mod slow_rooms;
 mod storms;
 

@@ -1,0 +1,1 @@
+//! Takeovers that cross with other entries in the log.
