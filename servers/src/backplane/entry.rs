@@ -288,11 +288,15 @@ pub enum Body<'a> {
     Resume {
         /// The member, as it is after the takeover.
         member: MemberId,
-        /// The page has been shown the lines of its room up to this place; `None` if that is not known
-        /// any more.
+        /// A page that has received so many messages
+        seen: u64,
+        /// has the lines of its room up to this place; `None` if that is not known any more.
         after: Option<Position>,
         /// It has missed other lines too.
         has_more: bool,
+        /// The page may have received more messages: it has been back on the former server at the same
+        /// time.
+        is_doubtful: bool,
         /// The names on its ignore list, each with the place in this list of the name that the member has
         /// typed, of which it may be an alias.
         ignored: Vec<(&'a str, u64)>,

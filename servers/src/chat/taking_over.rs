@@ -88,6 +88,17 @@ struct PassedOn {
     until: Duration,
 }
 
+/// What a page that comes back has received.
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    /// The lines of its room up to this number.
+    told: u64,
+    /// It has missed others.
+    has_more: bool,
+    /// It may have received more.
+    is_doubtful: bool,
+}
+
 /// Where a token is known.
 enum Whereabouts {
     Unknown,
@@ -442,8 +453,10 @@ impl Chat {
     /// What the former server knows of a member of this server was read.
     fn resume(&mut self, number: u64, body: &Body<'_>, out: &mut Outbox) {
         let Body::Resume {
+            seen,
             after,
             has_more,
+            is_doubtful,
             ignored,
             ..
         } = body
@@ -462,8 +475,19 @@ impl Chat {
             return;
         };
         self.restore_ignored(id, ignored, out);
-        let told = after.map(|after| self.number_at(id, after));
-        self.be_back(id, told.unwrap_or(0), *has_more || after.is_none(), out);
+        let arrival = self.arrivals.all.get(&id);
+        let is_same = arrival.is_some_and(|arrival| arrival.seen == *seen);
+        let told = match after {
+            _ if !is_same => u64::MAX,
+            Some(after) => self.number_at(id, *after),
+            None => 0,
+        };
+        let known = Received {
+            told,
+            has_more: *has_more || after.is_none() || !is_same,
+            is_doubtful: *is_doubtful,
+        };
+        self.be_back(id, known, out);
     }
 
     /// The number of the last line, in the room of a page that comes back, up to a place in the log.
@@ -495,9 +519,13 @@ impl Chat {
         self.rooms[member.room as usize].ignoring += ignores;
     }
 
-    /// A page that waits hears its room from now on. Of the lines so far it has received those up to
-    /// number `told`; `has_more`: it has missed others.
-    fn be_back(&mut self, id: ConnId, told: u64, has_more: bool, out: &mut Outbox) {
+    /// A page that waits hears its room from now on.
+    fn be_back(&mut self, id: ConnId, known: Received, out: &mut Outbox) {
+        let Received {
+            told,
+            has_more,
+            is_doubtful,
+        } = known;
         let Some(Arrival { seen, stage }) = self.arrivals.all.remove(&id) else {
             return;
         };
@@ -512,13 +540,21 @@ impl Chat {
             let room = &mut self.rooms[member.room as usize];
             room.arriving -= 1;
             member.place = room.enter(id);
-        }
-        if let Some(seat) = self.seat_mut(id) {
-            seat.arrive(seen, told, has_more || landing.is_full);
+            let told = told.min(room.told);
+            if let Some(seat) = self.seat_mut(id) {
+                seat.arrive(seen, told, has_more || landing.is_full);
+            }
         }
         let member = self.members.get_mut(id);
-        if member.is_some_and(Member::has_awaited) {
+        let waits = member.is_some_and(Member::has_awaited);
+        if waits {
             self.greet_back(id, seen, &landing.whispers, out);
+        }
+        if let Some(seat) = self.seat_mut(id).filter(|_| is_doubtful) {
+            seat.doubt();
+        }
+        if waits {
+            self.go_on(id, None, out);
         }
     }
 
@@ -535,7 +571,6 @@ impl Chat {
                 seat.is_done = is_done;
             }
         }
-        self.go_on(id, None, out);
     }
 
     /// Sees to the pages that wait. Returns the time at which this has to be done again.
@@ -558,7 +593,12 @@ impl Chat {
         let due = due.filter(|(_, arrival)| is_due(arrival));
         let due: Vec<ConnId> = due.map(|(id, _)| *id).collect();
         for id in due {
-            self.be_back(id, 0, true, out);
+            let known = Received {
+                told: 0,
+                has_more: true,
+                is_doubtful: false,
+            };
+            self.be_back(id, known, out);
         }
         let landed = self.arrivals.all.values().filter_map(Arrival::until);
         let passed_on = self.arrivals.passed_on.values().map(|passed| passed.until);
@@ -634,21 +674,23 @@ impl Chat {
         seen: Option<(u64, Position)>,
         out: &mut Outbox,
     ) {
-        let (after, has_more) = match self.seat(id).zip(seen) {
+        let (after, has_more, is_doubtful) = match self.seat(id).zip(seen) {
             Some((seat, (seen, at))) => {
                 let (missed, has_more) = self.missed(id, seat.missed(seen), out);
                 let first = missed.first().map(|said| said.at.before());
-                (Some(first.unwrap_or(at)), has_more)
+                (Some(first.unwrap_or(at)), has_more, seat.is_doubtful(seen))
             }
-            None => (None, true),
+            None => (None, true, false),
         };
         let list = self.members.get(id).and_then(Member::ignored);
         let names = list.into_iter().flat_map(|list| list.names(&self.ignored));
         let names: Vec<(Box<str>, u64)> = names.map(|(name, at)| (name.into(), at)).collect();
         let resume = Body::Resume {
             member: to,
+            seen: seen.map_or(0, |(seen, _)| seen),
             after,
             has_more,
+            is_doubtful,
             ignored: names.iter().map(|(name, at)| (&**name, *at)).collect(),
         };
         self.append(resume, out);
