@@ -402,14 +402,14 @@ impl Chat {
                 let admission = self.absences.admit(&seat.peer).filter(|_| !seat.is_done);
                 let Some(admission) = admission else {
                     self.tokens.remove(&seat.token);
-                    self.settle_in(id, &known, at, out);
+                    self.settle_in(id, &known, seen, at, out);
                     return self.part(id, LOST, b"", out);
                 };
                 self.absences.add(id, seat, admission, LOST, out.now());
                 self.tick(out);
             }
         }
-        let stage = Stage::Landed(self.settle_in(id, &known, at, out));
+        let stage = Stage::Landed(self.settle_in(id, &known, seen, at, out));
         self.arrivals.all.insert(id, Arrival { seen, stage });
     }
 
@@ -424,6 +424,7 @@ impl Chat {
         &mut self,
         id: ConnId,
         known: &Known,
+        seen: u64,
         at: Option<Position>,
         out: &mut Outbox,
     ) -> Landing {
@@ -437,6 +438,9 @@ impl Chat {
             if member.is_above() {
                 room.gate.rise();
             }
+        }
+        if let Some(seat) = self.seat_mut(id) {
+            seat.arrive(seen, told, true);
         }
         self.names.insert(&known.name.shown, id);
         self.recount(number, out);
@@ -623,7 +627,8 @@ impl Chat {
 
     /// The state may have another name or another room for a member that has landed.
     fn move_landed(&mut self, id: ConnId, known: &Known, out: &mut Outbox) {
-        let Some(member) = self.members.get(id) else {
+        let arrival = self.arrivals.all.get(&id).map(|arrival| arrival.seen);
+        let (Some(member), Some(seen)) = (self.members.get(id), arrival) else {
             return;
         };
         let room = &self.rooms[member.room as usize].name;
@@ -632,7 +637,7 @@ impl Chat {
         }
         self.names.remove(member.name());
         self.leave(id, out);
-        self.settle_in(id, known, None, out);
+        self.settle_in(id, known, seen, None, out);
     }
 }
 
@@ -648,21 +653,24 @@ impl Chat {
         out: &mut Outbox,
     ) {
         let id = self.numbers.id(number);
-        if self.arrivals.has_landed(id) {
+        // If it has only asked, this server has not seen that it had the member for a while.
+        if self.arrivals.has(id) {
             let until = out.now() + RESUME_WAIT;
             let passed_on = PassedOn { to, until };
             self.arrivals.passed_on.insert(number, passed_on);
         } else {
             self.tell_what_is_known(id, to, seen, out);
         }
-        let Some(member) = self.members.get(id) else {
-            return;
-        };
-        let told = format!("{} has gone to another server", member.name());
-        self.note(&told, out);
-        if !self.members.is_away(id) {
-            self.replaced.push(id);
-            self.serve_log_soon(out);
+        if let Some(seat) = self.arrivals.remove(id) {
+            self.tokens.remove(&seat.token);
+        }
+        if let Some(member) = self.members.get(id) {
+            let told = format!("{} has gone to another server", member.name());
+            self.note(&told, out);
+            if !self.members.is_away(id) {
+                self.replaced.push(id);
+                self.serve_log_soon(out);
+            }
         }
         self.forget(id, out);
     }

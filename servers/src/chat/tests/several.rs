@@ -106,6 +106,8 @@ struct Town {
     gaps: Vec<Arc<AtomicUsize>>,
     /// Connections that were replaced.
     replaced: Vec<(usize, ConnId)>,
+    /// Connections of pages.
+    visits: Vec<(usize, ConnId)>,
 }
 
 fn origin(index: usize) -> Origin {
@@ -136,6 +138,7 @@ impl Town {
             may_read: Vec::new(),
             gaps: Vec::new(),
             replaced: Vec::new(),
+            visits: Vec::new(),
         };
         for index in 0..servers {
             let (origin, may_read) = (origin(index), Arc::<AtomicUsize>::default());
@@ -260,6 +263,7 @@ impl Town {
         let query = format!("token={token}&seen={seen}");
         let opened = Opened::new(peer, CLIENT);
         script.call(|chat, out| chat.on_visit(id, opened, &query, out));
+        self.visits.push((server, id));
         self.mind(server);
         id
     }
@@ -311,7 +315,8 @@ impl Town {
         let mut serving = Vec::new();
         for server in 0..self.parties.len() {
             let chat = self.chat(server);
-            assert!(chat.arrivals.is_empty(), "a page is left half in");
+            let arrivals = &chat.arrivals;
+            assert!(arrivals.is_empty(), "half in at {server}: {arrivals:?}");
             let state = chat.synced().expect("the state").membership();
             let own = state.members_of(origin(server));
             let own: Vec<(u64, &str)> = own

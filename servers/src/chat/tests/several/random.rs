@@ -23,6 +23,13 @@ enum Step {
     },
     /// A reply: a message that is no line of the room.
     Reply,
+    /// Things that end the membership, or that may.
+    Quit,
+    Kick(usize),
+    Lost,
+    /// The first server misses so many entries.
+    Gap(usize),
+    Seconds(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -34,6 +41,17 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (server(), 0..4usize, any::<bool>())
             .prop_map(|(server, lost, is_reset)| Step::Visit { server, lost, is_reset }),
         1 => Just(Step::Reply),
+    ]
+}
+
+fn hard_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => step(),
+        1 => Just(Step::Quit),
+        1 => (0..SERVERS).prop_map(Step::Kick),
+        1 => Just(Step::Lost),
+        1 => (1..4usize).prop_map(Step::Gap),
+        1 => (1..5u64).prop_map(Step::Seconds),
     ]
 }
 
@@ -58,7 +76,8 @@ impl Tab {
     }
 }
 
-fn has_each_line_once(steps: Vec<Step>, history: usize) -> Result<(), TestCaseError> {
+/// Wendy's page in a room with a teller on each server, after these steps; `count`: number of lines.
+fn after(steps: Vec<Step>, history: usize) -> (Town, Tab, Vec<ConnId>, usize) {
     let mut town = Town::with(SERVERS, |settings| settings.history = history);
     let tellers: Vec<ConnId> = (0..SERVERS)
         .map(|server| town.join(server, &format!("teller{server}")))
@@ -95,9 +114,21 @@ fn has_each_line_once(steps: Vec<Step>, history: usize) -> Result<(), TestCaseEr
             }
             Step::Reply if town.parties[tab.server].is_closed(tab.id) => {}
             Step::Reply => town.says(tab.server, tab.id, "/rooms"),
+            Step::Quit if town.parties[tab.server].is_closed(tab.id) => {}
+            Step::Quit => town.says(tab.server, tab.id, "/quit"),
+            Step::Kick(server) => town.operate(server, "/kick wendy"),
+            Step::Lost if town.parties[tab.server].is_closed(tab.id) => {}
+            Step::Lost => town.parties[tab.server].script.close(tab.id, Closed::Reset),
+            Step::Gap(count) => town.gap(0, count),
+            Step::Seconds(seconds) => town.seconds_pass(seconds),
         }
     }
     town.settle();
+    (town, tab, tellers, count)
+}
+
+fn has_each_line_once(steps: Vec<Step>, history: usize) -> Result<(), TestCaseError> {
+    let (mut town, mut tab, tellers, count) = after(steps, history);
     // A page whose connection was taken for an older one connects again.
     while town.parties[tab.server].is_closed(tab.id) {
         tab.hear(&mut town, 0);
@@ -134,6 +165,36 @@ proptest! {
         steps in prop::collection::vec(step(), 0..60),
     ) {
         has_each_line_once(steps, 1000)?;
+    }
+
+    #[test]
+    fn nobody_is_left_half_in(steps in prop::collection::vec(hard_step(), 0..60)) {
+        let (mut town, tab, tellers, _) = after(steps, 10);
+        town.seconds_pass(4);
+        let serving = town.serving();
+        prop_assert!(serving.len() <= 1, "{:?}", serving);
+        // A page with a connection has its membership, or is asked for a name.
+        let chat = town.chat(tab.server);
+        if let Some(member) = chat.members.get(tab.id) {
+            prop_assert_eq!(member.has_joined(), serving == [tab.server]);
+            prop_assert!(!member.is_awaiting());
+        }
+        for server in 0..SERVERS {
+            town.says(server, tellers[server], "/quit");
+        }
+        for (server, id) in town.visits.clone() {
+            if !town.parties[server].is_closed(id) {
+                town.parties[server].script.close(id, Closed::Reset);
+            }
+        }
+        town.settle();
+        town.seconds_pass(40);
+        prop_assert!(town.serving().is_empty());
+        for server in 0..SERVERS {
+            let chat = town.chat(server);
+            prop_assert!(chat.names.len() == 0 && chat.numbers.is_empty());
+            prop_assert!(chat.rooms.len() == 1 && chat.absences.is_empty());
+        }
     }
 
     #[test]
