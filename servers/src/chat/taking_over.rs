@@ -217,8 +217,8 @@ impl Chat {
 
     /// Appends the takeover of a member, unless that is banned.
     fn ask_for_membership(&mut self, id: ConnId, member: MemberId, out: &mut Outbox) {
-        let state = self.replica.as_ref().map(|replica| replica.membership());
-        let known = state.and_then(|state| state.member(member));
+        let replica = self.replica.as_ref();
+        let known = replica.and_then(|replica| replica.membership().member(member));
         let Some(Arrival { seen, stage }) = self.arrivals.all.remove(&id) else {
             return;
         };
@@ -389,25 +389,22 @@ impl Chat {
         let (Stage::Undecided(seat) | Stage::Asked(seat)) = stage else {
             return;
         };
-        match self.members.get_mut(id) {
-            Some(member) => {
-                member.take_peer();
-                out.clear_timer(id);
-                self.seats.insert(id, seat);
-            }
-            None => {
-                let mut member = Member::new(seat.peer);
-                member.take_peer();
-                self.members.insert_away(id, member);
-                let admission = self.absences.admit(&seat.peer).filter(|_| !seat.is_done);
-                let Some(admission) = admission else {
-                    self.tokens.remove(&seat.token);
-                    self.settle_in(id, &known, seen, at, out);
-                    return self.part(id, LOST, b"", out);
-                };
-                self.absences.add(id, seat, admission, LOST, out.now());
-                self.tick(out);
-            }
+        if let Some(member) = self.members.get_mut(id) {
+            member.take_peer();
+            out.clear_timer(id);
+            self.seats.insert(id, seat);
+        } else {
+            let mut member = Member::new(seat.peer);
+            member.take_peer();
+            self.members.insert_away(id, member);
+            let admission = self.absences.admit(&seat.peer).filter(|_| !seat.is_done);
+            let Some(admission) = admission else {
+                self.tokens.remove(&seat.token);
+                self.settle_in(id, &known, seen, at, out);
+                return self.part(id, LOST, b"", out);
+            };
+            self.absences.add(id, seat, admission, LOST, out.now());
+            self.tick(out);
         }
         let stage = Stage::Landed(self.settle_in(id, &known, seen, at, out));
         self.arrivals.all.insert(id, Arrival { seen, stage });
@@ -519,8 +516,8 @@ impl Chat {
         list.restore(ignored, |name| rules.fold(name).into(), &mut self.ignored);
         out.charge(list.len() * super::ENTRY);
         member.put_ignored(list);
-        let ignores = usize::from(member.ignores_some());
-        self.rooms[member.room as usize].ignoring += ignores;
+        let room = &mut self.rooms[member.room as usize];
+        room.ignoring += usize::from(member.ignores_some());
     }
 
     /// A page that waits hears its room from now on.
