@@ -146,7 +146,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
             received: ReadBuffer::new(READ_BUFFER.min(limits.read_budget)),
             budget: 0,
             units_a_byte: limits.units_a_byte(),
-            admitted: Admitted::new(limits.max_per_address, limits.max_connections),
+            admitted: Admitted::new(&limits),
             connecting: ConnMap::new(),
             races: BTreeMap::new(),
             failed: Vec::new(),

@@ -89,13 +89,13 @@
 //! | `id.rs`, `protocol.rs`, `outbox.rs`, `outbox/parcels.rs`, `framing.rs`, `letters.rs`, `conn_map.rs` | what protocols hear, say and remember |
 //! | `core/conn.rs` | one stream: the rules of edge-triggered I/O, with their reasons, and nowhere else |
 //! | `core.rs`, `core/table.rs`, `core/visit.rs`, `core/send.rs`, `core/shedding.rs`, `core/end.rs` | all streams: bytes in, bytes out, and how they end |
-//! | `per_address.rs`, `core/admitted.rs`, `core/admission.rs` | connections from one address; a server that is full |
+//! | `per_address.rs`, `places.rs`, `core/admitted.rs`, `core/admission.rs` | connections from one address; places that reactors share; a server that is full |
 //! | `core/lists.rs`, `core/work.rs` | sources that go on without an event; the budget of a turn |
 //! | `core/patience.rs`, `core/timers.rs` | how long a connection is kept; deadlines, and why idle timeouts cost next to nothing |
 //! | `core/buffer.rs` | bytes that the kernel would not take yet |
 //! | `core/limits.rs`, `core/stats.rs`, `turn_times.rs`, `rate_limited_log.rs` | every bound, what was counted and timed, what is logged |
 //! | `core/race.rs`, `core/racing.rs` | connecting to a name with several addresses |
-//! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/cases.rs`, `core/simulation/admission.rs`, `core/simulation/patience.rs`, `core/simulation/connects.rs`, `core/simulation/turns.rs` | the rules against a kernel as nasty as a kernel may be |
+//! | `core/simulation.rs`, `core/simulation/kernel.rs`, `core/simulation/cases.rs`, `core/simulation/admission.rs`, `core/simulation/places.rs`, `core/simulation/patience.rs`, `core/simulation/connects.rs`, `core/simulation/turns.rs` | the rules against a kernel as nasty as a kernel may be |
 //! | `sources.rs`, `sources/fd.rs`, `sources/listener.rs`, `sources/udp.rs` | the kinds of descriptors |
 //! | `sources/address.rs`, `sources/address/text.rs`, `sources/bound.rs`, `sources/bound/names.rs`, `reason.rs` | where they lead, and what is wrong if they do not |
 //! | `sources/signals.rs`, `sources/waker.rs` | signals, and other threads |
@@ -106,7 +106,8 @@
 //! # What is left out on purpose
 //!
 //! - *Other systems.* Linux only: one set of rules, stated exactly.
-//! - *Threads.* A reactor lives on one. For more cores, run several that share nothing.
+//! - *Threads.* A reactor lives on one. For more cores, run several that share nothing but the limits
+//!   of their connections ([`Places`]).
 //! - *async/await.* A future hides the state machine that is the subject here.
 //! - *TLS and name resolution* within the loop. [`Reactor::connect`] resolves before it runs.
 //! - *Level-triggered mode.* It needs an epoll_ctl(2) each time backpressure begins or ends.
@@ -123,6 +124,7 @@ mod id;
 mod letters;
 mod outbox;
 mod per_address;
+mod places;
 mod poll;
 mod protocol;
 mod rate_limited_log;
@@ -141,6 +143,7 @@ pub use framing::Framing;
 pub use id::{ConnId, Data};
 pub use outbox::Outbox;
 pub use per_address::{AddressKey, Admission, DISPLACED_AFTER, PerAddress};
+pub use places::Places;
 pub use poll::{Event, Events, Interest, Poll, Ready, Token};
 pub use protocol::{Closed, Datagram, Opened, Protocol};
 pub use rate_limited_log::RateLimitedLog;

@@ -33,8 +33,6 @@ pub struct PerAddress {
     addresses: Vec<usize>,
     /// The number of connections that the address with most of them has.
     highest: usize,
-    /// The slot at which the next search for a connection to be displaced begins.
-    cursor: usize,
 }
 
 /// An address as connections are counted: an IPv4 address, or the /64 of an IPv6 address, since an
@@ -43,6 +41,10 @@ pub struct PerAddress {
 pub struct AddressKey(NonZeroU64);
 
 impl AddressKey {
+    /// No address: the key of a connection that has a place among those of several reactors, and whose
+    /// address has no limit. No peer has this key, which is that of the broadcast address.
+    pub(crate) const ANY: AddressKey = AddressKey(NonZeroU64::MAX);
+
     /// The key of an address. An IPv4 address mapped to IPv6 counts as the IPv4 address.
     #[must_use]
     pub fn of(address: IpAddr) -> AddressKey {
@@ -90,7 +92,6 @@ impl PerAddress {
             counts: HashMap::new(),
             addresses: Vec::new(),
             highest: 0,
-            cursor: 0,
         }
     }
 
@@ -148,16 +149,17 @@ impl PerAddress {
     /// caller's table, which has this number of slots, the address and the name of its connection, if
     /// that has never sent a byte and is older than [`DISPLACED_AFTER`].
     ///
-    /// A search looks at 64 slots and goes on where the last one ended, so that a full server costs a
-    /// newcomer, and the other peers' time, a bounded number of steps.
+    /// A search looks at 64 slots and goes on where the last one ended, at `cursor`, so that a full server
+    /// costs a newcomer, and the other peers' time, a bounded number of steps.
     pub fn find_displaced<T>(
-        &mut self,
+        &self,
+        cursor: &mut usize,
         slots: usize,
         mut silent: impl FnMut(usize) -> Option<(AddressKey, T)>,
     ) -> Option<T> {
         (0..LOOKS.min(slots)).find_map(|_| {
-            let slot = self.cursor % slots;
-            self.cursor = slot + 1;
+            let slot = *cursor % slots;
+            *cursor = slot + 1;
             let (key, name) = silent(slot)?;
             self.has_most(key).then_some(name)
         })

@@ -5,9 +5,10 @@
 //! same entries in the same order, and compute the same from them. The order is that of an existing
 //! engine (one stream in Redis); nothing here is a consensus algorithm.
 //!
-//! The chat appends what its members and its operator do, and does what it reads, with a
-//! [`Local`](local::Local) log. It has its own tables of members instead of a
-//! [`Membership`](membership::Membership), and no other log can be chosen yet.
+//! The chat appends what its members and its operator do, and does what it reads. Alone, it has a
+//! [`Local`](local::Local) log, and its own tables are the whole state. With `--workers` or `--backplane`
+//! it has a [`Replica`](replica::Replica) too, whose [`Membership`](membership::Membership) has the members
+//! of all servers, and its own tables are about those that it serves.
 //!
 //! # One entry, from a member to all
 //!
@@ -43,6 +44,7 @@
 //! | history | each server keeps the `Line`s that it reads; those before its start are told as old |
 //! | transcripts | what is shown, with the time of the entry's [`Position`](entry::Position), so that all are equal |
 //! | rate limits, gates, queues, summaries of steps | none: a line waits *before* it is appended, and each server sums steps up for its own members |
+//! | a room has members that do not take what they are told | `Behind`, about once a second: the gates of all servers are those of a room that is behind |
 //! | a server starts, stops, is silent, is back | `Start`, `Stop`, `Gone`, `Announce` |
 //! | a server that has not read the whole log | `Ask`, `Snapshot`, `Reset` |
 //!
@@ -79,7 +81,7 @@
 //! | `replica.rs`, `replica/syncing.rs` | one server's copy of the state; how it is lost and found again |
 //!
 //! `tests/backplane_simulation.rs` runs many servers over a log with faults, from seeds;
-//! `tests/backplane_redis.rs` runs the client against a real Redis.
+//! `tests/tests/backplane_redis.rs` runs the client against a real Redis.
 
 pub mod encoding;
 pub mod entry;

@@ -36,7 +36,7 @@
 //! | `returning.rs`, `absences.rs`, `members.rs` | a page that has lost its connection, and comes back |
 //! | `taking_over.rs` | a page that comes back to another server |
 //! | `seat.rs` | what such a page has received |
-//! | `service.rs` | the service timer |
+//! | `service.rs`, `waits.rs` | the service timer; what it and an outage are about |
 //! | `ignored.rs`, `bans.rs`, `addresses.rs` | ignore lists; the operator's bans, and whom they hit |
 //! | `greeting.rs`, `reading.rs`, `motd.rs` | the message of the day: shown, read, and found |
 //! | `operator.rs`, `operator_commands.rs`, `console.rs` | the server's terminal: state, input, output |
@@ -85,15 +85,17 @@ mod telling;
 mod tests;
 mod text;
 mod transcript;
+mod waits;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeloop_reactor::{
     Address, Closed, ConnId, ConnMap, Data, Limits, Opened, Outbox, Peer, Protocol, RateLimitedLog,
+    Waker,
 };
 use slab::Slab;
 
@@ -107,15 +109,15 @@ use self::name::{Directory, Illegal, Rules};
 use self::numbers::Numbers;
 use self::operator::Operator;
 pub(crate) use self::options::ChatCommand;
-use self::outage::{NEWCOMER_WAIT, Outage};
 use self::pace::Rates;
 use self::ranking::Ranking;
 use self::room::Room;
 use self::seat::{Seat, Token, Visit};
-use self::service::Service;
 pub use self::settings::Settings;
+use self::settings::{LOG, STDIN, STDOUT};
 use self::taking_over::Arrivals;
 pub use self::transcript::Transcript;
+use self::waits::{NEWCOMER_WAIT, Outage, Service};
 use crate::backplane::entry::{Body, Origin, Present};
 use crate::backplane::local::Local;
 use crate::backplane::log::Log;
@@ -126,11 +128,6 @@ use crate::figures::Figure;
 use crate::harmless::harmless;
 use crate::screen::Screen;
 use crate::server::{CLIENT, Server, StandardStreams};
-
-/// Tags of the operator's terminal. The log's connections have [`sharing::LOG`], those of members
-/// [`CLIENT`].
-const STDIN: u64 = 1;
-const STDOUT: u64 = 2;
 
 /// The room that every member enters first.
 const LOBBY: &str = "lobby";
@@ -168,8 +165,8 @@ pub struct Chat {
     log: Box<dyn Log>,
     /// What is known of the other servers that read the log; `None` if there are none.
     replica: Option<Box<Replica>>,
-    /// Where the log will be, until the server listens; `None`: here.
-    backplane: Option<Target>,
+    /// Where the log is once the server listens, and the number of its reactor; `None`: in this process.
+    backplane: Option<(Target, usize)>,
     /// Time since 1970 when the reactor's clock was 0.
     started_at: Duration,
     /// For each member that may come back on another connection, what it has received.
@@ -195,6 +192,8 @@ pub struct Chat {
     /// Time of the last turn in which the log was read, and bytes that were read in it.
     read_at: Duration,
     read_bytes: usize,
+    /// Servers whose members have left since they were silent: if they are back, members here are told.
+    gone: BTreeSet<Origin>,
     /// Rooms that are behind on this server, of which other servers were told.
     behind: Vec<u32>,
     /// Numbers of members that leave in this turn, if there is a replica.
@@ -229,6 +228,7 @@ impl Chat {
             addresses: Addresses::new(settings.operator),
             read_at: Duration::ZERO,
             read_bytes: 0,
+            gone: BTreeSet::new(),
             behind: Vec::new(),
             leaving: Vec::new(),
             outage: Outage::default(),
@@ -358,7 +358,8 @@ impl Chat {
         }
     }
 
-    /// Dismisses a newcomer whose name is not legal, or taken.
+    /// Dismisses a newcomer whose name is not legal, or taken. A member that has lost its name may try
+    /// again.
     fn refuse(&mut self, id: ConnId, wanted: &[u8], illegal: Illegal, out: &mut Outbox) {
         let wanted = harmless(&wanted[..wanted.len().min(SHOWN_MAX)]);
         let peer = self.members.get_mut(id).and_then(Member::take_peer);
@@ -366,6 +367,10 @@ impl Chat {
         let reason = illegal.reason();
         let entry = format!("refused the name '{wanted}' from {from}: {reason}");
         self.note(&entry, out);
+        let member = self.members.get(id);
+        if illegal != Illegal::Banned && member.is_some_and(Member::has_lost_name) {
+            return self.ask_again(id, reason, out);
+        }
         self.dismiss(id, reason, out);
     }
 
@@ -582,12 +587,12 @@ impl Protocol for Chat {
 
     fn on_stop(&mut self, out: &mut Outbox) {
         self.keep_none(out);
+        self.operator.gets_up(out);
         if self.replica.is_some() {
             self.append(Body::Stop, out);
             self.log.stop(out);
             self.serve_log(out);
         }
-        self.operator.gets_up(out);
     }
 
     fn on_high_water(&mut self, id: ConnId, out: &mut Outbox) {
@@ -605,10 +610,12 @@ impl Protocol for Chat {
 
 impl Server for Chat {
     fn streams(&self) -> StandardStreams {
-        StandardStreams {
-            stdin: self.settings.operator.then_some(STDIN),
-            stdout: self.settings.operator.then_some(STDOUT),
-        }
+        self.settings.streams()
+    }
+
+    fn on_start(&mut self, waker: Waker, out: &mut Outbox) {
+        self.log.wake_with(waker);
+        self.serve_log(out);
     }
 
     fn on_redraw(&mut self, out: &mut Outbox) {
@@ -632,7 +639,7 @@ impl Server for Chat {
         }
         self.bounds.has_others = self.replica.is_some() || self.backplane.is_some();
         self.bounds.adjust(&self.settings, limits);
-        limits.own_tags.extend(sharing::LOG);
+        limits.own_tags.extend(LOG);
         self.absences = Absences::new(limits);
     }
 

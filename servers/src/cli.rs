@@ -48,11 +48,17 @@ macro_rules! servers {
         }
 
         impl Server {
-            /// Whether the server of this name holds one conversation among all its peers.
-            fn is_conversation(name: &str) -> bool {
-                let servers = [$((stringify!($name), <$command>::IS_CONVERSATION),)*];
-                let is_it = |(server, _): &&(&str, bool)| server.eq_ignore_ascii_case(name);
-                servers.iter().find(is_it).is_some_and(|(_, is)| *is)
+            /// Whether the server of this name heeds an option of every server.
+            fn heeds(name: &str, option: &str) -> bool {
+                let is_it = |server: &str| server.eq_ignore_ascii_case(name);
+                $(if is_it(stringify!($name)) {
+                    return match option {
+                        "model" => !<$command>::IS_CONVERSATION,
+                        "workers" => !<$command>::IS_ALONE,
+                        _ => true,
+                    };
+                })*
+                true
             }
 
             /// Whether the process is stopped when it uses the terminal in the background.
@@ -100,6 +106,9 @@ fn check<C: ServerCommand>(command: &C) -> Result<(), String> {
     if command.options().has_web() && !C::SPEAKS_HTTP {
         return Err("this server has nothing for browsers: leave out http://".into());
     }
+    if C::IS_ALONE && command.options().workers > 1 {
+        return Err("this server has one conversation: leave out --workers".into());
+    }
     match C::IS_CONVERSATION {
         true => Ok(command.options().check_conversation()?),
         false => Ok(()),
@@ -120,7 +129,7 @@ impl Cli {
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Cli, clap::Error> {
         let fail = |kind, why: &str| Cli::command().error(kind, why);
-        let arguments = environment::arguments(Cli::command(), typed, &variable, applies)
+        let arguments = environment::arguments(Cli::command(), typed, &variable, Server::heeds)
             .map_err(|why| fail(ErrorKind::ValueValidation, &why))?;
         let cli = Cli::try_parse_from(arguments)?;
         if let Command::Serve(server) = &cli.command
@@ -134,12 +143,6 @@ impl Cli {
         }
         Ok(cli)
     }
-}
-
-/// Whether a server heeds an option that is set in the environment for all servers. One
-/// conversation has one reactor.
-fn applies(server: &str, option: &str) -> bool {
-    !(Server::is_conversation(server) && matches!(option, "model" | "workers"))
 }
 
 #[cfg(test)]

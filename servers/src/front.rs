@@ -5,6 +5,7 @@ use edgeloop_reactor::{Closed, ConnId, ConnMap, Data, Datagram, Opened, Outbox, 
 use log::{Level, log_enabled};
 
 use crate::logging;
+use crate::orders::{Order, Orders};
 use crate::server::{CLIENT, Server, WEB, forward};
 
 /// A protocol, and its front.
@@ -19,6 +20,8 @@ pub(crate) struct Front<P> {
     is_stopping: bool,
     /// The peers of open connections, for the log; empty if connections are not logged.
     peers: ConnMap<Peer>,
+    /// Signals that another thread has taken, for the servers of several reactors.
+    orders: Option<Orders>,
 }
 
 impl<P> Front<P> {
@@ -30,7 +33,13 @@ impl<P> Front<P> {
             served: false,
             is_stopping: false,
             peers: ConnMap::new(),
+            orders: None,
         }
+    }
+
+    /// From here on this server obeys these orders whenever it is woken.
+    pub(crate) fn obey(&mut self, orders: Orders) {
+        self.orders = Some(orders);
     }
 
     pub(crate) fn protocol(&self) -> &P {
@@ -71,7 +80,6 @@ impl<P: Server> Protocol for Front<P> {
         on_service_timer();
         on_connect_error(id: ConnId, tag: u64, why: Closed);
         on_unsent(tag: u64, datagram: Vec<u8>);
-        on_wake();
     }
 
     fn on_open(&mut self, id: ConnId, opened: Opened, out: &mut Outbox) {
@@ -123,6 +131,16 @@ impl<P: Server> Protocol for Front<P> {
         self.protocol.on_stop(out);
     }
 
+    fn on_wake(&mut self, out: &mut Outbox) {
+        for order in self.orders.iter_mut().flat_map(Orders::take) {
+            match order {
+                Order::Reload => self.protocol.on_reload(out),
+                Order::Redraw => self.protocol.on_redraw(out),
+            }
+        }
+        self.protocol.on_wake(out);
+    }
+
     fn on_reload(&mut self, out: &mut Outbox) {
         logging::reload(self.protocol.reloads());
         self.protocol.on_reload(out);
@@ -153,6 +171,59 @@ mod tests {
         assert_eq!(script.take_output(client), b"x");
         script.eof(client);
         assert_eq!(script.closed(client), Some(Closed::Eof));
+    }
+
+    /// A server that counts what it is told.
+    #[derive(Default)]
+    struct Told {
+        reloads: usize,
+        redraws: usize,
+        wakes: usize,
+    }
+
+    impl Protocol for Told {
+        fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
+
+        fn on_reload(&mut self, _: &mut Outbox) {
+            self.reloads += 1;
+        }
+
+        fn on_wake(&mut self, _: &mut Outbox) {
+            self.wakes += 1;
+        }
+    }
+
+    impl Server for Told {
+        fn on_redraw(&mut self, _: &mut Outbox) {
+            self.redraws += 1;
+        }
+    }
+
+    #[test]
+    fn each_server_obeys_an_order_once() {
+        let orders = Orders::default();
+        assert!(!orders.are_given());
+        let mut scripts = [(); 2].map(|()| Script::new(Front::new(Told::default(), false)));
+        let told = |script: &Script<Front<Told>>| {
+            let told = script.protocol().protocol();
+            (told.reloads, told.redraws, told.wakes)
+        };
+        for script in &mut scripts {
+            script.call(|front, _| front.obey(orders.clone()));
+            script.wake();
+            assert_eq!(told(script), (0, 0, 1));
+        }
+        orders.give(Order::Reload);
+        orders.give(Order::Reload);
+        assert!(orders.are_given());
+        scripts[0].wake();
+        orders.give(Order::Redraw);
+        for script in &mut scripts {
+            script.wake();
+            script.wake();
+        }
+        assert_eq!(told(&scripts[0]), (1, 1, 4));
+        assert_eq!(told(&scripts[1]), (1, 1, 3));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! | `backplane.rs`, `backplane/` | the log with which a chat on several cores or machines will agree |
 //! | `serve.rs` | serves in the way that the user has chosen |
 //! | `workers.rs`, `models.rs` | several reactors; a process or a thread for each client |
-//! | `on_reactor.rs`, `front.rs` | one reactor; the log and `--once` in front of a protocol |
+//! | `on_reactor.rs`, `front.rs`, `orders.rs` | one reactor; the log and `--once` in front of a protocol; another thread's signals |
 //! | `metrics.rs`, `metrics/` | numbers for Prometheus |
 //! | `web.rs`, `web/` | HTTP and WebSocket in front of a protocol |
 //! | `listen.rs`, `place.rs`, `limits.rs` | addresses, and what the process may use |
@@ -37,6 +37,7 @@ mod metrics;
 mod models;
 mod on_reactor;
 mod options;
+mod orders;
 mod place;
 pub mod print;
 mod recorder;

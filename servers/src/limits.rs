@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use edgeloop_reactor::process::{open_descriptors, raise_descriptor_limit, reason};
-use edgeloop_reactor::{Limits, PerAddress};
+use edgeloop_reactor::{Limits, PerAddress, Places};
 
 use crate::options::Options;
 
 /// Descriptors kept free for other uses than connections, such as a log file.
 const RESERVED_DESCRIPTORS: usize = 8;
-/// Descriptors of each reactor itself: epoll, the spare one, signals, waker, standard streams.
+/// Descriptors of each reactor itself: epoll, the spare one, signals, waker, standard streams, the
+/// connections of a log.
 const DESCRIPTORS_OF_A_WORKER: usize = 8;
 /// Connections of scrapers (`--metrics`) at one time.
 pub(crate) const SCRAPERS: usize = 16;
@@ -34,6 +35,7 @@ pub(crate) fn limits(options: &Options) -> Result<Limits, String> {
     Ok(Limits {
         max_connections,
         max_per_address: options.max_per_ip,
+        places: (options.workers > 1).then(|| Places::new(options.max_per_ip, max_connections)),
         high_water: options.high_water,
         max_pending: options.max_pending,
         idle_timeout: options.idle_timeout,

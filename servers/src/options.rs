@@ -21,8 +21,8 @@ pub(crate) struct Options {
     #[arg(long, default_value = "reactor")]
     pub(crate) model: Model,
 
-    /// Number of reactors, a thread for each, that share the clients and nothing else; 1024 at the
-    /// most, and one for chat and talk
+    /// Number of reactors, a thread for each, that share the clients, and those of chat the rooms too;
+    /// 1024 at the most, 64 for chat, one for talk
     #[arg(long, value_name = "N", default_value = "1", value_parser = workers)]
     pub(crate) workers: usize,
 
@@ -161,9 +161,6 @@ impl Options {
         let is_udp = |place: &Place| matches!(place.address, Address::Udp(_));
         if self.model != Model::Reactor {
             return Err("only the reactor serves a conversation: leave out --model");
-        }
-        if self.workers > 1 {
-            return Err("this server has one conversation: leave out --workers");
         }
         if self.addresses.iter().any(is_udp) {
             return Err("a conversation needs a stream: this server does not speak UDP");

@@ -19,7 +19,7 @@ use crate::on_reactor::{adopt_stdin, adopt_stdout, nest_metrics, reactor, run, s
 use crate::options::{Model, Options};
 use crate::place::Place;
 use crate::print;
-use crate::server::Server;
+use crate::server::{Server, StandardStreams};
 use crate::stderr::say;
 use crate::workers;
 
@@ -31,18 +31,35 @@ pub(crate) fn serve<S: Server, C: Conversation>(
     options: &Options,
     default_port: u16,
 ) -> Result<(), String> {
-    check_stdout(&protocol())?;
+    let streams = protocol().streams();
+    check_stdout(streams)?;
     match (options.model, options.workers) {
         (Model::Reactor, 1) => serve_alone(protocol(), options, default_port),
-        (Model::Reactor, count) => workers::serve(count, protocol, options, default_port),
+        (Model::Reactor, _) => {
+            let prepare = |_| Ok(protocol.clone());
+            workers::serve(streams, prepare, options, default_port)
+        }
         (Model::Fork, _) => serve_blocking(models::fork::<C>, options, default_port),
         (Model::Thread, _) => serve_blocking(models::thread::<C>, options, default_port),
     }
 }
 
+/// Serves with several reactors, as many as the options say. `prepare` prepares a server by the number of
+/// its reactor, and returns the function that makes it in the reactor's thread. `streams`: the standard
+/// streams of the first server.
+pub(crate) fn serve_workers<S: Server, M: FnOnce() -> S + Send + 'static>(
+    streams: StandardStreams,
+    prepare: impl FnMut(usize) -> Result<M, String>,
+    options: &Options,
+    default_port: u16,
+) -> Result<(), String> {
+    check_stdout(streams)?;
+    workers::serve(streams, prepare, options, default_port)
+}
+
 /// A server that prints must have a standard output.
-fn check_stdout(server: &impl Server) -> Result<(), String> {
-    match server.streams().stdout {
+fn check_stdout(streams: StandardStreams) -> Result<(), String> {
+    match streams.stdout {
         Some(_) => print::check().map_err(|error| print::failure(&error)),
         None => Ok(()),
     }
@@ -65,7 +82,7 @@ pub(crate) fn serve_alone<S: Server>(
     options: &Options,
     default_port: u16,
 ) -> Result<(), String> {
-    check_stdout(&protocol)?;
+    check_stdout(protocol.streams())?;
     logging::start(options.log_level(), options.log_file.as_deref())?;
     let mut reactor = start_alone(protocol, options, default_port)?;
     let served = run(&mut reactor);

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use clap::Args;
-use edgeloop_reactor::{Address, ConnId, Limits, Opened, Outbox, Protocol, Stats};
+use edgeloop_reactor::{Address, ConnId, Limits, Opened, Outbox, Protocol, Stats, Waker};
 
 use crate::figures::Figure;
 use crate::options::Options;
@@ -65,6 +65,12 @@ pub trait Server: Protocol {
         let _ = out;
     }
 
+    /// The reactor of this server is one of several in the process. Heard once, before the first turn;
+    /// `waker` wakes this reactor from the threads of the others.
+    fn on_start(&mut self, waker: Waker, out: &mut Outbox) {
+        let _ = (waker, out);
+    }
+
     /// The process goes on after it was stopped, or its terminal has another size: a server that draws
     /// on the terminal draws again.
     fn on_redraw(&mut self, out: &mut Outbox) {
@@ -103,8 +109,10 @@ pub(crate) use forward;
 
 /// A server as a subcommand of the program: its options, and how it starts.
 pub(crate) trait ServerCommand: Args {
-    /// The server holds one conversation among all its peers: one reactor serves it, over streams.
+    /// The server holds one conversation among all its peers: reactors serve it, over streams.
     const IS_CONVERSATION: bool = false;
+    /// The conversation has one reactor.
+    const IS_ALONE: bool = false;
     /// The server has something for browsers.
     const SPEAKS_HTTP: bool = false;
     /// The server belongs to a person's terminal. Its process is stopped when it uses the terminal

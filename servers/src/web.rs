@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use edgeloop_reactor::{
     Address, Closed, ConnId, ConnMap, Data, Datagram, Limits, Opened, Outbox, Protocol,
-    RateLimitedLog,
+    RateLimitedLog, Waker,
 };
 
 pub use self::policy::Policy;
@@ -402,6 +402,10 @@ impl<P: Server> Server for Web<P> {
 
     fn on_served(&mut self, out: &mut Outbox) {
         self.protocol.on_served(out);
+    }
+
+    fn on_start(&mut self, waker: Waker, out: &mut Outbox) {
+        self.protocol.on_start(waker, out);
     }
 
     fn on_redraw(&mut self, out: &mut Outbox) {

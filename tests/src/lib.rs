@@ -21,12 +21,14 @@
 //! | [`namespace`] | a test's own host names, or its own network |
 //! | [`netcat`] | the real `nc`, fed from a file |
 //! | [`package`] | packages of Python's index |
+//! | [`page`] | a browser's page, as far as the server knows it |
 //! | [`process`] | a process in `/proc`: memory, descriptors, state; limits; waiting with a deadline |
 //! | [`sockets`] | the sockets of a process, as `ss` and `netstat` show them |
 //! | [`source`] | the source files of the project |
 //! | [`strace`] | make system calls fail, or count them |
 //! | [`terminal`] | a pseudo-terminal: type on it, read its output |
 //! | [`tmux`] | a real terminal: a shell in a window of `tmux` |
+//! | [`redis`] | a real `redis-server`: end it, start it again, stop it |
 //! | [`random`] | reproducible random numbers and bytes |
 //!
 //! Three rules keep these tests honest. No test sleeps and hopes: each test waits for the event
@@ -59,9 +61,11 @@ pub mod link;
 pub mod namespace;
 pub mod netcat;
 pub mod package;
+pub mod page;
 pub mod process;
 pub mod program;
 pub mod random;
+pub mod redis;
 pub mod server;
 pub mod slow_link;
 pub mod sockets;

@@ -1,21 +1,17 @@
 //! A chat with a log in a real Redis (`--backplane`): it tells the other servers of itself, whatever happens to
 //! the log and to the chat. Without `redis-server` the tests are skipped, and say so.
 
-#[path = "../../servers/tests/redis/mod.rs"]
-#[expect(dead_code, reason = "these tests do not need all of it")]
-mod redis;
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use edgeloop::backplane::entry::{Body, Entry, Origin, Position};
 use nix::sys::signal::Signal;
-use redis::Redis;
 use tempfile::tempdir;
 use tests::chat::{Guest, chat};
 use tests::client::dial;
 use tests::command::command;
+use tests::redis::Redis;
 use tests::server::{Launch, Server};
 use tests::until;
 
@@ -232,7 +228,6 @@ fn wrong_command_lines() {
     }
     let url = "redis://127.0.0.1:1";
     refused(&["--backplane", url, "--plain"], "leave out --plain");
-    refused(&["--backplane", url, "--workers", "2"], "--workers");
     let long = [
         "--backplane",
         url,

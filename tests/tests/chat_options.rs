@@ -19,7 +19,6 @@ use tests::{MIB, until};
 #[test]
 fn wrong_command_lines() {
     let wrong: &[&[&str]] = &[
-        &["--workers", "2"],
         &["--model", "fork"],
         &["--model", "thread"],
         &["udp://127.0.0.1:0"],

@@ -13,11 +13,21 @@ const CALLS: &[(&str, usize, &str)] = &[
     ("reactor/src/sources/bound.rs", 1, "a listener is closed"),
     ("reactor/src/sources/bound/names.rs", 1, "at start"),
     (
-        "servers/src/backplane/redis/link.rs",
-        2,
-        "the operator's Redis: once when it fails, once when it is back",
+        "servers/src/backplane/redis.rs",
+        1,
+        "the operator's Redis: once when it is back",
     ),
     ("servers/src/chat.rs", 2, "SIGHUP; at start"),
+    (
+        "servers/src/chat/outage.rs",
+        1,
+        "the operator's Redis: once when it is out of reach for 5 s",
+    ),
+    (
+        "servers/src/chat/syncing.rs",
+        1,
+        "the operator's Redis: once when entries are missing",
+    ),
     (
         "servers/src/chat/transcript.rs",
         3,

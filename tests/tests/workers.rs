@@ -1,6 +1,6 @@
 //! `--workers`: a server with several reactors behaves like one with a single reactor.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tempfile::tempdir;
 
 use tests::PATIENCE;
 use tests::client::{
-    Fate, Probe, count, dial, dial_narrow, dial_udp, dial_unix, expect_end, fill, is_closed, ping,
-    ping_all, watch,
+    Fate, Probe, count, dial, dial_from, dial_narrow, dial_udp, dial_unix, expect_end, fill,
+    is_closed, ping, ping_all, watch,
 };
 use tests::process::threads;
 use tests::random::Random;
@@ -201,25 +201,63 @@ fn a_port_in_use() {
     ping(dial(server.tcp()), b"undisturbed");
 }
 
-/// Each worker gets its share of `--max-connections`.
+/// The workers share the places: however the kernel deals the clients out, exactly as many as there may
+/// be are served, and places are free again after closes.
 #[test]
 fn max_connections() {
-    let server = echo().args(&["--max-connections", "6"]).start();
-    let ask = || -> Vec<_> {
-        let mut probes: Vec<_> = (0..60).map(|_| Probe::ask(server.tcp(), "me")).collect();
+    let launch = Launch::echo().args(&["--workers", "4", "--max-connections", "20"]);
+    let server = launch.start();
+    let ask = |clients: usize, served: usize| {
+        let mut probes: Vec<_> = (0..clients)
+            .map(|_| Probe::ask(server.tcp(), "me"))
+            .collect();
         watch(&mut probes, 1000);
+        assert_eq!(count(&probes, Fate::Served), served);
+        assert_eq!(count(&probes, Fate::Refused), clients - served);
+        probes.retain(|probe| probe.fate == Fate::Served);
         probes
     };
-    let probes = ask();
-    // With sixty clients, each of the three workers fills its share.
-    assert_eq!(count(&probes, Fate::Served), 6);
-    assert_eq!(count(&probes, Fate::Refused), 54);
+    let mut first = ask(20, 20);
+    ask(30, 0);
     let stats = server.stats();
-    assert_eq!(stats.get("connections"), 6);
-    assert_eq!(stats.get("accepted") + stats.get("refused"), 60);
-    drop(probes);
+    assert_eq!(
+        (stats.get("accepted"), stats.get("refused_limit")),
+        (20, 30)
+    );
+    drop(first.split_off(13));
+    server.stats_until("seven have left", |stats| stats.get("connections") == 13);
+    let second = ask(60, 7);
+    first.iter().chain(&second).for_each(Probe::ask_again);
+    drop((first, second));
     server.stats_until("all have left", |stats| stats.get("connections") == 0);
-    assert_eq!(count(&ask(), Fate::Served), 6);
+    drop(ask(60, 20));
+}
+
+#[test]
+fn max_per_ip() {
+    let launch = Launch::echo().args(&["--workers", "4", "--max-per-ip", "8"]);
+    let server = launch.start();
+    let at = |last: u8| std::net::Ipv4Addr::new(127, 0, 0, last);
+    let connect = |last: u8, clients: usize| -> Vec<TcpStream> {
+        let client = |_| dial_from(at(last), server.tcp());
+        let clients: Vec<_> = (0..clients).map(client).collect();
+        let is_served = |stream: &TcpStream| {
+            let mut stream = stream;
+            stream.write_all(b"x").is_ok() && matches!(stream.read(&mut [0]), Ok(1))
+        };
+        clients.into_iter().filter(is_served).collect()
+    };
+    let mut first = connect(2, 8);
+    assert_eq!(first.len(), 8);
+    assert_eq!(connect(2, 20).len(), 0);
+    assert_eq!(server.stats().get("refused_address"), 20);
+    let other = connect(3, 30);
+    assert_eq!(other.len(), 8);
+    drop(first.split_off(5));
+    server.stats_until("three have left", |stats| stats.get("connections") == 13);
+    let second = connect(2, 20);
+    assert_eq!(second.len(), 3);
+    ping_all(first.iter().chain(&second).chain(&other), b"still here");
 }
 
 #[test]
@@ -229,7 +267,20 @@ fn options_that_do_not_go_together() {
         ("echo", &["--workers", "2", "--model", "fork"]),
         ("echo", &["--workers", "2", "--model", "thread"]),
         ("talk", &["--workers", "2"]),
-        ("chat", &["--workers", "2"]),
+        ("chat", &["--workers", "2", "--once"]),
+        ("chat", &["--workers", "65"]),
+        ("chat", &["--workers", "2", "--plain"]),
+        (
+            "chat",
+            &[
+                "--workers",
+                "2",
+                "--max-line",
+                "1MiB",
+                "--high-water",
+                "2MiB",
+            ],
+        ),
         ("echo", &["--workers", "0"]),
         ("echo", &["--workers", "many"]),
         ("echo", &["--workers"]),

@@ -1,6 +1,7 @@
 //! The command line after `edgecall load`.
 
 use std::fmt;
+use std::mem;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -66,10 +67,11 @@ Example:
 #[derive(Debug, Args)]
 pub(crate) struct LoadOptions {
     /// The server: PORT, HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT (echo and upper),
-    /// ws://HOST:PORT/PATH (echo and chat), unix:PATH or unix:@NAME [default: the port of edgeloop's
-    /// server of this kind on 127.0.0.1; the path of a WebSocket: / of echo, /room of chat]
+    /// ws://HOST:PORT/PATH (echo and chat), unix:PATH or unix:@NAME; several of one scheme share the
+    /// connections, as the servers of a chat that is one room [default: the port of edgeloop's server of
+    /// this kind on 127.0.0.1; the path of a WebSocket: / of echo, /room of chat]
     #[arg(value_name = "ADDR")]
-    address: Option<Target>,
+    addresses: Vec<Target>,
 
     /// The kind of load
     #[arg(long, value_enum, default_value = "echo")]
@@ -152,9 +154,10 @@ const HEARINGS_MAX: u64 = 1_000_000_000;
 const DATAGRAM_MAX: usize = 65_507;
 
 impl LoadOptions {
-    /// The server, not resolved yet.
+    /// The first server, not resolved yet.
     pub(super) fn server(&self) -> Target {
-        let mut server = self.address.clone().unwrap_or_else(|| {
+        let first = self.addresses.first().cloned();
+        let mut server = first.unwrap_or_else(|| {
             let port = self.kind.port().to_string();
             port.parse().expect("a port is an address")
         });
@@ -164,9 +167,20 @@ impl LoadOptions {
         server
     }
 
-    /// The address that was typed, if one was.
+    /// The servers besides the first one, not resolved yet.
+    pub(super) fn others(&self) -> &[Target] {
+        self.addresses.get(1..).unwrap_or_default()
+    }
+
+    /// All servers, for people.
+    pub(super) fn servers(&self) -> String {
+        let others = self.others().iter().map(|other| format!(" {other}"));
+        self.server().to_string() + &others.collect::<String>()
+    }
+
+    /// The first address that was typed, if one was.
     fn typed(&self) -> Option<&Address> {
-        self.address.as_ref().map(|target| &target.address)
+        self.addresses.first().map(|target| &target.address)
     }
 
     /// The number of talkers in a chat. A silent member is needed to notice a server that holds the
@@ -268,7 +282,15 @@ impl LoadOptions {
     }
 
     fn check_address(&self) -> Result<(), String> {
-        let is_web = self.address.as_ref().is_some_and(|it| it.socket.is_some());
+        let server = self.server();
+        let is_alike = |other: &Target| {
+            let schemes = [&server, other].map(|target| mem::discriminant(&target.address));
+            schemes[0] == schemes[1] && other.socket.is_some() == server.socket.is_some()
+        };
+        if !self.others().iter().all(is_alike) {
+            return Err("the addresses have one scheme: leave out those of another one".into());
+        }
+        let is_web = self.addresses.iter().any(|it| it.socket.is_some());
         if is_web && !matches!(self.kind, Kind::Echo | Kind::Chat) {
             return Err(
                 "over WebSocket there are an echo and a chat: --kind is one of them".into(),
@@ -385,6 +407,8 @@ mod tests {
             &["--sources", "2", "unix:echo.sock"],
             &["--kind", "upper", "ws://127.0.0.1:1"],
             &["--kind", "connect", "ws://127.0.0.1:1"],
+            &["127.0.0.1:1", "unix:echo.sock"],
+            &["127.0.0.1:1", "ws://127.0.0.1:2"],
         ] {
             assert!(options(words).check().is_err(), "{words:?}");
         }

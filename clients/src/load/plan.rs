@@ -23,7 +23,7 @@ pub(super) struct Plan {
     pub(super) kind: Kind,
     /// The server as the user wrote it.
     pub(super) server: Target,
-    /// The resolved address of the server, for each source.
+    /// The resolved addresses of the servers, for each source. Neighbours are of different servers.
     pub(super) ways: Vec<Address>,
     pub(super) connections: u32,
     pub(super) size: usize,
@@ -40,11 +40,13 @@ impl Plan {
     /// descriptors or ports for the connections.
     pub(super) fn new(options: &LoadOptions) -> Result<Plan, String> {
         let server = options.server();
-        let resolved = resolve(&server.address)?;
+        let mut all = vec![ways_to(&server, options)?];
+        for other in options.others() {
+            all.push(ways_to(other, options)?);
+        }
         let plan = Plan {
             kind: options.kind,
-            ways: ways(&resolved, sources(options, &resolved))
-                .map_err(|error| cannot_reach(&server, reason(&error)))?,
+            ways: dealt(&all),
             server,
             connections: options.connections,
             size: options.size,
@@ -201,6 +203,20 @@ fn sources(options: &LoadOptions, server: &Address) -> Option<u8> {
 /// time would go into that search, were there not many more ports than a second needs.
 const CONNECT_SOURCES: u8 = 16;
 
+/// The resolved address of a server, for each source.
+fn ways_to(server: &Target, options: &LoadOptions) -> Result<Vec<Address>, String> {
+    let resolved = resolve(&server.address)?;
+    ways(&resolved, sources(options, &resolved))
+        .map_err(|error| cannot_reach(server, reason(&error)))
+}
+
+/// The ways to several servers, those of the servers in turn.
+fn dealt(all: &[Vec<Address>]) -> Vec<Address> {
+    let most = all.iter().map(Vec::len).max().unwrap_or_default();
+    let of_source = |source: usize| all.iter().filter_map(move |ways| ways.get(source).cloned());
+    (0..most).flat_map(of_source).collect()
+}
+
 /// The server as it is reached from each source: the kernel's choice, or 127.0.0.1 to 127.0.0.N.
 fn ways(server: &Address, sources: Option<u8>) -> io::Result<Vec<Address>> {
     let numbers = server.resolve()?;
@@ -262,6 +278,13 @@ mod tests {
         };
         assert_ne!(plan.way(0), plan.way(1));
         assert_eq!(plan.way(0), plan.way(2));
+    }
+
+    #[test]
+    fn servers_are_taken_in_turn() {
+        let way = |port: u16| Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let all = [vec![way(1), way(2)], vec![way(3), way(4)]];
+        assert_eq!(dealt(&all), [1, 3, 2, 4].map(way));
     }
 
     #[test]

@@ -266,7 +266,7 @@ impl Options {
     fn new(options: &LoadOptions, sources: usize) -> Options {
         Options {
             kind: options.kind.to_string(),
-            address: options.server().to_string(),
+            address: options.servers(),
             connections: options.connections,
             size: options.size,
             depth: options.depth,

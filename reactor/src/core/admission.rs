@@ -1,13 +1,15 @@
 //! A server that is full: which peers are refused, and which make room.
 //!
-//! `per_address.rs` has the rules, which other servers share; here they meet the connections.
+//! `per_address.rs` has the rules, which other servers share; here they meet the connections. Reactors
+//! that share their places (`places.rs`) count in one table, and each displaces its own connections only.
 
 use super::admitted::Admitted;
 use super::conn::{Conn, Phase, State, Stream};
 use super::timers::Millis;
 use super::{Core, live};
 use crate::id::ConnId;
-use crate::per_address::{AddressKey, Admission, DISPLACED_AFTER};
+use crate::per_address::{AddressKey, Admission, DISPLACED_AFTER, PerAddress};
+use crate::places::Places;
 use crate::protocol::{Closed, Protocol};
 use crate::sources::address::Peer;
 
@@ -32,23 +34,58 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// A place for a peer that was accepted, or why there is none. A place is to be taken
     /// ([`Core::take_place`]) or given back ([`Core::give_back`]).
     pub(crate) fn place(&mut self, peer: &Peer) -> Result<Place, Refusal> {
-        let admission = match peer {
-            Peer::Inet(at) => self.admitted.addresses.admit(at.ip()),
-            Peer::Unix | Peer::Stream => Admission::Uncounted,
-        };
-        if let Admission::Refused(most) = admission {
-            return Err(Refusal::Address(most));
+        if let Some(places) = &self.admitted.places {
+            let places = places.clone();
+            return self.place_among(&places, peer);
         }
-        let key = admission.counted();
+        let key = admit(&mut self.admitted.addresses, peer)?;
         let limit = self.limits.max_connections;
         let is_full = self.shared.stats.connections >= limit as u64;
-        let displaces = is_full && self.displace();
+        let displaces = is_full && self.displace(None);
         let place = Place { key, displaces };
         if is_full && !displaces {
             self.give_back(place);
             return Err(Refusal::Full(limit));
         }
         Ok(place)
+    }
+
+    /// The same in the table of several reactors.
+    #[cold]
+    fn place_among(&mut self, places: &Places, peer: &Peer) -> Result<Place, Refusal> {
+        let mut table = places.lock();
+        let key = admit(&mut table.addresses, peer)?;
+        let limit = self.limits.max_connections;
+        let is_full = table.taken >= limit;
+        let displaces = is_full && self.displace(Some(&table.addresses));
+        if is_full && !displaces {
+            key.into_iter().for_each(|key| table.addresses.release(key));
+            return Err(Refusal::Full(limit));
+        }
+        table.taken += 1;
+        let key = key.or(Some(AddressKey::ANY));
+        Ok(Place { key, displaces })
+    }
+
+    /// Makes room for a newcomer, if the search finds a connection of this reactor to be closed. `among`:
+    /// the addresses of several reactors, if they are counted together.
+    fn displace(&mut self, among: Option<&PerAddress>) -> bool {
+        let (slots, now) = (&mut self.slots, self.shared.now);
+        let Admitted {
+            addresses,
+            counted,
+            cursor,
+            ..
+        } = &mut self.admitted;
+        let addresses = among.unwrap_or(addresses);
+        let found = addresses.find_displaced(cursor, counted.slots(), |slot| {
+            let (id, key) = counted.at(slot)?;
+            was_always_silent(live(slots, id)?, now).then_some((*key, id))
+        });
+        if let Some(id) = found {
+            self.doom(id, Closed::Displaced);
+        }
+        found.is_some()
     }
 
     /// The connection that a place was for is open.
@@ -61,22 +98,20 @@ impl<S: Stream, P: Protocol> Core<S, P> {
     /// The connection that a place was for has not come about.
     pub(crate) fn give_back(&mut self, place: Place) {
         if let Some(key) = place.key {
-            self.admitted.addresses.release(key);
+            self.admitted.release(key);
         }
     }
+}
 
-    /// Makes room for a newcomer, if the search finds a connection to be closed.
-    fn displace(&mut self) -> bool {
-        let (slots, now) = (&mut self.slots, self.shared.now);
-        let Admitted { addresses, counted } = &mut self.admitted;
-        let found = addresses.find_displaced(counted.slots(), |slot| {
-            let (id, key) = counted.at(slot)?;
-            was_always_silent(live(slots, id)?, now).then_some((*key, id))
-        });
-        if let Some(id) = found {
-            self.doom(id, Closed::Displaced);
-        }
-        found.is_some()
+/// Counts a peer by its address, if that is limited.
+#[inline]
+fn admit(addresses: &mut PerAddress, peer: &Peer) -> Result<Option<AddressKey>, Refusal> {
+    match peer {
+        Peer::Inet(at) => match addresses.admit(at.ip()) {
+            Admission::Refused(most) => Err(Refusal::Address(most)),
+            admission => Ok(admission.counted()),
+        },
+        Peer::Unix | Peer::Stream => Ok(None),
     }
 }
 

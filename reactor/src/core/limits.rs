@@ -13,6 +13,8 @@
 
 use std::time::Duration;
 
+use crate::places::Places;
+
 /// The limits of a reactor and its peers. Sizes are in bytes. A timeout of zero means no timeout,
 /// unless the field says otherwise; timeouts of connections are at most 24 days, and longer ones
 /// are taken as that.
@@ -41,6 +43,10 @@ pub struct Limits {
     /// never sent a byte, is older than 10 s and comes from an address with most connections, or with
     /// seven eighths as many, if 64 looks find one.
     pub max_per_address: Option<usize>,
+    /// Places that several reactors share: `max_connections` and `max_per_address` hold for all of them
+    /// together, and count accepted connections only. A newcomer displaces a connection of the reactor
+    /// that has accepted it. Default, `None`: both hold for this reactor.
+    pub places: Option<Places>,
     /// Bytes for a peer that is refused because of its address, sent before the connection is closed, by
     /// the tag of the listener. Up to 4 KiB of input that has arrived by then are discarded, so that no
     /// reset destroys these bytes. Default: none.
@@ -164,6 +170,7 @@ impl Default for Limits {
         Limits {
             max_connections: usize::MAX,
             max_per_address: None,
+            places: None,
             refusals: Vec::new(),
             own_tags: Vec::new(),
             high_water: 256 * 1024,

@@ -20,6 +20,7 @@ mod cases;
 mod connects;
 mod kernel;
 mod patience;
+mod places;
 mod turns;
 
 use std::cell::RefCell;

@@ -18,12 +18,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeloop_reactor::Outbox;
+
 use super::entry::{Body, Entry, Origin, Position, Stamp};
-use super::log::{Beat, Log, Read, Record};
+use super::log::{Beat, Health, Log, Read, Record};
 use super::outgoing::Outgoing;
 use super::presence::INTERVAL;
 use super::random::Random;
 
+/// Time between two looks at the database, in milliseconds, at the least.
+const LOOK: u64 = 20;
 /// Heartbeats that the log keeps.
 const BEATS_MAX: usize = 100;
 
@@ -101,6 +105,12 @@ impl Engine {
         self.0.borrow().log.len()
     }
 
+    /// The entries.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Record> {
+        self.0.borrow().log.iter().cloned().collect()
+    }
+
     /// Whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -165,6 +175,8 @@ pub struct Faulty {
     is_anew: bool,
     incoming: VecDeque<Read>,
     reconnects: usize,
+    /// The time since which there is no connection, if there is none.
+    down_since: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -216,6 +228,7 @@ impl Faulty {
             is_anew: false,
             incoming: VecDeque::new(),
             reconnects: 0,
+            down_since: None,
         }
     }
 
@@ -247,6 +260,30 @@ impl Faulty {
     /// Time passes, and whatever is due happens.
     pub fn step(&mut self, time: Duration) {
         self.now += time.as_millis() as u64;
+        self.outgoing.note_time(Duration::from_millis(self.now));
+        self.look();
+        self.down_since = match self.link {
+            Link::Down(_) => self.down_since.or(Some(self.now)),
+            Link::Up(_) => None,
+        };
+    }
+
+    /// The time of the next step that can change something, in milliseconds.
+    fn due(&self) -> u64 {
+        let due = match &self.link {
+            Link::Down(until) => *until,
+            Link::Up(up) => {
+                let batch = up.batch.iter();
+                let batch = batch.flat_map(|batch| [batch.executed_at, batch.acknowledged_at]);
+                // What is past was done.
+                let later = batch.filter(|at| *at > self.now);
+                later.fold(up.reads_at.min(up.beats_at), u64::min)
+            }
+        };
+        due.max(self.now + LOOK)
+    }
+
+    fn look(&mut self) {
         let engine = Rc::clone(&self.engine.0);
         let state = &mut *engine.borrow_mut();
         match std::mem::replace(&mut self.link, Link::Down(0)) {
@@ -402,5 +439,22 @@ impl Log for Faulty {
 
     fn next(&mut self) -> Option<Read> {
         self.incoming.pop_front()
+    }
+
+    fn go_on(&mut self, out: &mut Outbox) -> Option<Duration> {
+        self.step(out.now().saturating_sub(Duration::from_millis(self.now)));
+        Some(Duration::from_millis(self.due()))
+    }
+
+    fn health(&self) -> Health {
+        let down = self.down_since.map(Duration::from_millis);
+        let unread_since = self.outgoing.since();
+        Health {
+            is_full: self.outgoing.is_full(),
+            paused_since: down.into_iter().chain(unread_since).min(),
+            unread_since,
+            pending: self.outgoing.len(),
+            reconnects: self.reconnects as u64,
+        }
     }
 }

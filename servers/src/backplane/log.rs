@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeloop_reactor::{Closed, ConnId, Outbox};
+use edgeloop_reactor::{Closed, ConnId, Outbox, Waker};
 
 use super::encoding::Unreadable;
 use super::entry::{Body, Entry, Origin, Position};
@@ -35,6 +35,13 @@ pub trait Log: fmt::Debug {
     fn go_on(&mut self, out: &mut Outbox) -> Option<Duration> {
         let _ = out;
         None
+    }
+
+    /// Wakes this server's reactor, whose protocol hears
+    /// [`on_wake`](edgeloop_reactor::Protocol::on_wake), when another thread has something for it: there
+    /// may be something to read then. Called once, at the start.
+    fn wake_with(&mut self, waker: Waker) {
+        let _ = waker;
     }
 
     /// The reactor stops: the log holds its connections until all entries are acknowledged, within the

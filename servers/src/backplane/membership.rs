@@ -34,7 +34,7 @@ pub(super) use self::pieces::announcements;
 use super::entry::{Barred, Body, Entry, MemberId, Name, Origin, Position, Present, TokenDigest};
 
 /// Most servers at a time. The stream of heartbeats has room for about half as many.
-const SERVERS_MAX: usize = 64;
+pub(crate) const SERVERS_MAX: usize = 64;
 /// Most members of all servers.
 const MEMBERS_MAX: usize = 250_000;
 

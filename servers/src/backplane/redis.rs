@@ -32,6 +32,7 @@ pub use self::target::Target;
 use self::writer::Writer;
 use super::entry::{Body, Entry, Origin};
 use super::log::{Health, Log, Read};
+use crate::harmless::harmless;
 
 /// Bytes of entries that were read and not taken, from which on no more are asked for.
 const READS_MAX: usize = 4 * 1024 * 1024;
@@ -55,10 +56,8 @@ pub struct RedisLog {
     is_anew: bool,
     /// The time since which there is no way to read or append.
     down_since: Option<Duration>,
-    /// The reason for that, if it was logged.
-    trouble: Option<String>,
-    /// It was logged that the log is of use, since the last trouble.
-    has_told_well: bool,
+    /// What the log of the server says: Redis can be used, or cannot; `None`: nothing yet.
+    told_well: Option<bool>,
     losses: RateLimitedLog,
     is_stopping: bool,
     now: Duration,
@@ -78,8 +77,7 @@ impl RedisLog {
             bytes: 0,
             is_anew: false,
             down_since: Some(Duration::ZERO),
-            trouble: None,
-            has_told_well: false,
+            told_well: None,
             losses: RateLimitedLog::default(),
             is_stopping: false,
             now: Duration::ZERO,
@@ -104,23 +102,26 @@ impl RedisLog {
             self.reader.link.trouble.take(),
             self.writer.link.trouble.take(),
         ];
+        let now_ms = self.now.as_millis() as u64;
         if let Some(why) = troubles.into_iter().flatten().next()
+            && self.told_well != Some(false)
             && !self.is_stopping
-            && self.trouble.is_none()
+            && self.losses.is_open(now_ms)
         {
-            let line = format_args!("cannot use redis at {}: {why}", self.place);
-            self.losses.log(self.now.as_millis() as u64, line);
-            (self.trouble, self.has_told_well) = (Some(why), false);
+            let (at, why) = (&self.place, harmless(why.as_bytes()));
+            self.losses
+                .log(now_ms, format_args!("cannot use redis at {at}: {why}"));
+            self.told_well = Some(false);
         }
         let is_well = self.reader.link.is_well() && self.writer.link.is_well();
-        if is_well && !mem::replace(&mut self.has_told_well, true) {
-            self.trouble = None;
+        if is_well && self.told_well.replace(true) != Some(true) {
             log::info!("connected to redis at {}", self.place);
         }
     }
 
+    /// A connection that is open may be of no use: the kernel accepts it for a Redis that is stopped.
     fn note_down(&mut self) {
-        match self.reader.link.is_open() && self.writer.link.is_open() {
+        match self.reader.link.is_well() && self.writer.link.is_well() {
             true => self.down_since = None,
             false => self.down_since = self.down_since.or(Some(self.now)),
         }

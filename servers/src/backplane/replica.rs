@@ -422,8 +422,9 @@ impl Replica {
     }
 
     fn tell(&mut self, record: &Record, entry: &Entry<'_>, effect: Option<Effect>) {
+        // After a gap the log is read from its beginning again.
         let is_new = self.note_seen(entry.stamp);
-        if is_new || !entry.body.is_line() {
+        if is_new || entry.body == Body::Reset {
             self.told.push_back(Told::Entry {
                 record: record.clone(),
                 effect,

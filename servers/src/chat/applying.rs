@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use edgeloop_reactor::{ConnId, Outbox};
 
-use super::member::Member;
+use super::bounds::ENTRY;
+use super::member::{Awaited, Member};
 use super::name::Illegal;
 use super::room::Step;
 use super::telling::Author;
@@ -56,6 +57,7 @@ impl Chat {
             }
             let told = replica.tell_next();
             if told.is_none() {
+                out.charge(ENTRY);
                 match self.log.next() {
                     Some(read) => replica.read(read),
                     None => break true,
@@ -121,12 +123,25 @@ impl Chat {
             Effect::Unheard if !entry.body.is_line() => return,
             Effect::Unheard => return self.say_without_state(entry, out),
             Effect::Announced { back, refused } => return self.announced(&back, &refused, out),
-            // The members of this server stay, and are announced again.
             Effect::Left(_) if !matches!(entry.body, Body::Leave { .. } | Body::Ban { .. }) => {
-                return;
+                return self.happen_elsewhere(entry, effect, out);
             }
+            Effect::Reset(_) => return self.happen_elsewhere(entry, effect, out),
             Effect::Left(ref left) if matches!(entry.body, Body::Ban { .. }) => {
                 return self.judged(entry, left, true, out);
+            }
+            // The newcomer has gone. Others see it come and go, and so do the members here.
+            Effect::Joined(id) if self.served(id.number).is_none() => {
+                self.happen_elsewhere(entry, effect, out);
+                return self.take_back(id.number, out);
+            }
+            Effect::Left(ref left) => {
+                for member in left {
+                    if self.here(member.id).is_none() {
+                        self.left_elsewhere(member, b"", out);
+                    }
+                }
+                Ok(())
             }
             // It is in the state: the join was appended twice.
             Effect::Refused(Refusal::Same) if matches!(entry.body, Body::Join(_)) => Ok(()),
@@ -158,11 +173,13 @@ impl Chat {
             Body::Move { member, room } => {
                 if let Some(id) = self.landed(*member) {
                     self.moved(id, room.shown, decision, out);
+                    self.step_on(id, out);
                 }
             }
             Body::Rename { member, name } => {
                 if let Some(id) = self.landed(*member) {
                     self.renamed(id, name.shown, decision, entry.at, out);
+                    self.step_on(id, out);
                 }
             }
             Body::Line {
@@ -201,12 +218,21 @@ impl Chat {
     }
 
     /// As `served`, when an entry of the member was read, which it may have waited for.
+    /// A member that has lost its name has no answer to what it wanted before.
     pub(super) fn landed(&mut self, number: u64) -> Option<ConnId> {
         let id = self.served(number)?;
         if self.replica.is_some() {
             self.has_landed(id);
         }
-        Some(id)
+        self.is_member(id).then_some(id)
+    }
+
+    /// A member that has waited for its step to be read goes on.
+    pub(super) fn step_on(&mut self, id: ConnId, out: &mut Outbox) {
+        let member = self.members.get_mut(id);
+        if member.is_some_and(|member| member.has_awaited(Awaited::Step)) {
+            self.go_on(id, None, out);
+        }
     }
 
     /// A newcomer has gone before its claim was read: its member leaves at once.
@@ -233,11 +259,18 @@ impl Chat {
         else {
             return;
         };
-        let has_waited = member.has_awaited();
+        let has_waited = member.has_awaited(Awaited::Join);
         if let Err(why) = decision {
-            return self.refuse(id, name.as_bytes(), why.into(), out);
+            self.refuse(id, name.as_bytes(), why.into(), out);
+            // One that had a name before may try another one.
+            return self.go_on(id, None, out);
+        }
+        if has_waited {
+            // The message of the day has the timer from now on.
+            out.clear_timer(id);
         }
         member.set_name(name);
+        member.extra_mut().has_lost_name = false;
         let peer = member.take_peer();
         self.names.insert(name, id);
         let from = peer.map(|peer| format!(" from {peer}")).unwrap_or_default();
@@ -245,7 +278,6 @@ impl Chat {
         self.enter(id, present.room.shown, out);
         self.show_motd(id, out);
         if has_waited {
-            out.clear_timer(id);
             self.go_on(id, None, out);
         }
     }

@@ -140,10 +140,8 @@ impl Chat {
             self.print_ban(name.fold, entry.at, out);
         }
         for member in left {
-            let is_here = self.serves(member.id);
-            match self.served(member.id.number).filter(|_| is_here) {
+            match self.here(member.id) {
                 Some(id) => self.sent_away(id, *is_kick, out),
-                None if is_here => {}
                 None => self.left_elsewhere(member, b"", out),
             }
         }
@@ -157,7 +155,7 @@ impl Chat {
     }
 
     /// A member leaves by a kick or a ban, and its connection ends.
-    fn sent_away(&mut self, id: ConnId, is_kick: bool, out: &mut Outbox) {
+    pub(super) fn sent_away(&mut self, id: ConnId, is_kick: bool, out: &mut Outbox) {
         let (told, why) = match is_kick {
             true => ("you were asked to leave", "kicked by the operator"),
             false => ("you are banned", "banned by the operator"),

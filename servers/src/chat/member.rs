@@ -52,6 +52,8 @@ pub(super) struct Extra {
     pub(super) in_flight: u32,
     /// The last outage of the log that the member was told of. It lasts no longer than what waits.
     pub(super) outage: u32,
+    /// The member had a name, and may try until it has one again.
+    pub(super) has_lost_name: bool,
     ignored: IgnoreList,
     /// How often the member may change its name. It stays until the member leaves.
     renames: Bucket,
@@ -64,6 +66,9 @@ pub(super) struct Extra {
 pub(super) enum Awaited {
     /// The claim of a newcomer, whose further lines wait.
     Join,
+    /// A step into another room or another name of a member, by which its further lines are judged, so
+    /// that these wait.
+    Step,
     /// The leave of a member, which has no connection any more.
     Leave,
     /// The membership that a page had on another server, see `taking_over.rs`. The page is told nothing
@@ -124,6 +129,7 @@ impl Extra {
             && !self.ended
             && self.awaits.is_none()
             && self.in_flight == 0
+            && !self.has_lost_name
             && self.ignored.is_empty()
             && self.renames == Bucket::default()
             && self.peer.is_none()
@@ -248,9 +254,9 @@ impl Member {
     }
 
     /// Notes that an entry was read, and returns whether the member has waited for it.
-    pub(super) fn has_awaited(&mut self) -> bool {
+    pub(super) fn has_awaited(&mut self, entry: Awaited) -> bool {
         let awaits = self.extra.as_mut().map(|extra| &mut extra.awaits);
-        awaits.is_some_and(|awaits| awaits.take().is_some())
+        awaits.is_some_and(|awaits| awaits.take_if(|awaited| *awaited == entry).is_some())
     }
 
     /// Notes that an entry of the member was read.
@@ -271,6 +277,20 @@ impl Member {
     /// Whether the member's stream has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| extra.ended)
+    }
+
+    /// Makes the member a newcomer again. What waits of its input was not meant as a name. The member must
+    /// not be in a queue.
+    pub(super) fn lose_name(&mut self) {
+        self.set_name("");
+        let extra = self.extra_mut();
+        (extra.held, extra.kept, extra.reading) = Default::default();
+        extra.has_lost_name = true;
+    }
+
+    /// Whether the member had a name, and has none.
+    pub(super) fn has_lost_name(&self) -> bool {
+        self.extra().is_some_and(|extra| extra.has_lost_name)
     }
 
     /// Forgets all that belongs to the member's connection: what waits of its input, and the message of

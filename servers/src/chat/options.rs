@@ -13,10 +13,14 @@ use super::settings::Settings;
 use super::transcript::Transcript;
 use super::{Chat, motd};
 use crate::backplane::encoding::ENTRY_MAX;
+use crate::backplane::entry::Origin;
+use crate::backplane::membership::SERVERS_MAX;
+use crate::backplane::random::Random;
 use crate::backplane::redis::Target;
+use crate::backplane::shared::Shared;
 use crate::options::{Options, default_port, or_http};
 use crate::screen::Screen;
-use crate::serve::{serve_alone, start_alone};
+use crate::serve::{serve_alone, serve_workers, start_alone};
 use crate::server::{ServerCommand, Turns};
 use crate::values::{duration, number, size};
 use crate::web::{Page, Policy, Site, Web};
@@ -40,6 +44,9 @@ Example:
 
 With a page for browsers:
   edgeloop chat 7777 http://127.0.0.1:8080
+
+On several cores:
+  edgeloop chat 0.0.0.0:7777 --workers 4
 
 One of several servers that share their rooms:
   EDGELOOP_BACKPLANE=redis://chat:PASSWORD@10.0.0.1:6379 edgeloop chat 0.0.0.0:7777";
@@ -116,8 +123,8 @@ pub(crate) struct ChatCommand {
 }
 
 impl ChatCommand {
-    /// The chat with these options, with its files open.
-    fn chat(&self) -> Result<Chat, String> {
+    /// The settings of the chat. Errors: a message of the day that cannot be read.
+    fn settings(&self) -> Result<Settings, String> {
         let motd = self.motd.as_deref().map(motd::find).transpose();
         let motd = motd.map_err(|why| format!("cannot read the message of the day {why}"))?;
         let (motd, motd_file) = motd.unwrap_or_default();
@@ -125,7 +132,7 @@ impl ChatCommand {
             true => HISTORY_FOR_BROWSERS,
             false => 0,
         };
-        let settings = Settings {
+        Ok(Settings {
             max_line: self.max_line,
             rate: self.rate,
             burst: self.burst,
@@ -138,18 +145,66 @@ impl ChatCommand {
             unicode_names: self.unicode_names,
             plain: self.plain,
             operator: self.operator,
-        };
+        })
+    }
+
+    /// The transcript, with its file open.
+    fn transcript(&self) -> Result<Option<Transcript>, String> {
         let transcript = self.transcript.as_deref().map(Transcript::open).transpose();
-        let transcript = transcript.map_err(|why| format!("cannot write the transcript {why}"))?;
-        let mut chat = Chat::new(settings, transcript);
-        if let Some(Ok(target)) = &self.backplane {
-            chat.use_backplane(target.resolved()?);
+        transcript.map_err(|why| format!("cannot write the transcript {why}"))
+    }
+
+    /// The chat with these options, with its files open.
+    fn chat(&self) -> Result<Chat, String> {
+        Ok(self.seed()?.grow())
+    }
+
+    /// All that one chat needs, with its files open.
+    fn seed(&self) -> Result<Seed, String> {
+        Ok(Seed {
+            settings: self.settings()?,
+            transcript: self.transcript()?,
+            has_log: self.common.log_file.is_some() || !io::stderr().is_terminal(),
+            log: match &self.backplane {
+                Some(Ok(target)) => SharedLog::InRedis(Box::new(target.resolved()?), 0),
+                _ => SharedLog::None,
+            },
+        })
+    }
+
+    /// Prepares the chats of several reactors, which share their rooms. The first one has the operator's
+    /// terminal and the transcript.
+    fn seeds(&self, first: Seed) -> impl FnMut(usize) -> Result<Seed, String> + use<> {
+        let boot = Random::from_system().bits();
+        let origin = move |server| Origin { server, boot };
+        let logs = Shared::among((0..self.common.workers as u64).map(origin));
+        let mut logs = logs.into_iter();
+        let others = Settings {
+            operator: false,
+            ..first.settings.clone()
+        };
+        let has_log = first.has_log;
+        let target = match &first.log {
+            SharedLog::InRedis(target, _) => Some(target.clone()),
+            _ => None,
+        };
+        let mut first = Some(first);
+        move |index| {
+            let seed = first.take().unwrap_or_else(|| Seed {
+                settings: others.clone(),
+                transcript: None,
+                has_log,
+                log: SharedLog::None,
+            });
+            let log = if let Some(target) = &target {
+                // Each chat is a server of its own there.
+                SharedLog::InRedis(target.clone(), index)
+            } else {
+                let log = logs.next().ok_or("a chat has no log")?;
+                SharedLog::InProcess(log, origin(index as u64))
+            };
+            Ok(Seed { log, ..seed })
         }
-        if self.operator {
-            let has_log = self.common.log_file.is_some() || !io::stderr().is_terminal();
-            chat.set_screen(Screen::of_standard_streams(), has_log);
-        }
-        Ok(chat)
     }
 
     /// The site for browsers, if some of the addresses are for them.
@@ -177,6 +232,17 @@ impl ServerCommand for ChatCommand {
                 "--max-line and a name must fit into --high-water: lower the one or raise the other",
             );
         }
+        match self.common.workers {
+            1 => {}
+            _ if self.plain => {
+                return fail("Budget Chat has one reactor: leave out --plain or --workers");
+            }
+            _ if self.max_line > SHARED_LINE_MAX => {
+                return fail("with --workers, --max-line is 252KiB at the most");
+            }
+            ..=SERVERS_MAX => {}
+            _ => return fail("64 --workers are the most for a chat"),
+        }
         if self.plain && self.common.has_web() {
             return fail(
                 "Budget Chat is any bytes, a browser takes text: leave out --plain or http://",
@@ -191,9 +257,6 @@ impl ServerCommand for ChatCommand {
         if self.plain {
             return fail("Budget Chat has one server: leave out --plain or --backplane");
         }
-        if self.common.workers > 1 {
-            return fail("--backplane serves one reactor: leave out --workers");
-        }
         if self.max_line > SHARED_LINE_MAX {
             return fail("with --backplane, --max-line is 252KiB at the most");
         }
@@ -201,10 +264,27 @@ impl ServerCommand for ChatCommand {
     }
 
     fn run(self) -> Result<(), String> {
-        let chat = self.chat()?;
-        match self.site() {
-            Some(site) => serve_alone(Web::new(chat, site), &self.common, PORT),
-            None => serve_alone(chat, &self.common, PORT),
+        let (seed, site, common) = (self.seed()?, self.site(), &self.common);
+        if common.workers == 1 {
+            return match site {
+                Some(site) => serve_alone(Web::new(seed.grow(), site), common, PORT),
+                None => serve_alone(seed.grow(), common, PORT),
+            };
+        }
+        let streams = seed.settings.streams();
+        let mut seeds = self.seeds(seed);
+        match site {
+            None => {
+                let prepare = |index| seeds(index).map(|seed| move || seed.grow());
+                serve_workers(streams, prepare, common, PORT)
+            }
+            Some(site) => {
+                let prepare = |index| {
+                    let (seed, site) = (seeds(index)?, site.clone());
+                    Ok(move || Web::new(seed.grow(), site))
+                };
+                serve_workers(streams, prepare, common, PORT)
+            }
         }
     }
 
@@ -229,6 +309,43 @@ fn backplane(text: &str) -> Result<Backplane, Infallible> {
 /// Bound of `--max-line` in bytes, if the line becomes an entry of the log: names and more have a place
 /// in there too.
 const SHARED_LINE_MAX: usize = ENTRY_MAX - 4 * 1024;
+
+/// All that a chat needs, to be sent to the thread that serves it.
+struct Seed {
+    settings: Settings,
+    transcript: Option<Transcript>,
+    /// The log does not go to the operator's terminal.
+    has_log: bool,
+    log: SharedLog,
+}
+
+/// The log that a chat shares with others.
+enum SharedLog {
+    /// It is the only one.
+    None,
+    /// With the other reactors of the process; and its run in there.
+    InProcess(Shared, Origin),
+    /// With other servers; and the number of its reactor in the process.
+    InRedis(Box<Target>, usize),
+}
+
+impl Seed {
+    fn grow(self) -> Chat {
+        let operator = self.settings.operator;
+        let mut chat = Chat::new(self.settings, self.transcript);
+        if operator {
+            chat.set_screen(Screen::of_standard_streams(), self.has_log);
+        }
+        match self.log {
+            SharedLog::None => {}
+            SharedLog::InProcess(log, origin) => {
+                chat.share(Box::new(log), origin, &format!("worker {}", origin.server));
+            }
+            SharedLog::InRedis(target, index) => chat.use_backplane(*target, index),
+        }
+        chat
+    }
+}
 
 /// Bound of `--max-line`, in bytes: a line may grow to three times its length when it is made harmless,
 /// which still fits in 32 bits.

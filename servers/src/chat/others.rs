@@ -18,6 +18,8 @@ use crate::backplane::replica::Replica;
 
 /// Number of members that are told by name if they leave or return together; more are counted only.
 const TOLD_BY_NAME: usize = 8;
+/// Most servers that are known to be gone.
+const GONE_MAX: usize = 1000;
 /// Time for which a room is behind on another server after that has said so.
 const BEHIND_FOR: Duration = Duration::from_secs(2);
 
@@ -61,15 +63,29 @@ impl Chat {
             (Body::Stop, Effect::Left(left)) => {
                 self.left_together(&left, "a server has stopped", out);
             }
-            (_, Effect::Left(left)) => self.left_together(&left, "a server is gone", out),
-            (_, Effect::Announced { back, .. }) => self.returned_together(&back, out),
+            (body, Effect::Left(left)) => {
+                if let Body::Gone { origin, .. } = body
+                    && self.gone.len() < GONE_MAX
+                {
+                    self.gone.insert(*origin);
+                }
+                self.left_together(&left, "a server is gone", out);
+            }
+            (_, Effect::Announced { back, .. }) => match self.gone.contains(&entry.stamp.origin) {
+                true => self.returned_together(&back, out),
+                // The state was lost, and the members here were not told that these had left.
+                false => self.recount_all(out),
+            },
             (Body::Behind { room }, Effect::Nothing) => {
                 if let Some(number) = self.room_by_name.folded(room) {
                     let gate = &mut self.rooms[number as usize].gate;
                     gate.fall_behind_elsewhere(out.now() + BEHIND_FOR);
                 }
             }
-            (_, Effect::Reset(_)) => self.recount_all(out),
+            (_, Effect::Reset(_)) => {
+                self.gone.clear();
+                self.recount_all(out);
+            }
             (_, Effect::Said(target)) => self.said_elsewhere(entry, target, out),
             (body, Effect::Unheard) if body.is_line() => self.say_without_state(entry, out),
             _ => {}
@@ -142,7 +158,7 @@ impl Chat {
     }
 
     /// The connection of a member, if this server serves it and it has not left.
-    fn here(&self, member: MemberId) -> Option<ConnId> {
+    pub(super) fn here(&self, member: MemberId) -> Option<ConnId> {
         match self.serves(member) {
             true => self.served(member.number),
             false => None,
@@ -162,8 +178,9 @@ impl Chat {
 
     fn stepped_in(&mut self, name: Arc<str>, room: &str, out: &mut Outbox) {
         let (id, room) = (None, self.room(room));
-        self.recount(room, out);
         self.announce(&Author { id, name, room }, Step::In, b"", out);
+        // The room may have ended by now: after a gap the state is ahead of what is told.
+        self.recount(room, out);
     }
 
     /// A member has left the room with this fold.
@@ -182,7 +199,7 @@ impl Chat {
     }
 
     /// The members of a server have left with it, but for those of this one, which are announced again.
-    fn left_together(&mut self, left: &[Member], why: &str, out: &mut Outbox) {
+    pub(super) fn left_together(&mut self, left: &[Member], why: &str, out: &mut Outbox) {
         let mut rooms = BTreeMap::<u32, Vec<&str>>::new();
         for member in left.iter().filter(|member| !self.serves(member.id)) {
             if let Some(room) = self.room_by_name.folded(&member.room.fold) {
@@ -210,10 +227,10 @@ impl Chat {
         }
         for (room, names) in rooms {
             let room = self.room(&room);
-            self.recount(room, out);
             let (names, many) = together(&names);
             let are = if many { "are" } else { "is" };
             self.tell_group(room, &format!("{names} {are} back"), out);
+            self.recount(room, out);
         }
     }
 

@@ -11,8 +11,10 @@ use std::time::Duration;
 use edgeloop_reactor::{ConnId, Outbox};
 
 use super::Chat;
+use super::bounds::OTHERS_TURN;
 use super::command::Command;
-use super::member::{Kept, Member};
+use super::member::{Awaited, Kept, Member};
+use super::waits::NEWCOMER_WAIT;
 use crate::backplane::entry::Body;
 
 /// Time for which the log may be out of reach before talkers are paused. What they say meanwhile waits in
@@ -20,29 +22,19 @@ use crate::backplane::entry::Body;
 const PAUSED_AFTER: Duration = Duration::from_secs(1);
 /// Time after which they are told.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
-/// Time for which a newcomer waits for its name.
-pub(super) const NEWCOMER_WAIT: Duration = Duration::from_secs(30);
 /// Most lines of one member that are on their way through the log.
 const IN_FLIGHT_MAX: u32 = 1000;
-
-/// The log is out of reach.
-#[derive(Debug, Default)]
-pub(super) struct Outage {
-    /// Number of outages of which members were told.
-    number: u32,
-    /// They were told of this one.
-    is_told: bool,
-    /// Members whose lines wait for the log.
-    waiting: Vec<ConnId>,
-}
 
 impl Chat {
     /// Appends an entry of a member, which counts as in flight until it is read.
     pub(super) fn append_for(&mut self, id: ConnId, body: Body<'_>, out: &mut Outbox) {
+        let is_step = matches!(body, Body::Move { .. } | Body::Rename { .. });
         if !self.append(body, out)
             && let Some(member) = self.members.get_mut(id)
         {
-            member.extra_mut().in_flight += 1;
+            let extra = member.extra_mut();
+            extra.in_flight += 1;
+            extra.awaits = is_step.then_some(Awaited::Step).or(extra.awaits);
         }
     }
 
@@ -94,6 +86,12 @@ impl Chat {
         let is_newcomer = !member.has_joined();
         member.extra_mut().kept = Some(Kept { line, room });
         self.outage.waiting.push(id);
+        // Those that have left are not looked for at each leave.
+        if self.outage.waiting.len() > 2 * self.members.len() {
+            let members = &self.members;
+            let is_there = |id: &ConnId| members.get(*id).is_some_and(stands_by);
+            self.outage.waiting.retain(is_there);
+        }
         if is_newcomer {
             out.set_timer(id, NEWCOMER_WAIT);
         }
@@ -139,24 +137,38 @@ impl Chat {
             return Some(since + TOLD_AFTER);
         }
         self.outage.is_told = false;
-        for id in std::mem::take(&mut self.outage.waiting) {
-            if let Some(member) = self.members.get(id)
-                && member.kept().is_some_and(|kept| kept.room.is_none())
-            {
-                let may = match member.has_joined() {
-                    true => member
-                        .extra()
-                        .is_none_or(|extra| extra.in_flight < IN_FLIGHT_MAX),
-                    false => self.synced().is_some(),
-                };
-                match may {
-                    true => out.set_timer(id, Duration::ZERO),
-                    false => self.outage.waiting.push(id),
-                }
-            }
+        if !self.let_go_on(out) {
+            return Some(out.now() + OTHERS_TURN);
         }
         let since = self.log.health().paused_since;
         since.map(|since| since + PAUSED_AFTER + Duration::from_millis(1))
+    }
+
+    /// The log is of use: the lines that wait for it are attempted, as far as one callback may. The result
+    /// is true if that is all.
+    fn let_go_on(&mut self, out: &mut Outbox) -> bool {
+        let mut waiting = std::mem::take(&mut self.outage.waiting).into_iter();
+        for id in waiting.by_ref() {
+            let Some(member) = self.members.get(id).filter(|member| stands_by(member)) else {
+                continue;
+            };
+            let may = match member.has_joined() {
+                true => member
+                    .extra()
+                    .is_none_or(|extra| extra.in_flight < IN_FLIGHT_MAX),
+                false => self.synced().is_some(),
+            };
+            match may {
+                true => self.go_on(id, None, out),
+                false => self.outage.waiting.push(id),
+            }
+            if Chat::has_worked(out) {
+                break;
+            }
+        }
+        let is_all = waiting.len() == 0;
+        self.outage.waiting.extend(waiting);
+        is_all
     }
 
     fn tell_of_outage(&mut self, out: &mut Outbox) {
@@ -192,4 +204,8 @@ impl Chat {
             self.reply(id, told, out);
         }
     }
+}
+
+fn stands_by(member: &Member) -> bool {
+    member.kept().is_some_and(|kept| kept.room.is_none())
 }

@@ -127,6 +127,7 @@ impl Chat {
             seat.leave(room.told);
         }
         room.ignoring -= usize::from(member.ignores_some());
+        let opens = member.is_above() && room.gate.fall();
         if place == NOWHERE {
             room.arriving -= 1;
         } else if let Some(moved) = room.leave(place)
@@ -134,11 +135,15 @@ impl Chat {
         {
             moved.place = place;
         }
+        if opens {
+            self.set_queue_timer(number, out);
+        }
         self.recount(number, out);
     }
 
     /// Notes how many members a room has now. A room ends with its last member, except for the lobby.
     pub(super) fn recount(&mut self, number: u32, out: &mut Outbox) {
+        self.adopt_spelling(number);
         let room = &self.rooms[number as usize];
         let here = room.members().len() + room.arriving;
         let count = match (&self.replica, self.synced()) {
@@ -158,6 +163,23 @@ impl Chat {
             self.dissolve_queue(number, out);
             let room = self.rooms.remove(number as usize);
             self.room_by_name.remove(&room.name);
+        }
+    }
+
+    /// Gives a room the name that it has in the state. It may be another one if no member of the state was
+    /// there for a while, since the members here were not announced again yet.
+    fn adopt_spelling(&mut self, number: u32) {
+        let fold = self.name_rules.fold(&self.rooms[number as usize].name);
+        let state = self.synced().map(|replica| replica.membership());
+        let Some((name, _)) = state.and_then(|state| state.room(&fold)) else {
+            return;
+        };
+        let room = &self.rooms[number as usize];
+        if *name.shown != *room.name {
+            let (new, count) = (Arc::<str>::from(&*name.shown), room.count);
+            self.ranking.change(&room.name, Some(count), None);
+            self.ranking.change(&new, None, Some(count));
+            self.rooms[number as usize].name = new;
         }
     }
 

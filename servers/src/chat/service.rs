@@ -8,13 +8,6 @@ use super::Chat;
 use super::bounds::{OTHERS_TURN, WORK_MAX};
 use super::room::WINDOW;
 
-/// When the service timer is due for each of the two.
-#[derive(Debug, Default)]
-pub(super) struct Service {
-    tick: Option<Duration>,
-    log: Option<Duration>,
-}
-
 impl Chat {
     /// Looks after rooms, transcript and absent members within a second.
     pub(super) fn tick(&mut self, out: &mut Outbox) {
@@ -48,13 +41,8 @@ impl Chat {
         let arrivals = self.see_to_arrivals(out);
         // What was appended meanwhile is due in the next turn already.
         let waiting = (!is_read).then(|| out.now() + OTHERS_TURN);
-        let due = [
-            self.service.log,
-            next,
-            waiting,
-            self.see_to_outage(out),
-            arrivals,
-        ];
+        let outage = self.see_to_outage(out);
+        let due = [self.service.log, next, waiting, outage, arrivals];
         self.service.log = due.into_iter().flatten().min();
         self.set_service_timer(out);
     }

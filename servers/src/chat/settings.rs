@@ -3,8 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::server::StandardStreams;
+
+/// Tags of the operator's terminal, and of the log's two connections; every other connection is tagged
+/// [`CLIENT`](crate::server::CLIENT).
+pub(super) const STDIN: u64 = 1;
+pub(super) const STDOUT: u64 = 2;
+pub(super) const LOG: [u64; 2] = [3, 4];
+
 /// The settings of a chat.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The longest line, in bytes.
     pub max_line: usize,
@@ -49,6 +57,16 @@ impl Default for Settings {
             unicode_names: false,
             plain: false,
             operator: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The operator's terminal, if the chat has one.
+    pub(super) fn streams(&self) -> StandardStreams {
+        StandardStreams {
+            stdin: self.operator.then_some(STDIN),
+            stdout: self.operator.then_some(STDOUT),
         }
     }
 }

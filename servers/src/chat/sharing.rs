@@ -10,15 +10,14 @@ use std::time::Duration;
 use edgeloop_reactor::{Address, Outbox};
 use hmac_sha256::Hash;
 
-use super::{Chat, STDOUT};
+use super::Chat;
+use super::settings::LOG;
 use crate::backplane::entry::Origin;
 use crate::backplane::log::Log;
 use crate::backplane::random::Random;
 use crate::backplane::redis::{RedisLog, Target};
 use crate::figures::{Figure, Value};
 
-/// Tags of the log's two connections.
-pub(super) const LOG: [u64; 2] = [STDOUT + 1, STDOUT + 2];
 /// Entries that Redis keeps, about.
 const ENTRIES_MAX: u64 = 100_000;
 
@@ -30,17 +29,18 @@ const NETWORK: &str = "/proc/self/ns/net";
 impl Chat {
     /// Shares the rooms with all servers that read the log there, once this one listens. The host is
     /// resolved.
-    pub(super) fn use_backplane(&mut self, target: Target) {
-        self.backplane = Some(target);
+    /// `worker`: the number of its reactor among those of the process.
+    pub(super) fn use_backplane(&mut self, target: Target, worker: usize) {
+        self.backplane = Some((target, worker));
     }
 
     /// The server listens at these addresses: now it has an identity.
     pub(super) fn begin_to_share(&mut self, at: &[Address], out: &mut Outbox) {
-        if let Some(target) = self.backplane.take() {
+        if let Some((target, worker)) = &self.backplane {
             let host = read(MACHINE[0]);
-            let me = origin(&host, at);
+            let me = origin(&host, at, *worker);
             let first = at.first().map(ToString::to_string).unwrap_or_default();
-            let log = RedisLog::new(&target, me, LOG, ENTRIES_MAX);
+            let log = RedisLog::new(target, me, LOG, ENTRIES_MAX);
             self.share(Box::new(log), me, &format!("{host} {first}"));
             self.serve_log(out);
         }
@@ -61,9 +61,9 @@ impl Chat {
         is_claimed
     }
 
-    /// Figures about the log; none if it is not shared.
+    /// Figures about the log; none if it is not in Redis.
     pub(super) fn figures_of_log(&self, now: Duration) -> Vec<Figure> {
-        let Some(replica) = &self.replica else {
+        let (Some(replica), Some(_)) = (&self.replica, &self.backplane) else {
             return Vec::new();
         };
         let (health, counters) = (self.log.health(), replica.counters());
@@ -99,12 +99,12 @@ impl Chat {
     }
 }
 
-/// This run of the server that listens at these addresses.
-fn origin(host: &str, at: &[Address]) -> Origin {
+/// This run of the server, or of this worker of it, that listens at these addresses.
+fn origin(host: &str, at: &[Address], worker: usize) -> Origin {
     let network = fs::read_link(NETWORK).unwrap_or_default();
     let mut words: Vec<String> = at.iter().map(ToString::to_string).collect();
     words.sort_unstable();
-    words.extend([host.into(), read(MACHINE[1])]);
+    words.extend([host.into(), read(MACHINE[1]), worker.to_string()]);
     words.push(network.to_string_lossy().into_owned());
     let digest = Hash::hash(words.join("\n").as_bytes());
     let (server, _) = digest.split_first_chunk().expect("a digest has 32 bytes");
@@ -126,12 +126,14 @@ mod tests {
 
     use super::super::Settings;
     use super::*;
+    use crate::backplane::entry::Body;
+    use crate::figures::Pairs;
     use crate::server::Server;
 
     /// A chat that listens and shares its rooms.
     fn shared() -> Script<Chat> {
         let mut chat = Chat::new(Settings::default(), None);
-        chat.use_backplane("redis://127.0.0.1:7000".parse().expect("a URL"));
+        chat.use_backplane("redis://127.0.0.1:7000".parse().expect("a URL"), 0);
         let mut script = Script::new(chat);
         let at = "127.0.0.1:7777".parse().expect("an address");
         script.call(|chat, out| chat.on_listening(&[at], out));
@@ -173,6 +175,32 @@ mod tests {
     }
 
     #[test]
+    fn the_lag_is_the_age_of_what_is_not_read_back() {
+        let mut script = shared();
+        let figures = |script: &mut Script<Chat>| {
+            let shown = |chat: &mut Chat, out: &mut Outbox| chat.figures(out.now());
+            script.call(|chat, out| Pairs(&shown(chat, out)).to_string())
+        };
+        let start = " backplane_lag_ms=0 backplane_pending=0 backplane_reconnects=0 \
+                     backplane_duplicates=0 backplane_gaps=0";
+        assert_eq!(figures(&mut script), start);
+        script.advance(Duration::from_secs(100));
+        let notice = Body::Notice {
+            room: None,
+            text: b"hello",
+        };
+        script.call(|chat, out| chat.append(notice, out));
+        script.advance(Duration::from_millis(1500));
+        let now = figures(&mut script);
+        assert!(
+            now.starts_with(" backplane_lag_ms=1500 backplane_pending=1 "),
+            "{now}"
+        );
+        let mut alone = Script::new(Chat::new(Settings::default(), None));
+        assert_eq!(figures(&mut alone), "");
+    }
+
+    #[test]
     fn a_stop_is_told_before_the_end() {
         let mut script = shared();
         let [_, writer] = connected(&mut script);
@@ -203,11 +231,12 @@ mod tests {
         };
         let here = at(&["127.0.0.1:7777", "unix:/tmp/chat.sock"]);
         let again = at(&["unix:/tmp/chat.sock", "127.0.0.1:7777"]);
-        let [one, two] = [origin("host", &here), origin("host", &again)];
+        let [one, two] = [origin("host", &here, 0), origin("host", &again, 0)];
         assert_eq!(one.server, two.server);
         assert_ne!(one.boot, two.boot);
         let elsewhere = at(&["127.0.0.1:7778", "unix:/tmp/chat.sock"]);
-        assert_ne!(origin("host", &elsewhere).server, one.server);
-        assert_ne!(origin("other", &here).server, one.server);
+        assert_ne!(origin("host", &elsewhere, 0).server, one.server);
+        assert_ne!(origin("other", &here, 0).server, one.server);
+        assert_ne!(origin("host", &here, 1).server, one.server);
     }
 }

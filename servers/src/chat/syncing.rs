@@ -61,6 +61,10 @@ impl Chat {
                 };
                 let (name, room) = ((*name).into(), self.room(room));
                 self.said(&Author { id, name, room }, *manner, text, entry.at, out);
+                if self.synced().is_some() {
+                    // No member may be there.
+                    self.recount(room, out);
+                }
             }
             Body::Whisper {
                 member,
@@ -73,7 +77,7 @@ impl Chat {
                 } else {
                     None
                 };
-                if let Some(target) = self.names.folded(to) {
+                if let Some(target) = self.named_without_state(to) {
                     self.hear_whisper(target, name, text, out);
                 }
                 if let Some(id) = id {
@@ -88,9 +92,21 @@ impl Chat {
         }
     }
 
+    /// The member of this server that has the name with this fold, unless it has another bearer in the
+    /// state: a member that was not announced again yet may lose its name. While the state is not known,
+    /// so may every member, and a whisper must not reach another one than it was meant for.
+    fn named_without_state(&self, fold: &str) -> Option<ConnId> {
+        let state = self.synced()?.membership();
+        match state.named(fold) {
+            Some(bearer) => self.here(bearer.id),
+            None => self.names.folded(fold),
+        }
+    }
+
     /// Lines may be missing here.
     pub(super) fn tell_gap(&mut self, out: &mut Outbox) {
         log::warn!("the log has a gap: lines may be missing");
+        self.gone.clear();
         self.page.clear();
         self.page
             .extend_from_slice(b"* some lines may be missing here\n");
@@ -142,24 +158,25 @@ impl Chat {
             (Some(known), Some(Awaited::Join)) => self.joined(id, &known.present(), Ok(()), out),
             (None, Some(Awaited::Leave)) => self.left(id, b"", out),
             (None, _) if has_joined => self.find_elsewhere(id, out),
-            (Some(known), None) if has_joined => {
-                let at = Position {
-                    millis: self.millis(out),
-                    index: 0,
-                };
-                if self
-                    .members
-                    .get(id)
-                    .is_some_and(|member| member.name() != &*known.name.shown)
-                {
-                    self.renamed(id, &known.name.shown, Ok(()), at, out);
-                }
-                let room = self.members.get(id).map(|member| member.room);
-                if self.room_by_name.folded(&known.room.fold) != room {
-                    self.moved(id, &known.room.shown, Ok(()), out);
-                }
+            (Some(known), None | Some(Awaited::Step)) if has_joined => {
+                self.follow_state(id, known, out);
+                self.step_on(id, out);
             }
             _ => {}
+        }
+    }
+
+    /// Gives a member the name and the room that it has in the state.
+    fn follow_state(&mut self, id: ConnId, known: &Known, out: &mut Outbox) {
+        let (millis, index) = (self.millis(out), 0);
+        let member = self.members.get(id);
+        if member.is_some_and(|member| member.name() != &*known.name.shown) {
+            let at = Position { millis, index };
+            self.renamed(id, &known.name.shown, Ok(()), at, out);
+        }
+        let room = self.members.get(id).map(|member| member.room);
+        if self.room_by_name.folded(&known.room.fold) != room {
+            self.moved(id, &known.room.shown, Ok(()), out);
         }
     }
 
@@ -188,14 +205,33 @@ impl Chat {
         refused: &[(u64, Refusal)],
         out: &mut Outbox,
     ) {
+        self.recount_all(out);
+        // The log may have lost a change of the name or the room that was read before.
+        for known in self.known_members(back) {
+            if let Some(id) = self
+                .served(known.id.number)
+                .filter(|id| self.is_member(*id))
+            {
+                self.follow_state(id, &known, out);
+            }
+        }
         let back = back.iter().map(|id| id.number);
         let not_served: Vec<u64> = back.filter(|number| !self.is_staying(*number)).collect();
         self.take_leave_of(&not_served, out);
-        for (number, _) in refused {
+        for (number, why) in refused {
             if let Some(id) = self.served(*number).filter(|id| self.is_member(*id)) {
-                self.ask_for_another_name(id, out);
+                match why {
+                    Refusal::Banned => self.sent_away(id, false, out),
+                    _ => self.ask_for_another_name(id, out),
+                }
             }
         }
+    }
+
+    fn known_members(&self, members: &[MemberId]) -> Vec<Known> {
+        let state = self.replica.as_ref().map(|replica| replica.membership());
+        let known = |id: &MemberId| state.and_then(|state| state.member(*id)).cloned();
+        members.iter().filter_map(known).collect()
     }
 
     /// The name of a member has another bearer by now. Its connection is a newcomer's again.
@@ -212,12 +248,20 @@ impl Chat {
         self.names.remove(&author.name);
         self.note(&format!("{} has lost its name", author.name), out);
         if let Some(member) = self.members.get_mut(id) {
-            member.set_name("");
+            member.lose_name();
         }
         let told = "your name was taken while this server was away: choose another one";
+        self.ask_again(id, told, out);
+        // Its stream may have ended, and its input may rest.
+        self.go_on(id, None, out);
+    }
+
+    /// Asks a member that has lost its name for one.
+    pub(super) fn ask_again(&mut self, id: ConnId, told: &str, out: &mut Outbox) {
         self.reply(id, told, out);
-        if !self.settings.login_timeout.is_zero() {
-            out.set_timer(id, self.settings.login_timeout);
+        match self.settings.login_timeout.is_zero() {
+            true => out.clear_timer(id),
+            false => out.set_timer(id, self.settings.login_timeout),
         }
     }
 }

@@ -28,8 +28,8 @@ use edgeloop_reactor::{ConnId, Outbox, Peer};
 
 use super::member::{Awaited, Member, NOWHERE};
 use super::name::Illegal;
-use super::outage::NEWCOMER_WAIT;
 use super::seat::{Seat, Token, Visit};
+use super::waits::NEWCOMER_WAIT;
 use super::{Chat, addresses};
 use crate::backplane::entry::{Body, Entry, MemberId, Position};
 use crate::backplane::membership::{Effect, Member as Known, Refusal};
@@ -264,7 +264,7 @@ impl Chat {
     fn begin_anew(&mut self, id: ConnId, out: &mut Outbox) {
         let seat = self.arrivals.remove(id);
         if let (Some(seat), Some(member)) = (seat, self.members.get_mut(id)) {
-            member.has_awaited();
+            member.has_awaited(Awaited::Membership);
             self.seats.insert(id, seat);
             out.clear_timer(id);
             self.ask_for_name(id, out);
@@ -432,8 +432,8 @@ impl Chat {
         if let Some(member) = self.members.get_mut(id) {
             member.set_name(&known.name.shown);
             (member.room, member.place) = (number, NOWHERE);
-            if member.is_above() {
-                room.gate.rise();
+            if member.is_above() && room.gate.rise() {
+                self.fall_behind(number, out);
             }
         }
         if let Some(seat) = self.seat_mut(id) {
@@ -547,7 +547,7 @@ impl Chat {
             }
         }
         let member = self.members.get_mut(id);
-        let waits = member.is_some_and(Member::has_awaited);
+        let waits = member.is_some_and(|member| member.has_awaited(Awaited::Membership));
         if waits {
             self.greet_back(id, seen, &landing.whispers, out);
         }

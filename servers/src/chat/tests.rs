@@ -29,7 +29,8 @@ use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Opened, Peer, Script};
 
-use super::{Chat, Member, STDIN, STDOUT, Settings, Transcript};
+use super::settings::{STDIN, STDOUT};
+use super::{Chat, Member, Settings, Transcript};
 
 const WELCOME: &str = "Welcome! What is your name?\n";
 const EMPTY: &str = "* The room is empty\n";

@@ -25,6 +25,8 @@ const DISPLACED: u64 = 2;
 /// The counted clients. `N` is the name of a process or thread.
 pub(super) struct Crowd<N> {
     addresses: PerAddress,
+    /// The seat at which the next search for a client to be displaced begins.
+    cursor: usize,
     max_connections: usize,
     seats: Vec<Seat<N>>,
     /// Indices of seats without a client.
@@ -97,6 +99,7 @@ impl<N: Copy> Crowd<N> {
     pub(super) fn new(max_per_ip: Option<usize>, max_connections: usize) -> Self {
         Crowd {
             addresses: PerAddress::new(max_per_ip, max_connections),
+            cursor: 0,
             max_connections,
             seats: Vec::new(),
             free: Vec::new(),
@@ -177,9 +180,12 @@ impl<N: Copy> Crowd<N> {
     /// Makes room, if the search finds a client that is to end.
     fn displace(&mut self, now: Instant) -> Option<N> {
         let Crowd {
-            addresses, seats, ..
+            addresses,
+            cursor,
+            seats,
+            ..
         } = self;
-        let (ticket, name) = addresses.find_displaced(seats.len(), |seat| {
+        let (ticket, name) = addresses.find_displaced(cursor, seats.len(), |seat| {
             let Seat { word, taken } = &seats[seat];
             let Taken { key, since, name } = taken.as_ref()?;
             let is_old = now.saturating_duration_since(*since) >= DISPLACED_AFTER;

@@ -34,6 +34,7 @@ pub(crate) struct TalkCommand {
 
 impl ServerCommand for TalkCommand {
     const IS_CONVERSATION: bool = true;
+    const IS_ALONE: bool = true;
     const STOPS_IN_BACKGROUND: bool = true;
 
     fn options(&self) -> &Options {

@@ -2,7 +2,9 @@
 
 use std::sync::mpsc::Sender;
 
-use edgeloop_reactor::{Stats, TurnClock, Waker};
+use edgeloop_reactor::{TurnClock, Waker};
+
+use crate::figures::Counters;
 
 /// News, and the number of the worker that sent it.
 pub(super) struct Letter {
@@ -11,14 +13,24 @@ pub(super) struct Letter {
 }
 
 pub(super) enum News {
-    /// The worker serves, and this reaches it; it measures its turns if it was told to.
-    Started(Waker, Option<TurnClock>),
+    /// The worker serves.
+    Started(Started),
     /// The worker's counters, in reply to [`Waker::report`].
-    Counted(Box<Stats>),
+    Counted(Box<Counters>),
     /// The worker serves no more. An error is a message for the user.
     Ended(Result<(), String>),
     /// The time has come for a report; the supervisor's reactor says so itself.
     ReportIsDue,
+}
+
+/// A worker that serves.
+pub(super) struct Started {
+    /// It reaches the worker.
+    pub(super) waker: Waker,
+    /// The times of its turns, if they are measured.
+    pub(super) clock: Option<TurnClock>,
+    /// Its server reads files again or opens them anew on SIGHUP.
+    pub(super) reloads: bool,
 }
 
 /// The way to the supervisor. A channel has no descriptor that a reactor could wait for, so each

@@ -12,6 +12,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use edgeloop_reactor::process::reason;
+use edgeloop_reactor::terminal::REDRAW_SIGNALS;
 use edgeloop_reactor::{
     ConnId, Data, Direction, Limits, Opened, Outbox, Protocol, Reactor, Signals, Stats, TurnClock,
     TurnTimes, Waker,
@@ -19,9 +20,11 @@ use edgeloop_reactor::{
 use nix::libc::signalfd_siginfo;
 use nix::sys::signal::Signal;
 
-use super::mail::{Letter, News};
+use super::mail::{Letter, News, Started};
+use crate::figures::{Counters, Pairs};
 use crate::logging;
 use crate::metrics::{Metrics, Numbers};
+use crate::orders::{Order, Orders};
 use crate::stderr::say;
 
 /// The tag of the signals.
@@ -34,6 +37,10 @@ pub(super) struct Supervisor {
     letters: Receiver<Letter>,
     signals: Option<ConnId>,
     wakers: Vec<Waker>,
+    /// Orders for the workers' servers.
+    orders: Orders,
+    /// Some of these servers reload files.
+    reloads: bool,
     /// Workers that have not ended.
     working: BTreeSet<usize>,
     /// Number of stop signals so far; the failure of a worker counts as one.
@@ -42,7 +49,7 @@ pub(super) struct Supervisor {
     /// The end of the grace period; `None` before it has begun, and if it has no end.
     grace_end: Option<Instant>,
     /// The last known counters of each worker.
-    counters: Vec<Stats>,
+    counters: Vec<Counters>,
     /// The times of the workers' turns, if they are measured.
     clocks: Vec<TurnClock>,
     /// The report that is under way.
@@ -50,7 +57,7 @@ pub(super) struct Supervisor {
     /// Wakes the loop of the scrapers.
     scrapers: Option<Waker>,
     /// The sum of the counters, for scrapers that wait for it.
-    sum: Option<Stats>,
+    sum: Option<Counters>,
     /// The first error with which a worker ended.
     result: Result<(), String>,
 }
@@ -66,10 +73,11 @@ struct Report {
 }
 
 impl Supervisor {
-    /// Supervises workers with the numbers below `count`, which write these letters, and wakes the
-    /// scrapers when there are counters for them.
+    /// Supervises workers with the numbers below `count`, which obey these orders and write these letters,
+    /// and wakes the scrapers when there are counters for them.
     pub(super) fn new(
         count: usize,
+        orders: Orders,
         letters: Receiver<Letter>,
         grace: Duration,
         scrapers: Option<Waker>,
@@ -78,11 +86,13 @@ impl Supervisor {
             letters,
             signals: None,
             wakers: Vec::new(),
+            orders,
+            reloads: false,
             working: (0..count).collect(),
             stops: 0,
             grace,
             grace_end: None,
-            counters: vec![Stats::default(); count],
+            counters: vec![Counters::default(); count],
             clocks: Vec::new(),
             report: None,
             scrapers,
@@ -121,14 +131,31 @@ impl Supervisor {
                 self.stop();
             }
             Signal::SIGUSR1 => self.report(true, out),
-            Signal::SIGHUP => logging::reload(false),
+            Signal::SIGHUP => {
+                logging::reload(self.reloads);
+                self.order(Order::Reload);
+            }
+            signal if REDRAW_SIGNALS.contains(&(signal as i32)) => self.order(Order::Redraw),
             _ => {}
         }
     }
 
+    fn order(&self, order: Order) {
+        self.orders.give(order);
+        self.wakers.iter().for_each(|waker| tell(waker.wake()));
+    }
+
     fn read(&mut self, Letter { from, news }: Letter, out: &mut Outbox) {
         match news {
-            News::Started(waker, clock) => {
+            News::Started(Started {
+                waker,
+                clock,
+                reloads,
+            }) => {
+                if self.orders.are_given() {
+                    tell(waker.wake());
+                }
+                self.reloads |= reloads;
                 (0..self.stops).for_each(|_| tell(waker.stop()));
                 if self.report.is_some() {
                     tell(waker.report());
@@ -136,13 +163,13 @@ impl Supervisor {
                 self.wakers.push(waker);
                 self.clocks.extend(clock);
             }
-            News::Counted(stats) => {
-                self.counters[from] = *stats;
+            News::Counted(counters) => {
+                self.counters[from] = *counters;
                 self.misses_no_more(from, out);
             }
             News::Ended(result) => {
                 self.working.remove(&from);
-                let last = &mut self.counters[from];
+                let last = &mut self.counters[from].stats;
                 // If it has failed, its connections went with it.
                 (last.connections, last.bytes_pending) = (0, 0);
                 if result.is_err() && self.result.is_ok() {
@@ -205,10 +232,12 @@ impl Supervisor {
             let missing = report.missing.len();
             log::warn!("workers too busy to be counted, and counted as before: {missing}");
         }
-        let mut sum = Stats::default();
-        self.counters.iter().for_each(|stats| sum.merge(stats));
+        let mut sum = Counters::default();
+        self.counters
+            .iter()
+            .for_each(|counters| sum.merge(counters));
         if report.is_printed {
-            say(&format!("stats: {sum}"));
+            say(&format!("stats: {}{}", sum.stats, Pairs(&sum.own)));
         }
         if let Some(scrapers) = &self.scrapers {
             self.sum = Some(sum);
@@ -237,9 +266,9 @@ pub(super) fn scrape(
 ) -> Option<Duration> {
     let waits = metrics.turn(supervisor.stops > 0);
     match (waits, supervisor.sum.take()) {
-        (true, Some(stats)) => metrics.answer(Numbers::Reactors {
-            own: &[],
-            stats: &stats,
+        (true, Some(sum)) => metrics.answer(Numbers::Reactors {
+            stats: &sum.stats,
+            own: &sum.own,
             turns: &supervisor.turn_times(),
             count: supervisor.counters.len(),
         }),

@@ -64,7 +64,7 @@ enum Kind {
 }
 
 /// The servers: a name for the table, what it does, and the words of its command line.
-const SERVERS: [(&str, Kind, &[&str]); 9] = [
+const SERVERS: [(&str, Kind, &[&str]); 10] = [
     ("echo", Kind::Echo, &["echo"]),
     ("echo, 2 workers", Kind::Echo, &["echo", "--workers", "2"]),
     ("echo, fork", Kind::Echo, &["echo", "--model", "fork"]),
@@ -76,6 +76,11 @@ const SERVERS: [(&str, Kind, &[&str]); 9] = [
         "chat",
         Kind::Chat,
         &["chat", "--history", "20", "--motd", "Welcome!"],
+    ),
+    (
+        "chat, 2 workers",
+        Kind::Chat,
+        &["chat", "--history", "20", "--workers", "2"],
     ),
     ("echo, UDP", Kind::Datagrams, &["echo"]),
 ];

@@ -1,6 +1,5 @@
 //! `edgeloop chat 127.0.0.1:0 http://127.0.0.1:0`: browsers and `nc` in one room, over real sockets.
 
-mod page;
 mod proxies;
 mod python;
 mod returning;
@@ -16,13 +15,12 @@ use tempfile::tempdir;
 use tests::chat::Guest;
 use tests::client::{ask, dial, dial_from};
 use tests::netcat::Netcat;
+use tests::page::{Page, TOKEN, WELCOME, room};
 use tests::server::Launch;
 use tests::source::{rust_files, workspace};
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Error, Message};
-
-use page::{Page, TOKEN, WELCOME, room};
 
 #[test]
 fn browsers_get_a_page_that_loads_nothing_from_elsewhere() {
@@ -425,7 +423,6 @@ fn once_serves_one_page() {
 fn commands_that_do_not_fit_are_refused() {
     for arguments in [
         &["http://127.0.0.1:0", "--plain"][..],
-        &["http://127.0.0.1:0", "--workers", "2"],
         &["http://127.0.0.1:0", "--origin", "a b"],
         &["https://127.0.0.1:0"],
     ] {

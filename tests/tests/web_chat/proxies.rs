@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tempfile::{TempDir, tempdir};
 use tests::chat::Guest;
+use tests::page::{WELCOME, room};
 use tests::program::{Program, run};
 use tests::source::workspace;
 use tests::{skip, until};
 
-use crate::page::{WELCOME, room};
 use crate::python;
 
 /// The README's only block in this language.

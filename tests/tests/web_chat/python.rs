@@ -7,9 +7,8 @@ use std::sync::OnceLock;
 use tests::chat::Guest;
 use tests::command::command;
 use tests::package::python_package;
+use tests::page::{WELCOME, room};
 use tests::program::Program;
-
-use crate::page::{WELCOME, room};
 
 const PACKAGE: &str = "websockets==15.0.1";
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/websocket_client.py");

@@ -5,10 +5,10 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tests::chat::Guest;
 use tests::link::Link;
+use tests::page::{Page, TOKEN, WELCOME, room};
 use tests::server::Launch;
 use tests::until;
 
-use crate::page::{Page, TOKEN, WELCOME, room};
 use crate::python;
 
 const BACK: &str = "* You are back as wendy in lobby.";

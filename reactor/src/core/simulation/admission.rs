@@ -15,7 +15,7 @@ use crate::protocol::{Closed, Opened, Protocol};
 use crate::sources::address::Peer;
 
 /// A greeting, as the chat has one: what is sent to a peer does not count as its own.
-struct Greeter;
+pub(super) struct Greeter;
 
 impl Protocol for Greeter {
     fn on_open(&mut self, id: ConnId, _: Opened, out: &mut Outbox) {
@@ -25,18 +25,21 @@ impl Protocol for Greeter {
     fn on_data(&mut self, _: ConnId, _: Data<'_>, _: &mut Outbox) {}
 }
 
-struct Server {
+pub(super) struct Server {
     core: Core<Fake, Greeter>,
-    closed: Vec<(ConnId, Closed)>,
+    pub(super) closed: Vec<(ConnId, Closed)>,
 }
 
 impl Server {
     fn new(max_connections: usize, max_per_address: Option<usize>) -> Server {
-        let limits = Limits {
+        Server::with_limits(Limits {
             max_connections,
             max_per_address,
             ..Limits::default()
-        };
+        })
+    }
+
+    pub(super) fn with_limits(limits: Limits) -> Server {
         Server {
             core: Core::new(Greeter, limits),
             closed: Vec::new(),
@@ -44,17 +47,32 @@ impl Server {
     }
 
     /// A client connects, and the turn ends.
-    fn connect(&mut self, from: &str) -> Result<ConnId, Refusal> {
-        let peer = Peer::Inet((from.parse::<IpAddr>().unwrap(), 5000).into());
-        let opened = Opened::new(peer, 0);
+    pub(super) fn connect(&mut self, from: &str) -> Result<ConnId, Refusal> {
+        let opened = Opened::new(peer(from), 0);
         let place = self.core.place(&opened.peer)?;
         let id = self.core.ids().take();
         self.core.insert(id, Fake(Wire::new()), State::empty());
         self.core.take_place(place, id);
         self.core.opened(id, opened);
+        self.end_turn();
+        Ok(id)
+    }
+
+    /// A client connects, but its connection does not come about.
+    pub(super) fn connect_in_vain(&mut self, from: &str) -> Result<(), Refusal> {
+        let place = self.core.place(&peer(from))?;
+        self.core.give_back(place);
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, id: ConnId) {
+        self.core.doom(id, Closed::Aborted);
+        self.end_turn();
+    }
+
+    fn end_turn(&mut self) {
         let closed = &mut self.closed;
         self.core.settle(|id, why, _| closed.push((id, why)));
-        Ok(id)
     }
 
     /// As many clients as are let in.
@@ -62,16 +80,20 @@ impl Server {
         std::iter::from_fn(|| self.connect(from).ok()).count()
     }
 
-    fn says_a_byte(&mut self, id: ConnId) {
+    pub(super) fn says_a_byte(&mut self, id: ConnId) {
         let Fake(wire) = self.core.stream_mut(id).unwrap();
         wire.borrow_mut().inbound.push_back(b'x');
         self.core.deliver(id, Ready::IN);
     }
 
-    fn seconds_pass(&mut self, seconds: u64) {
+    pub(super) fn seconds_pass(&mut self, seconds: u64) {
         let now = self.core.shared.now;
         self.core.begin_turn(now + seconds * 1000);
     }
+}
+
+fn peer(from: &str) -> Peer {
+    Peer::Inet((from.parse::<IpAddr>().unwrap(), 5000).into())
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The client without a network: what it sends, and what it makes of the replies. The tests with a real
-//! server are in `tests/backplane_redis.rs`.
+//! server are in `tests/tests/backplane_redis.rs`.
 
 use edgeloop_reactor::{Data, Opened, Protocol, Script};
 

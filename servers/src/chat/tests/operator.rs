@@ -3,7 +3,8 @@
 use edgeloop_reactor::{Closed, Opened, Peer, Script};
 
 use super::{Party, Settings};
-use crate::chat::{Chat, STDIN, STDOUT};
+use crate::chat::Chat;
+use crate::chat::settings::{STDIN, STDOUT};
 use crate::front::Front;
 use crate::server::{CLIENT, Server};
 

@@ -2,20 +2,24 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edgeloop::backplane::random::Random;
 use tempfile::TempDir;
+
+use crate::random::Random;
+use crate::skip;
 
 /// Time in which Redis has to start.
 const START: Duration = Duration::from_secs(30);
 
 /// A Redis server, which ends with the test.
-pub(crate) struct Redis {
+#[derive(Debug)]
+pub struct Redis {
     child: Child,
     port: u16,
     directory: TempDir,
@@ -25,13 +29,14 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts a server that saves nothing but what `options` say. `None`, with a message, if the system
     /// has none.
-    pub(crate) fn start(options: &[&str]) -> Option<Redis> {
+    #[must_use]
+    pub fn start(options: &[&str]) -> Option<Redis> {
         if Command::new("redis-server")
             .arg("--version")
             .output()
             .is_err()
         {
-            eprintln!("SKIPPED: no redis-server (Debian: apt-get install redis-server)");
+            skip("needs redis-server: run tests/run, which installs it");
             return None;
         }
         let directory = tempfile::tempdir().expect("a directory");
@@ -52,22 +57,26 @@ impl Redis {
         panic!("redis-server does not start");
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Its port on the loopback interface.
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// The address, as `--backplane` takes it.
+    #[must_use]
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// As `kill -9`.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().expect("a child");
         self.child.wait().expect("a child");
     }
 
     /// Starts it again on the same port and with the same files.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.child = spawn(self.port, &self.directory, &self.options);
         assert!(
             is_up(&mut self.child, self.port),
@@ -75,15 +84,31 @@ impl Redis {
         );
     }
 
+    /// The file to which it appends commands, with `--appendonly yes`.
+    #[must_use]
+    pub fn append_only_file(&self) -> PathBuf {
+        let directory = self.directory.path().join("appendonlydir");
+        directory.join("appendonly.aof.1.incr.aof")
+    }
+
+    /// Removes its files, after its end.
+    pub fn forget(&mut self) {
+        self.directory = tempfile::tempdir().expect("a directory");
+    }
+
     /// Sends a signal, by its name.
-    pub(crate) fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status();
         assert!(status.expect("kill").success());
     }
 
     /// Executes a command, and returns the first line of the reply.
-    pub(crate) fn command(&self, words: &[&str]) -> String {
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "most commands are for their effect"
+    )]
+    pub fn command(&self, words: &[&str]) -> String {
         let mut stream =
             TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("a connection");
         let words = words
@@ -156,13 +181,16 @@ fn line(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// A proxy that cuts each connection after some bytes of the server, wherever that is.
-pub(crate) struct CuttingProxy {
+#[derive(Debug)]
+pub struct CuttingProxy {
     port: u16,
     ends: Arc<AtomicBool>,
 }
 
 impl CuttingProxy {
-    pub(crate) fn start(server: u16, seed: u64) -> CuttingProxy {
+    /// A proxy to this port on the loopback interface.
+    #[must_use]
+    pub fn start(server: u16, seed: u64) -> CuttingProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
         let port = listener.local_addr().expect("an address").port();
         let ends = Arc::new(AtomicBool::new(false));
@@ -176,13 +204,15 @@ impl CuttingProxy {
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)) else {
                     return;
                 };
-                serve(&client, &server, 500 + random.below(20_000));
+                serve(&client, &server, 500 + random.below(20_000) as u64);
             }
         });
         CuttingProxy { port, ends }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// The address, as `--backplane` takes it.
+    #[must_use]
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 }

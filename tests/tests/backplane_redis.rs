@@ -1,8 +1,6 @@
 //! The log in a real Redis: `redis-server` of the system, started by each test on a port of its own.
 //! Without it the tests are skipped, and say so.
 
-mod redis;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -13,7 +11,7 @@ use edgeloop::backplane::membership::Refusal;
 use edgeloop::backplane::redis::{RedisLog, Target};
 use edgeloop::backplane::replica::{Replica, Told};
 use edgeloop_reactor::{Closed, ConnId, Data, Limits, Opened, Outbox, Protocol, Reactor};
-use redis::{CuttingProxy, Redis};
+use tests::redis::{CuttingProxy, Redis};
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);

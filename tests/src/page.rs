@@ -2,36 +2,43 @@
 
 use std::net::TcpStream;
 
-use tests::chat::assert_harmless;
-use tests::client::{dial, reset};
-use tests::server::{Launch, Server};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket, client};
 
-pub(crate) const WELCOME: &str = "Welcome! What is your name?";
-pub(crate) const TOKEN: &str = "token=0123456789abcdef-secret";
+use crate::chat::assert_harmless;
+use crate::client::{dial, reset};
+use crate::server::{Launch, Server};
+
+/// The question for a name.
+pub const WELCOME: &str = "Welcome! What is your name?";
+/// A token that a page has, as the query of its WebSocket.
+pub const TOKEN: &str = "token=0123456789abcdef-secret";
 
 /// A chat for `nc` and for browsers, with these options.
-pub(crate) fn room(options: &[&str]) -> Launch {
+pub fn room(options: &[&str]) -> Launch {
     Launch::new("chat", &["127.0.0.1:0", "http://127.0.0.1:0"]).args(options)
 }
 
+/// A page with its WebSocket.
 #[derive(Debug)]
-pub(crate) struct Page {
-    pub(crate) socket: WebSocket<TcpStream>,
+pub struct Page {
+    /// The WebSocket.
+    pub socket: WebSocket<TcpStream>,
     /// Number of messages that it has received.
-    pub(crate) seen: u64,
+    pub seen: u64,
 }
 
 impl Page {
     /// Opens a WebSocket with this query.
-    pub(crate) fn open(server: &Server, query: &str) -> Page {
+    #[must_use]
+    pub fn open(server: &Server, query: &str) -> Page {
         Page::on(dial(server.http()), server, query)
     }
 
     /// As `open`, on this connection.
-    pub(crate) fn on(stream: TcpStream, server: &Server, query: &str) -> Page {
+    #[must_use]
+    pub fn on(stream: TcpStream, server: &Server, query: &str) -> Page {
         let address = format!("ws://{}/room?{query}", server.http());
         let (socket, answer) = client(address, stream).expect("a handshake");
         assert_eq!(answer.status(), 101);
@@ -39,12 +46,14 @@ impl Page {
     }
 
     /// Opens a WebSocket, gives this name, and reads the list of members.
-    pub(crate) fn join(server: &Server, query: &str, name: &str) -> Page {
+    #[must_use]
+    pub fn join(server: &Server, query: &str, name: &str) -> Page {
         Page::open(server, query).joined(name)
     }
 
     /// Gives this name, and reads the list of members.
-    pub(crate) fn joined(mut self, name: &str) -> Page {
+    #[must_use]
+    pub fn joined(mut self, name: &str) -> Page {
         self.hears(WELCOME);
         self.say(name);
         let present = self.next();
@@ -53,7 +62,8 @@ impl Page {
     }
 
     /// Opens another connection of this page.
-    pub(crate) fn back(&self, server: &Server) -> Page {
+    #[must_use]
+    pub fn back(&self, server: &Server) -> Page {
         let query = format!("{TOKEN}&seen={}", self.seen);
         let seen = self.seen;
         Page {
@@ -62,12 +72,14 @@ impl Page {
         }
     }
 
-    pub(crate) fn say(&mut self, line: &str) {
+    /// Sends a line.
+    pub fn say(&mut self, line: &str) {
         self.socket.send(Message::text(line)).expect("sent");
     }
 
     /// The next text message.
-    pub(crate) fn next(&mut self) -> String {
+    #[allow(clippy::should_implement_trait, reason = "it does not end, it fails")]
+    pub fn next(&mut self) -> String {
         loop {
             match self.socket.read().expect("a message") {
                 Message::Ping(_) | Message::Pong(_) => {}
@@ -81,12 +93,13 @@ impl Page {
         }
     }
 
-    pub(crate) fn hears(&mut self, line: &str) {
+    /// Checks that the next line is this one.
+    pub fn hears(&mut self, line: &str) {
         assert_eq!(self.next(), line);
     }
 
     /// The code of the close frame that ends the WebSocket, after all text messages.
-    pub(crate) fn code(&mut self) -> u16 {
+    pub fn code(&mut self) -> u16 {
         loop {
             match self.socket.read().expect("a message") {
                 Message::Close(Some(frame)) => return frame.code.into(),
@@ -97,7 +110,7 @@ impl Page {
     }
 
     /// Closes the WebSocket with this code, and reads the answer.
-    pub(crate) fn close(mut self, code: u16) {
+    pub fn close(mut self, code: u16) {
         let code = CloseCode::from(code);
         let reason = "".into();
         self.socket
@@ -107,7 +120,7 @@ impl Page {
     }
 
     /// Breaks the connection off with an RST.
-    pub(crate) fn reset(self) {
+    pub fn reset(self) {
         // Unlike a drop, this sends no close frame.
         reset(self.socket.into_inner());
     }
