@@ -137,6 +137,17 @@ impl Arrivals {
         }
     }
 
+    /// The takeover of a page has no effect, or has it no more.
+    pub(super) fn withdraw(&mut self, id: ConnId) {
+        if let Some(Arrival { seen, stage }) = self.all.remove(&id) {
+            let stage = match stage {
+                Stage::Asked(seat) => Stage::Undecided(seat),
+                stage => stage,
+            };
+            self.all.insert(id, Arrival { seen, stage });
+        }
+    }
+
     /// Keeps a whisper if its hearer may not be told it yet.
     pub(super) fn keep(&mut self, id: ConnId, line: &[u8]) -> bool {
         let Some(Stage::Landed(landing)) = self.all.get_mut(&id).map(|arrival| &mut arrival.stage)
@@ -328,17 +339,20 @@ impl Chat {
         if !self.has_asked(id) {
             return;
         }
-        if let Some(mut arrival) = self.arrivals.all.remove(&id) {
-            if let Stage::Asked(seat) = arrival.stage {
-                arrival.stage = Stage::Undecided(seat);
-            }
-            self.arrivals.all.insert(id, arrival);
+        if why == Refusal::Banned && self.members.get(id).is_some() {
+            self.arrivals.withdraw(id);
+            return self.dismiss(id, Illegal::Banned.reason(), out);
         }
+        // The member has left, or has been taken over by a third server.
+        self.decide_again(id, out);
+    }
+
+    /// The takeover of a page has no effect, or has it no more.
+    fn decide_again(&mut self, id: ConnId, out: &mut Outbox) {
+        self.arrivals.withdraw(id);
         match self.members.get(id) {
-            None => self.forget(id, out),
-            Some(_) if why == Refusal::Banned => self.dismiss(id, Illegal::Banned.reason(), out),
-            // The member has left, or has been taken over by a third server.
             Some(_) => self.decide(id, out),
+            None => self.forget(id, out),
         }
     }
 }
@@ -486,7 +500,7 @@ impl Chat {
         let known = Received {
             told,
             has_more: *has_more || after.is_none() || !is_same,
-            is_doubtful: *is_doubtful,
+            is_doubtful: *is_doubtful || !is_same,
         };
         self.be_back(id, known, out);
     }
@@ -613,6 +627,9 @@ impl Chat {
         for id in arrivals {
             let number = self.numbers.of(id);
             let Ok(at) = own.binary_search_by_key(&number, |known| known.id.number) else {
+                if self.has_asked(id) {
+                    self.decide_again(id, out);
+                }
                 continue;
             };
             match self.arrivals.has_landed(id) && self.is_member(id) {
