@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use edgeloop_reactor::{Closed, ConnId};
 
 use super::{BACK, MISSING, Town};
+use crate::backplane::entry::Body;
 use crate::chat::tests::WELCOME;
 
 /// Wendy's page on the first of three servers, with two messages received, and bob on the second one.
@@ -222,7 +223,6 @@ fn a_page_that_leaves_while_it_waits_leaves_when_it_is_back() {
 
 #[test]
 fn a_takeover_crosses_with_the_end_of_the_former_server() {
-    use crate::backplane::entry::Body;
     for is_before in [true, false] {
         let (mut town, bob, _) = town();
         town.turn(2);
@@ -238,15 +238,14 @@ fn a_takeover_crosses_with_the_end_of_the_former_server() {
         let order = if is_before { [1, 2] } else { [2, 1] };
         order.into_iter().for_each(|server| town.publish(server, 1));
         town.read(1, 2);
-        match is_before {
-            true => assert_eq!(town.hears(1, bob), ""),
-            false => {
-                let told = "* wendy has left the room: a server is gone\n";
-                assert_eq!(town.hears(1, bob), told);
-                assert_eq!(town.hears(1, back), WELCOME);
-                town.says(1, back, "wendy");
-                town.publish(1, 1);
-            }
+        if is_before {
+            assert_eq!(town.hears(1, bob), "");
+        } else {
+            let told = "* wendy has left the room: a server is gone\n";
+            assert_eq!(town.hears(1, bob), told);
+            assert_eq!(town.hears(1, back), WELCOME);
+            town.says(1, back, "wendy");
+            town.publish(1, 1);
         }
         // The first server lives, after all.
         assert_eq!(town.serving(), [1]);
@@ -262,7 +261,7 @@ fn a_member_that_left_with_its_server_is_not_taken_over() {
     let back = town.visit(1, 2);
     town.parties[0].script.call(|chat, out| {
         chat.append(
-            crate::backplane::entry::Body::Leave {
+            Body::Leave {
                 members: Cow::Borrowed(&[number]),
                 farewell: b"",
             },

@@ -112,12 +112,11 @@ fn after(steps: Vec<Step>, history: usize) -> (Town, Tab, Vec<ConnId>, usize) {
                     town.parties[from].script.close(old, Closed::Reset);
                 }
             }
-            Step::Reply if town.parties[tab.server].is_closed(tab.id) => {}
+            Step::Reply | Step::Quit | Step::Lost if town.parties[tab.server].is_closed(tab.id) => {
+            }
             Step::Reply => town.says(tab.server, tab.id, "/rooms"),
-            Step::Quit if town.parties[tab.server].is_closed(tab.id) => {}
             Step::Quit => town.says(tab.server, tab.id, "/quit"),
             Step::Kick(server) => town.operate(server, "/kick wendy"),
-            Step::Lost if town.parties[tab.server].is_closed(tab.id) => {}
             Step::Lost => town.parties[tab.server].script.close(tab.id, Closed::Reset),
             Step::Gap(count) => town.gap(0, count),
             Step::Seconds(seconds) => town.seconds_pass(seconds),
@@ -179,8 +178,8 @@ proptest! {
             prop_assert_eq!(member.has_joined(), serving == [tab.server]);
             prop_assert!(!member.is_awaiting());
         }
-        for server in 0..SERVERS {
-            town.says(server, tellers[server], "/quit");
+        for (server, teller) in tellers.into_iter().enumerate() {
+            town.says(server, teller, "/quit");
         }
         for (server, id) in town.visits.clone() {
             if !town.parties[server].is_closed(id) {
