@@ -359,3 +359,21 @@ pub struct Entry<'a> {
     /// Its content.
     pub body: Body<'a>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_between_a_place_and_the_one_before_it() {
+        let at = |millis, index| Position { millis, index };
+        for (place, before) in [
+            (at(5, 3), at(5, 2)),
+            (at(5, 0), at(4, u64::MAX)),
+            (at(0, 1), at(0, 0)),
+            (Position::START, Position::START),
+        ] {
+            assert_eq!(place.before(), before);
+        }
+    }
+}
