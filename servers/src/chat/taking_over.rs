@@ -12,7 +12,7 @@
 //!    [`RESUME_WAIT`], the former server is gone, and the page is told that lines are missing.
 //! 3. The state is not known, or the log is out of reach: the page waits, and is decided on later.
 //!
-//! In the cases 2 and 3 the page is an [`Arrival`]: it is told nothing, since its first message tells it
+//! In the cases 2 and 3 the page is an [arrival](super::arrivals): it is told nothing, since its first message tells it
 //! whether it is a newcomer, and its input waits. From its takeover on, its member is in its room, but
 //! [`NOWHERE`] among the hearers; it has the lines from the history.
 //!
@@ -21,11 +21,11 @@
 //! is read here is passed on: so is the `Resume`. A page that connects again while it waits goes on as the
 //! same arrival. If its connection is lost, its member is without one as any other is.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Outbox, Peer};
 
+use super::arrivals::{Arrival, Landing, PassedOn, Stage};
 use super::member::{Awaited, Member, NOWHERE};
 use super::name::Illegal;
 use super::seat::{Seat, Token, Visit};
@@ -36,57 +36,8 @@ use crate::backplane::membership::{Effect, Member as Known, Refusal};
 
 /// Time for which a page waits for what its former server knows of it.
 const RESUME_WAIT: Duration = Duration::from_secs(3);
-/// Most bytes of whispers that wait for a page meanwhile.
-const WHISPERS_MAX: usize = 64 * 1024;
 /// How the connection of a page has ended that had not got its membership yet.
 const LOST: &str = "connection lost";
-
-/// The pages that come from other servers.
-#[derive(Debug, Default)]
-pub(super) struct Arrivals {
-    /// By the connection, which may be lost.
-    all: BTreeMap<ConnId, Arrival>,
-    /// By the number of a member whose `Resume` is yet to come: the member that it is by now.
-    passed_on: BTreeMap<u64, PassedOn>,
-}
-
-/// A page that comes from another server.
-#[derive(Debug)]
-struct Arrival {
-    /// Number of messages that it has received.
-    seen: u64,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// It is not known whether a member has its token.
-    Undecided(Box<Seat>),
-    /// A takeover was appended, and is not read.
-    Asked(Box<Seat>),
-    /// Its member is at this server; its seat is where those of other members are.
-    Landed(Landing),
-}
-
-#[derive(Debug)]
-struct Landing {
-    /// The takeover; `None` if its place is not known.
-    at: Option<Position>,
-    /// The room, and the number of lines that it had been told then.
-    room: u32,
-    told: u64,
-    /// Time at which the page goes on in any case.
-    until: Duration,
-    /// Whispers to it, and whether some had no room.
-    whispers: Vec<u8>,
-    is_full: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct PassedOn {
-    to: MemberId,
-    until: Duration,
-}
 
 /// What a page that comes back has received.
 #[derive(Clone, Copy, Debug)]
@@ -105,79 +56,6 @@ enum Whereabouts {
     /// On no other server.
     Nowhere,
     At(MemberId),
-}
-
-impl Arrivals {
-    pub(super) fn has(&self, id: ConnId) -> bool {
-        self.all.contains_key(&id)
-    }
-
-    fn has_asked(&self, id: ConnId) -> bool {
-        let arrival = self.all.get(&id);
-        arrival.is_some_and(|arrival| matches!(arrival.stage, Stage::Asked(_)))
-    }
-
-    fn has_landed(&self, id: ConnId) -> bool {
-        self.all.get(&id).is_some_and(Arrival::has_landed)
-    }
-
-    /// The seat of a page that has no member yet.
-    pub(super) fn seat_mut(&mut self, id: ConnId) -> Option<&mut Seat> {
-        match &mut self.all.get_mut(&id)?.stage {
-            Stage::Undecided(seat) | Stage::Asked(seat) => Some(seat),
-            Stage::Landed(_) => None,
-        }
-    }
-
-    /// Forgets a page, and returns its seat if it has no member yet.
-    pub(super) fn remove(&mut self, id: ConnId) -> Option<Box<Seat>> {
-        match self.all.remove(&id)?.stage {
-            Stage::Undecided(seat) | Stage::Asked(seat) => Some(seat),
-            Stage::Landed(_) => None,
-        }
-    }
-
-    /// The takeover of a page has no effect, or has it no more.
-    pub(super) fn withdraw(&mut self, id: ConnId) {
-        if let Some(Arrival { seen, stage }) = self.all.remove(&id) {
-            let stage = match stage {
-                Stage::Asked(seat) => Stage::Undecided(seat),
-                stage => stage,
-            };
-            self.all.insert(id, Arrival { seen, stage });
-        }
-    }
-
-    /// Keeps a whisper if its hearer may not be told it yet.
-    pub(super) fn keep(&mut self, id: ConnId, line: &[u8]) -> bool {
-        let Some(Stage::Landed(landing)) = self.all.get_mut(&id).map(|arrival| &mut arrival.stage)
-        else {
-            return false;
-        };
-        landing.is_full |= landing.whispers.len() + line.len() > WHISPERS_MAX;
-        if !landing.is_full {
-            landing.whispers.extend_from_slice(line);
-        }
-        true
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.passed_on.is_empty()
-    }
-}
-
-impl Arrival {
-    fn has_landed(&self) -> bool {
-        matches!(self.stage, Stage::Landed(_))
-    }
-
-    fn until(&self) -> Option<Duration> {
-        match &self.stage {
-            Stage::Landed(landing) => Some(landing.until),
-            _ => None,
-        }
-    }
 }
 
 /// A page without a membership here.
