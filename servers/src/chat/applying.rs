@@ -283,6 +283,7 @@ impl Chat {
     }
 
     pub(super) fn left(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
+        self.arrivals.withdraw(id);
         let author = self.author(id);
         if let Some(author) = author.filter(|author| !author.name.is_empty()) {
             self.announce(&author, Step::Out, farewell, out);

@@ -21,6 +21,7 @@ mod record;
 mod several;
 mod slow_rooms;
 mod storms;
+mod taking_over;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
