@@ -34,7 +34,7 @@
 //! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
 //! | `returning.rs`, `absences.rs`, `members.rs` | a page that has lost its connection, and comes back |
-//! | `taking_over.rs` | a page that comes back to another server |
+//! | `taking_over.rs`, `arrivals.rs` | a page that comes back to another server |
 //! | `seat.rs` | what such a page has received |
 //! | `service.rs`, `waits.rs` | the service timer; what it and an outage are about |
 //! | `ignored.rs`, `bans.rs`, `addresses.rs` | ignore lists; the operator's bans, and whom they hit |
@@ -45,6 +45,7 @@
 mod absences;
 mod addresses;
 mod applying;
+mod arrivals;
 mod bans;
 mod bounds;
 mod command;
@@ -101,6 +102,7 @@ use slab::Slab;
 
 use self::absences::Absences;
 use self::addresses::Addresses;
+use self::arrivals::Arrivals;
 use self::bounds::{Bounds, ENTRY};
 use self::ignored::IgnoredNames;
 use self::member::{Awaited, Kept, Member};
@@ -115,7 +117,6 @@ use self::room::Room;
 use self::seat::{Seat, Token, Visit};
 pub use self::settings::Settings;
 use self::settings::{LOG, STDIN, STDOUT};
-use self::taking_over::Arrivals;
 pub use self::transcript::Transcript;
 use self::waits::{NEWCOMER_WAIT, Outage, Service};
 use crate::backplane::entry::{Body, Origin, Present};

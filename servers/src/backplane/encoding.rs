@@ -168,14 +168,18 @@ fn put_body(out: &mut Vec<u8>, body: &Body<'_>) {
         }
         Body::Resume {
             member,
+            seen,
             after,
             has_more,
+            is_doubtful,
             ignored,
         } => {
             out.push(kind::RESUME);
             put_member(out, *member);
+            put_number(out, *seen);
             put_place(out, *after);
             out.push(u8::from(*has_more));
+            out.push(u8::from(*is_doubtful));
             put_list(out, ignored, |out, (name, typed)| {
                 put_bytes(out, name.as_bytes());
                 put_number(out, *typed);
@@ -342,8 +346,10 @@ fn member_body<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Malfor
         },
         kind::RESUME => Body::Resume {
             member: member(reader)?,
+            seen: reader.number()?,
             after: place(reader)?,
             has_more: reader.flag()?,
+            is_doubtful: reader.flag()?,
             ignored: reader.list(|reader| Ok((reader.text()?, reader.number()?)))?,
         },
         kind => Body::Unknown { kind },
@@ -569,8 +575,10 @@ mod tests {
             },
             Body::Resume {
                 member,
+                seen: 70,
                 after: None,
                 has_more: true,
+                is_doubtful: false,
                 ignored: vec![("eve", 0), ("mal", 0)],
             },
             Body::Gone {

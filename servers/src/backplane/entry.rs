@@ -69,7 +69,7 @@ impl Position {
 
     /// The place of an entry that is appended at this time, since 1970, behind one at `self`.
     #[must_use]
-    pub(super) fn next(self, now: Duration) -> Position {
+    pub(crate) fn next(self, now: Duration) -> Position {
         match now.as_millis() as u64 {
             millis if millis > self.millis => Position { millis, index: 0 },
             _ => Position {
@@ -288,11 +288,15 @@ pub enum Body<'a> {
     Resume {
         /// The member, as it is after the takeover.
         member: MemberId,
-        /// The page has been shown the lines of its room up to this place; `None` if that is not known
-        /// any more.
+        /// A page that has received so many messages
+        seen: u64,
+        /// has the lines of its room up to this place; `None` if that is not known any more.
         after: Option<Position>,
         /// It has missed other lines too.
         has_more: bool,
+        /// The page may have received more messages: it has been back on the former server at the same
+        /// time.
+        is_doubtful: bool,
         /// The names on its ignore list, each with the place in this list of the name that the member has
         /// typed, of which it may be an alias.
         ignored: Vec<(&'a str, u64)>,
@@ -354,4 +358,22 @@ pub struct Entry<'a> {
     pub at: Position,
     /// Its content.
     pub body: Body<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_between_a_place_and_the_one_before_it() {
+        let at = |millis, index| Position { millis, index };
+        for (place, before) in [
+            (at(5, 3), at(5, 2)),
+            (at(5, 0), at(4, u64::MAX)),
+            (at(0, 1), at(0, 0)),
+            (Position::START, Position::START),
+        ] {
+            assert_eq!(place.before(), before);
+        }
+    }
 }

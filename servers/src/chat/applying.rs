@@ -105,7 +105,7 @@ impl Chat {
                     }
                     Some(effect) if is_own => self.happen_as_told(&entry, effect, out),
                     Some(effect) => self.happen_elsewhere(&entry, effect, out),
-                    None => self.say_without_state(&entry, out),
+                    None => self.say_without_state(&entry, false, out),
                 }
             }
         }
@@ -121,7 +121,7 @@ impl Chat {
         let decision = match effect {
             // The replica appends the entry again if its server lives, which it does.
             Effect::Unheard if !entry.body.is_line() => return,
-            Effect::Unheard => return self.say_without_state(entry, out),
+            Effect::Unheard => return self.say_without_state(entry, true, out),
             Effect::Announced { back, refused } => return self.announced(&back, &refused, out),
             Effect::Left(_) if !matches!(entry.body, Body::Leave { .. } | Body::Ban { .. }) => {
                 return self.happen_elsewhere(entry, effect, out);
@@ -283,6 +283,7 @@ impl Chat {
     }
 
     pub(super) fn left(&mut self, id: ConnId, farewell: &[u8], out: &mut Outbox) {
+        self.arrivals.withdraw(id);
         let author = self.author(id);
         if let Some(author) = author.filter(|author| !author.name.is_empty()) {
             self.announce(&author, Step::Out, farewell, out);

@@ -6,7 +6,8 @@
 //! - one of its lines waits for a room (`queue.rs`): the room calls it up;
 //! - its pending output is above the high-water mark, so that its own commands do not add to it;
 //! - it is being shown a long message of the day;
-//! - it is a newcomer whose claim of a name is not read back from the log.
+//! - it is a newcomer whose claim of a name is not read back from the log;
+//! - it is a page that waits for its membership on another server.
 //!
 //! Bytes that were read before the pause are *held*, at most one read of them, and are processed
 //! later, in order, so nothing is dropped. If a paused member disconnects, its held lines are

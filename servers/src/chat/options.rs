@@ -51,6 +51,13 @@ On several cores:
 One of several servers that share their rooms:
   EDGELOOP_BACKPLANE=redis://chat:PASSWORD@10.0.0.1:6379 edgeloop chat 0.0.0.0:7777";
 
+// Not a doc comment, in which brackets are links.
+const BACKPLANE: &str = "\
+Share the rooms with all servers that have the same URL, which reaches one Redis: \
+redis://[USER:PASSWORD@]HOST:PORT[/DB][?prefix=PREFIX]. The servers agree by two streams, \
+PREFIX:log (the last 100,000 entries) and PREFIX:beat; PREFIX is edgeloop unless given. Set in \
+the environment, as EDGELOOP_BACKPLANE, the password is not shown to other users";
+
 /// One conversation for all clients, over TCP, Unix sockets and WebSocket
 #[derive(Debug, Args)]
 #[command(
@@ -103,11 +110,8 @@ pub(crate) struct ChatCommand {
     #[arg(long)]
     operator: bool,
 
-    /// Share the rooms with all servers that have the same URL, which reaches one Redis:
-    /// redis://[USER:PASSWORD@]HOST:PORT[/DB][?prefix=PREFIX]. The servers agree by two streams,
-    /// PREFIX:log (the last 100,000 entries) and PREFIX:beat; PREFIX is edgeloop unless given. Set in
-    /// the environment, as EDGELOOP_BACKPLANE, the password is not shown to other users
-    #[arg(long, value_name = "URL", value_parser = backplane)]
+    /// The Redis that all servers of the chat use.
+    #[arg(long, value_name = "URL", value_parser = backplane, help = BACKPLANE)]
     backplane: Option<Backplane>,
 
     /// Append what is said to this file, with time and room; SIGHUP opens it anew

@@ -87,7 +87,7 @@ impl Chat {
                 self.recount_all(out);
             }
             (_, Effect::Said(target)) => self.said_elsewhere(entry, target, out),
-            (body, Effect::Unheard) if body.is_line() => self.say_without_state(entry, out),
+            (body, Effect::Unheard) if body.is_line() => self.say_without_state(entry, true, out),
             _ => {}
         }
     }
@@ -118,7 +118,7 @@ impl Chat {
                 ..
             } => match self.author_elsewhere(entry, *member) {
                 Some(author) => self.said(&author, *manner, text, entry.at, out),
-                None => self.say_without_state(entry, out),
+                None => self.say_without_state(entry, true, out),
             },
             Body::Notice { room, text } => self.proclaimed(*room, text, entry.at, false, out),
             Body::Whisper { .. } => {

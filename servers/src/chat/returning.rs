@@ -196,13 +196,9 @@ impl Chat {
 
     /// The seat of a member, or of a page that waits to be one.
     pub(super) fn seat_mut(&mut self, id: ConnId) -> Option<&mut Seat> {
-        match self.seats.get_mut(id) {
-            Some(seat) => Some(seat),
-            None => {
-                let absent = self.absences.seat_mut(id);
-                absent.or_else(|| self.arrivals.seat_mut(id))
-            }
-        }
+        let here = self.seats.get_mut(id).map(|seat| &mut **seat);
+        let absent = here.or_else(|| self.absences.seat_mut(id));
+        absent.or_else(|| self.arrivals.seat_mut(id))
     }
 
     /// Takes the seat of a member, wherever it is.

@@ -186,9 +186,28 @@ impl Seat {
         self.restart(Anchor { told, sent: seen }, 0);
     }
 
+    /// Whether a page that says it has received `seen` messages may have received more: it has said so
+    /// before, and has been sent others since.
+    pub(super) fn is_doubtful(&self, seen: u64) -> bool {
+        self.sure > 0 && seen <= self.sure
+    }
+
+    /// From the number of messages that the page has received does not follow which lines these were.
+    pub(super) fn doubt(&mut self) {
+        self.sure = u64::MAX;
+    }
+
     /// The lines that a page has missed which has received `seen` messages.
     pub(super) fn missed(&self, seen: u64) -> Missed {
         let has_more = seen < self.sure;
+        if self.sure == u64::MAX {
+            let (after, before) = (u64::MAX, 0);
+            return Missed {
+                after,
+                before,
+                has_more,
+            };
+        }
         let anchors = &self.anchors[..self.len.into()];
         let Some(at) = anchors.iter().rposition(|anchor| anchor.sent <= seen) else {
             let Replay { sent, lines, told } = self.replay;

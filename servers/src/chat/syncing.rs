@@ -41,9 +41,15 @@ impl Chat {
             .keep(room.told, entry.at, &self.page, name, limit);
     }
 
-    /// Tells a line whose author is not in the state, which may not be known, by what the line itself
-    /// says.
-    pub(super) fn say_without_state(&mut self, entry: &Entry<'_>, out: &mut Outbox) {
+    /// Tells a line whose author is not in the state by what the line itself says. `is_known`: the state at
+    /// this place is known. If it is not, nobody can tell whose name a whisper is for, and it must not reach
+    /// another one.
+    pub(super) fn say_without_state(
+        &mut self,
+        entry: &Entry<'_>,
+        is_known: bool,
+        out: &mut Outbox,
+    ) {
         let origin = entry.stamp.origin;
         let own = |number: u64| self.serves(MemberId { origin, number });
         match &entry.body {
@@ -77,7 +83,7 @@ impl Chat {
                 } else {
                     None
                 };
-                if let Some(target) = self.named_without_state(to) {
+                if let Some(target) = self.named_without_state(to).filter(|_| is_known) {
                     self.hear_whisper(target, name, text, out);
                 }
                 if let Some(id) = id {
@@ -93,11 +99,10 @@ impl Chat {
     }
 
     /// The member of this server that has the name with this fold, unless it has another bearer in the
-    /// state: a member that was not announced again yet may lose its name. While the state is not known,
-    /// so may every member, and a whisper must not reach another one than it was meant for.
+    /// state: a member that was not announced again yet may lose its name.
     fn named_without_state(&self, fold: &str) -> Option<ConnId> {
-        let state = self.synced()?.membership();
-        match state.named(fold) {
+        let state = self.replica.as_ref().map(|replica| replica.membership());
+        match state.and_then(|state| state.named(fold)) {
             Some(bearer) => self.here(bearer.id),
             None => self.names.folded(fold),
         }

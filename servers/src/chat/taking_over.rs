@@ -12,7 +12,7 @@
 //!    [`RESUME_WAIT`], the former server is gone, and the page is told that lines are missing.
 //! 3. The state is not known, or the log is out of reach: the page waits, and is decided on later.
 //!
-//! In the cases 2 and 3 the page is an [`Arrival`]: it is told nothing, since its first message tells it
+//! In the cases 2 and 3 the page is an [arrival](super::arrivals): it is told nothing, since its first message tells it
 //! whether it is a newcomer, and its input waits. From its takeover on, its member is in its room, but
 //! [`NOWHERE`] among the hearers; it has the lines from the history.
 //!
@@ -21,11 +21,11 @@
 //! is read here is passed on: so is the `Resume`. A page that connects again while it waits goes on as the
 //! same arrival. If its connection is lost, its member is without one as any other is.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edgeloop_reactor::{ConnId, Outbox, Peer};
 
+use super::arrivals::{Arrival, Landing, PassedOn, Stage};
 use super::member::{Awaited, Member, NOWHERE};
 use super::name::Illegal;
 use super::seat::{Seat, Token, Visit};
@@ -36,56 +36,18 @@ use crate::backplane::membership::{Effect, Member as Known, Refusal};
 
 /// Time for which a page waits for what its former server knows of it.
 const RESUME_WAIT: Duration = Duration::from_secs(3);
-/// Most bytes of whispers that wait for a page meanwhile.
-const WHISPERS_MAX: usize = 64 * 1024;
 /// How the connection of a page has ended that had not got its membership yet.
 const LOST: &str = "connection lost";
 
-/// The pages that come from other servers.
-#[derive(Debug, Default)]
-pub(super) struct Arrivals {
-    /// By the connection, which may be lost.
-    all: BTreeMap<ConnId, Arrival>,
-    /// By the number of a member whose `Resume` is yet to come: the member that it is by now.
-    passed_on: BTreeMap<u64, PassedOn>,
-}
-
-/// A page that comes from another server.
-#[derive(Debug)]
-struct Arrival {
-    /// Number of messages that it has received.
-    seen: u64,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// It is not known whether a member has its token.
-    Undecided(Box<Seat>),
-    /// A takeover was appended, and is not read.
-    Asked(Box<Seat>),
-    /// Its member is at this server; its seat is where those of other members are.
-    Landed(Landing),
-}
-
-#[derive(Debug)]
-struct Landing {
-    /// The takeover; `None` if its place is not known.
-    at: Option<Position>,
-    /// The room, and the number of lines that it had been told then.
-    room: u32,
-    told: u64,
-    /// Time at which the page goes on in any case.
-    until: Duration,
-    /// Whispers to it, and whether some had no room.
-    whispers: Vec<u8>,
-    is_full: bool,
-}
-
+/// What a page that comes back has received.
 #[derive(Clone, Copy, Debug)]
-struct PassedOn {
-    to: MemberId,
-    until: Duration,
+struct Received {
+    /// The lines of its room up to this number.
+    told: u64,
+    /// It has missed others.
+    has_more: bool,
+    /// It may have received more.
+    is_doubtful: bool,
 }
 
 /// Where a token is known.
@@ -94,68 +56,6 @@ enum Whereabouts {
     /// On no other server.
     Nowhere,
     At(MemberId),
-}
-
-impl Arrivals {
-    pub(super) fn has(&self, id: ConnId) -> bool {
-        self.all.contains_key(&id)
-    }
-
-    fn has_asked(&self, id: ConnId) -> bool {
-        let arrival = self.all.get(&id);
-        arrival.is_some_and(|arrival| matches!(arrival.stage, Stage::Asked(_)))
-    }
-
-    fn has_landed(&self, id: ConnId) -> bool {
-        self.all.get(&id).is_some_and(Arrival::has_landed)
-    }
-
-    /// The seat of a page that has no member yet.
-    pub(super) fn seat_mut(&mut self, id: ConnId) -> Option<&mut Seat> {
-        match &mut self.all.get_mut(&id)?.stage {
-            Stage::Undecided(seat) | Stage::Asked(seat) => Some(seat),
-            Stage::Landed(_) => None,
-        }
-    }
-
-    /// Forgets a page, and returns its seat if it has no member yet.
-    pub(super) fn remove(&mut self, id: ConnId) -> Option<Box<Seat>> {
-        match self.all.remove(&id)?.stage {
-            Stage::Undecided(seat) | Stage::Asked(seat) => Some(seat),
-            Stage::Landed(_) => None,
-        }
-    }
-
-    /// Keeps a whisper if its hearer may not be told it yet.
-    pub(super) fn keep(&mut self, id: ConnId, line: &[u8]) -> bool {
-        let Some(Stage::Landed(landing)) = self.all.get_mut(&id).map(|arrival| &mut arrival.stage)
-        else {
-            return false;
-        };
-        landing.is_full |= landing.whispers.len() + line.len() > WHISPERS_MAX;
-        if !landing.is_full {
-            landing.whispers.extend_from_slice(line);
-        }
-        true
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.passed_on.is_empty()
-    }
-}
-
-impl Arrival {
-    fn has_landed(&self) -> bool {
-        matches!(self.stage, Stage::Landed(_))
-    }
-
-    fn until(&self) -> Option<Duration> {
-        match &self.stage {
-            Stage::Landed(landing) => Some(landing.until),
-            _ => None,
-        }
-    }
 }
 
 /// A page without a membership here.
@@ -206,8 +106,8 @@ impl Chat {
 
     /// Appends the takeover of a member, unless that is banned.
     fn ask_for_membership(&mut self, id: ConnId, member: MemberId, out: &mut Outbox) {
-        let state = self.replica.as_ref().map(|replica| replica.membership());
-        let known = state.and_then(|state| state.member(member));
+        let replica = self.replica.as_ref();
+        let known = replica.and_then(|replica| replica.membership().member(member));
         let Some(Arrival { seen, stage }) = self.arrivals.all.remove(&id) else {
             return;
         };
@@ -317,17 +217,20 @@ impl Chat {
         if !self.has_asked(id) {
             return;
         }
-        if let Some(mut arrival) = self.arrivals.all.remove(&id) {
-            if let Stage::Asked(seat) = arrival.stage {
-                arrival.stage = Stage::Undecided(seat);
-            }
-            self.arrivals.all.insert(id, arrival);
+        if why == Refusal::Banned && self.members.get(id).is_some() {
+            self.arrivals.withdraw(id);
+            return self.dismiss(id, Illegal::Banned.reason(), out);
         }
+        // The member has left, or has been taken over by a third server.
+        self.decide_again(id, out);
+    }
+
+    /// The takeover of a page has no effect, or has it no more.
+    fn decide_again(&mut self, id: ConnId, out: &mut Outbox) {
+        self.arrivals.withdraw(id);
         match self.members.get(id) {
-            None => self.forget(id, out),
-            Some(_) if why == Refusal::Banned => self.dismiss(id, Illegal::Banned.reason(), out),
-            // The member has left, or has been taken over by a third server.
             Some(_) => self.decide(id, out),
+            None => self.forget(id, out),
         }
     }
 }
@@ -378,27 +281,24 @@ impl Chat {
         let (Stage::Undecided(seat) | Stage::Asked(seat)) = stage else {
             return;
         };
-        match self.members.get_mut(id) {
-            Some(member) => {
-                member.take_peer();
-                out.clear_timer(id);
-                self.seats.insert(id, seat);
-            }
-            None => {
-                let mut member = Member::new(seat.peer);
-                member.take_peer();
-                self.members.insert_away(id, member);
-                let admission = self.absences.admit(&seat.peer).filter(|_| !seat.is_done);
-                let Some(admission) = admission else {
-                    self.tokens.remove(&seat.token);
-                    self.settle_in(id, &known, at, out);
-                    return self.part(id, LOST, b"", out);
-                };
-                self.absences.add(id, seat, admission, LOST, out.now());
-                self.tick(out);
-            }
+        if let Some(member) = self.members.get_mut(id) {
+            member.take_peer();
+            out.clear_timer(id);
+            self.seats.insert(id, seat);
+        } else {
+            let mut member = Member::new(seat.peer);
+            member.take_peer();
+            self.members.insert_away(id, member);
+            let admission = self.absences.admit(&seat.peer).filter(|_| !seat.is_done);
+            let Some(admission) = admission else {
+                self.tokens.remove(&seat.token);
+                self.settle_in(id, &known, seen, at, out);
+                return self.part(id, LOST, b"", out);
+            };
+            self.absences.add(id, seat, admission, LOST, out.now());
+            self.tick(out);
         }
-        let stage = Stage::Landed(self.settle_in(id, &known, at, out));
+        let stage = Stage::Landed(self.settle_in(id, &known, seen, at, out));
         self.arrivals.all.insert(id, Arrival { seen, stage });
     }
 
@@ -413,6 +313,7 @@ impl Chat {
         &mut self,
         id: ConnId,
         known: &Known,
+        seen: u64,
         at: Option<Position>,
         out: &mut Outbox,
     ) -> Landing {
@@ -426,6 +327,9 @@ impl Chat {
             if member.is_above() && room.gate.rise() {
                 self.fall_behind(number, out);
             }
+        }
+        if let Some(seat) = self.seat_mut(id) {
+            seat.arrive(seen, told, true);
         }
         self.names.insert(&known.name.shown, id);
         self.recount(number, out);
@@ -442,8 +346,10 @@ impl Chat {
     /// What the former server knows of a member of this server was read.
     fn resume(&mut self, number: u64, body: &Body<'_>, out: &mut Outbox) {
         let Body::Resume {
+            seen,
             after,
             has_more,
+            is_doubtful,
             ignored,
             ..
         } = body
@@ -462,8 +368,19 @@ impl Chat {
             return;
         };
         self.restore_ignored(id, ignored, out);
-        let told = after.map(|after| self.number_at(id, after));
-        self.be_back(id, told.unwrap_or(0), *has_more || after.is_none(), out);
+        let arrival = self.arrivals.all.get(&id);
+        let is_same = arrival.is_some_and(|arrival| arrival.seen == *seen);
+        let told = match after {
+            _ if !is_same => u64::MAX,
+            Some(after) => self.number_at(id, *after),
+            None => 0,
+        };
+        let known = Received {
+            told,
+            has_more: *has_more || after.is_none() || !is_same,
+            is_doubtful: *is_doubtful || !is_same,
+        };
+        self.be_back(id, known, out);
     }
 
     /// The number of the last line, in the room of a page that comes back, up to a place in the log.
@@ -491,13 +408,17 @@ impl Chat {
         list.restore(ignored, |name| rules.fold(name).into(), &mut self.ignored);
         out.charge(list.len() * super::ENTRY);
         member.put_ignored(list);
-        let ignores = usize::from(member.ignores_some());
-        self.rooms[member.room as usize].ignoring += ignores;
+        let room = &mut self.rooms[member.room as usize];
+        room.ignoring += usize::from(member.ignores_some());
     }
 
-    /// A page that waits hears its room from now on. Of the lines so far it has received those up to
-    /// number `told`; `has_more`: it has missed others.
-    fn be_back(&mut self, id: ConnId, told: u64, has_more: bool, out: &mut Outbox) {
+    /// A page that waits hears its room from now on.
+    fn be_back(&mut self, id: ConnId, known: Received, out: &mut Outbox) {
+        let Received {
+            told,
+            has_more,
+            is_doubtful,
+        } = known;
         let Some(Arrival { seen, stage }) = self.arrivals.all.remove(&id) else {
             return;
         };
@@ -512,13 +433,21 @@ impl Chat {
             let room = &mut self.rooms[member.room as usize];
             room.arriving -= 1;
             member.place = room.enter(id);
-        }
-        if let Some(seat) = self.seat_mut(id) {
-            seat.arrive(seen, told, has_more || landing.is_full);
+            let told = told.min(room.told);
+            if let Some(seat) = self.seat_mut(id) {
+                seat.arrive(seen, told, has_more || landing.is_full);
+            }
         }
         let member = self.members.get_mut(id);
-        if member.is_some_and(|member| member.has_awaited(Awaited::Membership)) {
+        let waits = member.is_some_and(|member| member.has_awaited(Awaited::Membership));
+        if waits {
             self.greet_back(id, seen, &landing.whispers, out);
+        }
+        if let Some(seat) = self.seat_mut(id).filter(|_| is_doubtful) {
+            seat.doubt();
+        }
+        if waits {
+            self.go_on(id, None, out);
         }
     }
 
@@ -535,7 +464,6 @@ impl Chat {
                 seat.is_done = is_done;
             }
         }
-        self.go_on(id, None, out);
     }
 
     /// Sees to the pages that wait. Returns the time at which this has to be done again.
@@ -558,7 +486,12 @@ impl Chat {
         let due = due.filter(|(_, arrival)| is_due(arrival));
         let due: Vec<ConnId> = due.map(|(id, _)| *id).collect();
         for id in due {
-            self.be_back(id, 0, true, out);
+            let known = Received {
+                told: 0,
+                has_more: true,
+                is_doubtful: false,
+            };
+            self.be_back(id, known, out);
         }
         let landed = self.arrivals.all.values().filter_map(Arrival::until);
         let passed_on = self.arrivals.passed_on.values().map(|passed| passed.until);
@@ -572,6 +505,9 @@ impl Chat {
         for id in arrivals {
             let number = self.numbers.of(id);
             let Ok(at) = own.binary_search_by_key(&number, |known| known.id.number) else {
+                if self.has_asked(id) {
+                    self.decide_again(id, out);
+                }
                 continue;
             };
             match self.arrivals.has_landed(id) && self.is_member(id) {
@@ -583,7 +519,8 @@ impl Chat {
 
     /// The state may have another name or another room for a member that has landed.
     fn move_landed(&mut self, id: ConnId, known: &Known, out: &mut Outbox) {
-        let Some(member) = self.members.get(id) else {
+        let arrival = self.arrivals.all.get(&id).map(|arrival| arrival.seen);
+        let (Some(member), Some(seen)) = (self.members.get(id), arrival) else {
             return;
         };
         let room = &self.rooms[member.room as usize].name;
@@ -592,7 +529,7 @@ impl Chat {
         }
         self.names.remove(member.name());
         self.leave(id, out);
-        self.settle_in(id, known, None, out);
+        self.settle_in(id, known, seen, None, out);
     }
 }
 
@@ -608,21 +545,24 @@ impl Chat {
         out: &mut Outbox,
     ) {
         let id = self.numbers.id(number);
-        if self.arrivals.has_landed(id) {
+        // If it has only asked, this server has not seen that it had the member for a while.
+        if self.arrivals.has(id) {
             let until = out.now() + RESUME_WAIT;
             let passed_on = PassedOn { to, until };
             self.arrivals.passed_on.insert(number, passed_on);
         } else {
             self.tell_what_is_known(id, to, seen, out);
         }
-        let Some(member) = self.members.get(id) else {
-            return;
-        };
-        let told = format!("{} has gone to another server", member.name());
-        self.note(&told, out);
-        if !self.members.is_away(id) {
-            self.replaced.push(id);
-            self.serve_log_soon(out);
+        if let Some(seat) = self.arrivals.remove(id) {
+            self.tokens.remove(&seat.token);
+        }
+        if let Some(member) = self.members.get(id) {
+            let told = format!("{} has gone to another server", member.name());
+            self.note(&told, out);
+            if !self.members.is_away(id) {
+                self.replaced.push(id);
+                self.serve_log_soon(out);
+            }
         }
         self.forget(id, out);
     }
@@ -634,21 +574,23 @@ impl Chat {
         seen: Option<(u64, Position)>,
         out: &mut Outbox,
     ) {
-        let (after, has_more) = match self.seat(id).zip(seen) {
+        let (after, has_more, is_doubtful) = match self.seat(id).zip(seen) {
             Some((seat, (seen, at))) => {
                 let (missed, has_more) = self.missed(id, seat.missed(seen), out);
                 let first = missed.first().map(|said| said.at.before());
-                (Some(first.unwrap_or(at)), has_more)
+                (Some(first.unwrap_or(at)), has_more, seat.is_doubtful(seen))
             }
-            None => (None, true),
+            None => (None, true, false),
         };
         let list = self.members.get(id).and_then(Member::ignored);
         let names = list.into_iter().flat_map(|list| list.names(&self.ignored));
         let names: Vec<(Box<str>, u64)> = names.map(|(name, at)| (name.into(), at)).collect();
         let resume = Body::Resume {
             member: to,
+            seen: seen.map_or(0, |(seen, _)| seen),
             after,
             has_more,
+            is_doubtful,
             ignored: names.iter().map(|(name, at)| (&**name, *at)).collect(),
         };
         self.append(resume, out);

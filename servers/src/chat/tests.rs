@@ -18,8 +18,10 @@ mod model;
 mod operator;
 mod pacing;
 mod record;
+mod several;
 mod slow_rooms;
 mod storms;
+mod taking_over;
 
 use std::cmp::Reverse;
 use std::sync::Arc;

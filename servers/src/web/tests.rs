@@ -16,6 +16,7 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 struct Room {
     lines: ConnMap<LineAssembler>,
     heard: Vec<String>,
+    replaced: Vec<ConnId>,
 }
 
 impl Protocol for Room {
@@ -70,7 +71,26 @@ impl Protocol for Room {
     }
 }
 
-impl Server for Room {}
+impl Server for Room {
+    fn take_replaced(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.replaced)
+    }
+}
+
+#[test]
+fn a_connection_whose_place_is_taken_is_closed_with_a_reason() {
+    let mut script = script();
+    let id = script.open_tagged(WEB);
+    script.data(id, &upgrade("/room", ""));
+    script.call(|web, out| {
+        web.protocol.replaced.push(id);
+        out.set_service_timer(Duration::ZERO);
+    });
+    script.advance(Duration::from_secs(1));
+    // 1008, and nothing behind it.
+    assert!(script.take_output(id).ends_with(&[0x88, 2, 0x03, 0xf0]));
+    assert_eq!(script.closed(id), Some(Closed::Finished));
+}
 
 fn web() -> Web<Room> {
     let site = Site::of_lines(Policy::default(), "/room", MAX_LINE);

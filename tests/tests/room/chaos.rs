@@ -126,8 +126,8 @@ fn servers_that_are_gone_and_back_miss_nothing() {
     day.act_for(&site, ACTS);
     let assembly = day.end_and_check(&site);
     let is_told = |ending: &str| {
-        let mut lines = assembly.members().iter().flat_map(|member| &member.heard);
-        lines.any(|line| line.ends_with(ending))
+        let mut heard = assembly.members().iter().flat_map(|member| &member.heard);
+        heard.any(|line| line.ends_with(ending))
     };
     assert!(is_told(IS_GONE), "or this tests nothing");
 }

@@ -330,6 +330,52 @@ fn a_member_is_taken_over_once() {
 }
 
 #[test]
+fn a_token_is_the_first_members_and_a_banned_address_takes_nobody_over() {
+    let mut log = Log::with_two();
+    let token = Some([3; 32]);
+    for (number, name) in [(1, "eve"), (2, "mal")] {
+        let present = Present {
+            token,
+            ..present(number, name)
+        };
+        log.append(ONE, Body::Join(present));
+    }
+    let bearer = |log: &Log| log.state.by_token(&[3; 32]).map(|member| member.id);
+    assert_eq!(bearer(&log), Some(id(ONE, 1)));
+    let address = Some("192.0.2.1".parse().unwrap());
+    let bad = Present {
+        address,
+        ..present(3, "zoe")
+    };
+    log.append(ONE, Body::Join(bad));
+    let ban = Body::Ban {
+        name: named("zoe"),
+        millis: None,
+        is_kick: false,
+    };
+    log.append(TWO, ban);
+    let take = |address| Body::Takeover {
+        member: id(ONE, 1),
+        number: 5,
+        address,
+        seen: 10,
+    };
+    let refused = Effect::Refused(Refusal::Banned);
+    assert_eq!(log.append(TWO, take(address)), refused);
+    let (from, to) = (id(ONE, 1), id(TWO, 5));
+    assert_eq!(log.append(TWO, take(None)), Effect::TakenOver { from, to });
+    assert_eq!(bearer(&log), Some(to));
+    log.append(
+        TWO,
+        Body::Leave {
+            members: Cow::Owned(vec![5]),
+            farewell: b"",
+        },
+    );
+    assert_eq!(bearer(&log), None);
+}
+
+#[test]
 fn a_snapshot_is_the_state_in_entries_of_bounded_size() {
     let mut log = Log::with_two();
     for number in 0..3000 {
