@@ -15,6 +15,10 @@ const PAGES: usize = 6;
 const TALKERS: usize = 6;
 const ROUNDS: usize = 60;
 
+fn is_in_attic(who: usize) -> bool {
+    who.is_multiple_of(3)
+}
+
 /// A browser that comes back tells with `seen` what it has received: each line is told once, in the order
 /// of the room, over all its connections.
 fn wander(site: &Site, seed: u64) {
@@ -27,11 +31,18 @@ fn wander(site: &Site, seed: u64) {
             false => (Way::of(number % 2), format!("m{number}")),
         };
         let who = assembly.enter(server, way, &name);
-        if number % 3 == 0 {
+        if is_in_attic(who) {
             assembly.say(who, "/join attic");
         }
     }
-    assembly.until_joined();
+    assembly.until("all are in their rooms", |assembly| {
+        let is_there = |who: usize| {
+            let lines = assembly.member(who).heard.iter();
+            let lists = lines.filter(|line| line.starts_with("* The room "));
+            lists.count() == 1 + usize::from(is_in_attic(who))
+        };
+        (0..assembly.len()).all(is_there)
+    });
     let mut visits = [1; PAGES];
     for round in 0..ROUNDS {
         for who in PAGES..PAGES + TALKERS {
@@ -61,18 +72,16 @@ fn wander(site: &Site, seed: u64) {
         let line = format!("** {} ends", assembly.member(*who).name);
         let is_told = |other: &&usize| {
             let is_echoed = assembly.member(**other).way == Way::Tab;
-            *other % 3 == 0 && who % 3 == 0 && (other != &who || is_echoed)
-                || *other % 3 != 0 && who % 3 != 0 && (other != &who || is_echoed)
+            is_in_attic(**other) == is_in_attic(*who) && (other != &who || is_echoed)
         };
         let hearers: Vec<usize> = all.iter().filter(is_told).copied().collect();
         assembly.until_heard(&line, &hearers);
     }
-    assembly.say(PAGES + 1, "/me closes the room");
-    let others: Vec<usize> = all
-        .into_iter()
-        .filter(|who| who % 3 != 0 && *who != PAGES + 1)
-        .collect();
-    assembly.until_heard(&format!("** m{} closes the room", PAGES + 1), &others);
+    let last = PAGES + 1;
+    assembly.say(last, "/me closes the room");
+    let is_other = |who: &usize| !is_in_attic(*who) && *who != last;
+    let others: Vec<usize> = all.into_iter().filter(is_other).collect();
+    assembly.until_heard(&format!("** m{last} closes the room"), &others);
     check(&assembly, &site.transcript_with("closes the room"));
     for member in assembly.members() {
         let is_missing = |line: &String| line.contains("are missing") || line == GAP;
