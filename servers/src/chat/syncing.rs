@@ -240,7 +240,7 @@ impl Chat {
         self.announce(&author, Step::Out, b"", out);
         self.leave_queue(id, out);
         self.leave(id, out);
-        self.names.remove(&author.name);
+        self.free(&author.name, id);
         self.note(&format!("{} has lost its name", author.name), out);
         if let Some(member) = self.members.get_mut(id) {
             member.lose_name();
