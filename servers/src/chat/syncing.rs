@@ -156,7 +156,8 @@ impl Chat {
         match (known, awaits) {
             (Some(known), Some(Awaited::Join)) => self.joined(id, &known.present(), Ok(()), out),
             (None, Some(Awaited::Leave)) => self.left(id, b"", out),
-            (Some(known), None) if has_joined => self.follow_state(id, known, out),
+            // One that leaves is counted where the state has it.
+            (Some(known), _) if has_joined => self.follow_state(id, known, out),
             _ => {}
         }
     }
