@@ -81,6 +81,7 @@
 //! | `replica.rs`, `replica/syncing.rs` | one server's copy of the state; how it is lost and found again |
 //!
 //! `tests/backplane_simulation.rs` runs many servers over a log with faults, from seeds;
+//! `chat/tests/several.rs` does the same with whole chats;
 //! `tests/tests/backplane_redis.rs` runs the client against a real Redis.
 
 pub mod encoding;

@@ -479,6 +479,13 @@ impl Chat {
         told.is_some()
     }
 
+    /// A member has its name no more. After a gap another one may have been given it already.
+    fn free(&mut self, name: &str, id: ConnId) {
+        if self.names.get(name) == Some(id) {
+            self.names.remove(name);
+        }
+    }
+
     /// Removes a member from the queue, its room, the names and the ignore lists.
     fn forget(&mut self, id: ConnId, out: &mut Outbox) {
         if self.has_asked(id) {
@@ -494,7 +501,7 @@ impl Chat {
             out.charge(ignored.len() * ENTRY);
             ignored.clear(&mut self.ignored);
             if member.has_joined() {
-                self.names.remove(member.name());
+                self.free(member.name(), id);
             }
         }
     }

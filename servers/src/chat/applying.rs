@@ -26,7 +26,7 @@ use super::room::Step;
 use super::telling::Author;
 use super::{Chat, NOBODY, text};
 use crate::backplane::entry::{Body, Entry, Position, Present};
-use crate::backplane::membership::{Effect, Refusal};
+use crate::backplane::membership::{Effect, Member as Known, Refusal};
 use crate::backplane::replica::Told;
 
 impl Chat {
@@ -135,13 +135,9 @@ impl Chat {
                 self.happen_elsewhere(entry, effect, out);
                 return self.take_back(id.number, out);
             }
-            Effect::Left(ref left) => {
-                for member in left {
-                    if self.here(member.id).is_none() {
-                        self.left_elsewhere(member, b"", out);
-                    }
-                }
-                Ok(())
+            Effect::Left(ref left) => return self.left_as_told(entry, left, out),
+            Effect::Moved(_) | Effect::Renamed(_) if self.is_of_nobody(entry) => {
+                return self.happen_elsewhere(entry, effect, out);
             }
             // It is in the state: the join was appended twice.
             Effect::Refused(Refusal::Same) if matches!(entry.body, Body::Join(_)) => Ok(()),
@@ -153,6 +149,33 @@ impl Chat {
             _ => Ok(()),
         };
         self.happen(entry, decision, out);
+    }
+
+    /// Whether the author of a step or of a new name is in the state only: it has left this server.
+    fn is_of_nobody(&self, entry: &Entry<'_>) -> bool {
+        match entry.body {
+            Body::Move { member, .. } | Body::Rename { member, .. } => {
+                self.served(member).is_none()
+            }
+            _ => false,
+        }
+    }
+
+    /// Members of this server leave: those that it serves, and those that were in the state only.
+    fn left_as_told(&mut self, entry: &Entry<'_>, left: &[Known], out: &mut Outbox) {
+        let Body::Leave { members, farewell } = &entry.body else {
+            return;
+        };
+        // They are in the same order.
+        let mut left = left.iter().peekable();
+        for number in members.iter() {
+            let known = left.next_if(|member| member.id.number == *number);
+            match (self.served(*number), known) {
+                (Some(id), _) => self.left(id, farewell, out),
+                (None, Some(known)) => self.left_elsewhere(known, b"", out),
+                (None, None) => {}
+            }
+        }
     }
 
     /// What an entry of this server is about happens, or is refused.
@@ -369,7 +392,7 @@ impl Chat {
             return;
         };
         let old = member.set_name(new);
-        self.names.remove(&old);
+        self.free(&old, id);
         self.names.insert(new, id);
         self.note(&format!("{old} is now {new}"), out);
         if let Some(author) = self.author(id) {

@@ -163,7 +163,8 @@ impl Chat {
             (Some(known), Some(Awaited::Join)) => self.joined(id, &known.present(), Ok(()), out),
             (None, Some(Awaited::Leave)) => self.left(id, b"", out),
             (None, _) if has_joined => self.find_elsewhere(id, out),
-            (Some(known), None | Some(Awaited::Step)) if has_joined => {
+            // One that leaves is counted where the state has it.
+            (Some(known), _) if has_joined => {
                 self.follow_state(id, known, out);
                 self.step_on(id, out);
             }
@@ -250,7 +251,7 @@ impl Chat {
         self.announce(&author, Step::Out, b"", out);
         self.leave_queue(id, out);
         self.leave(id, out);
-        self.names.remove(&author.name);
+        self.free(&author.name, id);
         self.note(&format!("{} has lost its name", author.name), out);
         if let Some(member) = self.members.get_mut(id) {
             member.lose_name();

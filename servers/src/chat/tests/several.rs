@@ -251,6 +251,8 @@ impl World {
     }
 
     fn fault(&mut self) {
+        // Entries may be trimmed.
+        self.write_down();
         let at = self.random.below(SERVERS) as usize;
         match self.random.below(400) {
             // A server crashes. It is another one that takes its place, or the next run of the same.

@@ -288,9 +288,9 @@ impl World {
             places.push(place);
         }
         let once = |(word, (to, from)): (&String, &(usize, usize))| {
-            // If the log has lost all members, two may have one name until they are announced again.
+            // Two members of servers that the state has lost may have one name until they are announced again.
             let is_sure = self.faults != Faults::Forgetful;
-            let is_heard_once = *to <= 1 || !is_sure;
+            let is_heard_once = *to <= 2 || !is_sure;
             assert!(is_heard_once && *from <= 1, "{context}: {word}");
         };
         whispered.iter().for_each(once);

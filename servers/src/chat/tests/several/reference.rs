@@ -161,15 +161,18 @@ impl Reference {
             "" => String::new(),
             farewell => format!(" ({farewell})"),
         };
-        for member in left {
-            self.members.remove(&member.id);
+        let leaving: Vec<MemberId> = match &entry.body {
+            Body::Leave { members, .. } => members.iter().map(|it| own(entry, *it)).collect(),
+            _ => left.iter().map(|member| member.id).collect(),
+        };
+        for id in leaving {
+            let Some(member) = left.iter().find(|member| member.id == id) else {
+                self.leaves_at_home(id);
+                continue;
+            };
+            self.members.remove(&id);
             let line = format!("* {} has left the room{farewell}", member.name.shown);
             self.tell_room(&member.room.fold, &line, |_| true);
-        }
-        if let Body::Leave { members, .. } = &entry.body {
-            for number in members.iter() {
-                self.leaves_at_home(own(entry, *number));
-            }
         }
     }
 
