@@ -29,7 +29,7 @@
 //! | `applying.rs`, `judging.rs` | what happens when an entry of the log is read |
 //! | `sharing.rs` | the log of several servers, in Redis |
 //! | `numbers.rs` | the members in the log |
-//! | `others.rs`, `syncing.rs`, `outage.rs` | the members of other servers; when the log is lost, or out of reach |
+//! | `others.rs`, `met.rs`, `syncing.rs`, `outage.rs` | the members of other servers; when the log is lost, or out of reach |
 //! | `rooms.rs`, `room.rs`, `history.rs`, `member.rs` | rooms and their members |
 //! | `ranking.rs` | the rooms in the order of `/rooms` |
 //! | `name.rs`, `text.rs` | legal names, and harmless text |
@@ -60,6 +60,7 @@ mod judging;
 mod keys;
 mod member;
 mod members;
+mod met;
 mod motd;
 mod name;
 mod numbers;
@@ -89,7 +90,7 @@ mod transcript;
 mod waits;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -107,6 +108,7 @@ use self::bounds::{Bounds, ENTRY};
 use self::ignored::IgnoredNames;
 use self::member::{Awaited, Kept, Member};
 use self::members::Members;
+use self::met::Met;
 use self::name::{Directory, Illegal, Rules};
 use self::numbers::Numbers;
 use self::operator::Operator;
@@ -193,8 +195,7 @@ pub struct Chat {
     /// Time of the last turn in which the log was read, and bytes that were read in it.
     read_at: Duration,
     read_bytes: usize,
-    /// Servers whose members have left since they were silent: if they are back, members here are told.
-    gone: BTreeSet<Origin>,
+    met: Met,
     /// Rooms that are behind on this server, of which other servers were told.
     behind: Vec<u32>,
     /// Numbers of members that leave in this turn, if there is a replica.
@@ -229,7 +230,7 @@ impl Chat {
             addresses: Addresses::new(settings.operator),
             read_at: Duration::ZERO,
             read_bytes: 0,
-            gone: BTreeSet::new(),
+            met: Met::default(),
             behind: Vec::new(),
             leaving: Vec::new(),
             outage: Outage::default(),

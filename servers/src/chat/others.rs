@@ -18,8 +18,6 @@ use crate::backplane::replica::Replica;
 
 /// Number of members that are told by name if they leave or return together; more are counted only.
 const TOLD_BY_NAME: usize = 8;
-/// Most servers that are known to be gone.
-const GONE_MAX: usize = 1000;
 /// Time for which a room is behind on another server after that has said so.
 const BEHIND_FOR: Duration = Duration::from_secs(2);
 
@@ -38,6 +36,7 @@ impl Chat {
 
     /// An entry of another server has had its effect on the state of all.
     pub(super) fn happen_elsewhere(&mut self, entry: &Entry<'_>, effect: Effect, out: &mut Outbox) {
+        self.met.note(entry, &effect);
         match (&entry.body, effect) {
             (Body::Join(present), Effect::Joined(_)) => {
                 let (name, room) = (present.name.shown.into(), present.room.shown);
@@ -63,15 +62,8 @@ impl Chat {
             (Body::Stop, Effect::Left(left)) => {
                 self.left_together(&left, "a server has stopped", out);
             }
-            (body, Effect::Left(left)) => {
-                if let Body::Gone { origin, .. } = body
-                    && self.gone.len() < GONE_MAX
-                {
-                    self.gone.insert(*origin);
-                }
-                self.left_together(&left, "a server is gone", out);
-            }
-            (_, Effect::Announced { back, .. }) => match self.gone.contains(&entry.stamp.origin) {
+            (_, Effect::Left(left)) => self.left_together(&left, "a server is gone", out),
+            (_, Effect::Announced { back, .. }) => match self.met.returns(entry.stamp.origin) {
                 true => self.returned_together(&back, out),
                 // The state was lost, and the members here were not told that these had left.
                 false => self.recount_all(out),
@@ -82,10 +74,7 @@ impl Chat {
                     gate.fall_behind_elsewhere(out.now() + BEHIND_FOR);
                 }
             }
-            (_, Effect::Reset(_)) => {
-                self.gone.clear();
-                self.recount_all(out);
-            }
+            (_, Effect::Reset(_)) => self.recount_all(out),
             (_, Effect::Said(target)) => self.said_elsewhere(entry, target, out),
             (body, Effect::Unheard) if body.is_line() => self.say_without_state(entry, true, out),
             _ => {}

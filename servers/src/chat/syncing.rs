@@ -9,7 +9,7 @@ use super::judging::ALL_ROOMS;
 use super::member::{Awaited, Member};
 use super::room::Step;
 use super::telling::{Author, write_line};
-use crate::backplane::entry::{Body, Entry, MemberId, Position};
+use crate::backplane::entry::{Body, Entry, MemberId, Origin, Position};
 use crate::backplane::membership::{Member as Known, Refusal};
 
 /// Numbers of members in one entry.
@@ -111,7 +111,6 @@ impl Chat {
     /// Lines may be missing here.
     pub(super) fn tell_gap(&mut self, out: &mut Outbox) {
         log::warn!("the log has a gap: lines may be missing");
-        self.gone.clear();
         self.page.clear();
         self.page
             .extend_from_slice(b"* some lines may be missing here\n");
@@ -135,6 +134,9 @@ impl Chat {
         let rooms: Vec<Box<str>> = state.rooms().map(|(name, _)| name.shown.clone()).collect();
         let own = state.members_of(replica.own_id(0).origin);
         let own: Vec<Known> = own.cloned().collect();
+        let has_members = |server: &Origin| state.members_of(*server).next().is_some();
+        let servers: Vec<Origin> = state.servers().filter(has_members).collect();
+        servers.into_iter().for_each(|server| self.met.meet(server));
         for room in &rooms {
             self.room(room);
         }
@@ -162,7 +164,10 @@ impl Chat {
         match (known, awaits) {
             (Some(known), Some(Awaited::Join)) => self.joined(id, &known.present(), Ok(()), out),
             (None, Some(Awaited::Leave)) => self.left(id, b"", out),
-            (None, _) if has_joined => self.find_elsewhere(id, out),
+            (None, _) if has_joined => {
+                self.find_elsewhere(id, out);
+                self.step_on(id, out);
+            }
             // One that leaves is counted where the state has it.
             (Some(known), _) if has_joined => {
                 self.follow_state(id, known, out);

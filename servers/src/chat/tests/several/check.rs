@@ -8,7 +8,7 @@ use super::person::Person;
 use super::reference::{Reference, sorted};
 use super::server::Server;
 use super::{Faults, Habits, Sum, World};
-use crate::backplane::entry::{MemberId, Origin, Position};
+use crate::backplane::entry::{Body, MemberId, Origin, Position};
 use crate::backplane::membership::Membership;
 use crate::chat::{Chat, Member};
 
@@ -233,6 +233,11 @@ impl World {
         self.journal
             .iter()
             .for_each(|record| reference.read(record));
+        let resets = self.journal.iter().filter(|record| {
+            let entry = record.entry().expect("an entry");
+            entry.body == Body::Reset
+        });
+        let has_reset = resets.count() > 1;
         for person in &self.persons {
             if person.has_ignored || self.has_gap(person.origin) {
                 continue;
@@ -243,6 +248,12 @@ impl World {
                 let is_said = |line: &String| line.starts_with('[') || line.starts_with("** ");
                 heard.retain(is_said);
                 told.retain(is_said);
+            }
+            if has_reset {
+                // Who is told depends on what its server knew then, which the log does not say.
+                let is_return = |line: &String| line.ends_with(" back");
+                heard.retain(|line| !is_return(line));
+                told.retain(|line| !is_return(line));
             }
             let server = self.servers.iter();
             let mut server = server.filter(|server| server.origin == person.origin);

@@ -28,6 +28,10 @@ pub(super) struct Reference {
     /// Those that have been told that they are in a room. The others had gone before.
     greeted: BTreeSet<MemberId>,
     told: BTreeMap<MemberId, Vec<String>>,
+    /// For each server, those whose members its own members know of.
+    met: BTreeMap<Origin, BTreeSet<Origin>>,
+    /// The server whose announcement is being read, and those whose members are told that it is back.
+    returning: Option<(Origin, BTreeSet<Origin>)>,
 }
 
 impl Reference {
@@ -47,6 +51,7 @@ impl Reference {
         let entry = record.entry().expect("an entry");
         let effect = self.state.apply(&entry).expect("no entry is missing");
         let is_new = self.is_new(&entry);
+        self.meet(&entry, &effect);
         match effect {
             Effect::Joined(id) => self.joined(id),
             Effect::Moved(from) => self.moved(&entry, &from.fold),
@@ -58,6 +63,59 @@ impl Reference {
             }
             Effect::Said(target) if is_new => self.said(&entry, target),
             Effect::Unheard if is_new && entry.body.is_line() => self.said_without_state(&entry),
+            _ => {}
+        }
+    }
+
+    /// Notes which servers know of each other's members.
+    fn meet(&mut self, entry: &Entry<'_>, effect: &Effect) {
+        let origin = entry.stamp.origin;
+        if !matches!(entry.body, Body::Announce { .. }) {
+            self.returning
+                .take_if(|(returning, _)| *returning == origin);
+        }
+        match (&entry.body, effect) {
+            (Body::Start { .. }, Effect::Left(_)) => {
+                let all: BTreeSet<Origin> = self
+                    .state
+                    .members()
+                    .map(|member| member.id.origin)
+                    .collect();
+                for met in self.met.values_mut() {
+                    met.retain(|known| known.server != origin.server);
+                }
+                self.met.insert(origin, all);
+            }
+            (Body::Join(_), Effect::Joined(_)) => {
+                for met in self.met.values_mut() {
+                    met.insert(origin);
+                }
+            }
+            (Body::Stop, Effect::Left(_)) => {
+                for met in self.met.values_mut() {
+                    met.remove(&origin);
+                }
+            }
+            (Body::Gone { origin, .. }, Effect::Left(_)) => {
+                for met in self.met.values_mut() {
+                    met.remove(origin);
+                }
+            }
+            (Body::Announce { .. }, Effect::Announced { .. }) => {
+                if self
+                    .returning
+                    .as_ref()
+                    .is_none_or(|(returning, _)| *returning != origin)
+                {
+                    let mut told = BTreeSet::new();
+                    for (server, met) in &mut self.met {
+                        if met.insert(origin) {
+                            told.insert(*server);
+                        }
+                    }
+                    self.returning = Some((origin, told));
+                }
+            }
             _ => {}
         }
     }
@@ -150,7 +208,7 @@ impl Reference {
         let group: Vec<MemberId> = left.iter().map(|member| member.id).collect();
         let known = left.iter();
         let known = known.map(|member| (&*member.room.fold, &*member.name.shown));
-        self.tell_group(&group, &known.collect::<Vec<_>>(), |names, many| {
+        self.tell_group(&group, &known.collect::<Vec<_>>(), None, |names, many| {
             let have = if many { "have" } else { "has" };
             format!("* {names} {have} left the room: {why}")
         });
@@ -185,17 +243,19 @@ impl Reference {
     }
 
     /// Tells members of other servers of some that leave or are back together: each given by its room
-    /// and its name.
+    /// and its name. `hearers`: the servers whose members are told; `None` is all.
     fn tell_group(
         &mut self,
         group: &[MemberId],
         known: &[(&str, &str)],
+        hearers: Option<&BTreeSet<Origin>>,
         line: impl Fn(&str, bool) -> String,
     ) {
         let rooms: BTreeSet<&str> = known.iter().map(|(room, _)| *room).collect();
         let origins: BTreeSet<Origin> = self.members.keys().map(|id| id.origin).collect();
         for room in rooms {
-            for origin in &origins {
+            let hears = |origin: &&Origin| hearers.is_none_or(|hearers| hearers.contains(*origin));
+            for origin in origins.iter().filter(hears) {
                 let told = group.iter().zip(known);
                 let told = told.filter(|(id, (its, _))| id.origin != *origin && *its == room);
                 let names: Vec<&str> = told.map(|(_, (_, name))| *name).collect();
@@ -215,7 +275,10 @@ impl Reference {
     fn announced(&mut self, origin: Origin, back: &[MemberId], refused: &[u64]) {
         let known: Vec<(String, String)> = back.iter().map(|id| self.named(*id)).collect();
         let known = known.iter().map(|(name, room)| (&**room, &**name));
-        self.tell_group(back, &known.collect::<Vec<_>>(), |names, many| {
+        let hearers = self.returning.as_ref().map(|(_, hearers)| hearers.clone());
+        let hearers = hearers.unwrap_or_default();
+        let known: Vec<_> = known.collect();
+        self.tell_group(back, &known, Some(&hearers), |names, many| {
             let are = if many { "are" } else { "is" };
             format!("* {names} {are} back")
         });
