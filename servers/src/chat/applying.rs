@@ -151,11 +151,13 @@ impl Chat {
         self.happen(entry, decision, out);
     }
 
-    /// Whether the author of a step or of a new name is in the state only: it has left this server.
+    /// Whether the author of a step or of a new name is in the state only: it has left this server, or
+    /// has lost its name here.
     fn is_of_nobody(&self, entry: &Entry<'_>) -> bool {
         match entry.body {
             Body::Move { member, .. } | Body::Rename { member, .. } => {
-                self.served(member).is_none()
+                let id = self.served(member);
+                id.is_none_or(|id| !self.is_member(id))
             }
             _ => false,
         }

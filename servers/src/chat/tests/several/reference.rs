@@ -101,23 +101,20 @@ impl Reference {
                     met.remove(origin);
                 }
             }
-            (Body::Announce { .. }, Effect::Announced { .. }) => {
-                if self
-                    .returning
-                    .as_ref()
-                    .is_none_or(|(returning, _)| *returning != origin)
-                {
-                    let mut told = BTreeSet::new();
-                    for (server, met) in &mut self.met {
-                        if met.insert(origin) {
-                            told.insert(*server);
-                        }
-                    }
-                    self.returning = Some((origin, told));
-                }
-            }
+            (Body::Announce { .. }, Effect::Announced { .. }) => self.announces(origin),
             _ => {}
         }
+    }
+
+    /// A server announces its members, in this entry or others: those that do not know of them are told.
+    fn announces(&mut self, origin: Origin) {
+        let is_known = |(returning, _): &(Origin, BTreeSet<Origin>)| *returning == origin;
+        if self.returning.as_ref().is_some_and(is_known) {
+            return;
+        }
+        let met = self.met.iter_mut();
+        let told = met.filter_map(|(server, met)| met.insert(origin).then_some(*server));
+        self.returning = Some((origin, told.collect()));
     }
 
     fn is_new(&mut self, entry: &Entry<'_>) -> bool {
