@@ -63,11 +63,10 @@ impl Chat {
                 self.left_together(&left, "a server has stopped", out);
             }
             (_, Effect::Left(left)) => self.left_together(&left, "a server is gone", out),
-            (_, Effect::Announced { back, .. }) => match self.met.returns(entry.stamp.origin) {
-                true => self.returned_together(&back, out),
-                // The state was lost, and the members here were not told that these had left.
-                false => self.recount_all(out),
-            },
+            (_, Effect::Announced { back, .. }) => {
+                let returns = self.met.returns(entry.stamp.origin);
+                self.announced_elsewhere(&back, returns, out);
+            }
             (Body::Behind { room }, Effect::Nothing) => {
                 if let Some(number) = self.room_by_name.folded(room) {
                     let gate = &mut self.rooms[number as usize].gate;
@@ -204,7 +203,8 @@ impl Chat {
     }
 
     /// The members of another server have been announced again.
-    fn returned_together(&mut self, back: &[MemberId], out: &mut Outbox) {
+    /// If they have not left for the members here (`returns` is false), these are told nothing.
+    fn announced_elsewhere(&mut self, back: &[MemberId], returns: bool, out: &mut Outbox) {
         let Some(replica) = &self.replica else {
             return;
         };
@@ -218,7 +218,9 @@ impl Chat {
             let room = self.room(&room);
             let (names, many) = together(&names);
             let are = if many { "are" } else { "is" };
-            self.tell_group(room, &format!("{names} {are} back"), out);
+            if returns {
+                self.tell_group(room, &format!("{names} {are} back"), out);
+            }
             self.recount(room, out);
         }
     }
