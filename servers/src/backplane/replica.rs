@@ -184,6 +184,12 @@ impl Replica {
         self.unsynced.is_none() && self.has_caught_up
     }
 
+    /// Whether all own members that were in the state are in it again, as far as this copy knows of them.
+    #[must_use]
+    pub fn has_announced(&self) -> bool {
+        self.announcing == 0 && self.lost.is_empty()
+    }
+
     /// The counters.
     #[must_use]
     pub fn counters(&self) -> Counters {

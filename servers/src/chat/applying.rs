@@ -277,11 +277,14 @@ impl Chat {
         out: &mut Outbox,
     ) {
         let name = present.name.shown;
-        let Some(member) = self
-            .members
-            .get_mut(id)
-            .filter(|member| !member.has_joined())
-        else {
+        if self.is_member(id) {
+            // It has claimed its name again.
+            return match decision {
+                Ok(()) => self.recount_all(out),
+                Err(_) => self.ask_for_another_name(id, out),
+            };
+        }
+        let Some(member) = self.members.get_mut(id) else {
             return;
         };
         let has_waited = member.has_awaited(Awaited::Join);

@@ -1,6 +1,7 @@
 //! What was said while the state was not known, and how the chat finds itself in the state again.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use edgeloop_reactor::{ConnId, Outbox};
 
@@ -9,7 +10,7 @@ use super::judging::ALL_ROOMS;
 use super::member::{Awaited, Member};
 use super::room::Step;
 use super::telling::{Author, write_line};
-use crate::backplane::entry::{Body, Entry, MemberId, Origin, Position};
+use crate::backplane::entry::{Body, Entry, MemberId, Origin, Position, Present};
 use crate::backplane::membership::{Member as Known, Refusal};
 
 /// Numbers of members in one entry.
@@ -237,6 +238,7 @@ impl Chat {
                 }
             }
         }
+        self.claim_again(out);
     }
 
     fn known_members(&self, members: &[MemberId]) -> Vec<Known> {
@@ -245,8 +247,42 @@ impl Chat {
         members.iter().filter_map(known).collect()
     }
 
+    /// Members of this server that the state has lost with the entries that told of them claim their names
+    /// again.
+    fn claim_again(&mut self, out: &mut Outbox) {
+        let Some(replica) = self.synced().filter(|replica| replica.has_announced()) else {
+            return;
+        };
+        let state = replica.membership();
+        let is_missing = |(id, member): &(ConnId, &Member)| {
+            let is_here = member.has_joined() && !member.is_leaving() && !self.arrivals.has(*id);
+            let number = self.numbers.of(*id);
+            is_here && state.member(replica.own_id(number)).is_none()
+        };
+        let missing = self.members.iter().filter(is_missing);
+        let missing: Vec<ConnId> = missing.map(|(id, _)| id).collect();
+        for id in missing {
+            let Some(author) = self.author(id) else {
+                continue;
+            };
+            let room = Arc::clone(&self.rooms[author.room as usize].name);
+            let (name, room) = (
+                self.name_rules.forms(&author.name),
+                self.name_rules.forms(&room),
+            );
+            let present = Present {
+                number: self.numbers.of(id),
+                name: name.lent(),
+                room: room.lent(),
+                address: self.banned_address(id),
+                token: self.seat(id).map(|seat| seat.token.digest()),
+            };
+            self.append(Body::Join(present), out);
+        }
+    }
+
     /// The name of a member has another bearer by now. Its connection is a newcomer's again.
-    fn ask_for_another_name(&mut self, id: ConnId, out: &mut Outbox) {
+    pub(super) fn ask_for_another_name(&mut self, id: ConnId, out: &mut Outbox) {
         if self.members.get(id).is_some_and(Member::is_leaving) {
             return self.left(id, b"", out);
         }
