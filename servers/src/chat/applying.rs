@@ -278,10 +278,13 @@ impl Chat {
     ) {
         let name = present.name.shown;
         if self.is_member(id) {
-            // It has claimed its name again.
-            return match decision {
-                Ok(()) => self.recount_all(out),
-                Err(_) => self.ask_for_another_name(id, out),
+            // It has claimed its name again, and to other servers it enters only now.
+            return match (decision, self.author(id)) {
+                (Ok(()), Some(author)) => {
+                    self.recount(author.room, out);
+                    self.announce(&author, Step::In, b"", out);
+                }
+                _ => self.ask_for_another_name(id, out),
             };
         }
         let Some(member) = self.members.get_mut(id) else {

@@ -97,6 +97,7 @@ impl Reference {
                 }
             }
             (Body::Gone { origin, .. }, Effect::Left(_)) => {
+                self.returning.take_if(|(returning, _)| returning == origin);
                 for met in self.met.values_mut() {
                     met.remove(origin);
                 }
