@@ -1,4 +1,4 @@
-//! What lies below a chat that runs on several cores or machines: one log of all that happens.
+//! The base of a chat that runs on several cores or machines: one log of all that happens.
 //!
 //! *A server shows only what it reads back.* Whatever a member wants to happen is appended to the log as
 //! an [`Entry`](entry::Entry); it happens, on every server, when the entry is read. All servers read the

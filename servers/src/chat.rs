@@ -166,7 +166,7 @@ pub struct Chat {
     numbers: Numbers,
     /// The log of all that members do and others see.
     log: Box<dyn Log>,
-    /// What is known of the other servers that read the log; `None` if there are none.
+    /// The copy of the state that other servers share; `None` if there are none.
     replica: Option<Box<Replica>>,
     /// Where the log is once the server listens, and the number of its reactor; `None`: in this process.
     backplane: Option<(Target, usize)>,

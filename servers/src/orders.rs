@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What a signal asks of a server, other than to stop or to report.
+/// A signal's request to a server, other than to stop or to report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Order {
     /// SIGHUP: files are read again or opened anew. The log is the other thread's affair.

@@ -15,7 +15,7 @@ use tests::redis::Redis;
 use tests::server::{Launch, Server};
 use tests::until;
 
-/// What a server has said of itself: its name if it has started, `None` if it has stopped.
+/// A server's word of itself: its name if it has started, `None` if it has stopped.
 type Said = (Origin, Option<String>);
 
 /// The starts and stops in the log, in its order.

@@ -50,7 +50,7 @@ impl<S: Stream, P: Protocol> Core<S, P> {
         Ok(place)
     }
 
-    /// The same in the table of several reactors.
+    /// As `place`, in the table of several reactors.
     #[cold]
     fn place_among(&mut self, places: &Places, peer: &Peer) -> Result<Place, Refusal> {
         let mut table = places.lock();

@@ -275,7 +275,7 @@ impl Faulty {
             Link::Up(up) => {
                 let batch = up.batch.iter();
                 let batch = batch.flat_map(|batch| [batch.executed_at, batch.acknowledged_at]);
-                // What is past was done.
+                // Deadlines that are past were met.
                 let later = batch.filter(|at| *at > self.now);
                 later.fold(up.reads_at.min(up.beats_at), u64::min)
             }

@@ -26,7 +26,7 @@ pub trait Log: fmt::Debug {
     /// server. `now` is the time since 1970; a log with a clock of its own does not use it.
     fn append<'a>(&mut self, body: Body<'a>, now: Duration) -> Option<Entry<'a>>;
 
-    /// What is read next; `None` if there is nothing at the moment.
+    /// The next thing that is read; `None` if there is nothing at the moment.
     fn next(&mut self) -> Option<Read>;
 
     /// Publishes what was appended, and sees to connections and deadlines. It is called once at the

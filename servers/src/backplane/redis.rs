@@ -48,7 +48,7 @@ pub struct RedisLog {
     place: String,
     reader: Reader,
     writer: Writer,
-    /// What was read and not taken.
+    /// Reads that were not taken.
     reads: VecDeque<Read>,
     /// Bytes of `reads`.
     bytes: usize,
@@ -56,7 +56,7 @@ pub struct RedisLog {
     is_anew: bool,
     /// The time since which there is no way to read or append.
     down_since: Option<Duration>,
-    /// What the log of the server says: Redis can be used, or cannot; `None`: nothing yet.
+    /// The state of which the log of the server tells: Redis can be used, or cannot; `None`: nothing yet.
     told_well: Option<bool>,
     losses: RateLimitedLog,
     is_stopping: bool,

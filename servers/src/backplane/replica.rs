@@ -35,7 +35,7 @@ const UNSETTLED_MAX: usize = 64 * 1024;
 /// Most servers of which is known what was read.
 const SEEN_MAX: usize = 1024;
 
-/// What the chat is told, in the order of the log.
+/// Something that the chat is told, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// An entry.
@@ -115,7 +115,7 @@ struct Unsynced {
     asked: Option<Position>,
     /// Time of the request, by the heartbeats.
     asked_at: u64,
-    /// What was read from the request on.
+    /// The entries that were read from the request on.
     kept: Vec<Record>,
     kept_bytes: usize,
     /// The parts of the snapshot so far.
@@ -216,7 +216,7 @@ impl Replica {
         }
     }
 
-    /// What the chat is told next.
+    /// The next thing that the chat is told.
     pub fn tell_next(&mut self) -> Option<Told> {
         self.told.pop_front()
     }
@@ -402,7 +402,7 @@ impl Replica {
             let state = &self.membership;
             self.seen.retain(|origin, _| state.has_server(*origin));
         }
-        // What a server said before this one started is not missing.
+        // Entries from before this server started are not missing.
         let first = if self.has_started { 1 } else { stamp.seq };
         let last = self.seen.entry(stamp.origin).or_insert(first - 1);
         let (is_new, is_missing) = (stamp.seq > *last, stamp.seq > *last + 1);

@@ -174,7 +174,7 @@ impl Log for Shared {
         let end = tail.end();
         let reader = &mut tail.readers[self.index];
         reader.waker = Some(waker);
-        // What was appended before is not missed.
+        // Entries that were appended before are not missed.
         if reader.next.is_some_and(|next| next < end) {
             reader.wake();
         }

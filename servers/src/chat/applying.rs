@@ -66,7 +66,7 @@ impl Chat {
             if let Some(Told::Entry { record, .. }) = &told {
                 self.read_bytes += record.bytes.len();
             }
-            // What follows asks the replica for the state.
+            // The code that follows asks the replica for the state.
             self.replica = Some(replica);
             if let Some(told) = told {
                 self.hear(told, out);
@@ -180,7 +180,7 @@ impl Chat {
         }
     }
 
-    /// What an entry of this server is about happens, or is refused.
+    /// An entry of this server happens, or is refused.
     fn happen(&mut self, entry: &Entry<'_>, decision: Result<(), Refusal>, out: &mut Outbox) {
         match &entry.body {
             Body::Join(present) => match self.served(present.number) {

@@ -1,4 +1,4 @@
-//! What happens when an operator has spoken: the effect of its lines, kicks and bans.
+//! An operator has spoken: the effect of its lines, kicks and bans.
 
 use edgeloop_reactor::{ConnId, Outbox};
 

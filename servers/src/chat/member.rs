@@ -6,8 +6,8 @@
 //! [`Member::put_input`], at the end of each read, if all of them are empty.
 //!
 //! The fields of [`Extra`] are also the reasons why a member's input may rest: bytes are held, a line
-//! is kept for its room, an entry of the log is to be read, the message of the day is being shown, or the pending output is above the
-//! high-water mark. `input.rs` acts on them.
+//! is kept for its room, an entry of the log is to be read, the message of the day is being shown, or
+//! the pending output is above the high-water mark. `input.rs` acts on them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub(super) struct Extra {
     peer: Option<Peer>,
 }
 
-/// What was appended for a member, and is not read yet.
+/// An entry that was appended for a member, and is not read yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
     /// The claim of a newcomer, whose further lines wait.

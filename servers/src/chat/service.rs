@@ -39,7 +39,7 @@ impl Chat {
         let next = self.log.go_on(out);
         let is_read = self.read_log(out);
         let arrivals = self.see_to_arrivals(out);
-        // What was appended meanwhile is due in the next turn already.
+        // Entries that were appended meanwhile are due in the next turn already.
         let waiting = (!is_read).then(|| out.now() + OTHERS_TURN);
         let outage = self.see_to_outage(out);
         let due = [self.service.log, next, waiting, outage, arrivals];

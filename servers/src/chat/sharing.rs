@@ -21,7 +21,7 @@ use crate::figures::{Figure, Value};
 /// Entries that Redis keeps, about.
 const ENTRIES_MAX: u64 = 100_000;
 
-/// What tells this machine from others, and what a restart of the server does not change. Containers may
+/// Files that tell this machine from others, and that a restart of the server does not change. Containers may
 /// agree in all but the last one.
 const MACHINE: [&str; 2] = ["/proc/sys/kernel/hostname", "/etc/machine-id"];
 const NETWORK: &str = "/proc/self/ns/net";

@@ -1,4 +1,4 @@
-//! What was said while the state was not known, and how the chat finds itself in the state again.
+//! Lines that were said while the state was not known, and how the chat finds itself in the state again.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -16,7 +16,7 @@
 //! whether it is a newcomer, and its input waits. From its takeover on, its member is in its room, but
 //! [`NOWHERE`] among the hearers; it has the lines from the history.
 //!
-//! What happens at the same time is decided by the order of the entries. A takeover of a member that has
+//! Events at the same time are decided by the order of the entries. A takeover of a member that has
 //! left is refused, and the page is a newcomer. A member that is taken from this server before its `Resume`
 //! is read here is passed on: so is the `Resume`. A page that connects again while it waits goes on as the
 //! same arrival. If its connection is lost, its member is without one as any other is.
@@ -39,7 +39,7 @@ const RESUME_WAIT: Duration = Duration::from_secs(3);
 /// How the connection of a page has ended that had not got its membership yet.
 const LOST: &str = "connection lost";
 
-/// What a page that comes back has received.
+/// The lines that a page that comes back has received.
 #[derive(Clone, Copy, Debug)]
 struct Received {
     /// The lines of its room up to this number.
@@ -343,7 +343,7 @@ impl Chat {
         }
     }
 
-    /// What the former server knows of a member of this server was read.
+    /// An entry was read with all that the former server knows of a member of this server.
     fn resume(&mut self, number: u64, body: &Body<'_>, out: &mut Outbox) {
         let Body::Resume {
             seen,

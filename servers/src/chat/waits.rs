@@ -1,4 +1,4 @@
-//! What the chat as a whole waits for: times, and a log that is out of reach.
+//! The things that the chat as a whole waits for: times, and a log that is out of reach.
 
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ fn fault(redis: &mut Redis, links: &[SlowLink], random: &mut Random, meanwhile: 
             link.reset_all();
         }
         _ => {
-            // What is under way is lost: a reply, or a request.
+            // Bytes under way are lost: a reply, or a request.
             link.cut(way);
             meanwhile();
             link.reset_all();

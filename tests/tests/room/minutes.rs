@@ -13,7 +13,7 @@ use crate::assembly::{Assembly, Member, Way};
 
 const LOBBY: &str = "lobby";
 
-/// What a member has read in one room, and whether it has gone to another room since.
+/// The lines that a member has read in one room, and whether it has gone to another room since.
 struct Visit<'a> {
     room: &'a str,
     lines: Vec<&'a str>,

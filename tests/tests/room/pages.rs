@@ -50,7 +50,7 @@ fn wander(site: &Site, seed: u64) {
         }
         assembly.turn_for(Duration::from_millis(random.below(10) as u64));
         let page = random.below(PAGES);
-        // What a page says just before its connection breaks may be lost; so it says nothing then.
+        // A line that a page says just before its connection breaks may be lost; so it says nothing then.
         let chat = random.below(site.chats.len());
         assembly.come_back(page, site.server(chat), random.below(2) == 0);
         visits[page] += 1;

@@ -72,7 +72,7 @@ struct Party {
     site: Site,
     lobby: [Guest; 2],
     attic: [Guest; 2],
-    /// What they were told besides what was said.
+    /// The lines that they were told besides what was said.
     told: Vec<String>,
 }
 
@@ -200,7 +200,7 @@ fn a_redis_that_restarts_empty_is_a_gap_and_members_stay() {
     redis.kill();
     redis.restart();
     party.is_told_of_a_gap("after the first");
-    // What is said while there is none is said when it is back.
+    // Lines that are said while there is none are said when it is back.
     redis.kill();
     party.lobby[0].say("meanwhile");
     redis.restart();

@@ -127,7 +127,7 @@ fn the_members_of_a_server_that_stops_leave_in_one_line_at_once() {
     ann.hears("* in lobby (1): ann");
 }
 
-/// What the members of a server have said is in the log before the server ends.
+/// A server ends after all that its members have said is in the log.
 #[test]
 fn the_last_words_of_a_server_that_stops_are_heard() {
     let Some(redis) = Redis::start(&[]) else {

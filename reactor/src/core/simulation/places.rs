@@ -101,7 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 const FROM: [&str; 4] = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "127.0.0.1"];
 
-/// What a newcomer is told, if these are the addresses of the open connections.
+/// The reply to a newcomer, if these are the addresses of the open connections.
 fn expected(open: &[(usize, usize, ConnId)], from: usize) -> Option<Refusal> {
     let of_the_same = open.iter().filter(|(_, other, _)| *other == from).count();
     match open.len() {

@@ -12,8 +12,8 @@ use crate::backplane::random::Random;
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Wait before the second attempt to connect.
 const WAIT_MIN: Duration = Duration::from_millis(100);
-/// Longest wait before an attempt.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Longest wait before an attempt. Members wait for it too.
+const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A connection with requests of a kind `R` under way.
 #[derive(Debug)]

@@ -42,7 +42,7 @@ pub(super) struct Decoder {
     bulk: Option<Bulk>,
     /// The arrays that are not complete yet, the outermost first.
     arrays: Vec<Partial>,
-    /// What is kept of the present reply.
+    /// The part of the present reply that is kept.
     bytes: usize,
     values: usize,
 }

@@ -138,7 +138,7 @@ impl Replica {
         // Of own entries that follow the snapshot the effects are told.
         self.unsettled.retain(|record| record.at <= of);
         self.settle_own(false);
-        // What this server owes is seen to once, at the end.
+        // The duties of this server are seen to once, at the end.
         let has_caught_up = mem::take(&mut self.has_caught_up);
         for record in unsynced.kept {
             match record.at <= of && self.unsynced.is_none() {

@@ -67,7 +67,7 @@ impl Log for Later {
     }
 }
 
-/// What is told of a newcomer that has gone before its claim is read.
+/// The lines about a newcomer that has gone before its claim is read.
 const CAME_AND_WENT: &str = "* bob has entered the room\n* bob has left the room\n";
 
 /// All that has been appended to the log happens; what is appended meanwhile does not.

@@ -48,7 +48,7 @@ enum Faults {
     Forgetful,
 }
 
-/// What members do besides.
+/// The habits of members besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habits {
     Plain,
@@ -328,7 +328,7 @@ fn variable(name: &str, default: u64) -> u64 {
     value.map_or(default, |value| value.parse().expect("a number"))
 }
 
-/// What the seeds were good for.
+/// The sums of what the seeds have covered.
 #[derive(Debug, Default)]
 struct Sum {
     lines: usize,

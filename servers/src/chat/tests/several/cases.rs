@@ -140,7 +140,7 @@ fn a_long_outage_is_told_once_to_each_that_talks() {
         let calls = pair.calls(0) - calls;
         assert!(calls < 30, "{calls} in 10 s");
         assert_eq!(pair.hears(0, alice), "");
-        // Whoever talks later is told at once.
+        // A member that talks later is told at once.
         pair.says(0, carol, "four");
         assert_eq!(pair.hears(0, carol), waits);
         assert_eq!(pair.hears(1, bob).replace(AWAY, "").replace(BACK, ""), "");

@@ -1,4 +1,4 @@
-//! What must hold after the faults have ended.
+//! The checks that must hold after the faults have ended.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,7 +12,7 @@ use crate::backplane::entry::{Body, MemberId, Origin, Position};
 use crate::backplane::membership::Membership;
 use crate::chat::{Chat, Member};
 
-/// What some member has to have been told in some run.
+/// Lines that some member has to have been told in some run.
 pub(super) const FEATURES: [&str; 8] = [
     "left the room: a server is gone",
     "left the room: a server has stopped",
@@ -250,7 +250,7 @@ impl World {
                 told.retain(is_said);
             }
             if has_reset {
-                // Who is told depends on what its server knew then, which the log does not say.
+                // The hearers depend on what its server knew then, which the log does not say.
                 let is_return = |line: &String| line.ends_with(" back");
                 heard.retain(|line| !is_return(line));
                 told.retain(|line| !is_return(line));
@@ -284,7 +284,7 @@ impl World {
             let mut place = HashMap::new();
             for (line, at) in person.lines.iter().zip(0..) {
                 let Some(word) = word(line) else { continue };
-                // Who whispers to a name that is its own by then hears itself.
+                // A member that whispers to a name that is its own by then hears itself.
                 let twice = place.insert(word.to_owned(), at).is_some() && !word.starts_with('w');
                 assert!(!twice, "{context}: {line} twice, {person:?}");
                 if word.starts_with('w') {

@@ -52,7 +52,7 @@ impl Person {
         is_asked && !self.has_ended && script.closed(self.id).is_none()
     }
 
-    /// What it was told of others, in small letters, the names in a list in their order.
+    /// The lines that it was told of others, in small letters, the names in a list in their order.
     pub(super) fn heard(&self) -> Vec<String> {
         let told = self.lines.iter().filter(|line| is_of_others(line));
         let told = told.map(|line| match line.starts_with("* The room contains: ") {

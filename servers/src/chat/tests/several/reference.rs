@@ -1,4 +1,4 @@
-//! What each member has to be shown, computed from the entries of the log alone.
+//! The lines that each member has to be shown, computed from the entries of the log alone.
 //!
 //! The [`Membership`] says what each entry means; `backplane_simulation.rs` tests it. This file knows
 //! nothing of connections, of time, or of how a chat keeps its members.
@@ -42,7 +42,7 @@ impl Reference {
         }
     }
 
-    /// What a member is told, in small letters.
+    /// The lines that a member is told, in small letters.
     pub(super) fn told(&self, member: MemberId) -> &[String] {
         self.told.get(&member).map_or(&[], Vec::as_slice)
     }

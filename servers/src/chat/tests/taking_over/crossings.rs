@@ -17,7 +17,7 @@ fn town() -> (Town, ConnId, ConnId) {
     (town, bob, wendy)
 }
 
-/// What happens to wendy at the same time as she is taken over.
+/// Something that happens to wendy at the same time as she is taken over.
 #[derive(Clone, Copy, Debug)]
 enum Other {
     Quit,
@@ -89,7 +89,7 @@ fn what_is_behind_the_takeover_does_not_happen_but_for_a_kick() {
         town.publish(0, 1);
         town.settle();
         assert_eq!(town.hears(1, bob), "", "{other:?}");
-        // What the page of a member that leaves has received is not kept.
+        // The record of the page of a member that leaves is not kept.
         let told = match other {
             Other::Quit => format!("{BACK}{MISSING}"),
             _ => BACK.to_owned(),
