@@ -428,9 +428,11 @@ impl Replica {
     }
 
     fn tell(&mut self, record: &Record, entry: &Entry<'_>, effect: Option<Effect>) {
-        // After a gap the log is read from its beginning again.
+        // After a gap the log is read from its beginning again. At any other time an entry that comes again
+        // may have an effect, since its server was removed from the state meanwhile.
         let is_new = self.note_seen(entry.stamp);
-        if is_new || entry.body == Body::Reset {
+        let has_effect = effect.is_some() && self.is_synced() && !entry.body.is_line();
+        if is_new || has_effect || entry.body == Body::Reset {
             self.told.push_back(Told::Entry {
                 record: record.clone(),
                 effect,
