@@ -233,6 +233,9 @@ impl World {
         self.journal
             .iter()
             .for_each(|record| reference.read(record));
+        if reference.is_lost() {
+            return;
+        }
         let resets = self.journal.iter().filter(|record| {
             let entry = record.entry().expect("an entry");
             entry.body == Body::Reset

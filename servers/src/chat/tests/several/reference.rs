@@ -32,6 +32,8 @@ pub(super) struct Reference {
     met: BTreeMap<Origin, BTreeSet<Origin>>,
     /// The server whose announcement is being read, and those whose members are told that it is back.
     returning: Option<(Origin, BTreeSet<Origin>)>,
+    /// The state does not follow from the log alone any more.
+    is_lost: bool,
 }
 
 impl Reference {
@@ -42,6 +44,11 @@ impl Reference {
         }
     }
 
+    /// Whether the log alone does not tell what members are shown.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     /// The lines that a member is told, in small letters.
     pub(super) fn told(&self, member: MemberId) -> &[String] {
         self.told.get(&member).map_or(&[], Vec::as_slice)
@@ -49,7 +56,14 @@ impl Reference {
 
     pub(super) fn read(&mut self, record: &Record) {
         let entry = record.entry().expect("an entry");
-        let effect = self.state.apply(&entry).expect("no entry is missing");
+        if self.is_lost {
+            return;
+        }
+        let Ok(effect) = self.state.apply(&entry) else {
+            // A `Reset` that came twice has emptied the state: all servers tell a gap, and ask each other.
+            self.is_lost = true;
+            return;
+        };
         let is_new = self.is_new(&entry);
         self.meet(&entry, &effect);
         match effect {
