@@ -62,7 +62,7 @@
 //! - After a gap a server may tell a line late, where its duplicate came, if the first one was trimmed
 //!   before it was read.
 //!
-//! Whoever can read the log reads everything: whispers, the addresses of members (so that bans hold on
+//! A reader of the log reads everything: whispers, the addresses of members (so that bans hold on
 //! every server), and digests of browsers' tokens.
 //!
 //! # Where to read

@@ -8,7 +8,7 @@
 //! members see, and a member enters or leaves between two lines. A line is formatted once, in
 //! `Chat::page`, and stored once, however many members it is for.
 //!
-//! What members do and others see is appended to a log (`backplane/`) first, and happens when it is read
+//! All that members do and others see is appended to a log (`backplane/`) first, and happens when it is read
 //! there: `applying.rs`. The log of a chat on one reactor is read at once.
 //!
 //! [`Chat`] is the only [`Protocol`] here: the other files add methods to it, or hold one part of

@@ -108,7 +108,7 @@ pub enum Read {
     /// A server is alive.
     Beat(Beat),
     /// Entries are missing, or may be: those that follow need not follow the last one that was read.
-    /// What the log still has is read, so entries that were read before may come again.
+    /// All that the log still has is read, so entries that were read before may come again.
     Gap,
     /// The end of the log was reached, for the first time since the start or since a gap.
     CaughtUp,

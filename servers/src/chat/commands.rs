@@ -1,4 +1,4 @@
-//! What each command does; `command.rs` has the syntax.
+//! The effect of each command; `command.rs` has the syntax.
 //!
 //! A command that concerns its author only is answered with [`Chat::reply`], or with a page of lines
 //! and `Chat::answer`. A command that others see is checked here, and appended to the log; its effect is
