@@ -25,6 +25,8 @@ pub(super) struct Arrivals {
 pub(super) struct Arrival {
     /// Number of messages that it has received.
     pub(super) seen: u64,
+    /// Time from which the state here, which may be behind, is sure to know its member, if there is one.
+    pub(super) sure_at: Duration,
     pub(super) stage: Stage,
 }
 
@@ -90,12 +92,21 @@ impl Arrivals {
 
     /// The takeover of a page has no effect, or has it no more.
     pub(super) fn withdraw(&mut self, id: ConnId) {
-        if let Some(Arrival { seen, stage }) = self.all.remove(&id) {
+        if let Some(Arrival { seen, stage, .. }) = self.all.remove(&id) {
             let stage = match stage {
                 Stage::Asked(seat) => Stage::Undecided(seat),
                 stage => stage,
             };
-            self.all.insert(id, Arrival { seen, stage });
+            // The log has decided by now.
+            let sure_at = Duration::ZERO;
+            self.all.insert(
+                id,
+                Arrival {
+                    seen,
+                    sure_at,
+                    stage,
+                },
+            );
         }
     }
 
@@ -121,6 +132,14 @@ impl Arrivals {
 impl Arrival {
     pub(super) fn has_landed(&self) -> bool {
         matches!(self.stage, Stage::Landed(_))
+    }
+
+    /// Time at which it has to be seen to, if that has not passed.
+    pub(super) fn due(&self, now: Duration) -> Option<Duration> {
+        match &self.stage {
+            Stage::Undecided(_) => Some(self.sure_at).filter(|at| *at > now),
+            _ => self.until(),
+        }
     }
 
     pub(super) fn until(&self) -> Option<Duration> {

@@ -34,6 +34,8 @@ use super::{Chat, addresses};
 use crate::backplane::entry::{Body, Entry, MemberId, Position};
 use crate::backplane::membership::{Effect, Member as Known, Refusal};
 
+/// Time by which this server may be behind another one in reading the log, without being noticed.
+const BEHIND_MAX: Duration = Duration::from_millis(500);
 /// Time for which a page waits for what its former server knows of it.
 const RESUME_WAIT: Duration = Duration::from_secs(3);
 /// How the connection of a page has ended that had not got its membership yet.
@@ -64,7 +66,8 @@ impl Chat {
     pub(super) fn receive(&mut self, id: ConnId, peer: Peer, visit: Visit, out: &mut Outbox) {
         let Visit { token, seen } = visit;
         let seat = Box::new(Seat::new(token.clone(), peer));
-        let whereabouts = self.whereabouts(&token, seen, out);
+        let sure_at = out.now() + BEHIND_MAX;
+        let whereabouts = self.whereabouts(&token, seen, sure_at, out);
         self.tokens.insert(token, id);
         if let Whereabouts::Nowhere = whereabouts {
             self.seats.insert(id, seat);
@@ -73,14 +76,27 @@ impl Chat {
         self.addresses.opened(id, &peer);
         self.wait_for_membership(id, Member::new(peer), out);
         let stage = Stage::Undecided(seat);
-        self.arrivals.all.insert(id, Arrival { seen, stage });
-        if let Whereabouts::At(member) = whereabouts {
-            self.ask_for_membership(id, member, out);
+        let arrival = Arrival {
+            seen,
+            sure_at,
+            stage,
+        };
+        self.arrivals.all.insert(id, arrival);
+        match whereabouts {
+            Whereabouts::At(member) => self.ask_for_membership(id, member, out),
+            _ => self.serve_log_soon(out),
         }
     }
 
-    /// Where a member has this token. A page that has received nothing was never a member.
-    fn whereabouts(&self, token: &Token, seen: u64, out: &Outbox) -> Whereabouts {
+    /// Where a member has this token. A page that has received nothing was never a member. Of one that has
+    /// the state may not know yet, before `sure_at`.
+    fn whereabouts(
+        &self,
+        token: &Token,
+        seen: u64,
+        sure_at: Duration,
+        out: &Outbox,
+    ) -> Whereabouts {
         let Some(replica) = &self.replica else {
             return Whereabouts::Nowhere;
         };
@@ -93,6 +109,7 @@ impl Chat {
         let member = replica.membership().by_token(&token.digest());
         match member.map(|member| member.id) {
             Some(id) if !self.serves(id) => Whereabouts::At(id),
+            None if seen > 0 && out.now() < sure_at => Whereabouts::Unknown,
             _ => Whereabouts::Nowhere,
         }
     }
@@ -108,7 +125,12 @@ impl Chat {
     fn ask_for_membership(&mut self, id: ConnId, member: MemberId, out: &mut Outbox) {
         let replica = self.replica.as_ref();
         let known = replica.and_then(|replica| replica.membership().member(member));
-        let Some(Arrival { seen, stage }) = self.arrivals.all.remove(&id) else {
+        let Some(Arrival {
+            seen,
+            sure_at,
+            stage,
+        }) = self.arrivals.all.remove(&id)
+        else {
             return;
         };
         let (Some(name), Stage::Undecided(seat)) = (known.map(|known| &known.name.shown), stage)
@@ -121,7 +143,12 @@ impl Chat {
             true => Stage::Undecided(seat),
             false => Stage::Asked(seat),
         };
-        self.arrivals.all.insert(id, Arrival { seen, stage });
+        let arrival = Arrival {
+            seen,
+            sure_at,
+            stage,
+        };
+        self.arrivals.all.insert(id, arrival);
         if is_banned {
             return self.dismiss(id, Illegal::Banned.reason(), out);
         }
@@ -142,7 +169,7 @@ impl Chat {
         let Stage::Undecided(seat) = &arrival.stage else {
             return;
         };
-        match self.whereabouts(&seat.token, arrival.seen, out) {
+        match self.whereabouts(&seat.token, arrival.seen, arrival.sure_at, out) {
             Whereabouts::Unknown => {}
             Whereabouts::At(member) => self.ask_for_membership(id, member, out),
             Whereabouts::Nowhere => self.begin_anew(id, out),
@@ -275,7 +302,12 @@ impl Chat {
         if self.arrivals.has_landed(id) {
             return;
         }
-        let Some(Arrival { seen, stage }) = self.arrivals.all.remove(&id) else {
+        let Some(Arrival {
+            seen,
+            sure_at,
+            stage,
+        }) = self.arrivals.all.remove(&id)
+        else {
             return self.take_back(number, out);
         };
         let (Stage::Undecided(seat) | Stage::Asked(seat)) = stage else {
@@ -299,7 +331,12 @@ impl Chat {
             self.tick(out);
         }
         let stage = Stage::Landed(self.settle_in(id, &known, seen, at, out));
-        self.arrivals.all.insert(id, Arrival { seen, stage });
+        let arrival = Arrival {
+            seen,
+            sure_at,
+            stage,
+        };
+        self.arrivals.all.insert(id, arrival);
     }
 
     /// A member of this server, as the state has it.
@@ -419,7 +456,7 @@ impl Chat {
             has_more,
             is_doubtful,
         } = known;
-        let Some(Arrival { seen, stage }) = self.arrivals.all.remove(&id) else {
+        let Some(Arrival { seen, stage, .. }) = self.arrivals.all.remove(&id) else {
             return;
         };
         let Stage::Landed(landing) = stage else {
@@ -493,9 +530,10 @@ impl Chat {
             };
             self.be_back(id, known, out);
         }
-        let landed = self.arrivals.all.values().filter_map(Arrival::until);
+        let arrivals = self.arrivals.all.values();
+        let arrivals = arrivals.filter_map(|arrival| arrival.due(now));
         let passed_on = self.arrivals.passed_on.values().map(|passed| passed.until);
-        landed.chain(passed_on).min()
+        arrivals.chain(passed_on).min()
     }
 
     /// The state is known again, with these members of this server: some may have been taken over

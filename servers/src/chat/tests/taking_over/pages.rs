@@ -179,9 +179,14 @@ fn without_an_answer_of_the_former_server_the_page_gets_the_history() {
 #[test]
 fn a_token_that_no_member_has_appends_nothing() {
     let (mut town, _) = town();
-    for number in 0..100 {
+    let guesses = (0..100).map(|number| {
         let token = format!("a-guessed-token-{number}");
-        let id = town.visit_from(1, Peer::Unix, &token, 7);
+        town.visit_from(1, Peer::Unix, &token, 7)
+    });
+    let guesses: Vec<_> = guesses.collect();
+    // The server might be behind for a moment.
+    town.seconds_pass(1);
+    for id in guesses {
         assert_eq!(town.hears(1, id), WELCOME);
     }
     assert_eq!(town.waiting(1), 0);
@@ -190,6 +195,20 @@ fn a_token_that_no_member_has_appends_nothing() {
         town.visit(1, 2);
     }
     assert_eq!(town.waiting(1), 1);
+    assert_eq!(town.serving(), [1]);
+}
+
+#[test]
+fn a_page_comes_back_to_a_server_that_has_not_read_its_join() {
+    let mut town = Town::new(2);
+    let first = town.visit(0, 0);
+    town.says(0, first, "wendy");
+    (0..3).for_each(|_| town.turn(0));
+    assert!(town.hears(0, first).ends_with("* The room is empty\n"));
+    let second = town.visit(1, 2);
+    assert_eq!(town.hears(1, second), "", "it may be a member");
+    town.settle();
+    assert_eq!(town.hears(1, second), BACK);
     assert_eq!(town.serving(), [1]);
 }
 
